@@ -1,0 +1,55 @@
+"""ganzoo: a zoo of generative adversarial networks in which every model is a plugin.
+
+The names below are loaded when first used, so that importing ganzoo does not import torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from ganzoo.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from ganzoo.data import Attribute, Batch, DataRequest, Dataset, DataSpec, ImageSet
+    from ganzoo.gan import GAN, Options
+    from ganzoo.loggers import Logger
+    from ganzoo.sampler import load
+
+__version__ = "0.1.0"
+
+_WHERE = {
+    "GAN": "ganzoo.gan",
+    "Options": "ganzoo.gan",
+    "Attribute": "ganzoo.data",
+    "Batch": "ganzoo.data",
+    "DataRequest": "ganzoo.data",
+    "DataSpec": "ganzoo.data",
+    "Dataset": "ganzoo.data",
+    "ImageSet": "ganzoo.data",
+    "Logger": "ganzoo.loggers",
+    "load": "ganzoo.sampler",
+}
+
+__all__ = [
+    "GAN",
+    "Attribute",
+    "Batch",
+    "DataRequest",
+    "DataSpec",
+    "Dataset",
+    "ImageSet",
+    "Logger",
+    "Options",
+    "__version__",
+    "hookimpl",
+    "load",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _WHERE:
+        return getattr(import_module(_WHERE[name]), name)
+    raise AttributeError(f"module 'ganzoo' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,306 @@
+"""Data: what a model is told of it, what a data set plugin supplies, and the loader that feeds the step.
+
+Images are uint8 until the step needs them. A set that fits is held on the device as one tensor and gathered,
+shuffled and normalised there; a larger one streams through worker processes. Both give the same batches.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ganzoo.errors import UsageError
+
+IN_MEMORY_BYTES = 2 * 2**30
+"""Sets of up to this many bytes of uint8 pixels live on the device; larger ones stream."""
+
+
+class Batch(NamedTuple):
+    """Samples, their condition, and for fakes the latent they were made from."""
+
+    x: Tensor
+    """Samples, float (N, C, H, W) in [-1, 1]."""
+    y: Tensor | None = None
+    """Condition: class indices, int64 (N,); or tags and vectors, float (N, K). None when unconditional."""
+    z: Tensor | None = None
+    """The latent that `x` was made from; None for real samples."""
+
+    def detach(self) -> "Batch":
+        """The same batch with `x` cut from the graph."""
+        return self._replace(x=self.x.detach())
+
+
+class Attribute(NamedTuple):
+    """One named number in a condition vector."""
+
+    name: str
+    low: float = 0.0
+    high: float = 1.0
+    help: str = ""
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """What a model may know of the data it is built for.
+
+    A condition is a class index when the set has classes and no attributes. With attributes it is a float
+    vector: the one-hot class (when there are classes) followed by the attributes in order.
+    """
+
+    name: str
+    shape: tuple[int, int, int]
+    """(C, H, W)."""
+    count: int
+    """Number of training images."""
+    classes: tuple[str, ...] = ()
+    attributes: tuple[Attribute, ...] = ()
+
+    @property
+    def conditional(self) -> bool:
+        """Whether each image comes with a condition."""
+        return bool(self.classes or self.attributes)
+
+    @property
+    def condition_size(self) -> int:
+        """Number of classes, or K of a condition vector; 0 when there is no condition."""
+        return len(self.classes) + len(self.attributes)
+
+    @property
+    def pixels(self) -> int:
+        """C * H * W."""
+        return self.shape[0] * self.shape[1] * self.shape[2]
+
+    def condition(self, classes: Tensor | None, values: Mapping[str, float] | None = None) -> Tensor | None:
+        """The condition tensor for class indices (N,) and attribute values by name (absent ones: mid-range).
+
+        Raises:
+            UsageError: an attribute is unknown or out of its range, or no classes were given where there are some.
+        """
+        values = dict(values or {})
+        for name, value in values.items():
+            known = {a.name: a for a in self.attributes}
+            if name not in known:
+                raise UsageError(f"data set '{self.name}' has no attribute '{name}' (it has: {', '.join(known) or 'none'})")
+            if not known[name].low <= value <= known[name].high:
+                raise UsageError(f"{name}={value:g} is outside {known[name].low:g} to {known[name].high:g}")
+        if not self.attributes:
+            return classes
+        if classes is None:
+            raise UsageError("the number of samples must be given as class indices")
+        columns = []
+        if self.classes:
+            columns.append(torch.nn.functional.one_hot(classes, len(self.classes)).float())
+        for a in self.attributes:
+            value = values.get(a.name, (a.low + a.high) / 2)
+            columns.append(torch.full((len(classes), 1), value, device=classes.device))
+        return torch.cat(columns, dim=1)
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values, for `config.json`."""
+        return {
+            "name": self.name,
+            "shape": list(self.shape),
+            "count": self.count,
+            "classes": list(self.classes),
+            "attributes": [a._asdict() for a in self.attributes],
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "DataSpec":
+        """The inverse of `to_json`.
+
+        Raises:
+            UsageError: the value does not describe a data set, or one of absurd size.
+        """
+        try:
+            c, h, w = (int(n) for n in value["shape"])
+            spec = cls(
+                name=str(value["name"]),
+                shape=(c, h, w),
+                count=int(value["count"]),
+                classes=tuple(str(c) for c in value["classes"]),
+                attributes=tuple(Attribute(**a) for a in value["attributes"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise UsageError(f"the description of the data set is damaged: {error!r}") from error
+        if not (0 < c <= 16 and 0 < h <= 4096 and 0 < w <= 4096 and spec.condition_size <= 100_000):
+            raise UsageError(f"the description of the data set is damaged: shape {spec.shape}")
+        return spec
+
+
+class DataRequest(NamedTuple):
+    """What a run asks of a data set."""
+
+    split: Literal["train", "test"] = "train"
+    root: Path | None = None
+    """`--data-root`: where the user keeps the files."""
+    image_size: int | None = None
+    """Side of the square images to make; None keeps the set's own."""
+    channels: int | None = None
+    """1 (grey) or 3 (colour); None keeps the set's own."""
+
+
+@dataclass
+class ImageSet:
+    """Images and their conditions, as a data set plugin hands them over."""
+
+    images: "Tensor | torch.utils.data.Dataset[Tensor]"
+    """uint8 (N, C, H, W); or, for more than memory holds, a map-style dataset of uint8 (C, H, W) tensors."""
+    labels: Tensor | None = None
+    """int64 (N,) class indices, or float (N, K) condition vectors; None when there are none."""
+    classes: tuple[str, ...] = ()
+    attributes: tuple[Attribute, ...] = field(default=())
+
+    def __len__(self) -> int:
+        return len(self.images)  # type: ignore[arg-type]
+
+    def spec(self, name: str) -> DataSpec:
+        """The description that models and run files get."""
+        c, h, w = self.images[0].shape
+        return DataSpec(name, (int(c), int(h), int(w)), len(self), self.classes, self.attributes)
+
+
+class Dataset(ABC):
+    """One data set. Subclass it, register the class through `register_datasets`."""
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    """One line for listings: what it is, its native size, whether it has classes."""
+
+    @abstractmethod
+    def load(self, request: DataRequest) -> ImageSet:
+        """Find, check and decode the images.
+
+        A set whose images have one native size may ignore `image_size` and `channels`: `open_dataset` applies them.
+
+        Raises:
+            UsageError: the request cannot be met (no such folder, a broken file: named).
+            GanzooError: the work failed (no network, a full disk).
+        """
+
+
+def open_dataset(dataset: Dataset, request: DataRequest) -> ImageSet:
+    """Load a data set and bring its images to the requested size and number of channels."""
+    data = dataset.load(request)
+    if isinstance(data.images, Tensor):
+        data.images = resize(to_channels(data.images, request.channels), request.image_size)
+    return data
+
+
+def to_channels(images: Tensor, channels: int | None) -> Tensor:
+    """uint8 (N, C, H, W) in grey (ITU-R BT.601 luma) or colour."""
+    have = images.shape[1]
+    if channels is None or channels == have:
+        return images
+    if have == 1:
+        return images.expand(-1, channels, -1, -1).contiguous()
+    weight = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
+    return torch.cat([(c.float() * weight).sum(1, keepdim=True).round().byte() for c in images.split(4096)])
+
+
+def resize(images: Tensor, size: int | None) -> Tensor:
+    """uint8 (N, C, H, W) to (N, C, size, size), antialiased bilinear, as torchvision's Resize does on a picture."""
+    if size is None or tuple(images.shape[-2:]) == (size, size):
+        return images
+    return torch.cat(
+        [
+            torch.nn.functional.interpolate(c.float(), (size, size), mode="bilinear", antialias=True)
+            .round()
+            .clamp(0, 255)
+            .byte()
+            for c in images.split(4096)
+        ]
+    )
+
+
+def normalise(images: Tensor) -> Tensor:
+    """uint8 [0, 255] to float [-1, 1]."""
+    return images.float().div_(127.5).sub_(1)
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """Float [-1, 1] to uint8 [0, 255], rounded."""
+    return images.float().add(1).mul(127.5).round().clamp(0, 255).byte()
+
+
+class Loader:
+    """Endless shuffled batches, a pure function of (seed, position): resuming needs no state but a number.
+
+    Every epoch is a new permutation; the last, incomplete batch of it is dropped, so that shapes never change.
+    """
+
+    def __init__(self, data: ImageSet, batch_size: int, seed: int, device: torch.device, workers: int = 2):
+        if batch_size > len(data):
+            raise UsageError(
+                f"a batch of {batch_size} is larger than the data ({len(data)} images): lower --batch-size"
+            )
+        self.count = len(data)
+        self.batch_size = batch_size
+        self.batches_per_epoch = self.count // batch_size
+        self.seed = seed
+        self.device = device
+        self.workers = workers
+        self.labels = None if data.labels is None else data.labels.to(device)
+        self.images = data.images
+        self.resident = isinstance(self.images, Tensor) and self.images.nbytes <= IN_MEMORY_BYTES
+        if self.resident:
+            self.images = self.images.to(device)  # type: ignore[union-attr]
+
+    def order(self, epoch: int) -> Tensor:
+        """The permutation of epoch `epoch` (from 0): int64 (count,)."""
+        generator = torch.Generator().manual_seed((self.seed * 1_000_003 + epoch) % 2**63)
+        return torch.randperm(self.count, generator=generator)
+
+    def batches(self, position: int = 0) -> Iterator[Batch]:
+        """Batches from the `position`-th since the start of training, without end."""
+        return self._resident(position) if self.resident else self._streamed(position)
+
+    def _indices(self, position: int, device: torch.device) -> Iterator[Tensor]:
+        epoch, first = divmod(position, self.batches_per_epoch)
+        while True:
+            chunks = self.order(epoch).to(device).split(self.batch_size)
+            yield from islice(chunks, first, self.batches_per_epoch)
+            epoch, first = epoch + 1, 0
+
+    def _resident(self, position: int) -> Iterator[Batch]:
+        for index in self._indices(position, self.device):
+            yield self._batch(self.images.index_select(0, index), index)  # type: ignore[union-attr]
+
+    def _streamed(self, position: int) -> Iterator[Batch]:
+        indices = self._indices(position, torch.device("cpu"))
+        plan, fetched = _tee(indices)
+        loader: Any = torch.utils.data.DataLoader(
+            _Indexed(self.images),
+            batch_sampler=plan,  # type: ignore[arg-type]
+            num_workers=self.workers,
+            pin_memory=self.device.type == "cuda",
+            prefetch_factor=4 if self.workers else None,
+        )
+        for images, index in zip(loader, fetched, strict=False):
+            yield self._batch(images.to(self.device, non_blocking=True), index.to(self.device))
+
+    def _batch(self, images: Tensor, index: Tensor) -> Batch:
+        return Batch(normalise(images), None if self.labels is None else self.labels.index_select(0, index))
+
+
+class _Indexed(torch.utils.data.Dataset[Tensor]):
+    """A map-style view of a tensor or dataset that a worker process can index with Python integers."""
+
+    def __init__(self, images: Any):
+        self.images = images
+
+    def __getitem__(self, index: int) -> Tensor:
+        return self.images[index]
+
+
+def _tee(indices: Iterator[Tensor]) -> "tuple[Iterator[list[int]], Iterator[Tensor]]":
+    """One stream of index batches for the workers (as lists), and the same again for the labels."""
+    from itertools import tee
+
+    ahead, behind = tee(indices)
+    return (i.tolist() for i in ahead), behind

@@ -1,0 +1,31 @@
+"""The two errors a user meets. Each prints as one line; neither ever prints a traceback."""
+
+
+class GanzooError(Exception):
+    """The work failed: exit code 1. The message says what, where and what to do."""
+
+    exit_code = 1
+
+
+class UsageError(GanzooError):
+    """The user asked for something that cannot be: exit code 2."""
+
+    exit_code = 2
+
+
+def one_line(error: BaseException) -> str:
+    """An exception as one line of text, its type named when the message alone would not do."""
+    text = " ".join(str(error).split())
+    if isinstance(error, GanzooError) and text:
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def did_you_mean(name: str, known: "list[str]") -> str:
+    """A hint for a mistyped name: the nearest known one, else the whole list."""
+    import difflib
+
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    if near:
+        return f"did you mean '{near[0]}'?"
+    return f"known: {', '.join(sorted(known))}" if known else "none is installed"

@@ -1,0 +1,95 @@
+"""Files written whole or not at all, and the user's cache folder."""
+
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from ganzoo.errors import GanzooError
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[IO[bytes]]:
+    """Open `path` for writing so that it appears complete or stays as it was.
+
+    The bytes go to a temporary file in the same folder, are forced to disk, and take the name at the end.
+    An error inside the block, a full disk among them, removes the temporary file and is raised.
+    """
+    part = path.parent / f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part"
+    try:
+        with part.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    with whole(path) as file:
+        file.write(text.encode())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file whole or not at all."""
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: Path, limit: int = 64 * 2**20) -> Any:
+    """Read a JSON file of at most `limit` bytes.
+
+    Raises:
+        GanzooError: the file is missing, too large, or not JSON.
+    """
+    try:
+        if path.stat().st_size > limit:
+            raise GanzooError(f"{path} is larger than {limit:,} bytes: not a file of ganzoo's")
+        return json.loads(path.read_bytes())
+    except OSError as error:
+        raise GanzooError(f"cannot read {path}: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
+        raise GanzooError(f"{path} is not valid JSON: {error}") from error
+
+
+def digest(path: Path, algorithm: str = "sha256") -> str:
+    """The file's checksum in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()
+
+
+def cache_dir() -> Path:
+    """Where ganzoo keeps what it can make again: `$GANZOO_CACHE`, else the platform's user cache folder."""
+    chosen = os.environ.get("GANZOO_CACHE")
+    if chosen:
+        return Path(chosen)
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("ganzoo", appauthor=False))
+
+
+def clean_parts(folder: Path) -> None:
+    """Remove temporary files that a killed process left in `folder`."""
+    for part in folder.glob(".*.part"):
+        part.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename survive a power cut, where the platform can open a folder."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(handle)
+    except OSError:
+        pass
+    finally:
+        os.close(handle)

@@ -1,0 +1,175 @@
+"""The contract: what a GAN family states, and nothing of how it is trained. Imports torch and pydantic only."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from ganzoo.data import Batch, DataSpec
+from ganzoo.errors import UsageError
+from ganzoo.nets import has_batch_statistics
+from ganzoo.optim import Adam, Rule
+
+
+class Options(BaseModel):
+    """Options that every model has. A model subclasses this; each field becomes an option of `ganzoo run NAME`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    batch_size: int = Field(64, ge=1, le=65536, description="Images in a batch.")
+    lr: float = Field(2e-4, gt=0, le=10, description="Learning rate.")
+    b1: float = Field(0.5, ge=0, lt=1, description="Adam's decay of the first moment.")
+    b2: float = Field(0.999, ge=0, lt=1, description="Adam's decay of the second moment.")
+    latent_dim: int = Field(100, ge=1, le=65536, description="Size of the latent vector z.")
+    n_critic: int = Field(1, ge=1, le=100, description="Discriminator steps for each generator step.")
+    ema: float = Field(
+        0.999, ge=0, lt=1, description="Decay of the generator's moving average, used for samples; 0: none."
+    )
+
+
+class GAN(nn.Module):
+    """One GAN family: two networks, two losses, and how latents and labels are drawn.
+
+    Subclass it, set `self.generator` and `self.discriminator` in `__init__`, and write `discriminator_loss` and
+    `generator_loss`. Networks take `(z, y)` and `(x, y)`; `y` is None when unconditional. The trainer owns device,
+    precision, gradients, optimizer steps, averaging, logging and checkpoints: a model never calls `backward`,
+    `step`, `to(device)` or `item`. To let whole steps be captured, keep shapes static, draw random numbers from the
+    default generator on `self.device`, and never branch on a tensor's value.
+    """
+
+    name: ClassVar[str]
+    """What the user types: lower case, words joined by '-'."""
+    paper: ClassVar[str]
+    """Authors, title, year, and where to find it."""
+    conditional: bool = False
+    """Whether the networks use labels. A model that decides by option sets it on the instance."""
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    """Named bundles of options, the run's own (`image_size`, `epochs`) included."""
+    Options: ClassVar[type[Options]] = Options
+
+    generator: nn.Module
+    discriminator: nn.Module
+
+    def __init__(self, data: DataSpec, options: Any):
+        """Keep the description of the data and the options.
+
+        Raises:
+            UsageError: the model is conditional and the data has no labels.
+        """
+        super().__init__()
+        self.data = data
+        self.options = options
+        self._watched: dict[str, Tensor] = {}
+        if self.conditional and not data.conditional:
+            raise UsageError(
+                f"model '{self.name}' needs labels, and data set '{data.name}' has none: "
+                "choose an unconditional model, or put the images in one folder per class"
+            )
+
+    # What is drawn
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are."""
+        return next(self.generator.parameters()).device
+
+    def sample_latent(self, n: int) -> Tensor:
+        """Draw latents: float (n, latent_dim), standard normal unless overridden."""
+        return torch.randn(n, self.options.latent_dim, device=self.device)
+
+    def sample_labels(self, n: int) -> Tensor | None:
+        """Draw conditions: classes uniformly, int64 (n,); attributes uniformly in their ranges, float (n, K)."""
+        if not self.conditional:
+            return None
+        columns = []
+        if self.data.classes:
+            classes = torch.randint(len(self.data.classes), (n,), device=self.device)
+            if not self.data.attributes:
+                return classes
+            columns.append(nn.functional.one_hot(classes, len(self.data.classes)).float())
+        for a in self.data.attributes:
+            columns.append(torch.empty(n, 1, device=self.device).uniform_(a.low, a.high))
+        return torch.cat(columns, dim=1)
+
+    def fake_labels(self, real: Batch) -> Tensor | None:
+        """Conditions for the fakes that face `real`: drawn anew for classes.
+
+        Vectors are taken from the real batch, since their joint distribution is known only from data; a model that
+        pairs real with fake (relativistic losses) overrides this to return `real.y`.
+        """
+        if self.conditional and self.data.attributes:
+            return real.y
+        return self.sample_labels(len(real.x))
+
+    def generate(self, z: Tensor, y: Tensor | None) -> Tensor:
+        """Samples for latents (N, ...) and conditions: float (N, C, H, W) in [-1, 1]."""
+        return self.generator(z, y)
+
+    def fake(self, real: Batch) -> Batch:
+        """As many fakes as `real` has samples, latents drawn first, then labels."""
+        z = self.sample_latent(len(real.x))
+        y = self.fake_labels(real)
+        return Batch(self.generate(z, y), y, z)
+
+    # What is minimised
+
+    def discriminator_loss(self, real: Batch, fake: Batch) -> dict[str, Tensor]:
+        """Named scalar terms; their sum is minimised over the discriminator. `fake.x` carries no graph."""
+        raise NotImplementedError(f"{type(self).__name__} does not state discriminator_loss")
+
+    def generator_loss(self, real: Batch, fake: Batch) -> dict[str, Tensor]:
+        """Named scalar terms; their sum is minimised over the generator."""
+        raise NotImplementedError(f"{type(self).__name__} does not state generator_loss")
+
+    def after_discriminator_step(self) -> None:
+        """Called after each discriminator step, without gradients: weight clipping and the like."""
+
+    def players(self) -> dict[str, nn.Module]:
+        """The modules that play, by name, in the order they move."""
+        return {"discriminator": self.discriminator, "generator": self.generator}
+
+    def optimizer(self, player: str) -> Rule:
+        """The update rule of a player: Adam with the options' `lr`, `b1`, `b2` unless overridden."""
+        return Adam(self.options.lr, self.options.b1, self.options.b2)
+
+    # Helpers for the losses
+
+    def discriminate(self, *batches: Batch) -> Any:
+        """The discriminator's output for each batch, one joined pass where that gives the same answer.
+
+        `real_logits, fake_logits = self.discriminate(real, fake)`, or `logits = self.discriminate(fake)`. Joined is a
+        fifth faster; a discriminator with batch statistics sees each batch by itself, as the papers mean it. When the
+        discriminator returns a tuple, each answer is that tuple. The mean score of each side is logged as D(x) or
+        D(G(z)).
+        """
+        if len(batches) == 1 or has_batch_statistics(self.discriminator):
+            outputs = [self.discriminator(b.x, b.y) for b in batches]
+        else:
+            x = torch.cat([b.x for b in batches])
+            y = None if batches[0].y is None else torch.cat([b.y for b in batches if b.y is not None])
+            outputs = _split(self.discriminator(x, y), [len(b.x) for b in batches])
+        for batch, output in zip(batches, outputs, strict=True):
+            logits = output[0] if isinstance(output, tuple) else output
+            self.watch("D(x)" if batch.z is None else "D(G(z))", self.score(logits.detach()))
+        return outputs[0] if len(batches) == 1 else tuple(outputs)
+
+    def score(self, logits: Tensor) -> Tensor:
+        """What to show of the discriminator's output: the probability of being real, unless overridden."""
+        return torch.sigmoid(logits)
+
+    def watch(self, name: str, value: Tensor) -> None:
+        """Log the mean of `value` beside the loss terms."""
+        self._watched[name] = value.detach().float().mean()
+
+    def watched(self) -> dict[str, Tensor]:
+        """What was watched since the last call, by name. The trainer asks after each loss."""
+        seen, self._watched = self._watched, {}
+        return seen
+
+
+def _split(output: Any, sizes: list[int]) -> list[Any]:
+    if isinstance(output, tuple):
+        return list(zip(*(part.split(sizes) for part in output), strict=True))
+    return list(output.split(sizes))

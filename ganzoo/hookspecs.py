@@ -1,0 +1,24 @@
+"""The hooks a plugin may implement. Each is called once, with a `register` function that takes one class."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pluggy
+
+hookspec = pluggy.HookspecMarker("ganzoo")
+hookimpl = pluggy.HookimplMarker("ganzoo")
+
+
+@hookspec
+def register_models(register: Callable[[type[Any]], None]) -> None:
+    """Add models: call `register(cls)` with each subclass of `ganzoo.GAN`; `cls.name` is what users type."""
+
+
+@hookspec
+def register_datasets(register: Callable[[type[Any]], None]) -> None:
+    """Add data sets: call `register(cls)` with each subclass of `ganzoo.Dataset`; `cls.name` is what users type."""
+
+
+@hookspec
+def register_loggers(register: Callable[[type[Any]], None]) -> None:
+    """Add loggers: call `register(cls)` with each subclass of `ganzoo.Logger`; `cls.name` is what users type."""

@@ -1,0 +1,194 @@
+"""The plugin manager: finds plugins by entry point, keeps the broken ones from stopping the rest."""
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from importlib import metadata
+from typing import Any
+
+import pluggy
+
+from ganzoo import hookspecs
+from ganzoo.errors import GanzooError, UsageError, did_you_mean, one_line
+
+GROUP = "ganzoo"
+BUILT_IN = "ganzoo"
+"""The distribution whose plugins `GANZOO_PLUGINS` never leaves out."""
+
+
+@dataclass
+class Plugin:
+    """One entry point: where it comes from, what it brought, or why it is broken."""
+
+    name: str
+    package: str
+    """The distribution that declares it."""
+    version: str
+    module: str
+    broken: str | None = None
+    """The reason in one line; None while all is well."""
+    registered: dict[str, list[str]] = field(default_factory=dict)
+    """Names by kind: models, datasets, loggers."""
+
+    @property
+    def source(self) -> str:
+        """The package and module, as errors name them."""
+        return f"{self.package} {self.version} ({self.module})"
+
+    @property
+    def built_in(self) -> bool:
+        """Whether it ships with ganzoo."""
+        return self.package == BUILT_IN
+
+
+class Registry:
+    """Everything that can be chosen by name. Make one with `discover`."""
+
+    def __init__(self) -> None:
+        self.plugins: list[Plugin] = []
+        self.conflicts: list[str] = []
+        self._manager = pluggy.PluginManager(GROUP)
+        self._manager.add_hookspecs(hookspecs)
+        self._items: dict[str, dict[str, tuple[type[Any], Plugin]]] = {kind: {} for kind in _kinds()}
+
+    def add(self, plugin: Plugin, module: Any) -> None:
+        """Register what `module` brings, all of it or, when it is broken, none."""
+        if any(p.name == plugin.name for p in self.plugins):
+            other = next(p for p in self.plugins if p.name == plugin.name)
+            self.conflicts.append(f"two plugins are named '{plugin.name}': {other.source} and {plugin.source}")
+        self.plugins.append(plugin)
+        found: list[tuple[str, type[Any]]] = []
+        key = f"{plugin.package}:{plugin.name}"
+        try:
+            self._manager.register(module, name=key)
+            others = [p for p in self._manager.get_plugins() if p is not module]
+            for kind, base in _kinds().items():
+                hook = self._manager.subset_hook_caller(f"register_{kind}", remove_plugins=others)
+                hook(register=lambda cls, kind=kind, base=base: found.append((kind, _checked(cls, kind, base()))))
+        except Exception as error:
+            plugin.broken = one_line(error)
+            if self._manager.has_plugin(key):
+                self._manager.unregister(name=key)
+            return
+        for kind, cls in found:
+            taken = self._items[kind].get(cls.name)
+            if taken:
+                self.conflicts.append(
+                    f"{kind[:-1]} '{cls.name}' is registered twice: by {taken[1].source} and by {plugin.source}"
+                )
+                continue
+            self._items[kind][cls.name] = (cls, plugin)
+            plugin.registered.setdefault(kind, []).append(cls.name)
+
+    def check(self) -> "Registry":
+        """This registry, if no two plugins claim one name.
+
+        Raises:
+            GanzooError: two do; both packages are named.
+        """
+        if self.conflicts:
+            raise GanzooError(
+                f"{self.conflicts[0]}; uninstall one of them, or choose with GANZOO_PLUGINS=name,..."
+            )
+        return self
+
+    def names(self, kind: str) -> list[str]:
+        """The names of a kind ("models", "datasets", "loggers"), sorted."""
+        return sorted(self._items[kind])
+
+    def get(self, kind: str, name: str) -> type[Any]:
+        """The class registered under a name.
+
+        Raises:
+            UsageError: there is none; the nearest name is given, or the broken plugin that may have held it.
+        """
+        if name in self._items[kind]:
+            return self._items[kind][name][0]
+        what = "data set" if kind == "datasets" else kind[:-1]
+        for plugin in self.plugins:
+            if plugin.broken and plugin.name == name:
+                raise UsageError(f"plugin '{name}' is broken: {plugin.broken}")
+        raise UsageError(f"no {what} is named '{name}': {did_you_mean(name, self.names(kind))}")
+
+    def provider(self, kind: str, name: str) -> Plugin:
+        """The plugin that registered a name."""
+        return self._items[kind][name][1]
+
+
+def discover(
+    entry_points: Iterable[metadata.EntryPoint] | None = None, environ: Mapping[str, str] = os.environ
+) -> Registry:
+    """Load every plugin that is installed: what ships with ganzoo first, then the rest by name.
+
+    `GANZOO_PLUGINS=a,b` limits the others to those entry points (or packages); empty means ganzoo's own only. A
+    plugin that cannot be imported is kept in the list with the reason, and never raises.
+    """
+    registry = Registry()
+    found = list(metadata.entry_points(group=GROUP) if entry_points is None else entry_points)
+    chosen = environ.get("GANZOO_PLUGINS")
+    wanted = None if chosen is None else {name.strip() for name in chosen.split(",") if name.strip()}
+    seen: set[str] = set()
+    for entry in sorted(found, key=lambda e: (_package(e)[0] != BUILT_IN, e.name)):
+        package, version = _package(entry)
+        plugin = Plugin(entry.name, package, version, entry.value)
+        if wanted is not None and package != BUILT_IN and not wanted & {entry.name, package}:
+            continue
+        seen |= {entry.name, package}
+        try:
+            module = entry.load()
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # A plugin may even call sys.exit when it is imported.
+            plugin.broken = one_line(error)
+            registry.plugins.append(plugin)
+            continue
+        registry.add(plugin, module)
+    for name in sorted((wanted or set()) - seen):
+        registry.plugins.append(Plugin(name, "-", "-", "-", broken="named in GANZOO_PLUGINS, but not installed"))
+    return registry
+
+
+_registry: Registry | None = None
+
+
+def registry() -> Registry:
+    """The registry of this process, made at the first call."""
+    global _registry
+    if _registry is None:
+        _registry = discover()
+    return _registry
+
+
+def _package(entry: metadata.EntryPoint) -> tuple[str, str]:
+    dist = getattr(entry, "dist", None)
+    return (dist.name, dist.version) if dist else ("unknown", "0")
+
+
+def _kinds() -> dict[str, Any]:
+    """Each kind's base class, behind a function: the classes need torch, and this module is imported before it."""
+
+    def model() -> type[Any]:
+        from ganzoo.gan import GAN
+
+        return GAN
+
+    def dataset() -> type[Any]:
+        from ganzoo.data import Dataset
+
+        return Dataset
+
+    def logger() -> type[Any]:
+        from ganzoo.loggers import Logger
+
+        return Logger
+
+    return {"models": model, "datasets": dataset, "loggers": logger}
+
+
+def _checked(cls: Any, kind: str, base: type[Any]) -> type[Any]:
+    if not (isinstance(cls, type) and issubclass(cls, base)):
+        raise TypeError(f"register_{kind} was given {cls!r}, which is not a subclass of ganzoo.{base.__name__}")
+    name = getattr(cls, "name", None)
+    if not (isinstance(name, str) and name and name.replace("-", "").isalnum() and name == name.lower()):
+        raise TypeError(f"{cls.__name__}.name must be lower-case words joined by '-', not {name!r}")
+    return cls
