@@ -4,8 +4,9 @@ The functions named `*_discriminator` take (real_logits, fake_logits); those nam
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -25,14 +26,24 @@ def non_saturating_generator(fake: Tensor) -> Tensor:
     return F.softplus(-fake).mean()
 
 
+def cross_entropy_discriminator(real: Tensor, fake: Tensor) -> Tensor:
+    """Half of `minimax_discriminator`: the cross-entropy of classifying both halves, as most code has it."""
+    return minimax_discriminator(real, fake) / 2
+
+
 def least_squares_discriminator(real: Tensor, fake: Tensor, a: float = 0.0, b: float = 1.0) -> Tensor:
     """(E[(D(x) - b)^2] + E[(D(G(z)) - a)^2]) / 2. Mao et al. 2017, equation 2."""
     return ((real - b).square().mean() + (fake - a).square().mean()) / 2
 
 
 def least_squares_generator(fake: Tensor, c: float = 1.0) -> Tensor:
-    """E[(D(G(z)) - c)^2] / 2. Mao et al. 2017, equation 2 (tutorials leave out the half: see the `tutorial` preset)."""
+    """E[(D(G(z)) - c)^2] / 2. Mao et al. 2017, equation 2."""
     return (fake - c).square().mean() / 2
+
+
+def mean_squared_generator(fake: Tensor) -> Tensor:
+    """E[(D(G(z)) - 1)^2]: the same without the half, as tutorials have it."""
+    return (fake - 1).square().mean()
 
 
 def hinge_discriminator(real: Tensor, fake: Tensor) -> Tensor:
@@ -45,17 +56,29 @@ def hinge_generator(fake: Tensor) -> Tensor:
     return -fake.mean()
 
 
+def raw(logits: Tensor) -> Tensor:
+    """The logits themselves, for losses that do not read them as odds."""
+    return logits
+
+
 class Adversarial(NamedTuple):
-    """The two sides of one adversarial loss."""
+    """The two sides of one adversarial loss, and how to read a logit."""
 
     discriminator: Callable[[Tensor, Tensor], Tensor]
     generator: Callable[[Tensor], Tensor]
+    score: Callable[[Tensor], Tensor]
+    """What to show of the discriminator's output: a probability where the loss gives it that meaning."""
 
 
-ADVERSARIAL: dict[str, Adversarial] = {
-    "minimax": Adversarial(minimax_discriminator, minimax_generator),
-    "non-saturating": Adversarial(minimax_discriminator, non_saturating_generator),
-    "least-squares": Adversarial(least_squares_discriminator, least_squares_generator),
-    "hinge": Adversarial(hinge_discriminator, hinge_generator),
+Name = Literal["minimax", "non-saturating", "cross-entropy", "least-squares", "mean-squared", "hinge"]
+"""The losses that a model may offer by name, as the type of an option."""
+
+ADVERSARIAL: dict[Name, Adversarial] = {
+    "minimax": Adversarial(minimax_discriminator, minimax_generator, torch.sigmoid),
+    "non-saturating": Adversarial(minimax_discriminator, non_saturating_generator, torch.sigmoid),
+    "cross-entropy": Adversarial(cross_entropy_discriminator, non_saturating_generator, torch.sigmoid),
+    "least-squares": Adversarial(least_squares_discriminator, least_squares_generator, raw),
+    "mean-squared": Adversarial(least_squares_discriminator, mean_squared_generator, raw),
+    "hinge": Adversarial(hinge_discriminator, hinge_generator, raw),
 }
-"""The losses that a model may offer by name."""
+"""Each by its name."""

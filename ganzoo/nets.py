@@ -1,8 +1,10 @@
 """Building blocks that several models share. Networks take `(z, y)` or `(x, y)`; `y` is None when unconditional."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -35,6 +37,11 @@ class Condition(nn.Module):
         if self.embed is None or y is None:
             return x.new_zeros(len(x), 0)
         return self.embed(y)
+
+
+def vector(y: Tensor, size: int) -> Tensor:
+    """A condition as float vectors (N, `size`): classes one-hot, vectors as they are."""
+    return y if y.is_floating_point() else F.one_hot(y, size).float()
 
 
 class Dropout(nn.Module):
@@ -76,6 +83,15 @@ class Maxout(nn.Module):
 def mlp(sizes: Sequence[int], activation: nn.Module) -> nn.Sequential:
     """Linear layers of the given sizes with `activation` after each but the last."""
     layers: list[nn.Module] = []
-    for inputs, outputs in zip(sizes[:-1], sizes[1:], strict=True):
+    for inputs, outputs in pairwise(sizes):
         layers += [nn.Linear(inputs, outputs), activation]
     return nn.Sequential(*layers[:-1])
+
+
+def init_uniform(module: nn.Module, bound: float) -> None:
+    """Draw every weight from U(-`bound`, `bound`) and set biases to zero, as Goodfellow et al. 2014 start networks."""
+    for parameter in module.parameters():
+        if parameter.ndim > 1:
+            nn.init.uniform_(parameter, -bound, bound)
+        else:
+            nn.init.zeros_(parameter)

@@ -61,11 +61,14 @@ class Registry:
         key = f"{plugin.package}:{plugin.name}"
         try:
             self._manager.register(module, name=key)
+            self._check_hooks(module)
             others = [p for p in self._manager.get_plugins() if p is not module]
             for kind, base in _kinds().items():
                 hook = self._manager.subset_hook_caller(f"register_{kind}", remove_plugins=others)
                 hook(register=lambda cls, kind=kind, base=base: found.append((kind, _checked(cls, kind, base()))))
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # A plugin may even call sys.exit.
             plugin.broken = one_line(error)
             if self._manager.has_plugin(key):
                 self._manager.unregister(name=key)
@@ -80,6 +83,21 @@ class Registry:
             self._items[kind][cls.name] = (cls, plugin)
             plugin.registered.setdefault(kind, []).append(cls.name)
 
+    def _check_hooks(self, module: Any) -> None:
+        """Refuse a module whose hooks pluggy would pass over in silence: misspelt, or not marked.
+
+        Raises:
+            GanzooError: it has no hook, or one that ganzoo does not know and that is not marked `optionalhook`.
+        """
+        callers = self._manager.get_hookcallers(module)
+        if not callers:
+            raise GanzooError("it implements no hook; mark one, such as register_models, with @ganzoo.hookimpl")
+        for caller in callers:
+            required = any(i.plugin is module and not i.optionalhook for i in caller.get_hookimpls())
+            if required and not caller.has_spec():
+                known = [f"register_{kind}" for kind in _kinds()]
+                raise GanzooError(f"ganzoo has no hook named '{caller.name}': {did_you_mean(caller.name, known)}")
+
     def check(self) -> "Registry":
         """This registry, if no two plugins claim one name.
 
@@ -87,9 +105,7 @@ class Registry:
             GanzooError: two do; both packages are named.
         """
         if self.conflicts:
-            raise GanzooError(
-                f"{self.conflicts[0]}; uninstall one of them, or choose with GANZOO_PLUGINS=name,..."
-            )
+            raise GanzooError(f"{self.conflicts[0]}; uninstall one of them, or choose with GANZOO_PLUGINS=name,...")
         return self
 
     def names(self, kind: str) -> list[str]:
@@ -108,7 +124,9 @@ class Registry:
         for plugin in self.plugins:
             if plugin.broken and plugin.name == name:
                 raise UsageError(f"plugin '{name}' is broken: {plugin.broken}")
-        raise UsageError(f"no {what} is named '{name}': {did_you_mean(name, self.names(kind))}")
+        broken = ", ".join(plugin.name for plugin in self.plugins if plugin.broken)
+        hint = f" (broken plugins: {broken}; see `ganzoo list plugins`)" if broken else ""
+        raise UsageError(f"no {what} is named '{name}': {did_you_mean(name, self.names(kind))}{hint}")
 
     def provider(self, kind: str, name: str) -> Plugin:
         """The plugin that registered a name."""
@@ -138,7 +156,7 @@ def discover(
             module = entry.load()
         except KeyboardInterrupt:
             raise
-        except BaseException as error:  # A plugin may even call sys.exit when it is imported.
+        except BaseException as error:  # A plugin may even call sys.exit.
             plugin.broken = one_line(error)
             registry.plugins.append(plugin)
             continue
@@ -187,8 +205,8 @@ def _kinds() -> dict[str, Any]:
 
 def _checked(cls: Any, kind: str, base: type[Any]) -> type[Any]:
     if not (isinstance(cls, type) and issubclass(cls, base)):
-        raise TypeError(f"register_{kind} was given {cls!r}, which is not a subclass of ganzoo.{base.__name__}")
+        raise GanzooError(f"register_{kind} was given {cls!r}, which is not a subclass of ganzoo.{base.__name__}")
     name = getattr(cls, "name", None)
     if not (isinstance(name, str) and name and name.replace("-", "").isalnum() and name == name.lower()):
-        raise TypeError(f"{cls.__name__}.name must be lower-case words joined by '-', not {name!r}")
+        raise GanzooError(f"{cls.__name__}.name must be lower-case words joined by '-', not {name!r}")
     return cls

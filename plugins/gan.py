@@ -1,0 +1,166 @@
+"""GAN: Goodfellow et al., Generative Adversarial Nets, 2014.
+
+Two players, one value:
+
+    min over G, max over D:  E[log D(x)] + E[log(1 - D(G(z)))]
+
+D(x) is the probability that x is real, G(z) a sample made from noise z. Networks are fully connected and take any
+image shape: G maps z (N, latent_dim) to (N, C, H, W) in [-1, 1], D maps (N, C, H, W) to logits (N, 1).
+"""
+
+from functools import partial
+from typing import Literal
+
+from pydantic import Field
+from torch import Tensor, nn
+
+import ganzoo
+from ganzoo import losses
+from ganzoo.nets import Dropout, Maxout, init_uniform, mlp
+from ganzoo.optim import SGD, Rule, exponential, ramp
+
+
+class Generator(nn.Module):
+    """z to 128, 256, 512, 1024 units, normalised from the second layer on, to the pixels."""
+
+    def __init__(self, data: ganzoo.DataSpec, latent_dim: int, eps: float = 1e-5):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(latent_dim, 128),
+            nn.LeakyReLU(0.2, inplace=True),
+            *normalised(128, 256, eps),
+            *normalised(256, 512, eps),
+            *normalised(512, 1024, eps),
+            nn.Linear(1024, data.pixels),
+            nn.Tanh(),
+            nn.Unflatten(1, data.shape),
+        )
+
+    def forward(self, z: Tensor, y: None = None) -> Tensor:
+        return self.layers(z)
+
+
+def normalised(inputs: int, outputs: int, eps: float) -> list[nn.Module]:
+    """One fully connected layer with batch normalisation."""
+    return [nn.Linear(inputs, outputs), nn.BatchNorm1d(outputs, eps), nn.LeakyReLU(0.2, inplace=True)]
+
+
+class Discriminator(nn.Module):
+    """The pixels to 512, 256 units, to one logit."""
+
+    def __init__(self, data: ganzoo.DataSpec):
+        super().__init__()
+        self.layers = mlp([data.pixels, 512, 256, 1], nn.LeakyReLU(0.2, inplace=True))
+
+    def forward(self, x: Tensor, y: None = None) -> Tensor:
+        return self.layers(x.flatten(1))
+
+
+class PaperGenerator(nn.Module):
+    """z to 1200 and 1200 rectified units, to sigmoid pixels, which are in [0, 1] and rescaled here."""
+
+    def __init__(self, data: ganzoo.DataSpec, latent_dim: int):
+        super().__init__()
+        self.layers = nn.Sequential(
+            mlp([latent_dim, 1200, 1200, data.pixels], nn.ReLU(inplace=True)),
+            nn.Sigmoid(),
+            nn.Unflatten(1, data.shape),
+        )
+        init_uniform(self, 0.05)
+
+    def forward(self, z: Tensor, y: None = None) -> Tensor:
+        return 2 * self.layers(z) - 1
+
+
+class PaperDiscriminator(nn.Module):
+    """Pixels in [0, 1] to 240 and 240 maxout units of 5 pieces, to one logit, with dropout before every layer."""
+
+    def __init__(self, data: ganzoo.DataSpec):
+        super().__init__()
+        self.layers = nn.Sequential(
+            Dropout(0.2),
+            Maxout(data.pixels, 240, pieces=5),
+            Dropout(0.5),
+            Maxout(240, 240, pieces=5),
+            Dropout(0.5),
+            nn.Linear(240, 1),
+        )
+        init_uniform(self, 0.005)
+
+    def forward(self, x: Tensor, y: None = None) -> Tensor:
+        return self.layers((x.flatten(1) + 1) / 2)
+
+
+NETWORKS = {
+    "mlp": (Generator, Discriminator),
+    "tutorial": (partial(Generator, eps=0.8), Discriminator),
+    "paper": (PaperGenerator, PaperDiscriminator),
+}
+
+
+class GAN(ganzoo.GAN):
+    """The first adversarial network.
+
+    The preset `tutorial` is the one that PyTorch courses teach. `paper` follows the code its authors published for
+    MNIST: Gaussian noise, dropout in D alone, and the non-saturating loss of section 3. (That code also sets G's last
+    biases from the mean image, which a model here is not told.)
+    """
+
+    name = "gan"
+    paper = "Goodfellow et al., Generative Adversarial Nets, 2014, https://arxiv.org/abs/1406.2661"
+    presets = {
+        "tutorial": {
+            "image_size": 28,
+            "network": "tutorial",
+            "loss": "cross-entropy",
+            "lr": 2e-4,
+            "b1": 0.5,
+            "b2": 0.999,
+        },
+        "paper": {
+            "image_size": 28,
+            "network": "paper",
+            "loss": "cross-entropy",
+            "optimizer": "sgd",
+            "lr": 0.1,
+            "batch_size": 100,
+        },
+    }
+
+    class Options(ganzoo.Options):
+        """The default recipe is the one that this family trains best with."""
+
+        lr: float = Field(4e-4, gt=0, le=10, description="Learning rate.")
+        b1: float = Field(0.0, ge=0, lt=1, description="Adam's decay of the first moment.")
+        b2: float = Field(0.9, ge=0, lt=1, description="Adam's decay of the second moment.")
+        network: Literal["mlp", "tutorial", "paper"] = Field("mlp", description="The pair of networks.")
+        loss: losses.Name = Field("hinge", description="The adversarial loss.")
+        optimizer: Literal["adam", "sgd"] = Field(
+            "adam", description="Adam, or the paper's SGD: decaying rate, rising momentum."
+        )
+
+    def __init__(self, data: ganzoo.DataSpec, options: Options):
+        super().__init__(data, options)
+        generator, discriminator = NETWORKS[options.network]
+        self.generator = generator(data, options.latent_dim)
+        self.discriminator = discriminator(data)
+        self.loss = losses.ADVERSARIAL[options.loss]
+
+    def discriminator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
+        return {"adversarial": self.loss.discriminator(*self.discriminate(real, fake))}
+
+    def generator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
+        return {"adversarial": self.loss.generator(self.discriminate(fake))}
+
+    def score(self, logits: Tensor) -> Tensor:
+        return self.loss.score(logits)
+
+    def optimizer(self, player: str) -> Rule:
+        if self.options.optimizer == "sgd":
+            return SGD(exponential(self.options.lr, 1.000004, floor=1e-6), momentum=ramp(0.5, 0.7, epochs=250))
+        return super().optimizer(player)
+
+
+@ganzoo.hookimpl
+def register_models(register):
+    register(GAN)
