@@ -85,7 +85,9 @@ class DataSpec:
         for name, value in values.items():
             known = {a.name: a for a in self.attributes}
             if name not in known:
-                raise UsageError(f"data set '{self.name}' has no attribute '{name}' (it has: {', '.join(known) or 'none'})")
+                raise UsageError(
+                    f"data set '{self.name}' has no attribute '{name}' (it has: {', '.join(known) or 'none'})"
+                )
             if not known[name].low <= value <= known[name].high:
                 raise UsageError(f"{name}={value:g} is outside {known[name].low:g} to {known[name].high:g}")
         if not self.attributes:
@@ -246,10 +248,22 @@ class Loader:
         self.device = device
         self.workers = workers
         self.labels = None if data.labels is None else data.labels.to(device)
+        self.classes = len(data.classes)
         self.images = data.images
         self.resident = isinstance(self.images, Tensor) and self.images.nbytes <= IN_MEMORY_BYTES
         if self.resident:
             self.images = self.images.to(device)  # type: ignore[union-attr]
+
+    def examples(self, columns: int, rows: int) -> Tensor:
+        """Training images to look at: uint8 (N, C, H, W), row by row; a class per column when `columns` fits."""
+        labels = self.labels
+        if labels is not None and self.classes == columns:
+            index = labels if labels.dim() == 1 else labels[:, : self.classes].argmax(1)
+            of_class = [(index == c).nonzero().flatten().cpu() for c in range(columns)]
+            chosen = [int(i[row % len(i)]) if len(i) else 0 for row in range(rows) for i in of_class]
+        else:
+            chosen = list(range(min(columns * rows, self.count)))
+        return torch.stack([self.images[i] for i in chosen]).cpu()
 
     def order(self, epoch: int) -> Tensor:
         """The permutation of epoch `epoch` (from 0): int64 (count,)."""

@@ -113,6 +113,18 @@ class GAN(nn.Module):
         y = self.fake_labels(real)
         return Batch(self.generate(z, y), y, z)
 
+    def showcase(self) -> tuple[Tensor, Tensor | None, int]:
+        """What sample grids show: latents, conditions and the number of columns.
+
+        One column per class where the model is conditional and the data has classes, 8 x 8 otherwise.
+        """
+        classes = len(self.data.classes) if self.conditional else 0
+        if not classes:
+            return self.sample_latent(64), self.sample_labels(64), 8
+        rows = max(2, min(10, 1000 // classes))
+        index = torch.arange(classes, device=self.device).repeat(rows)
+        return self.sample_latent(rows * classes), self.data.condition(index), classes
+
     # What is minimised
 
     def discriminator_loss(self, real: Batch, fake: Batch) -> dict[str, Tensor]:

@@ -11,12 +11,17 @@ from torch import nn
 class Progress(Protocol):
     """Where training stands, as schedules see it."""
 
-    step: int
-    """Generator steps done."""
-    epoch: float
-    """Epochs done, with their fraction."""
-    fraction: float
-    """Share of the run's budget that is spent, from 0 to 1."""
+    @property
+    def step(self) -> int:
+        """Generator steps done."""
+
+    @property
+    def epoch(self) -> float:
+        """Epochs done, with their fraction."""
+
+    @property
+    def fraction(self) -> float:
+        """Share of the run's budget that is spent, from 0 to 1."""
 
 
 Schedule = float | Callable[[Progress], float]

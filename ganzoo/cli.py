@@ -1,0 +1,100 @@
+"""The `ganzoo` command: names its subcommands, loads one when it is used, and turns every error into one line.
+
+Nothing here imports torch, so that `ganzoo --help` answers at once.
+"""
+
+import os
+import sys
+from importlib import import_module
+
+import click
+
+from ganzoo import __version__
+from ganzoo.errors import GanzooError, did_you_mean, one_line
+from ganzoo.signals import Stopped
+
+COMMANDS = {
+    "run": ("ganzoo.commands.run", "Train a model."),
+    "resume": ("ganzoo.commands.resume", "Continue a run from its last checkpoint."),
+    "sample": ("ganzoo.commands.sample", "Draw images from a trained run."),
+    "list": ("ganzoo.commands.listing", "List models, data sets, loggers, plugins."),
+    "info": ("ganzoo.commands.info", "Explain a model: paper, options, presets."),
+    "doctor": ("ganzoo.commands.doctor", "Show versions, devices and the state of plugins."),
+}
+
+
+class LazyGroup(click.Group):
+    """Commands that are imported when they are used; their one-line helps are known beforehand."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        command: click.Command = import_module(COMMANDS[name][0]).command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS:
+            raise click.UsageError(f"no command is named '{args[0]}': {did_you_mean(args[0], list(COMMANDS))}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="ganzoo")
+def cli() -> None:
+    """A zoo of generative adversarial networks in which every model is a plugin.
+
+    \b
+    ganzoo run cgan                      train the conditional GAN on MNIST
+    ganzoo run cgan --preset tutorial    the same, as the tutorials teach it
+    ganzoo sample RUN --label 7 -n 16    draw sevens from a trained run
+    ganzoo run cgan --help               every option of a model, explained
+
+    Exit codes: 0 done; 1 the work failed; 2 wrong usage; 130 and 143 stopped by a signal, after saving.
+    """
+
+
+def main() -> None:
+    """The entry point: runs a command and exits; an error prints one line, never a traceback.
+
+    `GANZOO_TRACEBACK=1` shows where an error came from.
+    """
+    try:
+        code = cli.main(prog_name="ganzoo", standalone_mode=False)
+        sys.stdout.flush()
+    except click.exceptions.Exit as error:
+        code = error.exit_code
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        hint = f" (see `{context.command_path} --help`)" if context else ""
+        code = _fail(error, " ".join(error.format_message().split()) + hint, error.exit_code)
+    except (click.Abort, KeyboardInterrupt) as error:
+        code = _fail(error, "stopped by SIGINT", 130)
+    except Stopped as error:
+        code = error.exit_code
+    except GanzooError as error:
+        code = _fail(error, one_line(error), error.exit_code)
+    except BrokenPipeError:
+        # The reader went away: what `| head` does is not an error.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except Exception as error:
+        code = _fail(error, f"{one_line(error)} (GANZOO_TRACEBACK=1 shows where)", 1)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(error: BaseException, line: str, code: int) -> int:
+    if os.environ.get("GANZOO_TRACEBACK") == "1":
+        import traceback
+
+        traceback.print_exception(error)
+    click.echo(f"error: {line}", err=True)
+    return code

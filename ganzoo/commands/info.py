@@ -1,0 +1,59 @@
+"""`ganzoo info MODEL`."""
+
+import inspect
+from typing import Any
+
+import click
+
+from ganzoo.commands.options import echo_json, json_option
+
+
+@click.command(name="info", context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("model")
+@json_option
+def command(model: str, as_json: bool) -> None:
+    """Explain MODEL: its paper, what it minimises, its options and presets."""
+    from ganzoo.plugins import registry
+
+    plugins = registry().check()
+    cls, plugin = plugins.get("models", model), plugins.provider("models", model)
+    options = {
+        name: {
+            "type": _type(info.annotation),
+            "default": info.get_default(),
+            "bounds": [str(m) for m in info.metadata],
+            "help": info.description,
+        }
+        for name, info in cls.Options.model_fields.items()
+    }
+    facts: dict[str, Any] = {
+        "name": cls.name,
+        "paper": cls.paper,
+        "conditional": bool(cls.conditional),
+        "about": inspect.getdoc(cls) or "",
+        "package": plugin.package,
+        "version": plugin.version,
+        "module": plugin.module,
+        "options": options,
+        "presets": {name: dict(values) for name, values in cls.presets.items()},
+    }
+    if as_json:
+        echo_json(facts)
+        return
+    click.secho(f"{cls.name}: {cls.paper}", bold=True)
+    click.echo(f"\n{facts['about']}\n")
+    click.echo(f"{'conditional' if facts['conditional'] else 'unconditional'}; from {plugin.source}\n")
+    click.echo("options")
+    for name, option in options.items():
+        bounds = f" {', '.join(option['bounds'])}" if option["bounds"] else ""
+        click.echo(
+            f"  {name.replace('_', '-'):20} {option['default']!s:>16}  {option['help']} ({option['type']}{bounds})"
+        )
+    for name, values in facts["presets"].items():
+        click.echo(f"\npreset {name}")
+        for key, value in values.items():
+            click.echo(f"  {key.replace('_', '-'):20} {value!s:>16}")
+
+
+def _type(annotation: Any) -> str:
+    return annotation.__name__ if isinstance(annotation, type) else str(annotation).removeprefix("typing.")

@@ -1,0 +1,41 @@
+"""`ganzoo resume RUN`."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ganzoo.commands.options import Duration, json_option
+
+
+@click.command(name="resume", context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--epochs", type=click.FloatRange(min=0, min_open=True), help="A new budget: total epochs.")
+@click.option("--steps", type=click.IntRange(min=1), help="A new budget: total generator steps.")
+@click.option("--max-time", type=Duration(), help="A new budget: total training time, as 90s, 2m, 1h30m.")
+@click.option("--device", help="Another device than the run began on.")
+@click.option("--sample-interval", type=click.IntRange(min=1), help="Steps between sample grids.")
+@click.option("--checkpoint-interval", type=click.IntRange(min=1), help="Steps between checkpoints.")
+@click.option("--quiet", is_flag=True, help="No progress.")
+@json_option
+def command(run: Path, quiet: bool, as_json: bool, **changes: Any) -> None:
+    """Continue RUN from its last good checkpoint, as if it had never stopped.
+
+    On the same machine the weights become those of a run that was not interrupted, bit for bit. A finished run goes
+    on when a larger budget is given.
+
+    \b
+    ganzoo resume runs/mine
+    ganzoo resume runs/mine --epochs 40
+    """
+    from ganzoo.commands.run import show_result
+    from ganzoo.launch import resume
+    from ganzoo.plugins import registry
+    from ganzoo.progress import Progress
+
+    def say(line: str) -> None:
+        click.echo(f"note: {line}", err=True)
+
+    given = {name: value for name, value in changes.items() if value is not None}
+    done = resume(run, registry().check(), given, [] if quiet else [Progress()], say)
+    show_result(done, as_json)

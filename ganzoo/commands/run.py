@@ -1,0 +1,174 @@
+"""`ganzoo run MODEL`: one subcommand per installed model, its options made from the model's own."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ganzoo.commands.options import Section, Sectioned, echo_json, from_model, given
+from ganzoo.errors import UsageError
+from ganzoo.settings import Settings, read_config, resolve
+
+if TYPE_CHECKING:
+    from ganzoo.gan import GAN
+    from ganzoo.run import Run
+
+RUN, MODEL = "Options of the run", "Options of the model"
+
+
+class Models(click.Group):
+    """The installed models as subcommands."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        from ganzoo.plugins import registry
+
+        return registry().check().names("models")
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        from ganzoo.plugins import registry
+
+        plugins = registry().check()
+        return train_command(plugins.get("models", name)) if name in plugins.names("models") else None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        from ganzoo.plugins import registry
+
+        registry().check().get("models", args[0])  # Raises with the nearest name.
+        return super().resolve_command(ctx, args)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Let `ganzoo run --config FILE` take the model from the file, and options stand before the model."""
+        if args and args[0].startswith("-") and not {"-h", "--help"} & set(args):
+            return super().parse_args(ctx, [_model_of(args, ctx), *args])
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=Models, name="run", subcommand_metavar="MODEL [OPTIONS]")
+def command() -> None:
+    """Train a model. `ganzoo run MODEL --help` explains its options.
+
+    \b
+    ganzoo run cgan                          the default recipe on MNIST
+    ganzoo run cgan --preset tutorial        the recipe of the tutorials
+    ganzoo run cgan --dataset folder --data-root pictures --image-size 32
+    ganzoo run cgan --max-time 2m --seed 1 --out runs/mine
+    ganzoo run --config runs/mine/run.json   the same run again
+    """
+
+
+def _model_of(args: list[str], ctx: click.Context) -> str:
+    for option, value in zip(args, [*args[1:], ""], strict=True):
+        path = option.removeprefix("--config=") if option.startswith("--config=") else value
+        if option == "--config" or option.startswith("--config="):
+            name = read_config(Path(path)).get("model")
+            if isinstance(name, str):
+                return name
+            raise UsageError(f"{path} names no model: write `ganzoo run MODEL --config {path}`")
+    raise click.UsageError(f"name a model before its options: ganzoo run MODEL {args[0]} ...", ctx)
+
+
+def train_command(model: "type[GAN]") -> click.Command:
+    """The command that trains `model`."""
+    fixed = [
+        Section(
+            ["--preset"],
+            type=click.Choice(sorted(model.presets)),
+            section=RUN,
+            help="A named bundle of options; the command line still overrides it.",
+        ),
+        Section(
+            ["--config"],
+            type=click.Path(path_type=Path, dir_okay=False),
+            section=RUN,
+            help="Options from a TOML file, or from the run.json of a run to repeat.",
+        ),
+        Section(
+            ["-o", "--out"],
+            type=click.Path(path_type=Path),
+            section=RUN,
+            help="The run directory to make.  [default: runs/MODEL-DATASET-DATE-TIME]",
+        ),
+    ]
+    last = [
+        Section(["--dry-run"], is_flag=True, help="Print the resolved plan and stop."),
+        Section(["--quiet"], is_flag=True, help="No progress."),
+        Section(["--json", "as_json"], is_flag=True, help="Print the result as JSON."),
+    ]
+
+    def train(**values: Any) -> None:
+        _train(model, **values)
+
+    return Sectioned(
+        model.name,
+        callback=train,
+        params=[*fixed, *from_model(Settings, RUN), *from_model(model.Options, MODEL), *last],
+        help=_help(model),
+        short_help=model.paper,
+        epilog="Presets: " + ", ".join(sorted(model.presets)) if model.presets else None,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+
+def _help(model: "type[GAN]") -> str:
+    import inspect
+
+    return f"{inspect.getdoc(model) or model.name}\n\n{model.paper}"
+
+
+def _train(
+    model: "type[GAN]",
+    preset: str | None,
+    config: Path | None,
+    out: Path | None,
+    dry_run: bool,
+    quiet: bool,
+    as_json: bool,
+    **values: Any,
+) -> None:
+    from ganzoo.launch import prepare, start
+    from ganzoo.plugins import registry
+    from ganzoo.progress import Progress
+
+    file = read_config(config) if config else None
+    if file and file.get("model", model.name) != model.name:
+        raise UsageError(f"{config} is for model '{file['model']}', not '{model.name}'")
+    plan = resolve(model, {**given(values, Settings), **given(values, model.Options)}, preset, file)
+    if dry_run:
+        _show_plan(prepare(plan, registry()).describe(registry()), as_json)
+        return
+    run = start(plan, registry(), out, [] if quiet else [Progress()])
+    show_result(run, as_json)
+
+
+def _show_plan(plan: dict[str, Any], as_json: bool) -> None:
+    plan.pop("command")
+    if as_json:
+        echo_json(plan)
+        return
+    for key in ("model", "paper", "preset", "steps", "batches_per_epoch"):
+        click.echo(f"{key:20} {plan[key]}")
+    for part in ("data", "parameters", "settings", "options", "machine", "versions"):
+        click.echo(f"{part}")
+        for key, value in plan[part].items():
+            click.echo(f"  {key:18} {value}")
+
+
+def show_result(run: "Run", as_json: bool) -> None:
+    """Say where everything is."""
+    from ganzoo.files import read_json
+    from ganzoo.run import read_metrics
+
+    status = read_json(run.folder / "status.json")
+    grid = max((run.folder / "samples").glob("*.png"), default=None)
+    lines = read_metrics(run.folder)
+    speed = sorted(line["images_per_second"] for line in lines)[len(lines) // 2] if lines else None
+    result = {"run": str(run.folder), **status, "images_per_second": speed, "samples": str(grid)}
+    if as_json:
+        echo_json(result)
+        return
+    seconds = f"{status['seconds']:.0f} s" + (f", {speed:,.0f} images/s" if speed else "")
+    click.echo(f"run:     {run.folder} ({status['step']:,} steps, {status['epoch']:.2f} epochs, {seconds})")
+    click.echo(f"samples: {grid}")
+    click.echo(f"more:    ganzoo sample {run.folder}")

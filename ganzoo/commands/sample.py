@@ -1,0 +1,133 @@
+"""`ganzoo sample RUN`."""
+
+from pathlib import Path
+
+import click
+
+from ganzoo.commands.options import echo_json, json_option
+from ganzoo.errors import GanzooError, UsageError
+
+MOST = 1_000_000
+
+
+@click.command(name="sample", context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--label", help="Classes, by number or name: 7, 0-9, or 3,7. Samples take them in turn.  [default: all]")
+@click.option("--set", "sets", multiple=True, metavar="NAME=VALUE", help="An attribute of the condition.")
+@click.option(
+    "-n", "n", type=click.IntRange(1, MOST), default=64, show_default=True, help="Number of images, in total."
+)
+@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Seed of the latents.")
+@click.option("--grid", is_flag=True, help="Also write all images as one grid, beside an .npz or a folder.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps.")
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    help=(
+        "A .png (one grid); an .npz with `images`, uint8 (N, C, H, W), and `labels`; or a new folder of PNGs."
+        "  [default: RUN/sample.png]"
+    ),
+)
+@json_option
+def command(
+    run: Path, label: str | None, sets: tuple[str, ...], n: int, seed: int, grid: bool, device: str, out: Path | None,
+    as_json: bool,
+) -> None:  # fmt: skip
+    """Draw images from the averaged generator of RUN.
+
+    \b
+    ganzoo sample runs/mine                          a grid, one column per class
+    ganzoo sample runs/mine --label 7 -n 16 -o sevens.png
+    ganzoo sample runs/mine --label 3,7 -n 10000 -o digits.npz
+    ganzoo sample runs/mine --label 0-9 -n 100 -o pictures/
+    """
+    from ganzoo.data import to_uint8
+    from ganzoo.plugins import registry
+    from ganzoo.sampler import load
+
+    sampler = load(run, device, registry().check())
+    labels = parse_labels(label, sampler.data.classes) if label is not None else None
+    classes = sampler.classes(n, labels)
+    images = to_uint8(sampler.draw(n, classes, seed, parse_values(sets))).cpu()
+    target = out or run / "sample.png"
+    columns = len(set(classes.tolist())) if classes is not None else round(n**0.5) or 1
+    written = write(images, classes, target, min(columns, 100), grid)
+    result = {"images": n, "shape": list(images.shape[1:]), "seed": seed, "files": [str(p) for p in written]}
+    if as_json:
+        echo_json(result)
+    else:
+        for path in written:
+            click.echo(path)
+
+
+def write(images, classes, target: Path, columns: int, grid: bool) -> list[Path]:  # type: ignore[no-untyped-def]
+    """Write uint8 images (N, C, H, W) in the form that the target's name asks for; returns what was written."""
+    import numpy as np
+
+    from ganzoo.files import whole
+    from ganzoo.pictures import picture_of, save_png, tile
+
+    names = classes.tolist() if classes is not None else None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.suffix == ".png":
+            save_png(target, tile(images, columns))
+            return [target]
+        if target.suffix == ".npz":
+            arrays = {"images": images.numpy()} | ({"labels": classes.numpy()} if classes is not None else {})
+            with whole(target) as file:
+                np.savez(file, **arrays)
+            beside = target.with_suffix(".png")
+        elif target.suffix:
+            raise UsageError(f"{target}: end the name in .png or .npz, or name a folder")
+        else:
+            if target.exists() and (not target.is_dir() or any(target.iterdir())):
+                raise UsageError(f"{target} exists already and is not an empty folder")
+            target.mkdir(exist_ok=True)
+            for i, image in enumerate(images):
+                save_png(target / (f"{i:06d}.png" if names is None else f"{i:06d}-{names[i]}.png"), picture_of(image))
+            beside = target / "grid.png"
+        if grid:
+            save_png(beside, tile(images, columns))
+        return [target, beside] if grid else [target]
+    except OSError as error:
+        raise GanzooError(f"cannot write {target}: {error.strerror or error}") from error
+
+
+def parse_labels(text: str, names: tuple[str, ...]) -> list[int | str]:
+    """`7`, `0-9`, `3,7`, `0-3,7`, or names of classes.
+
+    Raises:
+        UsageError: a range that runs backwards or far beyond the classes.
+    """
+    labels: list[int | str] = []
+    for part in (p.strip() for p in text.split(",")):
+        first, dash, last = part.partition("-")
+        if part not in names and dash and first.isdecimal() and last.isdecimal():
+            if int(first) > int(last) or int(last) >= max(len(names), 1):
+                raise UsageError(
+                    f"--label {part}: classes are 0 to {len(names) - 1}" if names else f"--label {part}: no classes"
+                )
+            labels += range(int(first), int(last) + 1)
+        elif part:
+            labels.append(part)
+    return labels
+
+
+def parse_values(sets: tuple[str, ...]) -> dict[str, float]:
+    """`name=value` pairs.
+
+    Raises:
+        UsageError: not of that form.
+    """
+    values = {}
+    for text in sets:
+        name, equals, value = text.partition("=")
+        try:
+            values[name.strip()] = float(value)
+        except ValueError:
+            equals = ""
+        if not equals:
+            raise UsageError(f"--set {text}: write NAME=NUMBER")
+    return values

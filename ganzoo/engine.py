@@ -1,0 +1,177 @@
+"""Device, precision and random numbers: everything about the machine that the trainer need not know."""
+
+import platform
+import random
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ganzoo.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Where and how steps run. Make one with `choose`."""
+
+    device: torch.device
+    precision: str
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """The context for forward passes and losses."""
+        if self.precision == "bf16":
+            return torch.autocast(self.device.type, torch.bfloat16)
+        return nullcontext()
+
+    def synchronize(self) -> None:
+        """Wait for the device; for timing at the edges of a measurement, never inside a step."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        elif self.device.type == "mps":
+            torch.mps.synchronize()
+
+    def describe(self) -> dict[str, Any]:
+        """Hardware and versions, for `run.json` and reports."""
+        return {
+            "device": str(self.device),
+            "device_name": device_name(self.device),
+            "precision": self.precision,
+            "engine": "eager",
+            "threads": torch.get_num_threads(),
+            "platform": platform.platform(),
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+        }
+
+
+def choose(device: str = "auto", precision: str = "fp32") -> Engine:
+    """Resolve `--device` and `--precision`, and set torch's matrix precision to match.
+
+    Raises:
+        UsageError: the device does not exist here, or the precision is slower or wrong on it.
+    """
+    chosen = choose_device(device)
+    _refuse_bad_precision(chosen, precision)
+    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+    return Engine(chosen, precision)
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto` (CUDA, else MPS, else CPU), `cpu`, `cuda`, `cuda:1` or `mps`.
+
+    Raises:
+        UsageError: no such device here.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda:0")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UsageError(f"--device {name}: choose auto, cpu, cuda, cuda:N or mps") from None
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if not count:
+            raise UsageError(f"--device {name}: no CUDA device is available here; use --device cpu")
+        if (device.index or 0) >= count:
+            raise UsageError(f"--device {name}: there are {count} CUDA devices here, cuda:0 to cuda:{count - 1}")
+        return torch.device("cuda", device.index or 0)
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise UsageError(f"--device {name}: no Apple GPU is available here; use --device cpu")
+    if device.type not in ("cpu", "mps"):
+        raise UsageError(f"--device {name}: choose auto, cpu, cuda, cuda:N or mps")
+    return torch.device(device.type)
+
+
+def _refuse_bad_precision(device: torch.device, precision: str) -> None:
+    if precision == "tf32" and (device.type != "cuda" or torch.cuda.get_device_capability(device) < (8, 0)):
+        raise UsageError(
+            f"--precision tf32 needs a CUDA device of compute capability 8.0 or above, not {device}; use fp32"
+        )
+    if precision == "bf16":
+        if device.type == "cpu" and not _cpu_has_bf16():
+            raise UsageError(
+                "--precision bf16 is many times slower on this CPU (it has neither avx512_bf16 nor amx_bf16); use fp32"
+            )
+        if device.type == "cuda" and torch.cuda.get_device_capability(device) < (8, 0):
+            raise UsageError("--precision bf16 needs a CUDA device of compute capability 8.0 or above; use fp32")
+        if device.type == "mps":
+            raise UsageError("--precision bf16 is not offered on Apple GPUs; use fp32")
+
+
+def _cpu_has_bf16() -> bool:
+    try:
+        flags = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def device_name(device: torch.device) -> str:
+    """What the vendor calls the device."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def seed_everything(seed: int) -> None:
+    """Seed every generator that a plugin may use."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def random_state(device: torch.device) -> dict[str, Any]:
+    """The state of every generator, as tensors and plain values."""
+    kind, keys, position, has_gauss, cached = np.random.get_state()
+    state: dict[str, Any] = {
+        "python": random.getstate(),
+        "numpy": [
+            str(kind),
+            torch.from_numpy(np.asarray(keys).astype(np.int64)),
+            int(position),
+            int(has_gauss),
+            float(cached),
+        ],
+        "torch": torch.get_rng_state(),
+    }
+    if device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device)
+    elif device.type == "mps":
+        state["mps"] = torch.mps.get_rng_state()
+    return state
+
+
+def set_random_state(state: dict[str, Any], device: torch.device) -> None:
+    """The inverse of `random_state`."""
+    version, internal, gauss = state["python"]
+    random.setstate((version, tuple(internal), gauss))
+    kind, keys, position, has_gauss, cached = state["numpy"]
+    np.random.set_state((kind, keys.numpy().astype(np.uint32), position, has_gauss, cached))
+    torch.set_rng_state(state["torch"])
+    if device.type == "cuda" and "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"], device)
+    elif device.type == "mps" and "mps" in state:
+        torch.mps.set_rng_state(state["mps"])
+
+
+@contextmanager
+def own_randomness(seed: int, device: torch.device) -> Iterator[None]:
+    """Inside, every generator starts from `seed`; afterwards each goes on as if nothing had been drawn."""
+    before = random_state(device)
+    try:
+        seed_everything(seed)
+        yield
+    finally:
+        set_random_state(before, device)

@@ -1,0 +1,81 @@
+"""What the step reports, kept on the device until it is read: means, speed, and the first non-finite value."""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ganzoo.errors import GanzooError
+
+
+class Meter:
+    """Collects one row of scalars per step without waiting for the device; `read` fetches them all at once."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self.first_step = 1
+        self._rows: list[Tensor] = []
+        self._images = 0
+        self._since = time.perf_counter()
+        self._aside = 0.0
+
+    def add(self, step: int, values: Mapping[str, Tensor], images: int) -> None:
+        """Take the scalars of one step, in which `images` real images were seen."""
+        if not self._rows:
+            self.names, self.first_step = list(values), step
+        self._rows.append(torch.stack([v.detach().float() for v in values.values()]))
+        self._images += images
+
+    @property
+    def pending(self) -> bool:
+        """Whether a step was taken since the last read."""
+        return bool(self._rows)
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Leave the time spent inside out of the speed: sampling, checkpoints, evaluation."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._aside += time.perf_counter() - start
+
+    def check(self) -> Tensor:
+        """The rows so far, on the CPU: float (steps, names).
+
+        Raises:
+            GanzooError: a value is not finite; the step and the term are named.
+        """
+        rows = torch.stack(self._rows).cpu() if self._rows else torch.zeros(0, len(self.names))
+        bad = (~rows.isfinite()).nonzero()
+        if len(bad):
+            row, column = (int(i) for i in bad[0])
+            raise GanzooError(
+                f"step {self.first_step + row}: {self.names[column]} is {rows[row, column].item()}; "
+                "the run stops here (a lower --lr often helps)"
+            )
+        return rows
+
+    def read(self) -> dict[str, float]:
+        """Means by name since the last read, and `images_per_second`; then start afresh."""
+        rows = self.check()
+        now = time.perf_counter()
+        seconds = max(now - self._since - self._aside, 1e-9)
+        values = {"images_per_second": self._images / seconds}
+        if len(rows):
+            values |= dict(zip(self.names, rows.double().mean(0).tolist(), strict=True))
+        self._rows, self._images, self._since, self._aside = [], 0, now, 0.0
+        return values
+
+    def state_dict(self) -> dict[str, Any]:
+        """The unread rows, so that a resumed run logs the same means."""
+        return {"names": self.names, "first_step": self.first_step, "rows": self.check()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """The inverse of `state_dict`; the clock starts now."""
+        self.names, self.first_step = list(state["names"]), int(state["first_step"])
+        self._rows = list(state["rows"].unbind(0))
+        self._images, self._since, self._aside = 0, time.perf_counter(), 0.0

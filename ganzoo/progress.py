@@ -1,0 +1,85 @@
+"""Progress on the terminal: a bar with ETA where there is one, plain lines elsewhere."""
+
+import sys
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ganzoo.run import Watcher
+
+if TYPE_CHECKING:
+    from ganzoo.trainer import Trainer
+
+LINE_SECONDS = 10.0
+"""Seconds between plain lines."""
+
+
+class Progress(Watcher):
+    """tqdm on a terminal; a line every ten seconds when the output goes to a file or a pipe."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+        self._shown = 0.0
+        self._last = ""
+        self._by_time = False
+        self._trainer: Trainer | None = None
+
+    def begin(self, trainer: "Trainer") -> None:
+        self._trainer = trainer
+        self._by_time = trainer.steps is None
+        if not sys.stderr.isatty():
+            return
+        from tqdm import tqdm
+
+        self._bar = tqdm(
+            total=trainer.seconds if self._by_time else trainer.steps,
+            initial=trainer.elapsed if self._by_time else trainer.step,
+            unit="s" if self._by_time else "step",
+            desc=trainer.gan.name,
+            dynamic_ncols=True,
+            bar_format="{desc}: {percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} [{elapsed}<{remaining}]{postfix}",
+        )
+
+    def step(self, trainer: "Trainer") -> None:
+        if self._bar is not None:
+            self._bar.update((trainer.elapsed if self._by_time else trainer.step) - self._bar.n)
+
+    def log(self, line: Mapping[str, float]) -> None:
+        text = describe(line)
+        if self._bar is not None:
+            self._bar.set_postfix_str(text, refresh=False)
+            return
+        self._last = f"step {line['step']:,} epoch {line['epoch']:.2f} {self._left(line)}{text}"
+        if time.monotonic() - self._shown >= LINE_SECONDS:
+            self._show()
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+        elif self._last:
+            self._show()
+
+    def _show(self) -> None:
+        self._shown = time.monotonic()
+        print(self._last, file=sys.stderr, flush=True)
+        self._last = ""
+
+    def _left(self, line: Mapping[str, float]) -> str:
+        fraction = self._trainer.fraction if self._trainer else 0.0
+        if not 0 < fraction < 1:
+            return ""
+        seconds = int(line["seconds"] * (1 - fraction) / fraction)
+        return f"{fraction:.0%}, {seconds // 60}:{seconds % 60:02d} left | "
+
+
+def describe(line: Mapping[str, float]) -> str:
+    """`D loss 0.69 | G loss 0.72 | D(x) 0.53 | D(G(z)) 0.47/0.45 | 2,013 img/s`."""
+    parts = []
+    for name, label in (("discriminator_loss", "D loss"), ("generator_loss", "G loss"), ("D(x)", "D(x)")):
+        if name in line:
+            parts.append(f"{label} {line[name]:.3f}")
+    if "D(G(z))" in line:
+        after = f"/{line['D(G(z)) after']:.3f}" if "D(G(z)) after" in line else ""
+        parts.append(f"D(G(z)) {line['D(G(z))']:.3f}{after}")
+    parts.append(f"{line['images_per_second']:,.0f} img/s")
+    return " | ".join(parts)

@@ -1,0 +1,288 @@
+"""The run directory: one run, complete in itself. Everything the user sees of training is written here."""
+
+import json
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from ganzoo.checkpoint import Checkpoints
+from ganzoo.data import Loader, to_uint8
+from ganzoo.ema import with_generator
+from ganzoo.engine import own_randomness
+from ganzoo.errors import GanzooError, UsageError
+from ganzoo.files import clean_parts, read_json, whole, write_json, write_text
+from ganzoo.gan import GAN
+from ganzoo.loggers import Logger
+from ganzoo.meter import Meter
+from ganzoo.pictures import plot_losses, save_png, tile
+from ganzoo.signals import Stop, Stopped
+
+if TYPE_CHECKING:
+    from ganzoo.trainer import Trainer
+
+LOG_INTERVAL = 50
+"""Steps between lines of `metrics.jsonl`: often enough to plot, rarely enough to cost nothing."""
+SHOWCASE_SEED = 20140611
+"""The fixed latents of sample grids are drawn from this seed, in every run of every model."""
+
+
+class Run:
+    """A run directory that is being written.
+
+    `run.json` (everything needed to repeat it), `metrics.jsonl`, `samples/`, `checkpoints/`,
+    `generator.safetensors` with `config.json`, `losses.png`, `real.png`.
+    """
+
+    def __init__(self, folder: Path, sample_interval: int, checkpoint_interval: int):
+        self.folder = folder
+        self.sample_interval, self.checkpoint_interval = sample_interval, checkpoint_interval
+        self.checkpoints = Checkpoints(folder / "checkpoints")
+        self.meter = Meter()
+        self.loggers: list[Logger] = []
+        self.watchers: list[Watcher] = []
+        self._lock: Any = None
+        self._showcase: tuple[Tensor, Tensor | None, int] | None = None
+
+    # Opening
+
+    def create(self, info: Mapping[str, Any]) -> None:
+        """Make the folder and `run.json`.
+
+        Raises:
+            UsageError: the folder exists and is not empty, or cannot be made.
+        """
+        if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
+            hint = f"`ganzoo resume {self.folder}` continues it, or " if (self.folder / "run.json").exists() else ""
+            raise UsageError(f"{self.folder} exists already: {hint}choose another --out")
+        try:
+            (self.folder / "samples").mkdir(parents=True)
+            self.lock()
+            write_json(self.folder / "run.json", info)
+        except OSError as error:
+            raise UsageError(f"cannot write in {self.folder}: {error.strerror or error}") from error
+
+    def lock(self) -> None:
+        """Keep other processes out of this folder until this one ends.
+
+        Raises:
+            GanzooError: another process holds it; its number is given.
+        """
+        try:
+            import fcntl
+        except ImportError:  # Windows
+            return
+        path = self.folder / ".lock"
+        try:
+            file = path.open("a+")
+        except OSError as error:
+            raise GanzooError(f"cannot write in {self.folder}: {error.strerror or error}") from error
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.seek(0)
+            owner = file.read().strip() or "unknown"
+            file.close()
+            raise GanzooError(f"{self.folder} is being written by process {owner}") from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        self._lock = file
+
+    def restore(self, trainer: "Trainer", say: Callable[[str], None]) -> None:
+        """Bring the trainer to the newest good checkpoint, and the log back to that step.
+
+        Raises:
+            GanzooError: no checkpoint is good, though there are some.
+        """
+        clean_parts(self.folder)
+        clean_parts(self.folder / "samples")
+        state = self.checkpoints.latest(trainer.engine.device, say)
+        if state is None and self.checkpoints.steps():
+            raise GanzooError(f"no checkpoint in {self.checkpoints.folder} is undamaged; start again with --config")
+        if state is not None:
+            try:
+                trainer.load_state_dict(state)
+                self.meter.load_state_dict(state["meter"])
+            except (KeyError, RuntimeError, ValueError, TypeError) as error:
+                reason = " ".join(str(error).split())[:200]
+                raise GanzooError(f"the checkpoint in {self.folder} does not fit its run.json: {reason}") from error
+        self._rewind(trainer.step)
+
+    def _rewind(self, step: int) -> None:
+        """Drop what was logged after `step`: those steps are about to be taken again."""
+        path = self.folder / "metrics.jsonl"
+        if path.exists():
+            kept = [line for line in read_metrics(self.folder) if line["step"] <= step]
+            write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
+
+    # While training
+
+    def begin(self, trainer: "Trainer") -> None:
+        """Look at the data and the untrained generator once, so that a broken plugin or disk shows at the start."""
+        with self.meter.aside():
+            if not (self.folder / "real.png").exists():
+                self._real_images(trainer.loader, trainer.gan)
+        for watcher in self.watchers:
+            watcher.begin(trainer)
+
+    def after_step(self, trainer: "Trainer", values: Mapping[str, Tensor], stop: Stop) -> None:
+        """Log, look and save where it is due."""
+        step = trainer.step
+        self.meter.add(step, values, trainer.loader.batch_size * trainer.n_critic)
+        if step % LOG_INTERVAL == 0:
+            self.log(trainer)
+        for watcher in self.watchers:
+            watcher.step(trainer)
+        if step % self.sample_interval == 0:
+            self.sample(trainer)
+        if stop.requested is not None or step % self.checkpoint_interval == 0:
+            self.save(trainer)
+        if stop.requested is not None:
+            self.close("stopped", trainer)
+            raise Stopped(stop.requested)
+
+    def log(self, trainer: "Trainer") -> None:
+        """One line of `metrics.jsonl`: the means since the last."""
+        values = self.meter.read()
+        line = {"step": trainer.step, "epoch": round(trainer.epoch, 4), "seconds": round(trainer.elapsed, 3), **values}
+        with (self.folder / "metrics.jsonl").open("a") as file:
+            file.write(json.dumps(line, allow_nan=False) + "\n")
+        for logger in self.loggers:
+            logger.scalars(trainer.step, values)
+        for watcher in self.watchers:
+            watcher.log(line)
+
+    def sample(self, trainer: "Trainer") -> Path:
+        """A grid from the averaged generator, always from the same latents. Training does not notice."""
+        with self.meter.aside():
+            z, y, columns = self._fixed(trainer.gan)
+            with torch.no_grad(), own_randomness(SHOWCASE_SEED, trainer.engine.device):
+                images = with_generator(trainer.gan, trainer.ema.module).generate(z, y)
+            picture = tile(to_uint8(images), columns)
+            path = self.folder / "samples" / f"{trainer.step:08d}.png"
+            save_png(path, picture)
+            for logger in self.loggers:
+                logger.image(trainer.step, "generated", picture)
+        return path
+
+    def save(self, trainer: "Trainer") -> None:
+        """A checkpoint and the generator for use elsewhere.
+
+        Raises:
+            GanzooError: values or weights are not finite (nothing is written), or the disk would not take it.
+        """
+        with self.meter.aside():
+            meter = self.meter.state_dict()
+            trainer.check_weights()
+            try:
+                self.checkpoints.save(trainer.step, {**trainer.state_dict(), "meter": meter})
+                self.save_generator(trainer)
+            except (OSError, RuntimeError) as error:
+                last = self.checkpoints.steps()
+                kept = f"the checkpoint of step {last[-1]} is intact" if last else "no checkpoint was kept"
+                reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:200]
+                raise GanzooError(f"cannot save step {trainer.step} in {self.folder}: {reason}; {kept}") from error
+
+    def save_generator(self, trainer: "Trainer") -> None:
+        """`generator.safetensors`: the averaged generator's weights."""
+        from safetensors.torch import save
+
+        state = {k: v.detach().cpu().contiguous() for k, v in trainer.ema.module.state_dict().items()}
+        with whole(self.folder / "generator.safetensors") as file:
+            file.write(save(state, metadata={"model": trainer.gan.name, "step": str(trainer.step)}))
+
+    def finish(self, trainer: "Trainer") -> None:
+        """The last grid, checkpoint, log line and the plot."""
+        if self.meter.pending:
+            self.log(trainer)
+        if trainer.step % self.sample_interval:
+            self.sample(trainer)
+        if trainer.step not in self.checkpoints.steps():
+            self.save(trainer)
+        self.close("finished", trainer)
+
+    def close(self, status: str, trainer: "Trainer") -> None:
+        """Record how the run ended, draw the plot, close the loggers."""
+        for watcher in self.watchers:
+            watcher.close()
+        history = read_metrics(self.folder)
+        if history:
+            plot_losses(self.folder / "losses.png", history)
+        for logger in self.loggers:
+            logger.close()
+        write_json(
+            self.folder / "status.json",
+            {"status": status, "step": trainer.step, "epoch": trainer.epoch, "seconds": trainer.elapsed},
+        )
+
+    def _fixed(self, gan: GAN) -> tuple[Tensor, Tensor | None, int]:
+        if self._showcase is None:
+            with torch.no_grad(), own_randomness(SHOWCASE_SEED, gan.device):
+                self._showcase = gan.showcase()
+        return self._showcase
+
+    def _real_images(self, loader: Loader, gan: GAN) -> None:
+        """`real.png`: training images laid out like the samples, one column per class where there are classes."""
+        _, y, columns = self._fixed(gan)
+        rows = -(-len(y) // columns) if y is not None else columns
+        images = loader.examples(columns, rows)
+        picture = tile(images, columns)
+        save_png(self.folder / "real.png", picture)
+        for logger in self.loggers:
+            logger.image(0, "real", picture)
+
+
+class Watcher:
+    """Something that follows a run and writes nothing into it: a progress bar."""
+
+    def begin(self, trainer: "Trainer") -> None:
+        """Training starts, or goes on, from where `trainer` stands."""
+
+    def step(self, trainer: "Trainer") -> None:
+        """A step was taken; called at every step, so it must cost nothing."""
+
+    def log(self, line: Mapping[str, float]) -> None:
+        """A line of `metrics.jsonl` was written."""
+
+    def close(self) -> None:
+        """Training ended."""
+
+
+def open_run(folder: Path) -> dict[str, Any]:
+    """The contents of `run.json`.
+
+    Raises:
+        UsageError: the folder is not a run directory.
+        GanzooError: its `run.json` is damaged.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is not a run directory: there is no such folder")
+    if not (folder / "run.json").is_file():
+        raise UsageError(f"{folder} is not a run directory: it has no run.json")
+    info = read_json(folder / "run.json")
+    if not isinstance(info, dict) or not isinstance(info.get("model"), str):
+        raise GanzooError(f"{folder / 'run.json'} is damaged: it names no model")
+    return info
+
+
+def read_metrics(folder: Path) -> Sequence[dict[str, Any]]:
+    """The lines of `metrics.jsonl`; a line cut short by a crash is left out."""
+    lines = []
+    with suppress(FileNotFoundError), (folder / "metrics.jsonl").open() as file:
+        for text in file:
+            with suppress(ValueError):
+                line = json.loads(text)
+                if isinstance(line, dict) and isinstance(line.get("step"), int):
+                    lines.append(line)
+    return lines
+
+
+def default_folder(model: str, dataset: str) -> Path:
+    """`runs/MODEL-DATASET-DATE-TIME`."""
+    return Path("runs") / f"{model}-{dataset}-{time.strftime('%Y%m%d-%H%M%S')}"

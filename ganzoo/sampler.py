@@ -1,0 +1,138 @@
+"""A trained generator, loaded from its run directory, to draw samples from."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ganzoo.data import DataSpec
+from ganzoo.engine import choose_device, own_randomness
+from ganzoo.errors import GanzooError, UsageError, did_you_mean
+from ganzoo.files import read_json
+from ganzoo.gan import GAN
+from ganzoo.launch import build
+from ganzoo.plugins import Registry, registry
+from ganzoo.settings import validated
+
+CHUNK = 512
+"""Images generated at once."""
+
+
+class Sampler:
+    """A generator with its averaged weights, in evaluation mode. Made by `load`."""
+
+    def __init__(self, gan: GAN):
+        self.gan = gan.eval().requires_grad_(False)
+
+    @property
+    def data(self) -> DataSpec:
+        """The data that the generator was trained on: shape, classes, attributes."""
+        return self.gan.data
+
+    def sample(
+        self,
+        n: int | None = None,
+        labels: Sequence[int | str] | None = None,
+        seed: int = 0,
+        values: Mapping[str, float] | None = None,
+    ) -> Tensor:
+        """Draw samples: float (n, C, H, W) in [-1, 1], the same for the same arguments.
+
+        Args:
+            n: how many; default: one for each label, else 64.
+            labels: class indices or names, repeated in turn until there are `n`; default: all classes in turn.
+            seed: seed of the latents.
+            values: attributes of the condition by name, where the data has any.
+
+        Raises:
+            UsageError: a label or attribute that the data does not have, labels for an unconditional model, n < 1.
+        """
+        if n is None:
+            n = len(labels) if labels is not None else 64
+        return self.draw(n, self.classes(n, labels), seed, values)
+
+    def classes(self, n: int, labels: Sequence[int | str] | None = None) -> Tensor | None:
+        """The class index of each of `n` samples: int64 (n,), or None when there are no classes.
+
+        Raises:
+            UsageError: as `sample`.
+        """
+        if n < 1:
+            raise UsageError(f"the number of samples must be at least 1, not {n}")
+        if not (self.gan.conditional and self.data.classes):
+            if labels is not None:
+                raise UsageError(f"model '{self.gan.name}' was trained without classes: it takes no label")
+            return None
+        chosen = [self.class_index(c) for c in labels] if labels is not None else list(range(len(self.data.classes)))
+        if not chosen:
+            raise UsageError("no label was given")
+        return torch.tensor([chosen[i % len(chosen)] for i in range(n)])
+
+    def class_index(self, label: int | str) -> int:
+        """The index of a class given by index or name.
+
+        Raises:
+            UsageError: there is no such class.
+        """
+        names = self.data.classes
+        if isinstance(label, str) and label in names:
+            return names.index(label)
+        text = str(label)
+        if text.isdecimal() and int(text) < len(names):
+            return int(text)
+        hint = f"classes are 0 to {len(names) - 1}"
+        if names != tuple(map(str, range(len(names)))):
+            hint += f", by name: {did_you_mean(text, list(names))}"
+        raise UsageError(f"'{label}' is not a class of {self.data.name}: {hint}")
+
+    @torch.no_grad()
+    def draw(self, n: int, classes: Tensor | None, seed: int = 0, values: Mapping[str, float] | None = None) -> Tensor:
+        """`sample` for class indices that are already a tensor (n,), or None."""
+        gan = self.gan
+        if values and not gan.conditional:
+            raise UsageError(f"model '{gan.name}' was trained without a condition: it takes no attribute")
+        with own_randomness(seed, gan.device):
+            z = gan.sample_latent(n)
+            if classes is None and not values:
+                y = gan.sample_labels(n)
+            else:
+                index = torch.zeros(n, dtype=torch.int64) if classes is None else classes
+                y = self.data.condition(index.to(gan.device), values)
+            parts = zip(z.split(CHUNK), y.split(CHUNK) if y is not None else [None] * n, strict=False)
+            return torch.cat([gan.generate(zs, ys).float() for zs, ys in parts])
+
+
+def load(run: str | Path, device: str = "auto", plugins: Registry | None = None) -> Sampler:
+    """The generator of a run directory, its averaged weights loaded.
+
+    Raises:
+        UsageError: not a run directory, an unknown model, or no generator saved yet.
+        GanzooError: its files are damaged or do not fit each other.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    folder = Path(run)
+    if not (folder / "config.json").is_file():
+        raise UsageError(f"{folder} is not a run directory: it has no config.json")
+    config: Any = read_json(folder / "config.json")
+    if not (isinstance(config, dict) and isinstance(config.get("data"), dict)):
+        raise GanzooError(f"{folder / 'config.json'} is damaged: it does not describe a model")
+    weights = folder / "generator.safetensors"
+    if not weights.is_file():
+        raise UsageError(f"{folder} holds no generator yet: it is written with the first checkpoint")
+    model = (plugins or registry()).get("models", str(config.get("model")))
+    options = config.get("options")
+    gan = build(
+        model,
+        DataSpec.from_json(config["data"]),
+        validated(model.Options, options if isinstance(options, dict) else {}),
+    )
+    try:
+        gan.generator.load_state_dict(load_file(weights))
+    except (SafetensorError, RuntimeError, OSError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise GanzooError(f"{weights} is damaged or does not fit config.json: {reason}") from error
+    return Sampler(gan.to(choose_device(device)))

@@ -1,0 +1,172 @@
+"""What a run is told besides the model's own options, and how both are resolved: default < preset < file < command."""
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from ganzoo.errors import UsageError, did_you_mean
+from ganzoo.files import read_json
+
+if TYPE_CHECKING:
+    from ganzoo.gan import GAN
+
+DEFAULT_EPOCHS = 20
+BUDGET = ("epochs", "steps", "max_time")
+
+
+def duration(value: Any) -> Any:
+    """Seconds from `90`, `90s`, `2m` or `1h30m`.
+
+    Raises:
+        ValueError: the text is none of these.
+    """
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?", value.strip())
+    if not match or not any(match.groups()):
+        raise ValueError("write a duration as 90s, 2m or 1h30m")
+    hours, minutes, seconds = (float(g or 0) for g in match.groups())
+    return hours * 3600 + minutes * 60 + seconds
+
+
+class Settings(BaseModel):
+    """The run's own options."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    dataset: str = Field("mnist", description="Data set, by name (`ganzoo list datasets`).")
+    data_root: Path | None = Field(None, description="Where the data set's files are, or the user's own images.")
+    image_size: int | None = Field(None, ge=8, le=1024, description="Side of the images; default: the data's own.")
+    channels: Literal[1, 3] | None = Field(None, description="Grey (1) or colour (3); default: the data's own.")
+    epochs: float | None = Field(None, gt=0, description=f"Passes over the data; default: {DEFAULT_EPOCHS}.")
+    steps: int | None = Field(None, ge=1, description="Generator steps, instead of epochs.")
+    max_time: Annotated[float | None, BeforeValidator(duration)] = Field(
+        None, gt=0, description="Stop after this much training: 90s, 2m, 1h30m."
+    )
+    seed: int = Field(0, ge=0, lt=2**31, description="Seed of weights, latents, labels and data order.")
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:1 or mps.")
+    precision: Literal["fp32", "tf32", "bf16"] = Field("fp32", description="Arithmetic of the networks.")
+    sample_interval: int = Field(500, ge=1, description="Steps between sample grids.")
+    checkpoint_interval: int = Field(2000, ge=1, description="Steps between checkpoints.")
+    workers: int = Field(2, ge=0, le=64, description="Processes that decode images, for sets larger than memory.")
+    loggers: tuple[str, ...] = Field(("tensorboard",), description="Loggers, by name (`ganzoo list loggers`).")
+
+    def total_steps(self, batches_per_epoch: int, n_critic: int) -> int | None:
+        """Generator steps to take; None when only time limits the run. An epoch counts every real batch."""
+        if self.steps is not None:
+            return self.steps
+        if self.epochs is None and self.max_time is not None:
+            return None
+        epochs = DEFAULT_EPOCHS if self.epochs is None else self.epochs
+        return max(1, round(epochs * batches_per_epoch / n_critic))
+
+
+@dataclass
+class Plan:
+    """A run, resolved and valid, before anything is opened."""
+
+    model: "type[GAN]"
+    settings: Settings
+    options: Any
+    preset: str | None = None
+    sources: dict[str, str] = field(default_factory=dict)
+    """For each value that is not a default: `preset`, `file` or `command line`."""
+
+
+def resolve(
+    model: "type[GAN]",
+    command: Mapping[str, Any],
+    preset: str | None = None,
+    config: Mapping[str, Any] | None = None,
+) -> Plan:
+    """Merge the layers and validate the result.
+
+    Raises:
+        UsageError: an unknown preset or option (the nearest name is given), or a value out of its range.
+    """
+    layers: list[tuple[str, dict[str, Any]]] = []
+    file = {key.replace("-", "_"): value for key, value in (config or {}).items()}
+    preset = preset or file.get("preset")
+    if preset is not None:
+        if preset not in model.presets:
+            known = did_you_mean(str(preset), list(model.presets))
+            raise UsageError(f"model '{model.name}' has no preset '{preset}': {known}")
+        layers.append(("preset", dict(model.presets[preset])))
+    layers.append(("file", {k: v for k, v in file.items() if k not in ("preset", "model")}))
+    layers.append(("command line", dict(command)))
+
+    merged: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    for source, layer in layers:
+        if any(layer.get(key) is not None for key in BUDGET):  # A nearer budget replaces a farther one whole.
+            for key in BUDGET:
+                merged.pop(key, None)
+                sources.pop(key, None)
+        merged |= layer
+        sources |= dict.fromkeys(layer, source)
+
+    run_fields, model_fields = set(Settings.model_fields), set(model.Options.model_fields)
+    for key in merged:
+        if key not in run_fields | model_fields:
+            hint = did_you_mean(key.replace("_", "-"), [f.replace("_", "-") for f in run_fields | model_fields])
+            raise UsageError(f"{sources[key]}: model '{model.name}' has no option '{key}': {hint}")
+    settings = validated(Settings, {k: v for k, v in merged.items() if k in run_fields}, sources)
+    options = validated(model.Options, {k: v for k, v in merged.items() if k in model_fields}, sources)
+    return Plan(model, settings, options, preset, sources)
+
+
+def validated(cls: type[BaseModel], values: Mapping[str, Any], sources: Mapping[str, str] | None = None) -> Any:
+    """An instance of `cls`; the first fault as one line.
+
+    Raises:
+        UsageError: a value has the wrong type or is out of range.
+    """
+    try:
+        return cls(**values)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        name = str(fault["loc"][0]) if fault["loc"] else cls.__name__
+        where = f" (from the {(sources or {})[name]})" if (sources or {}).get(name) in ("file", "preset") else ""
+        message = fault["msg"].removeprefix("Value error, ")
+        message = message[:1].lower() + message[1:]
+        raise UsageError(f"--{name.replace('_', '-')}{where}: {message}, not {fault['input']!r}") from None
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The options in a TOML file, or those of a finished run in its `run.json`, as one flat mapping.
+
+    Raises:
+        UsageError: the file cannot be read, or holds something else.
+    """
+    if path.suffix == ".json":
+        value = read_json(path)
+        if not isinstance(value, dict):
+            raise UsageError(f"{path} holds no options")
+        if "settings" not in value:
+            return value
+        return flatten(value, path)
+    try:
+        if path.stat().st_size > 2**20:
+            raise UsageError(f"{path} is too large to be a file of options")
+        return tomllib.loads(path.read_text())
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror or error}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not valid TOML: {error}") from None
+
+
+def flatten(info: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """The options that a `run.json` records.
+
+    Raises:
+        UsageError: it does not record them.
+    """
+    settings, options = info.get("settings"), info.get("options")
+    if not (isinstance(settings, dict) and isinstance(options, dict)):
+        raise UsageError(f"{path} is damaged: it records no options")
+    return {"model": info.get("model"), **settings, **options}
