@@ -1,0 +1,104 @@
+"""Update rules against torch's plain loops, schedules against numbers by hand."""
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import nn
+
+from ganzoo.optim import SGD, Adam, RMSprop, at, exponential, linear_decay, ramp
+
+
+@dataclass
+class Now:
+    """A moment of training."""
+
+    step: int = 0
+    epoch: float = 0.0
+    fraction: float = 0.0
+
+
+def follow(optimizer: torch.optim.Optimizer, network: nn.Module, settings=lambda step: {}) -> torch.Tensor:
+    """The weights after ten steps on a fixed problem."""
+    x = torch.linspace(-1, 1, 12).view(4, 3)
+    for step in range(10):
+        for group in optimizer.param_groups:
+            group |= settings(step)
+        optimizer.zero_grad()
+        (network(x) - x.sum(1, keepdim=True)).square().mean().backward()
+        optimizer.step()
+    return nn.utils.parameters_to_vector(network.parameters()).detach()
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 1))
+
+
+def test_adam_equals_torchs_plain_adam():
+    ours, plain = network(), network()
+    rule = Adam(1e-2, b1=0.5, b2=0.9)
+    reference = torch.optim.Adam(plain.parameters(), lr=1e-2, betas=(0.5, 0.9), foreach=False, fused=False)
+    followed = follow(rule.build(ours.parameters()), ours, lambda step: rule.settings(Now(step)))
+    torch.testing.assert_close(followed, follow(reference, plain))
+
+
+def test_rmsprop_equals_torchs_plain_rmsprop():
+    ours, plain = network(), network()
+    rule = RMSprop(1e-2)
+    reference = torch.optim.RMSprop(plain.parameters(), lr=1e-2, alpha=0.99, foreach=False)
+    followed = follow(rule.build(ours.parameters()), ours, lambda step: rule.settings(Now(step)))
+    torch.testing.assert_close(followed, follow(reference, plain))
+
+
+def test_sgd_with_schedules_equals_the_update_written_out():
+    ours, plain = network(), network()
+    rule = SGD(exponential(0.1, 1.5, floor=0.02), momentum=ramp(0.5, 0.7, epochs=8))
+    followed = follow(rule.build(ours.parameters()), ours, lambda step: rule.settings(Now(step, epoch=step)))
+
+    x = torch.linspace(-1, 1, 12).view(4, 3)
+    velocity = [torch.zeros_like(p) for p in plain.parameters()]
+    for step in range(10):
+        lr, momentum = max(0.1 / 1.5**step, 0.02), 0.5 + 0.2 * min(step / 8, 1)
+        loss = (plain(x) - x.sum(1, keepdim=True)).square().mean()
+        for p, v, g in zip(plain.parameters(), velocity, torch.autograd.grad(loss, plain.parameters()), strict=True):
+            v.mul_(momentum).add_(g)
+            p.data.sub_(lr * v)
+    torch.testing.assert_close(followed, nn.utils.parameters_to_vector(plain.parameters()).detach())
+
+
+def test_sgd_without_momentum_keeps_no_buffers():
+    ours = network()
+    rule = SGD(0.1)
+    optimizer = rule.build(ours.parameters())
+    follow(optimizer, ours, lambda step: rule.settings(Now(step)))
+    assert all(state.get("momentum_buffer") is None for state in optimizer.state.values())
+
+
+def test_a_number_is_a_schedule_too():
+    assert at(0.3, Now()) == 0.3
+
+
+def test_the_exponential_schedule_divides_every_step_and_stops_at_its_floor():
+    rate = exponential(0.1, 1.00004, floor=1e-6)
+    assert rate(Now(step=0)) == 0.1
+    assert rate(Now(step=1)) == pytest.approx(0.1 / 1.00004)
+    assert rate(Now(step=100_000)) == pytest.approx(0.1 / 1.00004**100_000)
+    assert rate(Now(step=10**6)) == 1e-6
+
+
+def test_the_ramp_rises_by_epochs_and_stays():
+    momentum = ramp(0.5, 0.7, epochs=250)
+    assert momentum(Now(epoch=0)) == 0.5
+    assert momentum(Now(epoch=125)) == pytest.approx(0.6)
+    assert momentum(Now(epoch=250)) == pytest.approx(0.7)
+    assert momentum(Now(epoch=900)) == pytest.approx(0.7)
+
+
+@pytest.mark.parametrize(("fraction", "value"), [(0, 1.0), (0.4, 1.0), (0.5, 1.0), (0.75, 0.55), (1, 0.1), (1.2, 0.1)])
+def test_linear_decay_waits_for_its_share_of_the_budget(fraction: float, value: float):
+    assert linear_decay(1.0, begin=0.5, end=0.1)(Now(fraction=fraction)) == pytest.approx(value)
+
+
+def test_linear_decay_starts_at_once_unless_told():
+    assert linear_decay(2.0)(Now(fraction=0.25)) == pytest.approx(1.5)
