@@ -146,7 +146,7 @@ def discover(
     chosen = environ.get("GANZOO_PLUGINS")
     wanted = None if chosen is None else {name.strip() for name in chosen.split(",") if name.strip()}
     seen: set[str] = set()
-    for entry in sorted(found, key=lambda e: (_package(e)[0] != BUILT_IN, e.name)):
+    for entry in sorted(found, key=lambda e: (_package(e)[0] != BUILT_IN, e.name, _package(e))):
         package, version = _package(entry)
         plugin = Plugin(entry.name, package, version, entry.value)
         if wanted is not None and package != BUILT_IN and not wanted & {entry.name, package}:
