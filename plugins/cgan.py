@@ -127,8 +127,9 @@ class CGAN(ganzoo.GAN):
     """The GAN that draws what it is asked for.
 
     The preset `tutorial` is the one that PyTorch courses teach: least squares, dropout in D, and 0.8 where they mean
-    BatchNorm's momentum but set its epsilon. `paper` is the network and recipe of section 4.1; how weights start is
-    not printed there and taken from the code of Goodfellow et al. 2014.
+    BatchNorm's momentum but set its epsilon. `paper` is the network and recipe of section 4.1. How weights start is
+    not printed there and is taken from the code of Goodfellow et al. 2014; so is G's non-saturating turn, for the
+    printed value (`--loss minimax`) saturates: D(G(z)) is 0.000 after a hundred steps, and G learns nothing.
     """
 
     name = "cgan"
@@ -146,7 +147,7 @@ class CGAN(ganzoo.GAN):
         "paper": {
             "image_size": 28,
             "network": "paper",
-            "loss": "minimax",
+            "loss": "non-saturating",
             "latent": "uniform",
             "optimizer": "sgd",
             "lr": 0.1,

@@ -184,6 +184,15 @@ def test_the_paper_gan_has_the_sizes_of_its_published_code():
     assert max(p.abs().max() for p in weights) <= 0.005
 
 
+def test_the_paper_cgan_plays_for_the_value_of_the_game():
+    gan = build(CGAN, MNIST, "paper").eval()
+    real, fake = batch(gan), batch(gan)._replace(z=torch.zeros(6, 100))
+    on_real, on_fake = (torch.sigmoid(gan.discriminator(b.x, b.y)) for b in (real, fake))
+    value = on_real.log().mean() + (1 - on_fake).log().mean()
+    torch.testing.assert_close(gan.discriminator_loss(real, fake), {"adversarial": -value})
+    torch.testing.assert_close(gan.generator_loss(real, fake), {"adversarial": -on_fake.log().mean()})
+
+
 def test_the_paper_cgan_draws_latents_from_the_unit_hypercube():
     z = build(CGAN, MNIST, "paper").sample_latent(200)
     assert z.shape == (200, 100)
