@@ -79,6 +79,7 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt) as error:
         code = _fail(error, "stopped by SIGINT", 130)
     except Stopped as error:
+        click.echo(str(error), err=True)
         code = error.exit_code
     except GanzooError as error:
         code = _fail(error, one_line(error), error.exit_code)

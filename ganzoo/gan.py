@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from ganzoo.data import Batch, DataSpec
-from ganzoo.errors import UsageError
+from ganzoo.errors import GanzooError, UsageError
 from ganzoo.nets import has_batch_statistics
 from ganzoo.optim import Adam, Rule
 
@@ -53,13 +53,13 @@ class GAN(nn.Module):
     discriminator: nn.Module
 
     def __init__(self, data: DataSpec, options: Any):
-        """Keep the description of the data and the options.
+        """Keep the options and the description of the data, in `self.data`: without labels if the model uses none.
 
         Raises:
             UsageError: the model is conditional and the data has no labels.
         """
         super().__init__()
-        self.data = data
+        self.data = data if self.conditional else data.without_labels()
         self.options = options
         self._watched: dict[str, Tensor] = {}
         if self.conditional and not data.conditional:
@@ -129,11 +129,11 @@ class GAN(nn.Module):
 
     def discriminator_loss(self, real: Batch, fake: Batch) -> dict[str, Tensor]:
         """Named scalar terms; their sum is minimised over the discriminator. `fake.x` carries no graph."""
-        raise NotImplementedError(f"{type(self).__name__} does not state discriminator_loss")
+        raise GanzooError(f"{type(self).__name__} does not state discriminator_loss")
 
     def generator_loss(self, real: Batch, fake: Batch) -> dict[str, Tensor]:
         """Named scalar terms; their sum is minimised over the generator."""
-        raise NotImplementedError(f"{type(self).__name__} does not state generator_loss")
+        raise GanzooError(f"{type(self).__name__} does not state generator_loss")
 
     def after_discriminator_step(self) -> None:
         """Called after each discriminator step, without gradients: weight clipping and the like."""

@@ -4,6 +4,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -18,6 +19,7 @@ from ganzoo.gan import GAN
 from ganzoo.plugins import Registry
 from ganzoo.run import Run, Watcher, default_folder, open_run
 from ganzoo.settings import Plan, Settings, flatten, resolve
+from ganzoo.signals import Stopped
 from ganzoo.trainer import Trainer
 
 
@@ -108,8 +110,10 @@ def start(plan: Plan, registry: Registry, out: Path | None = None, watchers: Seq
     folder = out or default_folder(plan.model.name, plan.settings.dataset)
     run = Run(folder, plan.settings.sample_interval, plan.settings.checkpoint_interval)
     run.create(prepared.describe(registry))
-    write_json(folder / "config.json", config_of(prepared))
-    return _train(run, prepared, registry, watchers)
+    with run.lock():
+        write_json(folder / "config.json", config_of(prepared))
+        _train(run, prepared, registry, watchers)
+    return run
 
 
 def resume(
@@ -131,15 +135,17 @@ def resume(
     plan = resolve(model, changes or {}, config=flatten(info, folder / "run.json"))
     plan.preset = info.get("preset")
     run = Run(folder, plan.settings.sample_interval, plan.settings.checkpoint_interval)
-    run.lock()
-    prepared = prepare(plan, registry)
-    run.restore(prepared.trainer, say)
-    if changes:
-        write_json(
-            folder / "run.json",
-            info | {"settings": plan.settings.model_dump(mode="json"), "steps": prepared.trainer.steps},
-        )
-    return _train(run, prepared, registry, watchers)
+    with run.lock():
+        prepared = prepare(plan, registry)
+        trainer = prepared.trainer
+        run.restore(trainer, say)
+        if trainer.fraction >= 1:
+            say(f"{folder} is finished at step {trainer.step}: a larger --epochs, --steps or --max-time goes on")
+        if changes:
+            settings = plan.settings.model_dump(mode="json")
+            write_json(folder / "run.json", info | {"settings": settings, "steps": trainer.steps})
+        _train(run, prepared, registry, watchers)
+    return run
 
 
 def config_of(prepared: Prepared) -> dict[str, Any]:
@@ -161,13 +167,23 @@ def _trainer(plan: Plan, gan: GAN, data: ImageSet, engine: Engine) -> Trainer:
     return Trainer(gan, loader, engine, steps, settings.max_time)
 
 
-def _train(run: Run, prepared: Prepared, registry: Registry, watchers: Sequence[Watcher]) -> Run:
-    trainer = prepared.trainer
+def _train(run: Run, prepared: Prepared, registry: Registry, watchers: Sequence[Watcher]) -> None:
+    trainer, status = prepared.trainer, "failed"
     try:
         run.loggers = [registry.get("loggers", n)(run.folder, trainer.step) for n in prepared.plan.settings.loggers]
         run.watchers = list(watchers)
         run.begin(trainer)
         trainer.fit(run)
+        status = "finished"
+    except Stopped:
+        status = "stopped"
+        raise
+    except GanzooError:
+        raise
     except OSError as error:
         raise GanzooError(f"cannot write in {run.folder}: {error.strerror or error}") from error
-    return run
+    except Exception as error:
+        raise GanzooError(f"model '{trainer.gan.name}' failed in step {trainer.step + 1}: {one_line(error)}") from error
+    finally:
+        with suppress(*(() if status == "finished" else (OSError,))):
+            run.close(status, trainer)

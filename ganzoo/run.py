@@ -3,8 +3,8 @@
 import json
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +46,6 @@ class Run:
         self.meter = Meter()
         self.loggers: list[Logger] = []
         self.watchers: list[Watcher] = []
-        self._lock: Any = None
         self._showcase: tuple[Tensor, Tensor | None, int] | None = None
 
     # Opening
@@ -62,13 +61,13 @@ class Run:
             raise UsageError(f"{self.folder} exists already: {hint}choose another --out")
         try:
             (self.folder / "samples").mkdir(parents=True)
-            self.lock()
             write_json(self.folder / "run.json", info)
         except OSError as error:
             raise UsageError(f"cannot write in {self.folder}: {error.strerror or error}") from error
 
-    def lock(self) -> None:
-        """Keep other processes out of this folder until this one ends.
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep other processes out of this folder.
 
         Raises:
             GanzooError: another process holds it; its number is given.
@@ -76,23 +75,24 @@ class Run:
         try:
             import fcntl
         except ImportError:  # Windows
+            yield
             return
         path = self.folder / ".lock"
         try:
             file = path.open("a+")
         except OSError as error:
             raise GanzooError(f"cannot write in {self.folder}: {error.strerror or error}") from error
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            file.seek(0)
-            owner = file.read().strip() or "unknown"
-            file.close()
-            raise GanzooError(f"{self.folder} is being written by process {owner}") from None
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        self._lock = file
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                file.seek(0)
+                owner = file.read().strip() or "unknown"
+                raise GanzooError(f"{self.folder} is being written by process {owner}") from None
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
+            yield
 
     def restore(self, trainer: "Trainer", say: Callable[[str], None]) -> None:
         """Bring the trainer to the newest good checkpoint, and the log back to that step.
@@ -112,10 +112,10 @@ class Run:
             except (KeyError, RuntimeError, ValueError, TypeError) as error:
                 reason = " ".join(str(error).split())[:200]
                 raise GanzooError(f"the checkpoint in {self.folder} does not fit its run.json: {reason}") from error
-        self._rewind(trainer.step)
+        self._rewind(self.meter.first_step - 1 if self.meter.pending else trainer.step)
 
     def _rewind(self, step: int) -> None:
-        """Drop what was logged after `step`: those steps are about to be taken again."""
+        """Drop what was logged after `step`: it is about to be logged again."""
         path = self.folder / "metrics.jsonl"
         if path.exists():
             kept = [line for line in read_metrics(self.folder) if line["step"] <= step]
@@ -144,8 +144,7 @@ class Run:
         if stop.requested is not None or step % self.checkpoint_interval == 0:
             self.save(trainer)
         if stop.requested is not None:
-            self.close("stopped", trainer)
-            raise Stopped(stop.requested)
+            raise Stopped(stop.requested, f"step {step} is saved: `ganzoo resume {self.folder}` goes on from there")
 
     def log(self, trainer: "Trainer") -> None:
         """One line of `metrics.jsonl`: the means since the last."""
@@ -205,7 +204,6 @@ class Run:
             self.sample(trainer)
         if trainer.step not in self.checkpoints.steps():
             self.save(trainer)
-        self.close("finished", trainer)
 
     def close(self, status: str, trainer: "Trainer") -> None:
         """Record how the run ended, draw the plot, close the loggers."""

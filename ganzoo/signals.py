@@ -8,10 +8,10 @@ STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stopped(Exception):
-    """The run was stopped by a signal, after saving."""
+    """The run was stopped by a signal, after saving: exit code 130 or 143."""
 
-    def __init__(self, number: int):
-        super().__init__(f"stopped by {signal.Signals(number).name}")
+    def __init__(self, number: int, saved: str):
+        super().__init__(f"stopped by {signal.Signals(number).name}; {saved}")
         self.exit_code = 128 + number
 
 

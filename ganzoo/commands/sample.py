@@ -51,7 +51,8 @@ def command(
     classes = sampler.classes(n, labels)
     images = to_uint8(sampler.draw(n, classes, seed, parse_values(sets))).cpu()
     target = out or run / "sample.png"
-    columns = len(set(classes.tolist())) if classes is not None else round(n**0.5) or 1
+    different = len(set(classes.tolist())) if classes is not None else 1
+    columns = different if different > 1 else max(1, round(n**0.5))
     written = write(images, classes, target, min(columns, 100), grid)
     result = {"images": n, "shape": list(images.shape[1:]), "seed": seed, "files": [str(p) for p in written]}
     if as_json:

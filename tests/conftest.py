@@ -1,0 +1,61 @@
+"""What many tests share: a stranger's plugin package on the path, and the command line in and out of process."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+SUPPORT = Path(__file__).parent / "support"
+sys.path.insert(0, str(SUPPORT))  # Its dist-info makes it an installed package, with an entry point of its own.
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(SUPPORT), os.environ.get("PYTHONPATH")]))
+os.environ["OMP_NUM_THREADS"] = "1"  # Tests run side by side.
+os.environ.pop("GANZOO_PLUGINS", None)
+
+
+class Result(NamedTuple):
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def ganzoo(monkeypatch, capfd, tmp_path) -> Callable[..., Result]:
+    """Run a command in this process, in an empty folder."""
+    from ganzoo.cli import main
+
+    monkeypatch.chdir(tmp_path)
+
+    def run(*args: object) -> Result:
+        monkeypatch.setattr(sys, "argv", ["ganzoo", *map(str, args)])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            main()
+        captured = capfd.readouterr()
+        assert "Traceback" not in captured.err
+        return Result(stop.value.code, captured.out, captured.err)
+
+    return run
+
+
+def start(*args: object, cwd: Path, **options: object) -> subprocess.Popen:
+    """A command in a process of its own."""
+    command = [sys.executable, "-m", "ganzoo", *map(str, args)]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=cwd, stdout=pipe, stderr=pipe, text=True, **options)
+
+
+TINY = ("tiny", "--dataset", "small-digits", "--batch-size", "32", "--loggers", "none")
+"""A run that takes a millisecond a step."""

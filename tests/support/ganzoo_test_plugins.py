@@ -1,0 +1,121 @@
+"""A stranger's package, as the tests need it: tiny models and a slice of the embedded digits."""
+
+import torch
+from ganzoo_plugins.mnist import MNIST
+from pydantic import Field
+from torch import nn
+
+import ganzoo
+from ganzoo import losses
+from ganzoo.data import resize
+from ganzoo.nets import Condition, Dropout
+
+
+class SmallDigits(ganzoo.Dataset):
+    """The first 500 digits at 8 x 8: small enough for thousands of steps in seconds."""
+
+    name = "small-digits"
+    summary = "500 MNIST digits at 8 x 8"
+
+    def load(self, request):
+        data = MNIST().load(request)
+        return ganzoo.ImageSet(resize(data.images[:500], 8), data.labels[:500], data.classes)
+
+
+class Unlabelled(ganzoo.Dataset):
+    """The same without labels."""
+
+    name = "unlabelled"
+    summary = "the same without labels"
+
+    def load(self, request):
+        return ganzoo.ImageSet(SmallDigits().load(request).images)
+
+
+class Generator(nn.Module):
+    def __init__(self, data, latent_dim):
+        super().__init__()
+        self.condition = Condition(data, 4)
+        self.layers = nn.Sequential(
+            nn.Linear(latent_dim + self.condition.size, 32),
+            nn.BatchNorm1d(32),
+            nn.ReLU(),
+            nn.Linear(32, data.pixels),
+            nn.Tanh(),
+            nn.Unflatten(1, data.shape),
+        )
+
+    def forward(self, z, y):
+        return self.layers(torch.cat([z, self.condition(z, y)], dim=1))
+
+
+class Discriminator(nn.Module):
+    def __init__(self, data):
+        super().__init__()
+        self.condition = Condition(data, 4)
+        self.layers = nn.Sequential(
+            nn.Linear(data.pixels + self.condition.size, 32), nn.LeakyReLU(0.2), Dropout(0.25), nn.Linear(32, 1)
+        )
+
+    def forward(self, x, y):
+        return self.layers(torch.cat([x.flatten(1), self.condition(x, y)], dim=1))
+
+
+class Tiny(ganzoo.GAN):
+    """A conditional GAN with everything a resume must restore: BatchNorm, dropout, Adam."""
+
+    name = "tiny"
+    paper = "none"
+    conditional = True
+    presets = {"short": {"steps": 7, "batch_size": 16}}
+
+    class Options(ganzoo.Options):
+        latent_dim: int = Field(8, ge=1, description="Size of z.")
+        explode_at: int = Field(0, ge=0, description="Make the generator's loss NaN at this step.")
+
+    def __init__(self, data, options):
+        super().__init__(data, options)
+        self.generator = Generator(self.data, options.latent_dim)
+        self.discriminator = Discriminator(self.data)
+        self.register_buffer("turns", torch.zeros((), dtype=torch.int64))
+
+    def discriminator_loss(self, real, fake):
+        return {"adversarial": losses.hinge_discriminator(*self.discriminate(real, fake))}
+
+    def generator_loss(self, real, fake):
+        self.turns += 1
+        loss = losses.hinge_generator(self.discriminate(fake))
+        broken = self.turns == self.options.explode_at
+        return {"adversarial": loss, "extra": torch.where(broken, float("nan"), 0.0) * loss}
+
+
+class Plain(Tiny):
+    """The same without labels."""
+
+    name = "plain"
+    conditional = False
+
+
+class Unfinished(ganzoo.GAN):
+    """A model whose author forgot the losses."""
+
+    name = "unfinished"
+    paper = "none"
+
+    def __init__(self, data, options):
+        super().__init__(data, options)
+        self.generator = Generator(self.data, options.latent_dim)
+        self.discriminator = Discriminator(data)
+
+
+@ganzoo.hookimpl
+def register_models(register):
+    register(Tiny)
+    register(Plain)
+    register(Unfinished)
+
+
+@ganzoo.hookimpl
+def register_datasets(register):
+    register(SmallDigits)
+    register(Unlabelled)

@@ -1,0 +1,107 @@
+"""Checkpoints: whole or not at all, verified, pruned, never code."""
+
+import errno
+import json
+import os
+import pickle
+
+import pytest
+import torch
+
+from ganzoo import files
+from ganzoo.checkpoint import Checkpoints
+from ganzoo.errors import GanzooError
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Checkpoints(tmp_path / "checkpoints")
+
+
+def test_what_is_saved_is_loaded_bit_for_bit(store):
+    state = {"w": torch.randn(3, 4), "n": 7, "nested": {"list": [1, 2.5, "x"]}}
+    store.save(7, state)
+    loaded = store.latest(CPU, say=pytest.fail)
+    assert torch.equal(loaded["w"], state["w"])
+    assert (loaded["n"], loaded["nested"]) == (7, state["nested"])
+
+
+def test_the_last_two_and_the_best_are_kept(store):
+    for step, score in [(1, 5.0), (2, 3.0), (3, 4.0), (4, 6.0), (5, None)]:
+        store.save(step, {}, score)
+    assert store.steps() == [2, 4, 5]
+    assert store.best() == (2, 3.0)
+    assert len(list(store.folder.glob("*.pt"))) == 3
+
+
+@pytest.mark.parametrize("damage", ["truncate", "flip", "manifest", "missing"])
+def test_a_damaged_checkpoint_falls_back_to_the_one_before_and_says_so(store, damage):
+    store.save(1, {"n": 1})
+    store.save(2, {"n": 2})
+    path = store.folder / "step-00000002.pt"
+    data = bytearray(path.read_bytes())
+    if damage == "truncate":
+        path.write_bytes(data[: len(data) // 2])
+    elif damage == "flip":
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+    elif damage == "manifest":
+        path.with_suffix(".json").write_text("{")
+    else:
+        path.unlink()
+    said = []
+    assert store.latest(CPU, said.append)["n"] == 1
+    assert len(said) == 1
+    assert "step-00000002" in said[0]
+
+
+def test_a_state_without_its_manifest_was_never_finished(store):
+    store.save(1, {"n": 1})
+    store.save(2, {"n": 2})
+    (store.folder / "step-00000002.json").unlink()
+    assert store.latest(CPU, say=pytest.fail)["n"] == 1
+
+
+def test_a_full_disk_leaves_the_last_checkpoint_as_it_was(store, monkeypatch):
+    store.save(1, {"n": 1})
+    before = sorted(p.name for p in store.folder.iterdir())
+
+    def full(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(files.os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        store.save(2, {"n": 2})
+    assert sorted(p.name for p in store.folder.iterdir()) == before
+
+
+def test_a_pickle_that_would_run_code_is_refused_unrun(store, tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return (os.mkdir, (str(tmp_path / "trapped"),))
+
+    store.save(1, {"n": 1})
+    path = store.folder / "step-00000001.pt"
+    path.write_bytes(pickle.dumps({"format": 1, "trap": Trap()}))
+    manifest = {"step": 1, "bytes": path.stat().st_size, "sha256": files.digest(path)}
+    path.with_suffix(".json").write_text(json.dumps(manifest))
+    with pytest.raises(GanzooError, match="is not one of ganzoo's"):
+        store.load(1, CPU)
+    assert not (tmp_path / "trapped").exists()
+
+
+def test_whole_files_leave_nothing_behind_when_the_block_fails(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("old")
+
+    def fail():
+        with files.whole(path) as file:
+            file.write(b"half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+    assert path.read_text() == "old"

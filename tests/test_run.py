@@ -1,0 +1,273 @@
+"""The run directory: what is in it, that looking changes nothing, that stopping loses nothing."""
+
+import json
+import os
+import random
+import signal
+import time
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from conftest import TINY, start
+from ganzoo.checkpoint import Checkpoints
+from ganzoo.run import read_metrics
+
+
+def state(folder):
+    """The last checkpoint of a run, without clock readings."""
+    loaded = Checkpoints(folder / "checkpoints").latest(torch.device("cpu"), say=pytest.fail)
+    loaded.pop("elapsed")
+    return loaded
+
+
+def assert_equal(one, other, path="state"):
+    assert type(one) is type(other), path
+    if isinstance(one, torch.Tensor):
+        assert torch.equal(one, other), path
+    elif isinstance(one, dict):
+        assert one.keys() == other.keys(), path
+        for key in one:
+            assert_equal(one[key], other[key], f"{path}.{key}")
+    elif isinstance(one, list | tuple):
+        assert len(one) == len(other), path
+        for i, (a, b) in enumerate(zip(one, other, strict=True)):
+            assert_equal(a, b, f"{path}[{i}]")
+    else:
+        assert one == other, path
+
+
+def logged(folder):
+    """The log without its clock readings."""
+    return [
+        {k: v for k, v in line.items() if k not in ("seconds", "images_per_second")} for line in read_metrics(folder)
+    ]
+
+
+def test_a_run_directory_is_complete(ganzoo, tmp_path):
+    result = ganzoo("run", "tiny", "--dataset", "small-digits", "--steps", 120, "--sample-interval", 50, "--out", "r")
+    assert result.code == 0, result.err
+    folder = tmp_path / "r"
+    names = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
+    assert {
+        "run.json", "config.json", "status.json", "metrics.jsonl", "generator.safetensors", "losses.png", "real.png",
+        "samples/00000050.png", "samples/00000100.png", "samples/00000120.png",
+        "checkpoints/step-00000120.pt", "checkpoints/step-00000120.json",
+    } <= names  # fmt: skip
+    assert any(name.startswith("tensorboard/events") for name in names)
+    assert not any(name.endswith(".part") for name in names)
+    assert "samples/00000120.png" in result.out
+    lines = read_metrics(folder)
+    assert [line["step"] for line in lines] == [50, 100, 120]
+    assert {"epoch", "images_per_second", "discriminator_loss", "generator_loss", "D(x)", "D(G(z))"} <= set(lines[0])
+    info = json.loads((folder / "run.json").read_text())
+    assert info["options"]["batch_size"] == 64
+    assert info["settings"]["steps"] == 120
+    assert info["machine"]["device"]
+    assert info["versions"]["torch"]
+
+
+def test_sample_grids_have_one_column_per_class(ganzoo, tmp_path):
+    ganzoo("run", *TINY, "--steps", 2, "--out", "r")
+    for name in ("samples/00000002.png", "real.png"):
+        assert size(tmp_path / "r" / name) == (10 * (8 + 2) + 2, 10 * (8 + 2) + 2), name
+
+
+def test_tensorboard_holds_scalars_and_both_kinds_of_images(ganzoo, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    ganzoo("run", "tiny", "--dataset", "small-digits", "--steps", 50, "--out", "r")
+    events = EventAccumulator(str(tmp_path / "r" / "tensorboard"))
+    events.Reload()
+    assert set(events.Tags()["images"]) == {"real", "generated"}
+    assert {"discriminator_loss", "generator_loss", "images_per_second"} <= set(events.Tags()["scalars"])
+
+
+def test_looking_never_changes_the_run(ganzoo, tmp_path):
+    ganzoo("run", *TINY, "--steps", 60, "--out", "often", "--sample-interval", 1)
+    ganzoo("run", *TINY, "--steps", 60, "--out", "never", "--sample-interval", 1000, "--checkpoint-interval", 7)
+    assert_equal(state(tmp_path / "often"), state(tmp_path / "never"))
+    assert logged(tmp_path / "often") == logged(tmp_path / "never")
+
+
+def test_the_seed_decides(ganzoo, tmp_path):
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        ganzoo("run", *TINY, "--steps", 5, "--out", name, "--seed", seed)
+    a, b, c = (state(tmp_path / name)["gan"] for name in "abc")
+    assert_equal(a, b)
+    assert any(not torch.equal(a[key], c[key]) for key in a)
+
+
+def test_a_larger_budget_continues_a_finished_run_exactly(ganzoo, tmp_path):
+    ganzoo("run", *TINY, "--steps", 130, "--out", "whole")
+    ganzoo("run", *TINY, "--steps", 70, "--out", "parts")
+    assert ganzoo("resume", "parts", "--steps", 130).code == 0
+    assert_equal(state(tmp_path / "whole"), state(tmp_path / "parts"))
+
+
+def test_resuming_a_finished_run_says_so_and_changes_nothing(ganzoo, tmp_path):
+    ganzoo("run", *TINY, "--steps", 10, "--out", "r")
+    before = state(tmp_path / "r")
+    result = ganzoo("resume", "r")
+    assert result.code == 0
+    assert "finished" in result.err
+    assert_equal(before, state(tmp_path / "r"))
+
+
+def test_a_run_json_repeats_the_run(ganzoo, tmp_path):
+    ganzoo("run", *TINY, "--steps", 20, "--out", "first", "--lr", "0.001", "--seed", 3)
+    assert ganzoo("run", "--config", "first/run.json", "--out", "second").code == 0
+    assert_equal(state(tmp_path / "first"), state(tmp_path / "second"))
+
+
+def test_a_toml_file_gives_options_and_the_command_line_overrides_them(ganzoo, tmp_path):
+    (tmp_path / "run.toml").write_text(
+        'model = "tiny"\ndataset = "small-digits"\nsteps = 5\nbatch-size = 16\nlr = 1e-3\n'
+    )
+    result = ganzoo("run", "tiny", "--config", "run.toml", "--lr", "0.002", "--dry-run", "--json")
+    plan = json.loads(result.out)
+    assert (plan["options"]["batch_size"], plan["options"]["lr"], plan["steps"]) == (16, 0.002, 5)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_max_time_stops_the_run(ganzoo, tmp_path):
+    begun = time.monotonic()
+    assert ganzoo("run", *TINY, "--max-time", "1s", "--out", "r").code == 0
+    assert time.monotonic() - begun < 20
+    assert json.loads((tmp_path / "r" / "status.json").read_text())["seconds"] == pytest.approx(1, abs=0.5)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint(ganzoo, tmp_path):
+    result = ganzoo("run", *TINY, "--steps", 200, "--checkpoint-interval", 20, "--explode-at", 73, "--out", "r")
+    assert result.code == 1
+    assert len(result.err.strip().splitlines()[-1:]) == 1
+    assert "step 73" in result.err
+    assert "generator" in result.err
+    kept = state(tmp_path / "r")
+    assert kept["step"] == 60
+    assert all(value.isfinite().all() for value in kept["gan"].values() if value.is_floating_point())
+
+
+def test_a_damaged_checkpoint_falls_back_and_the_run_still_ends_the_same(ganzoo, tmp_path):
+    ganzoo("run", *TINY, "--steps", 90, "--out", "whole", "--checkpoint-interval", 30)
+    ganzoo("run", *TINY, "--steps", 60, "--out", "r", "--checkpoint-interval", 30)
+    path = tmp_path / "r" / "checkpoints" / "step-00000060.pt"
+    path.write_bytes(path.read_bytes()[:100])
+    result = ganzoo("resume", "r", "--steps", 90)
+    assert result.code == 0
+    assert "step-00000060.pt is damaged" in result.err
+    assert_equal(state(tmp_path / "whole"), state(tmp_path / "r"))
+
+
+def test_a_second_process_on_one_run_directory_is_refused_by_number(ganzoo, tmp_path):
+    from ganzoo.run import Run
+
+    ganzoo("run", *TINY, "--steps", 5, "--out", "r")
+    run = Run(tmp_path / "r", 1, 1)
+    with run.lock():
+        process = start("resume", "r", "--steps", 10, cwd=tmp_path)
+        _, err = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert f"process {os.getpid()}" in err
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_and_the_run_goes_on_exactly(ganzoo, tmp_path, number, code):
+    ganzoo("run", *TINY, "--steps", 2500, "--out", "whole")
+    process = start("run", *TINY, "--steps", 2500, "--out", "r", cwd=tmp_path)
+    wait_for(tmp_path / "r" / "metrics.jsonl", process)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == code, err
+    assert "ganzoo resume r" in err
+    assert 0 < state(tmp_path / "r")["step"] < 2500
+    assert ganzoo("resume", "r").code == 0
+    assert_equal(state(tmp_path / "whole"), state(tmp_path / "r"))
+    assert logged(tmp_path / "whole") == logged(tmp_path / "r")
+
+
+def test_killed_at_random_moments_a_run_still_ends_with_the_same_tensors(ganzoo, tmp_path):
+    """kill -9, wherever it falls: imports, steps, a checkpoint's write."""
+    arguments = (*TINY, "--steps", "3000", "--checkpoint-interval", "15", "--sample-interval", "40")
+    ganzoo("run", *arguments, "--out", "whole")
+    moments = random.Random(20140611)
+    process = start("run", *arguments, "--out", "r", cwd=tmp_path)
+    wait_for(tmp_path / "r" / "checkpoints" / "step-00000015.json", process)
+    kills = 0
+    while kills < 6:
+        time.sleep(moments.uniform(0.0, 0.25))
+        kill(process)
+        kills += 1
+        before = Checkpoints(tmp_path / "r" / "checkpoints").steps()[-1]
+        if before == 3000:
+            break
+        process = start("resume", "r", cwd=tmp_path)
+        wait_for(lambda b=before: Checkpoints(tmp_path / "r" / "checkpoints").steps()[-1] > b, process)
+    kill(process)
+    assert kills >= 2
+    assert ganzoo("resume", "r").code == 0
+    assert_equal(state(tmp_path / "whole"), state(tmp_path / "r"))
+    assert logged(tmp_path / "whole") == logged(tmp_path / "r")
+    assert not list((tmp_path / "r").rglob("*.part"))
+
+
+def kill(process):
+    process.kill()
+    process.communicate()
+
+
+def wait_for(ready, process, seconds=90):
+    """Wait until a file exists or a condition holds, while the process lives."""
+    check = ready if callable(ready) else ready.exists
+    deadline = time.monotonic() + seconds
+    while not check():
+        assert process.poll() is None or check(), process.communicate()[1]
+        assert time.monotonic() < deadline, "the process never came so far"
+        time.sleep(0.01)
+
+
+def test_samples_come_out_as_png_npz_and_folder(ganzoo, tmp_path):
+    ganzoo("run", *TINY, "--steps", 5, "--out", "r")
+    assert ganzoo("sample", "r", "--label", "7", "-n", 4, "-o", "a.png").code == 0
+    assert ganzoo("sample", "r", "--label", "3,7", "-n", 5, "-o", "b.npz", "--grid").code == 0
+    assert ganzoo("sample", "r", "--label", "0-9", "-n", 20, "-o", "pictures").code == 0
+    arrays = np.load(tmp_path / "b.npz")
+    assert arrays["images"].dtype == np.uint8
+    assert arrays["images"].shape == (5, 1, 8, 8)
+    assert arrays["labels"].tolist() == [3, 7, 3, 7, 3]
+    assert size(tmp_path / "a.png") == (2 * 10 + 2, 2 * 10 + 2)
+    assert size(tmp_path / "b.png") == (2 * 10 + 2, 3 * 10 + 2)
+    assert len(list((tmp_path / "pictures").glob("*.png"))) == 20
+    assert size(tmp_path / "pictures" / "000013-3.png") == (8, 8)
+
+
+def size(path):
+    with Image.open(path) as picture:
+        return picture.size
+
+
+def test_samples_from_python_equal_those_of_the_command(ganzoo, tmp_path):
+    import ganzoo as package
+
+    ganzoo("run", *TINY, "--steps", 5, "--out", "r")
+    ganzoo("sample", "r", "--label", "7", "-n", 2, "--seed", 4, "-o", "a.npz")
+    images = package.load(tmp_path / "r").sample(labels=[7, 7], seed=4)
+    assert images.shape == (2, 1, 8, 8)
+    assert images.abs().max() <= 1
+    from ganzoo.data import to_uint8
+
+    assert np.array_equal(to_uint8(images).numpy(), np.load(tmp_path / "a.npz")["images"])
+    other = package.load(tmp_path / "r").sample(labels=[7, 7], seed=5)
+    assert not torch.equal(images, other)
+
+
+def test_an_unconditional_model_samples_without_labels(ganzoo, tmp_path):
+    run = ("run", "plain", "--dataset", "unlabelled", "--loggers", "none", "--batch-size", 32, "--steps", 5)
+    assert ganzoo(*run, "--out", "r").code == 0
+    assert ganzoo("sample", "r", "-n", 3, "-o", "a.npz").code == 0
+    assert "labels" not in np.load(tmp_path / "a.npz")
+    result = ganzoo("sample", "r", "--label", "7")
+    assert result.code == 2
+    assert "takes no label" in result.err

@@ -1,0 +1,159 @@
+"""The loop: who moves, what is logged, what the averaged generator is."""
+
+import copy
+import math
+
+import pytest
+import torch
+
+from ganzoo.data import DataRequest, Loader
+from ganzoo.ema import EMA, with_generator
+from ganzoo.engine import Engine, own_randomness, seed_everything
+from ganzoo.errors import GanzooError
+from ganzoo.trainer import Trainer
+from ganzoo_test_plugins import Plain, SmallDigits, Tiny
+
+CPU = Engine(torch.device("cpu"), "fp32")
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return SmallDigits().load(DataRequest())
+
+
+def make(digits, model=Tiny, steps=None, seconds=None, **options):
+    seed_everything(0)
+    gan = model(digits.spec("small-digits"), model.Options(batch_size=32, **options))
+    return Trainer(gan, Loader(digits, 32, 0, CPU.device), CPU, steps, seconds)
+
+
+def weights(module):
+    return {name: value.clone() for name, value in module.state_dict().items()}
+
+
+def moved(before, after):
+    return {name for name in before if not torch.equal(before[name], after[name])}
+
+
+def test_descend_moves_one_player_and_leaves_no_gradient_on_the_other(digits):
+    trainer = make(digits)
+    gan = trainer.gan
+    real = next(trainer.loader.batches())
+    before = weights(gan.generator), weights(gan.discriminator)
+    trainer.descend("generator", gan.generator_loss(real, gan.fake(real)))
+    assert moved(before[1], weights(gan.discriminator)) == set()
+    assert moved(before[0], weights(gan.generator)) >= {n for n, _ in gan.generator.named_parameters()}
+    assert all(p.grad is None for p in gan.discriminator.parameters())
+
+
+def test_a_step_equals_the_plain_loop_written_out(digits):
+    trainer = make(digits)
+    seed_everything(1)
+    values = trainer.advance()
+
+    plain = make(digits).gan
+    d = torch.optim.Adam(plain.discriminator.parameters(), 2e-4, (0.5, 0.999))
+    g = torch.optim.Adam(plain.generator.parameters(), 2e-4, (0.5, 0.999))
+    real = next(Loader(digits, 32, 0, CPU.device).batches())
+    seed_everything(1)
+    fake = plain.fake(real)
+    d_loss = plain.discriminator_loss(real, fake.detach())["adversarial"]
+    d.zero_grad()
+    d_loss.backward()
+    d.step()
+    g_loss = sum(plain.generator_loss(real, fake).values())
+    g.zero_grad()
+    g_loss.backward()
+    g.step()
+
+    assert values["discriminator_loss"].item() == pytest.approx(d_loss.item(), rel=1e-6)
+    assert values["generator_loss"].item() == pytest.approx(g_loss.item(), rel=1e-6)
+    for mine, theirs in zip(trainer.gan.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-7)
+
+
+def test_scores_are_logged_as_the_tutorials_log_them(digits):
+    values = make(digits).advance()
+    assert {"D(x)", "D(G(z))", "D(G(z)) after"} <= set(values)
+    assert {"discriminator_loss", "generator_loss", "generator/adversarial", "generator/extra"} <= set(values)
+
+
+def test_every_critic_step_sees_a_batch_of_its_own(digits):
+    trainer = make(digits, n_critic=3)
+    seen = []
+    original = trainer.gan.discriminator_loss
+    trainer.gan.discriminator_loss = lambda real, fake: seen.append(real.x) or original(real, fake)
+    trainer.advance()
+    trainer.advance()
+    expected = trainer.loader.batches()
+    assert all(torch.equal(x, next(expected).x) for x in seen)
+    assert len(seen) == 6
+    assert trainer.epoch == pytest.approx(6 / trainer.loader.batches_per_epoch)
+
+
+def test_an_unconditional_model_is_not_given_labels(digits):
+    trainer = make(digits, Plain)
+    seen = []
+    original = trainer.gan.discriminator_loss
+    trainer.gan.discriminator_loss = lambda real, fake: seen.append((real.y, fake.y)) or original(real, fake)
+    trainer.advance()
+    assert seen == [(None, None)]
+
+
+def test_the_averaged_generator_follows_the_closed_form():
+    live = torch.nn.Linear(1, 1, bias=False)
+    live.weight.data.fill_(1.0)
+    ema = EMA(live, decay=0.9)
+    expected = 1.0
+    for step in range(1, 200):
+        live.weight.data.fill_(float(step))
+        ema.update(step)
+        decay = min(0.9, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * step
+    assert ema.module.weight.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_without_averaging_samples_come_from_the_live_weights(digits):
+    trainer = make(digits, ema=0.0)
+    for _ in range(3):
+        trainer.advance()
+    assert moved(weights(trainer.gan.generator), weights(trainer.ema.module)) == set()
+
+
+def test_sampling_from_the_averaged_generator_changes_nothing(digits):
+    trainer = make(digits)
+    trainer.advance()
+    before, random = weights(trainer.gan), torch.get_rng_state()
+    with own_randomness(5, CPU.device), torch.no_grad():
+        view = with_generator(trainer.gan, trainer.ema.module)
+        view.generate(view.sample_latent(4), view.sample_labels(4))
+    assert moved(before, weights(trainer.gan)) == set()
+    assert torch.equal(random, torch.get_rng_state())
+    assert trainer.gan.generator is not trainer.ema.module
+
+
+def test_state_round_trips_and_the_next_steps_are_equal(digits):
+    first = make(digits)
+    for _ in range(5):
+        first.advance()
+    state = copy.deepcopy(first.state_dict())
+    after = [first.advance()["generator_loss"].item() for _ in range(4)]
+    second = make(digits)
+    second.load_state_dict(state)
+    assert [second.advance()["generator_loss"].item() for _ in range(4)] == after
+    assert moved(weights(first.gan), weights(second.gan)) == set()
+
+
+def test_weights_that_are_not_finite_are_refused_by_player(digits):
+    trainer = make(digits)
+    trainer.gan.generator.layers[0].weight.data[0, 0] = math.inf
+    with pytest.raises(GanzooError, match="generator's weights are no longer finite"):
+        trainer.check_weights()
+
+
+def test_budget_is_the_nearer_of_steps_and_time(digits):
+    trainer = make(digits, steps=10, seconds=100.0)
+    trainer.step, trainer.elapsed = 5, 90.0
+    assert trainer.fraction == pytest.approx(0.9)
+    trainer.step = 10
+    assert trainer.fraction == 1.0
