@@ -4,17 +4,20 @@ Images are uint8 until the step needs them. A set that fits is held on the devic
 shuffled and normalised there; a larger one streams through worker processes. Both give the same batches.
 """
 
+import os
+import signal
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from itertools import islice
+from dataclasses import dataclass, field, replace
+from itertools import islice, tee
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from ganzoo.errors import UsageError
+from ganzoo.errors import GanzooError, UsageError, one_line
 
 IN_MEMORY_BYTES = 2 * 2**30
 """Sets of up to this many bytes of uint8 pixels live on the device; larger ones stream."""
@@ -102,6 +105,10 @@ class DataSpec:
             columns.append(torch.full((len(classes), 1), value, device=classes.device))
         return torch.cat(columns, dim=1)
 
+    def without_labels(self) -> "DataSpec":
+        """The same data as an unconditional model sees it."""
+        return replace(self, classes=(), attributes=())
+
     def to_json(self) -> dict[str, Any]:
         """As plain values, for `config.json`."""
         return {
@@ -125,14 +132,31 @@ class DataSpec:
                 name=str(value["name"]),
                 shape=(c, h, w),
                 count=int(value["count"]),
-                classes=tuple(str(c) for c in value["classes"]),
-                attributes=tuple(Attribute(**a) for a in value["attributes"]),
+                classes=tuple(_listed(value["classes"])),
+                attributes=tuple(_attribute(a) for a in _listed(value["attributes"], dict)),
             )
-        except (KeyError, TypeError, ValueError) as error:
-            raise UsageError(f"the description of the data set is damaged: {error!r}") from error
-        if not (0 < c <= 16 and 0 < h <= 4096 and 0 < w <= 4096 and spec.condition_size <= 100_000):
-            raise UsageError(f"the description of the data set is damaged: shape {spec.shape}")
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise UsageError(f"the description of the data set is damaged: {one_line(error)}") from error
+        if not (0 < c <= 16 and 0 < h <= 4096 and 0 < w <= 4096 and spec.count >= 0):
+            raise UsageError(f"the description of the data set is damaged: shape {spec.shape}, count {spec.count}")
+        if spec.condition_size > 100_000:
+            raise UsageError(f"the description of the data set is damaged: {spec.condition_size:,} classes and tags")
         return spec
+
+
+def _listed(value: Any, kind: type = str) -> list[Any]:
+    """`value`, if it is a list of `kind`; a string would pass for a list of letters."""
+    if not (isinstance(value, list | tuple) and all(isinstance(v, kind) for v in value)):
+        raise TypeError(f"a list of {kind.__name__} was expected, not {str(value)[:40]!r}")
+    return list(value)
+
+
+def _attribute(value: Mapping[str, Any]) -> Attribute:
+    a = Attribute(**value)
+    a = Attribute(str(a.name), float(a.low), float(a.high), str(a.help))
+    if not a.low <= a.high:
+        raise ValueError(f"attribute '{a.name}' ranges from {a.low:g} to {a.high:g}")
+    return a
 
 
 class DataRequest(NamedTuple):
@@ -187,37 +211,100 @@ class Dataset(ABC):
 
 
 def open_dataset(dataset: Dataset, request: DataRequest) -> ImageSet:
-    """Load a data set and bring its images to the requested size and number of channels."""
+    """Load a data set and bring its images to the requested size and number of channels.
+
+    A set that fits in memory at that size is converted once; of a larger one, each image as it is read.
+
+    Raises:
+        UsageError, GanzooError: as `Dataset.load`; or the plugin handed over something else than it should.
+    """
     data = dataset.load(request)
-    if isinstance(data.images, Tensor):
+    _check(data, dataset.name)
+    c, h, w = data.images[0].shape
+    shape = (request.channels or c, request.image_size or h, request.image_size or w)
+    if shape == (c, h, w):
+        return data
+    if isinstance(data.images, Tensor) and len(data) * shape[0] * shape[1] * shape[2] <= IN_MEMORY_BYTES:
         data.images = resize(to_channels(data.images, request.channels), request.image_size)
+    else:
+        data.images = _Fitted(data.images, request.image_size, request.channels)
     return data
 
 
+def _check(data: ImageSet, name: str) -> None:
+    """Refuse what a plugin should not have handed over, before it fails far from its cause."""
+
+    def faults() -> Iterator[str]:
+        if len(data) == 0:
+            yield "it has no images"
+            return
+        images = data.images if isinstance(data.images, Tensor) else _whole(_fetch(data.images, [0]))
+        if images.dtype != torch.uint8 or images.dim() != 4 or images.shape[1] not in (1, 3):
+            kind = str(images.dtype).removeprefix("torch.")
+            yield f"images are {kind} {tuple(images.shape)}, not uint8 (N, C, H, W) with 1 or 3 channels"
+        labels, classes = data.labels, len(data.classes)
+        if labels is None:
+            if classes or data.attributes:
+                yield "there are classes or attributes, but no labels"
+        elif len(labels) != len(data):
+            yield f"there are {len(data)} images, but {len(labels)} labels"
+        elif data.attributes:
+            if not labels.is_floating_point() or labels.shape[1:] != (classes + len(data.attributes),):
+                yield f"labels must be float (N, {classes + len(data.attributes)}), one column for each class and tag"
+        elif labels.dtype != torch.int64 or labels.dim() != 1:
+            yield "labels must be int64 (N,)"
+        elif not 0 <= int(labels.min()) <= int(labels.max()) < classes:
+            yield f"labels run from {int(labels.min())} to {int(labels.max())}, but there are {classes} classes"
+
+    for fault in faults():
+        raise GanzooError(f"data set '{name}' is at fault: {fault}")
+
+
+class _Fitted(torch.utils.data.Dataset[Tensor]):
+    """Images brought to a size and number of channels one by one, as they are read."""
+
+    def __init__(self, images: Any, size: int | None, channels: int | None):
+        self.images, self.size, self.channels = images, size, channels
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> Tensor:
+        return resize(to_channels(self.images[index].unsqueeze(0), self.channels), self.size)[0]
+
+
+CHUNK = 2**24
+"""Numbers to convert at a time: few enough for little memory, many enough for all cores."""
+
+
 def to_channels(images: Tensor, channels: int | None) -> Tensor:
-    """uint8 (N, C, H, W) in grey (ITU-R BT.601 luma) or colour."""
-    have = images.shape[1]
+    """uint8 (N, C, H, W), C 1 or 3, in grey (1; ITU-R BT.601 luma) or colour (3)."""
+    n, have, h, w = images.shape
     if channels is None or channels == have:
         return images
     if have == 1:
         return images.expand(-1, channels, -1, -1).contiguous()
     weight = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
-    return torch.cat([(c.float() * weight).sum(1, keepdim=True).round().byte() for c in images.split(4096)])
+    grey = images.new_empty(n, 1, h, w)
+    step = max(1, CHUNK // (have * h * w))
+    for source, target in zip(images.split(step), grey.split(step), strict=True):
+        target.copy_((source.float() * weight).sum(1, keepdim=True).round_())
+    return grey
 
 
 def resize(images: Tensor, size: int | None) -> Tensor:
-    """uint8 (N, C, H, W) to (N, C, size, size), antialiased bilinear, as torchvision's Resize does on a picture."""
-    if size is None or tuple(images.shape[-2:]) == (size, size):
+    """uint8 (N, C, H, W) to (N, C, size, size): the middle square, antialiased bilinear, as torchvision's Resize."""
+    n, c, h, w = images.shape
+    if size is None or (h, w) == (size, size):
         return images
-    return torch.cat(
-        [
-            torch.nn.functional.interpolate(c.float(), (size, size), mode="bilinear", antialias=True)
-            .round()
-            .clamp(0, 255)
-            .byte()
-            for c in images.split(4096)
-        ]
-    )
+    side = min(h, w)
+    top, left = (h - side) // 2, (w - side) // 2
+    square = images[:, :, top : top + side, left : left + side]
+    small = images.new_empty(n, c, size, size)
+    step = max(1, CHUNK // (c * max(side, size) ** 2))
+    for source, target in zip(square.split(step), small.split(step), strict=True):
+        target.copy_(torch.nn.functional.interpolate(source, (size, size), mode="bilinear", antialias=True))
+    return small
 
 
 def normalise(images: Tensor) -> Tensor:
@@ -263,7 +350,7 @@ class Loader:
             chosen = [int(i[row % len(i)]) if len(i) else 0 for row in range(rows) for i in of_class]
         else:
             chosen = list(range(min(columns * rows, self.count)))
-        return torch.stack([self.images[i] for i in chosen]).cpu()
+        return _whole(_fetch(self.images, chosen)).cpu()
 
     def order(self, epoch: int) -> Tensor:
         """The permutation of epoch `epoch` (from 0): int64 (count,)."""
@@ -286,35 +373,85 @@ class Loader:
             yield self._batch(self.images.index_select(0, index), index)  # type: ignore[union-attr]
 
     def _streamed(self, position: int) -> Iterator[Batch]:
-        indices = self._indices(position, torch.device("cpu"))
-        plan, fetched = _tee(indices)
-        loader: Any = torch.utils.data.DataLoader(
-            _Indexed(self.images),
-            batch_sampler=plan,  # type: ignore[arg-type]
-            num_workers=self.workers,
-            pin_memory=self.device.type == "cuda",
-            prefetch_factor=4 if self.workers else None,
-        )
-        for images, index in zip(loader, fetched, strict=False):
-            yield self._batch(images.to(self.device, non_blocking=True), index.to(self.device))
+        ahead, behind = tee(self._indices(position, torch.device("cpu")))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "This DataLoader will create")  # More workers than cores: as asked.
+            warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
+            loader: Any = torch.utils.data.DataLoader(
+                _Indexed(self.images),
+                batch_sampler=(index.tolist() for index in ahead),
+                num_workers=self.workers,
+                collate_fn=_as_it_is,
+                pin_memory=self.device.type == "cuda",
+                prefetch_factor=4 if self.workers else None,
+                worker_init_fn=_outlive_signals,
+                # Without its own, it would draw from the generator that the model draws from.
+                generator=torch.Generator(),
+            )
+            fetched = iter(loader)
+        try:
+            for index in behind:
+                try:
+                    images = next(fetched)
+                except RuntimeError as error:
+                    raise GanzooError(
+                        f"a process that reads images died: {one_line(error)}; try --workers 0, or a smaller batch"
+                    ) from error
+                yield self._batch(_whole(images).to(self.device, non_blocking=True), index.to(self.device))
+        finally:
+            # An error's traceback holds this frame; left to the garbage collector, the workers end late.
+            del fetched
 
     def _batch(self, images: Tensor, index: Tensor) -> Batch:
         return Batch(normalise(images), None if self.labels is None else self.labels.index_select(0, index))
 
 
-class _Indexed(torch.utils.data.Dataset[Tensor]):
-    """A map-style view of a tensor or dataset that a worker process can index with Python integers."""
+def _fetch(images: Any, index: list[int]) -> "Tensor | GanzooError":
+    """The images at `index`, uint8 (N, C, H, W); or what went wrong, in one line that survives a process border."""
+    if isinstance(images, Tensor):
+        return images[torch.tensor(index, device=images.device)]
+    found = []
+    for i in index:
+        try:
+            found.append(images[i])
+        except GanzooError as error:
+            return error
+        except Exception as error:
+            return GanzooError(f"image {i} of the data cannot be read: {one_line(error)}")
+        if found[-1].shape != found[0].shape or found[-1].dtype != torch.uint8:
+            return GanzooError(
+                f"image {i} of the data is {found[-1].dtype} {tuple(found[-1].shape)}, "
+                f"not uint8 {tuple(found[0].shape)} as the others"
+            )
+    return torch.stack(found)
+
+
+def _whole(images: "Tensor | GanzooError") -> Tensor:
+    if isinstance(images, GanzooError):
+        raise images
+    return images
+
+
+class _Indexed(torch.utils.data.Dataset[Any]):
+    """What a worker process reads batches from."""
 
     def __init__(self, images: Any):
         self.images = images
 
-    def __getitem__(self, index: int) -> Tensor:
-        return self.images[index]
+    def __getitems__(self, index: list[int]) -> "Tensor | GanzooError":
+        return _fetch(self.images, index)
 
 
-def _tee(indices: Iterator[Tensor]) -> "tuple[Iterator[list[int]], Iterator[Tensor]]":
-    """One stream of index batches for the workers (as lists), and the same again for the labels."""
-    from itertools import tee
+def _as_it_is(value: Any) -> Any:
+    return value
 
-    ahead, behind = tee(indices)
-    return (i.tolist() for i in ahead), behind
+
+def _outlive_signals(_worker: int) -> None:
+    """Let a worker live while the main process saves: Ctrl-C, `timeout` and batch systems signal every process.
+
+    The main process ends its workers itself. Should it fail to, a worker that was told to end does so soon after.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "alarm"):
+        signal.signal(signal.SIGALRM, lambda *_: os._exit(0))
+        signal.signal(signal.SIGTERM, lambda *_: signal.alarm(5))
