@@ -1,0 +1,152 @@
+"""Well-known data sets through torchvision: found in `--data-root`, else downloaded there."""
+
+import io
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import torch
+
+import ganzoo
+from ganzoo.data import Attribute
+from ganzoo.errors import GanzooError, one_line
+from ganzoo.files import cache_dir
+
+
+class Source(NamedTuple):
+    """One set of torchvision's."""
+
+    name: str
+    cls: str
+    """Its class in `torchvision.datasets`."""
+    summary: str
+    files: str
+    """What a user who has the files puts into the data root."""
+    by_split: bool = False
+    """Whether the class takes `split="train"`; the others take `train=True`."""
+    classes: tuple[str, ...] = ()
+    """Their names, where torchvision does not tell."""
+
+
+GREY = "28 x 28 grey, 10 classes, 60,000 + 10,000 images"
+COLOUR = "32 x 32 colour"
+SOURCES = (
+    Source("fashion-mnist", "FashionMNIST", f"pieces of clothing, {GREY}", "FashionMNIST/raw/*-ubyte"),
+    Source("kmnist", "KMNIST", f"cursive Japanese characters, {GREY}", "KMNIST/raw/*-ubyte"),
+    Source(
+        "cifar10",
+        "CIFAR10",
+        f"animals and vehicles, {COLOUR}, 10 classes, 50,000 + 10,000 images",
+        "cifar-10-batches-py/",
+    ),
+    Source(
+        "cifar100",
+        "CIFAR100",
+        f"things of all kinds, {COLOUR}, 100 classes, 50,000 + 10,000 images",
+        "cifar-100-python/",
+    ),
+    Source(
+        "svhn",
+        "SVHN",
+        f"house numbers, {COLOUR}, 10 classes, 73,257 + 26,032 images",
+        "train_32x32.mat and test_32x32.mat",
+        by_split=True,
+        classes=tuple("0123456789"),
+    ),
+)
+CELEBA = Source(
+    "celeba",
+    "CelebA",
+    "faces, 178 x 218 colour (64 x 64 by default), 40 tags, 162,770 + 19,962 images; needs gdown to download",
+    "celeba/img_align_celeba/*.jpg and the .txt files of the set in celeba/",
+    by_split=True,
+)
+
+
+class Torchvision(ganzoo.Dataset):
+    """A set that torchvision decodes as a whole; one subclass for each of `SOURCES`."""
+
+    source: ClassVar[Source]
+
+    def load(self, request: ganzoo.DataRequest) -> ganzoo.ImageSet:
+        data = fetch(self.source, request)
+        images = torch.from_numpy(np.ascontiguousarray(data.data))
+        if images.dim() == 3:
+            images = images.unsqueeze(1)
+        elif images.shape[1] != 3:
+            images = images.permute(0, 3, 1, 2).contiguous()
+        labels = torch.as_tensor(data.labels if hasattr(data, "labels") else data.targets).long()
+        return ganzoo.ImageSet(images, labels, self.source.classes or tuple(data.classes))
+
+
+class CelebA(ganzoo.Dataset):
+    """Faces with their 40 tags as a condition vector. Streams: each face is decoded whenever it is asked for."""
+
+    name = CELEBA.name
+    summary = CELEBA.summary
+
+    def load(self, request: ganzoo.DataRequest) -> ganzoo.ImageSet:
+        from ganzoo.imagefiles import ImageFiles
+
+        data = fetch(CELEBA, request)
+        folder = Path(data.root) / data.base_folder / "img_align_celeba"
+        paths = [folder / name for name in data.filename]
+        tags = tuple(Attribute(name) for name in data.attr_names if name)  # A trailing space makes an empty one.
+        images = ImageFiles(paths, request.image_size or 64, request.channels or 3)
+        return ganzoo.ImageSet(images, data.attr.float(), attributes=tags)
+
+
+def fetch(source: Source, request: ganzoo.DataRequest) -> Any:
+    """The torchvision dataset, its files found in the data root or downloaded there.
+
+    Raises:
+        GanzooError: it is not there and cannot be downloaded, or it is there and cannot be read.
+    """
+    from torchvision import datasets
+
+    root = (request.root or cache_dir() / "data").expanduser()
+    split: dict[str, Any] = {"split": request.split} if source.by_split else {"train": request.split == "train"}
+    cls = getattr(datasets, source.cls)
+    there = f"put {source.files} into {root}, or say with --data-root where they are"
+    try:
+        return cls(root, **split)
+    except Exception as error:
+        if not (isinstance(error, RuntimeError) and "not found" in str(error)):
+            raise GanzooError(
+                f"data set '{source.name}' in {root} cannot be read ({one_line(error)}): "
+                f"it seems damaged; remove {source.files} there to have it downloaded again"
+            ) from error
+    try:
+        with _downloading():
+            return cls(root, **split, download=True)
+    except Exception as error:
+        raise GanzooError(
+            f"data set '{source.name}' is not in {root} and cannot be downloaded ({one_line(error)}): {there}"
+        ) from error
+
+
+@contextmanager
+def _downloading() -> Iterator[None]:
+    """No waiting for ever on a dead network, and nothing printed but the progress bar, at a terminal only."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(30)
+    try:
+        with ExitStack() as stack:
+            stack.enter_context(redirect_stdout(io.StringIO()))
+            if not sys.stderr.isatty():
+                stack.enter_context(redirect_stderr(io.StringIO()))
+            yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+@ganzoo.hookimpl
+def register_datasets(register):
+    for source in SOURCES:
+        members = {"name": source.name, "summary": source.summary, "source": source, "__module__": __name__}
+        register(type(source.cls, (Torchvision,), members))
+    register(CelebA)
