@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from ganzoo.errors import UsageError, did_you_mean
 from ganzoo.files import read_json
@@ -34,13 +34,20 @@ def duration(value: Any) -> Any:
     return hours * 3600 + minutes * 60 + seconds
 
 
+def absolute(path: Path | None) -> Path | None:
+    """The path from the root, so that a run can be resumed from any folder."""
+    return path.expanduser().absolute() if path else None
+
+
 class Settings(BaseModel):
     """The run's own options."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     dataset: str = Field("mnist", description="Data set, by name (`ganzoo list datasets`).")
-    data_root: Path | None = Field(None, description="Where the data set's files are, or the user's own images.")
+    data_root: Annotated[Path | None, AfterValidator(absolute)] = Field(
+        None, description="Where the data set's files are, or the user's own images."
+    )
     image_size: int | None = Field(None, ge=8, le=1024, description="Side of the images; default: the data's own.")
     channels: Literal[1, 3] | None = Field(None, description="Grey (1) or colour (3); default: the data's own.")
     epochs: float | None = Field(None, gt=0, description=f"Passes over the data; default: {DEFAULT_EPOCHS}.")

@@ -55,11 +55,14 @@ class Trainer:
         """Train until the budget is spent, a signal comes, or a value is not finite; the run directory looks on."""
         begun = time.perf_counter() - self.elapsed
         with Stop() as stop:
-            while self.fraction < 1:
-                values = self.advance()
-                self.elapsed = time.perf_counter() - begun
-                run.after_step(self, values, stop)
-            run.finish(self)
+            try:
+                while self.fraction < 1:
+                    values = self.advance()
+                    self.elapsed = time.perf_counter() - begun
+                    run.after_step(self, values, stop)
+                run.finish(self)
+            finally:
+                self._batches = None  # Lets the workers of a streaming loader go.
 
     def advance(self) -> dict[str, Tensor]:
         """One generator step and the discriminator steps before it. What it returns is still on the device."""
