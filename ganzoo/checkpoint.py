@@ -1,5 +1,6 @@
 """Checkpoints: written whole or not at all, verified by checksum, the last two kept and the best."""
 
+import hashlib
 import io
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 import torch
 
 from ganzoo.errors import GanzooError
-from ganzoo.files import clean_parts, digest, read_json, whole, write_json
+from ganzoo.files import clean_parts, read_json, whole, write_json
 
 FORMAT = 1
 KEEP = 2
@@ -31,10 +32,14 @@ class Checkpoints:
             OSError: it could not be written; everything that was there before still is.
         """
         self.folder.mkdir(exist_ok=True)
-        path = self._state(step)
-        with whole(path) as file:
-            torch.save({"format": FORMAT, **state}, file)
-        write_json(self._manifest(step), {"step": step, "bytes": path.stat().st_size, "sha256": digest(path)})
+        # Through memory: torch's own writer turns a full disk into an error of its file format.
+        buffer = io.BytesIO()
+        torch.save({"format": FORMAT, **state}, buffer)
+        data = buffer.getbuffer()
+        with whole(self._state(step)) as file:
+            file.write(data)
+        checksum = hashlib.sha256(data).hexdigest()
+        write_json(self._manifest(step), {"step": step, "bytes": len(data), "sha256": checksum})
         best = self.best()
         if score is not None and (best is None or score < best[1]):
             write_json(self.folder / "best.json", {"step": step, "score": score})
@@ -66,8 +71,6 @@ class Checkpoints:
             data = path.read_bytes() if path.stat().st_size == manifest["bytes"] else b""
         except (OSError, TypeError, KeyError) as error:
             raise GanzooError(f"checkpoint {path} cannot be read: {error}") from error
-        import hashlib
-
         if hashlib.sha256(data).hexdigest() != manifest.get("sha256"):
             raise GanzooError(f"checkpoint {path} is damaged: its checksum differs from its manifest's")
         try:

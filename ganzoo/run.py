@@ -182,10 +182,10 @@ class Run:
             try:
                 self.checkpoints.save(trainer.step, {**trainer.state_dict(), "meter": meter})
                 self.save_generator(trainer)
-            except (OSError, RuntimeError) as error:
+            except OSError as error:
                 last = self.checkpoints.steps()
                 kept = f"the checkpoint of step {last[-1]} is intact" if last else "no checkpoint was kept"
-                reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:200]
+                reason = error.strerror or str(error)
                 raise GanzooError(f"cannot save step {trainer.step} in {self.folder}: {reason}; {kept}") from error
 
     def save_generator(self, trainer: "Trainer") -> None:
