@@ -55,6 +55,7 @@ class Progress(Watcher):
 
     def close(self) -> None:
         if self._bar is not None:
+            self._bar.refresh()
             self._bar.close()
         elif self._last:
             self._show()

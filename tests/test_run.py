@@ -1,5 +1,6 @@
 """The run directory: what is in it, that looking changes nothing, that stopping loses nothing."""
 
+import errno
 import json
 import os
 import random
@@ -158,6 +159,30 @@ def test_a_damaged_checkpoint_falls_back_and_the_run_still_ends_the_same(ganzoo,
     result = ganzoo("resume", "r", "--steps", 90)
     assert result.code == 0
     assert "step-00000060.pt is damaged" in result.err
+    assert_equal(state(tmp_path / "whole"), state(tmp_path / "r"))
+
+
+def test_a_full_disk_stops_the_run_and_keeps_the_last_good_checkpoint(ganzoo, tmp_path, monkeypatch):
+    real, calls = os.fsync, []
+
+    def full(handle):
+        calls.append(handle)
+        if len(calls) > 30:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(handle)
+
+    monkeypatch.setattr("ganzoo.files.os.fsync", full)
+    result = ganzoo("run", *TINY, "--steps", 900, "--checkpoint-interval", 30, "--out", "r", "--quiet")
+    monkeypatch.undo()
+    assert result.code == 1
+    assert "No space left on device" in result.err
+    assert "is intact" in result.err
+    assert len(result.err.splitlines()) == 1
+    kept = state(tmp_path / "r")["step"]
+    assert 0 < kept < 900
+    monkeypatch.chdir(tmp_path)
+    ganzoo("run", *TINY, "--steps", 900, "--checkpoint-interval", 30, "--out", "whole")
+    assert ganzoo("resume", "r").code == 0
     assert_equal(state(tmp_path / "whole"), state(tmp_path / "r"))
 
 
