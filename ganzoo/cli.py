@@ -17,8 +17,11 @@ COMMANDS = {
     "run": ("ganzoo.commands.run", "Train a model."),
     "resume": ("ganzoo.commands.resume", "Continue a run from its last checkpoint."),
     "sample": ("ganzoo.commands.sample", "Draw images from a trained run."),
-    "list": ("ganzoo.commands.listing", "List models, data sets, loggers, plugins."),
+    "eval": ("ganzoo.commands.evaluate", "Measure a run or images: FID and its company."),
+    "features": ("ganzoo.commands.features", "Train the feature extractor that a data set is measured with."),
+    "list": ("ganzoo.commands.listing", "List models, data sets, metrics, loggers, plugins."),
     "info": ("ganzoo.commands.info", "Explain a model: paper, options, presets."),
+    "check": ("ganzoo.commands.check", "Check that a model keeps the rules of the contract."),
     "doctor": ("ganzoo.commands.doctor", "Show versions, devices and the state of plugins."),
 }
 

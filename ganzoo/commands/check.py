@@ -1,0 +1,45 @@
+"""`ganzoo check MODEL`."""
+
+import click
+
+from ganzoo.commands.options import echo_json, json_option
+from ganzoo.errors import GanzooError
+
+MARKS = {"passed": "ok", "broken": "BROKEN", "skipped": "-"}
+
+
+@click.command(name="check", context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("model")
+@click.option("--preset", help="Check the model as this preset makes it, instead of its defaults.")
+@json_option
+def command(model: str, preset: str | None, as_json: bool) -> None:
+    """Check that MODEL keeps the rules of the contract, on made-up images; exit code 1 when it breaks one.
+
+    Each rule is named, with the reason and the fix where it is broken. Plugins do the same in their own tests with
+    `ganzoo.testing.check_gan`.
+
+    \b
+    ganzoo check cgan
+    ganzoo check cgan --preset paper --json
+    """
+    from ganzoo.plugins import registry
+    from ganzoo.settings import resolve
+    from ganzoo.testing import examine
+
+    cls = registry().check().get("models", model)
+    options = resolve(cls, {}, preset).options.model_dump(exclude_defaults=True, exclude={"batch_size"})
+    verdicts = examine(cls, options=options)
+    broken = [v.rule for v in verdicts if v.status == "broken"]
+    if as_json:
+        echo_json({"model": model, "preset": preset, "passed": not broken, "rules": [v._asdict() for v in verdicts]})
+    else:
+        click.secho(f"{model}{f' --preset {preset}' if preset else ''}", bold=True)
+        width = max(len(v.rule) for v in verdicts)
+        for v in verdicts:
+            click.echo(f"  {MARKS[v.status]:6}  {v.rule:{width}}  {v.says}")
+            if v.reason:
+                click.echo(f"{'':{width + 12}}{'why: ' if v.status == 'broken' else ''}{v.reason}")
+            if v.fix:
+                click.echo(f"{'':{width + 12}}fix: {v.fix}")
+    if broken:
+        raise GanzooError(f"model '{model}' breaks {len(broken)} of {len(verdicts)} rules: {', '.join(broken)}")
