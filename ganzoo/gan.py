@@ -44,7 +44,7 @@ class GAN(nn.Module):
     paper: ClassVar[str]
     """Authors, title, year, and where to find it."""
     conditional: bool = False
-    """Whether the networks use labels. A model that decides by option sets it on the instance."""
+    """Whether the networks use labels; of an instance, what `uses_labels` decided for it."""
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     """Named bundles of options, the run's own (`image_size`, `epochs`) included."""
     Options: ClassVar[type[Options]] = Options
@@ -59,6 +59,7 @@ class GAN(nn.Module):
             UsageError: the model is conditional and the data has no labels.
         """
         super().__init__()
+        self.conditional = self.uses_labels(data, options)
         self.data = data if self.conditional else data.without_labels()
         self.options = options
         self._watched: dict[str, Tensor] = {}
@@ -67,6 +68,15 @@ class GAN(nn.Module):
                 f"model '{self.name}' needs labels, and data set '{data.name}' has none: "
                 "choose an unconditional model, or put the images in one folder per class"
             )
+
+    @classmethod
+    def uses_labels(cls, data: DataSpec, options: Any) -> bool:
+        """Whether the networks use labels: as the class says, unless the model decides by its options or the data.
+
+        A model with an option says `return options.conditional`; one that takes labels where there are any,
+        `return data.conditional`.
+        """
+        return cls.conditional
 
     # What is drawn
 

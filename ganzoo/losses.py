@@ -1,6 +1,7 @@
-"""Adversarial losses as pure functions of logits: each returns the mean over its input, a scalar.
+"""Losses and penalties as pure functions: each returns the mean over its input, a scalar.
 
-The functions named `*_discriminator` take (real_logits, fake_logits); those named `*_generator` take fake_logits.
+Adversarial losses named `*_discriminator` or `*_critic` take (real_logits, fake_logits); those named `*_generator`
+take fake_logits.
 """
 
 from collections.abc import Callable
@@ -56,6 +57,25 @@ def hinge_generator(fake: Tensor) -> Tensor:
     return -fake.mean()
 
 
+def wasserstein_critic(real: Tensor, fake: Tensor) -> Tensor:
+    """E[f(G(z))] - E[f(x)]: minus what the critic maximises. Arjovsky et al. 2017, equation 3."""
+    return fake.mean() - real.mean()
+
+
+def wasserstein_generator(fake: Tensor) -> Tensor:
+    """-E[f(G(z))]. Arjovsky et al. 2017, theorem 3."""
+    return -fake.mean()
+
+
+def relativistic(ours: Tensor, theirs: Tensor) -> Tensor:
+    """E[softplus(-(D(ours) - D(theirs)))]: ours, one by one, should be judged more real than theirs.
+
+    The discriminator's ours are real, the generator's fake. Jolicoeur-Martineau 2019, RpGAN with the logistic
+    function; Huang et al. 2024, equation 2.
+    """
+    return F.softplus(theirs - ours).mean()
+
+
 def raw(logits: Tensor) -> Tensor:
     """The logits themselves, for losses that do not read them as odds."""
     return logits
@@ -82,3 +102,69 @@ ADVERSARIAL: dict[Name, Adversarial] = {
     "hinge": Adversarial(hinge_discriminator, hinge_generator, raw),
 }
 """Each by its name."""
+
+
+# Gradient penalties. Each is a mean over samples; the paper's weight (lambda, gamma / 2) is the caller's.
+
+Critic = Callable[[Tensor], Tensor]
+"""Samples (N, ...) to logits (N, 1), each sample judged by itself."""
+
+
+def gradient_norm(critic: Critic, x: Tensor) -> Tensor:
+    """Norm of the critic's gradient at each sample: (N,), differentiable in the critic's weights."""
+    x = x.detach().requires_grad_()
+    (gradient,) = torch.autograd.grad(critic(x).sum(), x, create_graph=True)
+    return gradient.flatten(1).norm(dim=1)
+
+
+def interpolation_penalty(critic: Critic, real: Tensor, fake: Tensor) -> Tensor:
+    """E[(|grad f(x^)| - 1)^2], x^ uniform on the line between a real and a fake. Gulrajani et al. 2017, equation 3."""
+    share = torch.rand(len(real), *[1] * (real.dim() - 1), dtype=real.dtype, device=real.device)
+    return (gradient_norm(critic, torch.lerp(real.detach(), fake.detach(), share)) - 1).square().mean()
+
+
+def local_penalty(critic: Critic, real: Tensor, spread: float = 0.5, target: float = 1.0) -> Tensor:
+    """E[(|grad D(x + delta)| - k)^2], k = `target`: a penalty around real data. Kodali et al. 2017, algorithm 1.
+
+    As in the code of its authors, delta is uniform noise of up to `spread` standard deviations of the batch, scaled
+    by a uniform number for each sample.
+    """
+    reach = torch.rand(len(real), *[1] * (real.dim() - 1), dtype=real.dtype, device=real.device)
+    delta = reach * spread * real.detach().std() * torch.rand_like(real)
+    return (gradient_norm(critic, real.detach() + delta) - target).square().mean()
+
+
+def zero_centred_penalties(*pairs: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
+    """E[|grad D(x)|^2] for each pair (x, its logits): R1 where x is real, R2 where it is fake.
+
+    Mescheder et al. 2018, equations 9 and 10. Every x must require gradients, and the logits be made from it; they are
+    the ones that the loss uses too, so that the penalty costs no forward pass of its own.
+    """
+    total = torch.stack([logits.sum() for _, logits in pairs]).sum()
+    gradients = torch.autograd.grad(total, [x for x, _ in pairs], create_graph=True)
+    return tuple(g.flatten(1).square().sum(1).mean() for g in gradients)
+
+
+# Predicting a condition or a code
+
+
+def prediction(output: Tensor, y: Tensor, classes: int) -> Tensor:
+    """-E[log p(y | x)] up to a constant, from an auxiliary head's output, a scalar.
+
+    `output` is logits (N, classes) for class indices y (N,). For condition vectors (N, K) its first `classes` columns
+    are logits and the others means of Gaussians of variance 1/2: cross-entropy and squared error, each summed over
+    columns. Odena et al. 2017, equation 3.
+    """
+    if not y.is_floating_point():
+        return F.cross_entropy(output, y)
+    error = (output[:, classes:] - y[:, classes:]).square().sum(1).mean()
+    return error + F.cross_entropy(output[:, :classes], y[:, :classes]) if classes else error
+
+
+def gaussian_nll(mean: Tensor, log_variance: Tensor, value: Tensor) -> Tensor:
+    """-E[log N(value; mean, exp(log_variance))] summed over columns, without the constant log(2 pi) / 2.
+
+    All (N, K). With q the Gaussian, minus this is the variational bound on the mutual information between code and
+    sample, up to the entropy of the code, which is fixed: Chen et al. 2016, equation 5.
+    """
+    return (log_variance + (value - mean).square() * (-log_variance).exp()).sum(1).mean() / 2

@@ -1,6 +1,6 @@
 """Building blocks that several models share. Networks take `(z, y)` or `(x, y)`; `y` is None when unconditional."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import torch
@@ -42,6 +42,53 @@ class Condition(nn.Module):
 def vector(y: Tensor, size: int) -> Tensor:
     """A condition as float vectors (N, `size`): classes one-hot, vectors as they are."""
     return y if y.is_floating_point() else F.one_hot(y, size).float()
+
+
+class Projection(nn.Module):
+    """Features and condition to one logit: psi(h) + <V y, h>. Miyato & Koyama 2018, equation 3.
+
+    The inner product is the log ratio of p(y|x) between data and model, for classes and for vectors alike; without a
+    condition psi stays alone. Features (N, `features`) to logits (N, 1). `wrap` is applied to each layer that has
+    weights: spectral normalisation, for one.
+    """
+
+    def __init__(self, data: DataSpec, features: int, wrap: Callable[[nn.Module], nn.Module] = lambda layer: layer):
+        super().__init__()
+        self.psi = wrap(nn.Linear(features, 1))
+        self.condition = Condition(data, features)
+        if isinstance(self.condition.embed, nn.Embedding):
+            # As a linear layer starts: unit normal entries would drown psi.
+            nn.init.normal_(self.condition.embed.weight, std=features**-0.5)
+        if self.condition.embed is not None:
+            self.condition.embed = wrap(self.condition.embed)
+
+    def forward(self, h: Tensor, y: Tensor | None) -> Tensor:
+        logits = self.psi(h)
+        if self.condition.size:
+            logits = logits + (self.condition(h, y) * h).sum(1, keepdim=True)
+        return logits
+
+
+class ConditionalBatchNorm2d(nn.Module):
+    """Batch normalisation whose gain and bias follow the condition (Dumoulin et al. 2017); ordinary without one.
+
+    Features (N, C, H, W) and y to features of the same shape. It starts as ordinary batch normalisation.
+    """
+
+    def __init__(self, data: DataSpec, channels: int):
+        super().__init__()
+        self.norm = nn.BatchNorm2d(channels)
+        self.condition = Condition(data, 2 * channels)
+        if self.condition.embed is not None:
+            for parameter in self.condition.embed.parameters():
+                nn.init.zeros_(parameter)
+
+    def forward(self, x: Tensor, y: Tensor | None) -> Tensor:
+        x = self.norm(x)
+        if self.condition.size:
+            gain, bias = self.condition(x, y)[:, :, None, None].chunk(2, dim=1)
+            x = x * (1 + gain) + bias
+        return x
 
 
 class Dropout(nn.Module):
@@ -95,3 +142,116 @@ def init_uniform(module: nn.Module, bound: float) -> None:
             nn.init.uniform_(parameter, -bound, bound)
         else:
             nn.init.zeros_(parameter)
+
+
+def init_normal(module: nn.Module, std: float = 0.02) -> None:
+    """Draw weights from N(0, `std`), BatchNorm's gains from N(1, `std`), and clear biases: Radford et al. 2016, 4."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d | _BatchNorm) and layer.weight is not None:
+            nn.init.normal_(layer.weight, 1.0 if isinstance(layer, _BatchNorm) else 0.0, std)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+
+
+# Convolutional networks sized from the data
+
+
+def pyramid(data: DataSpec) -> list[tuple[int, int]]:
+    """Height and width of the feature maps, smallest first, the image last.
+
+    The sides are halved, rounding down, until the shorter one is at most 7: 7, 14, 28 for 28; 4, 8, 16, 32 for 32;
+    4, 9, 18, 36 for 36.
+    """
+    sizes = [(data.shape[1], data.shape[2])]
+    while len(sizes) < 2 or min(sizes[0]) > 7:
+        sizes.insert(0, (max(sizes[0][0] // 2, 1), max(sizes[0][1] // 2, 1)))
+    return sizes
+
+
+def channels(data: DataSpec, width: int) -> list[int]:
+    """Channels of those maps but the image, smallest map first: `width` next to it, doubling inwards to at most 8-fold."""
+    return [width * min(2**level, 8) for level in reversed(range(len(pyramid(data)) - 1))]
+
+
+def upsampling(inputs: int, outputs: int, size: tuple[int, int], bias: bool = False) -> nn.ConvTranspose2d:
+    """A transposed 4 x 4 convolution of stride 2 from half of `size`, rounded down, to `size`."""
+    return nn.ConvTranspose2d(inputs, outputs, 4, 2, 1, output_padding=(size[0] % 2, size[1] % 2), bias=bias)
+
+
+class ConvGenerator(nn.Module):
+    """The generator of Radford et al. 2016 (figure 1), sized from the data: z (N, latent_dim) and y to images.
+
+    z, joined to the embedded condition if there is one, is projected to the smallest feature map; transposed
+    convolutions of stride 2, batch normalisation and ReLU double it; the last gives the image through tanh.
+    """
+
+    def __init__(self, data: DataSpec, latent_dim: int, width: int):
+        super().__init__()
+        self.condition = Condition(data, data.condition_size)
+        (first, *sizes), widths = pyramid(data), channels(data, width)
+        layers: list[nn.Module] = [
+            nn.Linear(latent_dim + self.condition.size, widths[0] * first[0] * first[1], bias=False),
+            nn.Unflatten(1, (widths[0], *first)),
+        ]
+        for inputs, outputs, size in zip(widths, [*widths[1:], data.shape[0]], sizes, strict=True):
+            layers += [nn.BatchNorm2d(inputs), nn.ReLU(inplace=True), upsampling(inputs, outputs, size)]
+        self.layers = nn.Sequential(*layers, nn.Tanh())
+        init_normal(self.layers)
+
+    def forward(self, z: Tensor, y: Tensor | None) -> Tensor:
+        return self.layers(torch.cat([z, self.condition(z, y)], dim=1))
+
+
+class ConvFeatures(nn.Module):
+    """Images (N, `inputs`, H, W) to features (N, `size`): 4 x 4 convolutions of stride 2 and leaky ReLU.
+
+    With `batch_norm`, every convolution but the first is followed by it, and weights start as in `init_normal`
+    (Radford et al. 2016). `wrap` is applied to each convolution: spectral normalisation, for one.
+    """
+
+    def __init__(
+        self,
+        data: DataSpec,
+        width: int,
+        inputs: int | None = None,
+        batch_norm: bool = False,
+        wrap: Callable[[nn.Module], nn.Module] = lambda layer: layer,
+    ):
+        super().__init__()
+        widths, smallest = channels(data, width)[::-1], pyramid(data)[0]
+        self.size = widths[-1] * smallest[0] * smallest[1]
+        self.layers = nn.Sequential()
+        for before, after in pairwise([inputs or data.shape[0], *widths]):
+            normed = batch_norm and len(self.layers) > 0
+            self.layers.append(wrap(nn.Conv2d(before, after, 4, 2, 1, bias=not normed)))
+            if normed:
+                self.layers.append(nn.BatchNorm2d(after))
+            self.layers.append(nn.LeakyReLU(0.2, inplace=True))
+        self.layers.append(nn.Flatten())
+        if batch_norm:
+            init_normal(self.layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x)
+
+
+class ConvDiscriminator(nn.Module):
+    """The discriminator of Radford et al. 2016, sized from the data: images and y to logits (N, 1).
+
+    A condition enters as one more channel of the image, into which it is mapped. Without `batch_norm` each sample is
+    judged by itself, as gradient penalties ask (Gulrajani et al. 2017, section 4).
+    """
+
+    def __init__(self, data: DataSpec, width: int, batch_norm: bool = True):
+        super().__init__()
+        self.condition = Condition(data, data.shape[1] * data.shape[2])
+        inputs = data.shape[0] + (self.condition.size > 0)
+        self.features = ConvFeatures(data, width, inputs, batch_norm)
+        self.head = nn.Linear(self.features.size, 1)
+        if batch_norm:
+            init_normal(self.head)
+
+    def forward(self, x: Tensor, y: Tensor | None) -> Tensor:
+        if self.condition.size:
+            x = torch.cat([x, self.condition(x, y).unflatten(1, (1, *x.shape[2:]))], dim=1)
+        return self.head(self.features(x))
