@@ -20,6 +20,7 @@ COMMANDS = {
     "list": ("ganzoo.commands.listing", "List models, data sets, loggers, plugins."),
     "info": ("ganzoo.commands.info", "Explain a model: paper, options, presets."),
     "check": ("ganzoo.commands.check", "Check that a model keeps the rules of the contract."),
+    "new": ("ganzoo.commands.new", "Write a new plugin package."),
     "doctor": ("ganzoo.commands.doctor", "Show versions, devices and the state of plugins."),
 }
 

@@ -1,0 +1,123 @@
+"""`ganzoo new`: the package that it writes works as written."""
+
+import json
+import os
+import runpy
+import subprocess
+import sys
+
+import pytest
+
+import ganzoo as package
+import ganzoo.plugins
+from ganzoo.errors import GanzooError
+from ganzoo.scaffold import class_name, write_package
+
+
+@pytest.fixture
+def install(tmp_path, monkeypatch):
+    """Install a package into a folder of its own, and let this process see it until the test ends."""
+
+    def into_site(folder):
+        pytest.importorskip("setuptools")
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
+        environment = os.environ | {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_ROOT_USER_ACTION": "ignore"}
+        target = tmp_path / "site"
+        subprocess.run([*command, "--target", str(target), str(folder)], check=True, env=environment, timeout=120)
+        monkeypatch.syspath_prepend(str(target))
+        monkeypatch.setattr(package.plugins, "_registry", None)
+
+    yield into_site
+    sys.modules.pop("my_gan", None)
+
+
+@pytest.mark.parametrize("conditional", [False, True])
+def test_what_new_writes_is_installed_listed_trained_and_passes_its_own_test(ganzoo, install, tmp_path, conditional):
+    written = ganzoo("new", "my-gan", *(["--conditional"] if conditional else []))
+    assert written.code == 0, written.err
+    folder = tmp_path / "my-gan"
+    files = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
+    assert files == {
+        ".github/workflows/test.yml",
+        ".gitignore",
+        "README.md",
+        "my_gan.py",
+        "pyproject.toml",
+        "tests/test_my_gan.py",
+    }
+    install(folder)
+
+    listed = {row["name"]: row for row in json.loads(ganzoo("list", "models", "--json").out)}
+    assert (listed["my-gan"]["package"], listed["my-gan"]["conditional"]) == ("my-gan", conditional)
+    options = ("--dataset", "small-digits", "--loggers", "none", "--quiet", "--width", 16, "--steps", 5, "--out", "run")
+    assert ganzoo("run", "my-gan", *options).code == 0
+    tests = runpy.run_path(str(folder / "tests" / "test_my_gan.py"))
+    tests["test_my_gan_keeps_the_rules_of_the_contract"]()
+
+
+def test_no_placeholder_is_left(tmp_path):
+    for file in write_package("my-gan", tmp_path):
+        text = file.read_text()
+        assert "$" not in text.replace("${{", "").replace("$ ", ""), file
+        assert all(len(line) <= 88 for line in text.splitlines() if file.suffix == ".py"), file
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("My-GAN", "lower-case words joined by '-'"),
+        ("my_gan", "lower-case words joined by '-'"),
+        ("../my-gan", "lower-case words joined by '-'"),
+        ("my--gan", "lower-case words joined by '-'"),
+        ("3gan", "lower-case words joined by '-'"),
+        ("", "lower-case words joined by '-'"),
+        ("class", "'class' is a word of Python; try class-gan"),
+        ("torch", "a module named torch is installed; try my-torch"),
+        ("cgan", "has a model of that name"),
+        ("taken", "taken exists already"),
+        ("link", "link exists already"),
+    ],
+)
+def test_a_name_that_cannot_be_gets_one_line_and_writes_nothing(ganzoo, tmp_path, name, hint):
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "link").symlink_to("nowhere")
+    result = ganzoo("new", name)
+    assert result.code == 2
+    assert hint in result.err
+    assert len(result.err.splitlines()) == 1
+    assert {p.name for p in tmp_path.iterdir()} == {"taken", "link"}
+
+
+def test_a_failure_half_way_leaves_nothing_behind(tmp_path, monkeypatch):
+    from pathlib import Path
+
+    write_text = Path.write_text
+
+    def full(path, text, **options):
+        if path.name == "README.md":
+            raise OSError(28, "No space left on device")
+        return write_text(path, text, **options)
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(GanzooError, match=r"cannot write .*my-gan: No space left on device"):
+        write_package("my-gan", tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_gets_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(GanzooError, match="cannot write"):
+        write_package("my-gan", tmp_path / "file")
+
+
+def test_new_prints_json_too(ganzoo):
+    value = json.loads(ganzoo("new", "my-gan", "--json").out)
+    assert value["name"] == "my-gan"
+    assert "my-gan/pyproject.toml" in value["files"]
+
+
+@pytest.mark.parametrize(
+    ("name", "cls"), [("my-gan", "MyGAN"), ("wgan-gp", "WGANGp"), ("gan", "GAN"), ("r3", "R3"), ("big-wgan", "BigWGAN")]
+)
+def test_classes_are_named_after_models(name, cls):
+    assert class_name(name) == cls
