@@ -135,6 +135,51 @@ def mlp(sizes: Sequence[int], activation: nn.Module) -> nn.Sequential:
     return nn.Sequential(*layers[:-1])
 
 
+class MLPGenerator(nn.Module):
+    """z, joined to the embedded condition if there is one, through layers of `sizes` units to images.
+
+    z (N, latent_dim) and y to (N, C, H, W) in [-1, 1]. Each layer is followed by BatchNorm and leaky ReLU; tutorials
+    leave the first without normalisation and set the epsilon to 0.8.
+    """
+
+    def __init__(
+        self,
+        data: DataSpec,
+        latent_dim: int,
+        sizes: Sequence[int] = (256, 512),
+        first_normalised: bool = True,
+        eps: float = 1e-5,
+    ):
+        super().__init__()
+        self.condition = Condition(data, data.condition_size)
+        layers: list[nn.Module] = []
+        for inputs, outputs in pairwise([self.condition.size + latent_dim, *sizes]):
+            normalised = first_normalised or bool(layers)
+            layers.append(nn.Linear(inputs, outputs))
+            if normalised:
+                layers.append(nn.BatchNorm1d(outputs, eps))
+            layers.append(nn.LeakyReLU(0.2, inplace=True))
+        self.layers = nn.Sequential(*layers, nn.Linear(sizes[-1], data.pixels), nn.Tanh(), nn.Unflatten(1, data.shape))
+
+    def forward(self, z: Tensor, y: Tensor | None) -> Tensor:
+        return self.layers(torch.cat([self.condition(z, y), z], dim=1))
+
+
+class MLPDiscriminator(nn.Module):
+    """Images (N, C, H, W) through layers of `sizes` units to logits (N, 1); the condition enters by `Projection`."""
+
+    def __init__(self, data: DataSpec, sizes: Sequence[int] = (512, 256)):
+        super().__init__()
+        layers: list[nn.Module] = [nn.Flatten()]
+        for inputs, outputs in pairwise([data.pixels, *sizes]):
+            layers += [nn.Linear(inputs, outputs), nn.LeakyReLU(0.2, inplace=True)]
+        self.layers = nn.Sequential(*layers)
+        self.head = Projection(data, sizes[-1])
+
+    def forward(self, x: Tensor, y: Tensor | None) -> Tensor:
+        return self.head(self.layers(x), y)
+
+
 def init_uniform(module: nn.Module, bound: float) -> None:
     """Draw every weight from U(-`bound`, `bound`) and set biases to zero, as Goodfellow et al. 2014 start networks."""
     for parameter in module.parameters():
@@ -169,7 +214,7 @@ def pyramid(data: DataSpec) -> list[tuple[int, int]]:
 
 
 def channels(data: DataSpec, width: int) -> list[int]:
-    """Channels of those maps but the image, smallest map first: `width` next to it, doubling inwards to at most 8-fold."""
+    """Channels of those maps but the image, smallest map first: `width` at the last, doubling inwards up to 8 times."""
     return [width * min(2**level, 8) for level in reversed(range(len(pyramid(data)) - 1))]
 
 

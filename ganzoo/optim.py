@@ -43,12 +43,14 @@ def ramp(start: float, end: float, epochs: float) -> Callable[[Progress], float]
     return lambda progress: start + (end - start) * min(progress.epoch / epochs, 1.0)
 
 
-def linear_decay(start: float, begin: float = 0.0, end: float = 0.0) -> Callable[[Progress], float]:
-    """`start` until the share `begin` of the budget, then a straight line to `end` at the budget's end."""
+def linear_decay(start: float, begin: float = 0.0, end: float = 0.0) -> Schedule:
+    """`start` until the share `begin` of the budget, then a straight line to `end` at the budget's end; 1: never."""
+    if begin >= 1:
+        return start
 
     def value(progress: Progress) -> float:
-        share = min(max((progress.fraction - begin) / (1 - begin), 0.0), 1.0)
-        return start + (end - start) * share
+        share = (progress.fraction - begin) / (1 - begin)
+        return start + (end - start) * min(max(share, 0.0), 1.0)
 
     return value
 

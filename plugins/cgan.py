@@ -18,50 +18,24 @@ from torch import Tensor, nn
 
 import ganzoo
 from ganzoo import losses
-from ganzoo.nets import Condition, Dropout, Maxout, init_uniform, vector
-from ganzoo.optim import SGD, Rule, exponential, ramp
+from ganzoo.nets import Condition, Dropout, Maxout, MLPDiscriminator, MLPGenerator, init_uniform, vector
+from ganzoo.optim import SGD, Adam, Rule, exponential, linear_decay, ramp
 
 
-class Generator(nn.Module):
-    """The embedded condition joined to z, to 128, 256, 512, 1024 units, normalised from the second on, to pixels."""
+class TutorialDiscriminator(nn.Module):
+    """The pixels joined to the embedded condition, to three times 512 units, to one logit; dropout in the middle."""
 
-    def __init__(self, data: ganzoo.DataSpec, latent_dim: int, eps: float = 1e-5):
-        super().__init__()
-        self.condition = Condition(data, data.condition_size)
-        self.layers = nn.Sequential(
-            nn.Linear(self.condition.size + latent_dim, 128),
-            nn.LeakyReLU(0.2, inplace=True),
-            *normalised(128, 256, eps),
-            *normalised(256, 512, eps),
-            *normalised(512, 1024, eps),
-            nn.Linear(1024, data.pixels),
-            nn.Tanh(),
-            nn.Unflatten(1, data.shape),
-        )
-
-    def forward(self, z: Tensor, y: Tensor | None) -> Tensor:
-        return self.layers(torch.cat([self.condition(z, y), z], dim=1))
-
-
-def normalised(inputs: int, outputs: int, eps: float) -> list[nn.Module]:
-    """One fully connected layer with batch normalisation."""
-    return [nn.Linear(inputs, outputs), nn.BatchNorm1d(outputs, eps), nn.LeakyReLU(0.2, inplace=True)]
-
-
-class Discriminator(nn.Module):
-    """The pixels joined to the embedded condition, to three times 512 units, to one logit."""
-
-    def __init__(self, data: ganzoo.DataSpec, dropout: float = 0.0):
+    def __init__(self, data: ganzoo.DataSpec):
         super().__init__()
         self.condition = Condition(data, data.condition_size)
         self.layers = nn.Sequential(
             nn.Linear(data.pixels + self.condition.size, 512),
             nn.LeakyReLU(0.2, inplace=True),
             nn.Linear(512, 512),
-            Dropout(dropout),
+            Dropout(0.4),
             nn.LeakyReLU(0.2, inplace=True),
             nn.Linear(512, 512),
-            Dropout(dropout),
+            Dropout(0.4),
             nn.LeakyReLU(0.2, inplace=True),
             nn.Linear(512, 1),
         )
@@ -115,8 +89,11 @@ class PaperDiscriminator(nn.Module):
 
 
 NETWORKS = {
-    "mlp": (Generator, Discriminator),
-    "tutorial": (partial(Generator, eps=0.8), partial(Discriminator, dropout=0.4)),
+    "mlp": (MLPGenerator, MLPDiscriminator),
+    "tutorial": (
+        partial(MLPGenerator, sizes=(128, 256, 512, 1024), first_normalised=False, eps=0.8),
+        TutorialDiscriminator,
+    ),
     "paper": (PaperGenerator, PaperDiscriminator),
 }
 
@@ -141,6 +118,8 @@ class CGAN(ganzoo.GAN):
             "network": "tutorial",
             "loss": "mean-squared",
             "lr": 2e-4,
+            "lr_hold": 1.0,
+            "latent_dim": 100,
             "b1": 0.5,
             "b2": 0.999,
         },
@@ -151,6 +130,7 @@ class CGAN(ganzoo.GAN):
             "latent": "uniform",
             "optimizer": "sgd",
             "lr": 0.1,
+            "latent_dim": 100,
             "batch_size": 100,
         },
     }
@@ -158,11 +138,15 @@ class CGAN(ganzoo.GAN):
     class Options(ganzoo.Options):
         """The default recipe is the one that this family trains best with."""
 
-        lr: float = Field(4e-4, gt=0, le=10, description="Learning rate.")
+        lr: float = Field(1e-3, gt=0, le=10, description="Learning rate.")
+        lr_hold: float = Field(
+            0.5, ge=0, le=1, description="Share of the run after which Adam's rate falls in a line to 0; 1: it stays."
+        )
         b1: float = Field(0.0, ge=0, lt=1, description="Adam's decay of the first moment.")
-        b2: float = Field(0.9, ge=0, lt=1, description="Adam's decay of the second moment.")
+        b2: float = Field(0.99, ge=0, lt=1, description="Adam's decay of the second moment.")
+        latent_dim: int = Field(64, ge=1, le=65536, description="Size of the latent vector z.")
         network: Literal["mlp", "tutorial", "paper"] = Field("mlp", description="The pair of networks.")
-        loss: losses.Name = Field("hinge", description="The adversarial loss.")
+        loss: losses.Name = Field("non-saturating", description="The adversarial loss.")
         latent: Literal["normal", "uniform"] = Field(
             "normal", description="Latents from the normal distribution, or uniform in [0, 1) as in the paper."
         )
@@ -173,8 +157,8 @@ class CGAN(ganzoo.GAN):
     def __init__(self, data: ganzoo.DataSpec, options: Options):
         super().__init__(data, options)
         generator, discriminator = NETWORKS[options.network]
-        self.generator = generator(data, options.latent_dim)
-        self.discriminator = discriminator(data)
+        self.generator = generator(self.data, options.latent_dim)
+        self.discriminator = discriminator(self.data)
         self.loss = losses.ADVERSARIAL[options.loss]
 
     def sample_latent(self, n: int) -> Tensor:
@@ -192,7 +176,7 @@ class CGAN(ganzoo.GAN):
     def optimizer(self, player: str) -> Rule:
         if self.options.optimizer == "sgd":
             return SGD(exponential(self.options.lr, 1.00004, floor=1e-6), momentum=ramp(0.5, 0.7, epochs=250))
-        return super().optimizer(player)
+        return Adam(linear_decay(self.options.lr, begin=self.options.lr_hold), self.options.b1, self.options.b2)
 
 
 @ganzoo.hookimpl

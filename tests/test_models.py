@@ -309,7 +309,7 @@ def test_one_joined_pass_equals_two():
 
 def test_a_discriminator_with_batch_statistics_sees_each_side_by_itself():
     gan = build(CGAN, MNIST)
-    gan.discriminator.layers.insert(1, nn.BatchNorm1d(512))
+    gan.discriminator.layers.insert(2, nn.BatchNorm1d(512))
     real, fake = batch(gan, 4), batch(gan, 4)
     calls = []
     gan.discriminator.register_forward_hook(lambda module, inputs, output: calls.append(len(output)))
