@@ -18,6 +18,9 @@ lint: .venv/ready-dev  ## style and types
 bench: .venv/ready-dev  ## throughput on this machine
 	$(BIN)/python -m pytest benchmarks --benchmark-only
 
+docs: .venv/ready-dev  ## the pages that follow from the code: models, hooks, commands
+	$(BIN)/python docs/generate.py
+
 clean:
 	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache
 

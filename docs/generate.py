@@ -1,0 +1,286 @@
+"""Make the pages of this folder that follow from the code: `make docs`, or `python docs/generate.py`.
+
+What ships is read from pyproject.toml, so that other people's installed plugins leave no trace here.
+"""
+
+import inspect
+import re
+import sys
+import tomllib
+from collections.abc import Callable, Iterable
+from importlib import import_module
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Any
+
+import click
+
+import ganzoo
+from ganzoo import hookspecs
+from ganzoo.cli import COMMANDS
+from ganzoo.commands.run import MODEL, train_command
+from ganzoo.data import DataSpec
+from ganzoo.plugins import GROUP, Registry, discover
+
+DOCS = Path(__file__).parent
+ROOT = DOCS.parent
+NOTE = "<!-- Made by `make docs`: edit the code, not this page. -->"
+
+
+def shipped() -> Registry:
+    """The plugins that pyproject.toml names, and no others.
+
+    Raises:
+        RuntimeError: one of them is broken.
+    """
+    entries = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"][GROUP]
+    registry = discover([EntryPoint(name, module, GROUP) for name, module in entries.items()], {}).check()
+    for plugin in registry.plugins:
+        if plugin.broken:
+            raise RuntimeError(f"plugin {plugin.name}: {plugin.broken}")
+    return registry
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
+    """A Markdown table."""
+    lines = [list(head), ["---" for _ in head]] + [list(map(str, row)) for row in rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+# models.md
+
+
+def models(registry: Registry) -> str:
+    """Every model: its paper, what it says of itself, its options and presets."""
+    classes = [registry.get("models", name) for name in registry.names("models")]
+    parts = [
+        "# Models",
+        NOTE,
+        "What ships with ganzoo. `ganzoo list models` shows what is installed besides; `ganzoo info MODEL` says of any "
+        "of them what this page says, and `ganzoo run MODEL --help` explains every option.",
+        table(
+            ["model", "paper", "labels", "presets"],
+            [[f"[`{c.name}`](#{c.name})", citation(c.paper), labels(c), code(sorted(c.presets))] for c in classes],
+        ),
+        "All models have these options; what a model lists below it has besides, or with another default.",
+        options(ganzoo.Options.model_fields.items()),
+    ]
+    for cls in classes:
+        mathematics = (inspect.getdoc(sys.modules[cls.__module__]) or "").partition("\n\n")[2]
+        parts += [f"## {cls.name}", citation(cls.paper), prose(inspect.getdoc(cls) or ""), prose(mathematics)]
+        base = ganzoo.Options.model_fields
+        own = [
+            (name, field)
+            for name, field in cls.Options.model_fields.items()
+            if name not in base or field.get_default() != base[name].get_default()
+        ]
+        if own:
+            parts.append(options(own))
+        if cls.presets:
+            rows = [[f"`{name}`", code(flags(values))] for name, values in sorted(cls.presets.items())]
+            parts.append(table(["preset", "stands for"], rows))
+    return page(parts)
+
+
+def citation(paper: str) -> str:
+    """A paper with its address as a link."""
+    return re.sub(r"https?://\S+", lambda m: f"<{m[0]}>", paper)
+
+
+def labels(cls: type[ganzoo.GAN]) -> str:
+    """What a model does with labels."""
+    with_labels, without = (DataSpec("data", (1, 28, 28), 1, classes) for classes in (("a", "b"), ()))
+    if cls.uses_labels(without, cls.Options()):
+        return "needs them"
+    if cls.uses_labels(with_labels, cls.Options()):
+        return "uses them where there are any"
+    return "with `--conditional`" if "conditional" in cls.Options.model_fields else "uses none"
+
+
+def options(fields: Iterable[tuple[str, Any]]) -> str:
+    """Options as a table: flag, default, what it is."""
+    rows = [[f"`{flag(name)}`", f"`{field.get_default()}`", field.description or ""] for name, field in fields]
+    return table(["option", "default", ""], rows)
+
+
+def flag(name: str) -> str:
+    """`latent_dim` to `--latent-dim`."""
+    return "--" + name.replace("_", "-")
+
+
+def flags(values: dict[str, Any]) -> list[str]:
+    """A preset as one would type it."""
+    return [f"{flag(name)} {value}" for name, value in values.items()]
+
+
+def code(items: Iterable[str]) -> str:
+    """Items set as code."""
+    return ", ".join(f"`{item}`" for item in items)
+
+
+# hooks.md
+
+
+def hooks(registry: Registry) -> str:
+    """Every hook: when it is called, its signature, what it registers, an example that ships."""
+    parts = [
+        "# Hooks",
+        NOTE,
+        "A plugin is a module that an entry point of the group `ganzoo` names and that implements at least one of "
+        "these hooks, marked with `@ganzoo.hookimpl`. How to write one: [write-a-plugin.md](write-a-plugin.md).",
+        "**When they are called**: each once in a process, when a command first asks what is installed; ganzoo's own "
+        "plugins first, then the rest by name. The argument is a function to be called with each class.",
+        "**When something is wrong**: what a plugin raises, in a hook or at its import, makes it a broken plugin, "
+        "which stops nobody; so does a misspelt hook. `ganzoo list plugins` shows the reason. Two classes of one "
+        "name are an error that names both packages.",
+    ]
+    for name, spec in specifications().items():
+        path, source = example(registry, name)
+        parts += [f"## {name}", f"`{name}{signature(spec)}`", prose(inspect.getdoc(spec) or "")]
+        for base in re.findall(r"`ganzoo\.(\w+)`", inspect.getdoc(spec) or ""):
+            parts.append(interface(getattr(ganzoo, base)))
+        parts += [f"Shipped example, from [{path}](../{path}):", f"```python\nimport ganzoo\n\n\n{source}\n```"]
+    return page(parts)
+
+
+def specifications() -> dict[str, Callable[..., Any]]:
+    """The hooks of `hookspecs.py`, in the order they stand there."""
+    return {name: spec for name, spec in vars(hookspecs).items() if hasattr(spec, f"{GROUP}_spec")}
+
+
+def signature(function: Callable[..., Any]) -> str:
+    """A signature without annotations."""
+    parameters = [p.replace(annotation=p.empty) for p in inspect.signature(function).parameters.values()]
+    return str(inspect.Signature(parameters))
+
+
+def interface(base: type[Any]) -> str:
+    """What a class that is registered must state and may override."""
+    lines = [f"A `ganzoo.{base.__name__}` states:", ""]
+    stated = [name for name in vars(base).get("__annotations__", {}) if name not in vars(base)]
+    lines += [f"- `{name}`" for name in stated]
+    abstract = getattr(base, "__abstractmethods__", frozenset())
+    for name, method in vars(base).items():
+        if name in abstract:
+            lines.append(f"- `{name}{signature(method)}`: {first_line(method)}")
+    return "\n".join(lines)
+
+
+def first_line(thing: Any) -> str:
+    """The summary of a docstring."""
+    return (inspect.getdoc(thing) or "").split("\n\n")[0].replace("\n", " ")
+
+
+def example(registry: Registry, hook: str) -> tuple[str, str]:
+    """The shortest shipped module that implements a hook: its path in the repository, and the implementation."""
+    found = []
+    for plugin in registry.plugins:
+        module = import_module(plugin.module)
+        if hasattr(module, hook):
+            found.append((len(inspect.getsource(module)), plugin.name, module))
+    if not found:
+        raise RuntimeError(f"no shipped plugin implements {hook}")
+    module = min(found)[2]
+    folder, _, rest = module.__name__.partition(".")
+    stem = ROOT / folder.replace("ganzoo_plugins", "plugins") / rest.replace(".", "/")
+    path = stem / "__init__.py" if stem.is_dir() else stem.with_suffix(".py")
+    return path.relative_to(ROOT).as_posix(), inspect.getsource(getattr(module, hook)).strip()
+
+
+# cli.md
+
+
+def cli(registry: Registry) -> str:
+    """Every command with its arguments and options."""
+    parts = [
+        "# Commands",
+        NOTE,
+        table(["command", ""], [[f"[`ganzoo {n}`](#ganzoo-{n})", text] for n, (_, text) in COMMANDS.items()]),
+        "Exit codes: 0 done; 1 the work failed; 2 wrong usage; 130 and 143 stopped by a signal, after saving. "
+        "`GANZOO_TRACEBACK=1` shows where an error came from.",
+    ]
+    for name, (module, _) in COMMANDS.items():
+        command = import_module(module).command
+        if name == "run":
+            parts += section(f"ganzoo {name}", command, ["MODEL"])
+            parts.append("The options of each model are in [models.md](models.md). Those of every run:")
+            of_run = train_command(registry.get("models", "cgan")).params
+            parts.append(flags_of([p for p in of_run if getattr(p, "section", "") != MODEL and p.name != "preset"]))
+        else:
+            parts += command_pages(f"ganzoo {name}", command)
+    return page(parts)
+
+
+def command_pages(path: str, command: click.Command) -> list[str]:
+    """A command and those below it."""
+    taken = [p.metavar or (p.name or "").upper() for p in command.params if isinstance(p, click.Argument)]
+    required = [p.required for p in command.params if isinstance(p, click.Argument)]
+    parts = section(path, command, [n if r else f"[{n}]" for n, r in zip(taken, required, strict=True)])
+    parts.append(flags_of(command.params))
+    if isinstance(command, click.Group):
+        for name, below in command.commands.items():
+            parts += command_pages(f"{path} {name}", below)
+    return parts
+
+
+def section(path: str, command: click.Command, takes: list[str]) -> list[str]:
+    """A command's heading, usage and help."""
+    usage = " ".join([path, *takes, "COMMAND ..." if isinstance(command, click.Group) and not takes else "[OPTIONS]"])
+    return [f"## {path}", f"`{usage}`", prose(inspect.cleandoc(command.help or ""))]
+
+
+def flags_of(params: Iterable[click.Parameter]) -> str:
+    """The options among the parameters, as a table."""
+    rows = [option(p) for p in params if isinstance(p, click.Option) and not p.hidden]
+    return table(["option", ""], rows) if rows else ""
+
+
+def option(param: click.Option) -> list[str]:
+    """One row: the flags with what they take, and the help with its default."""
+    names = ", ".join(param.opts) + ("".join(f" / {o}" for o in param.secondary_opts))
+    takes = "" if param.is_flag else f" {param.metavar or kind(param.type)}"
+    default = f"  [default: {param.default}]" if param.show_default and isinstance(param.default, int | str) else ""
+    return [f"`{names}{takes}`", ((param.help or "") + default).replace("  [", " [")]
+
+
+def kind(value: click.ParamType) -> str:
+    """What an option takes, in a word."""
+    if isinstance(value, click.Choice):
+        return "|".join(map(str, value.choices))
+    return {"integer": "INTEGER", "float": "NUMBER"}.get(value.name.removesuffix(" range"), value.name.upper())
+
+
+# All pages
+
+
+def prose(text: str) -> str:
+    """A docstring: paragraphs that click keeps as they are, and indented ones, become blocks."""
+    parts = []
+    for paragraph in re.split(r"\n\s*\n", text.strip()):
+        if paragraph.startswith("\b"):
+            parts.append("```text\n" + paragraph.removeprefix("\b").strip("\n") + "\n```")
+        elif all(line.startswith("    ") for line in paragraph.splitlines()):
+            parts.append("```text\n" + inspect.cleandoc(paragraph) + "\n```")
+        else:
+            parts.append(paragraph if paragraph.lstrip().startswith("- ") else " ".join(paragraph.split()))
+    return "\n\n".join(parts)
+
+
+def page(parts: Iterable[str]) -> str:
+    """Paragraphs joined, with one line break at the end."""
+    return "\n\n".join(part.rstrip() for part in parts if part) + "\n"
+
+
+PAGES: dict[str, Callable[[Registry], str]] = {"models.md": models, "hooks.md": hooks, "cli.md": cli}
+
+
+def main() -> None:
+    """Write every page."""
+    registry = shipped()
+    for name, make in PAGES.items():
+        (DOCS / name).write_text(make(registry), encoding="utf-8")
+        print(DOCS / name)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

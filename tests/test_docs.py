@@ -1,0 +1,225 @@
+"""The documentation is executed: its Python, its commands; its links lead somewhere; its generated pages are fresh."""
+
+import importlib.util
+import re
+import shlex
+import shutil
+import sys
+import tomllib
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+import numpy as np
+import pytest
+from PIL import Image
+
+import ganzoo
+import ganzoo.plugins
+from conftest import TINY
+from ganzoo import hookspecs
+from ganzoo.cli import COMMANDS, cli
+from ganzoo.rules import RULES
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+TO_COME: set[str] = {"docs/images/cgan-mnist.png", "docs/recipes.md"}
+"""Linked before they are there."""
+
+EXECUTED = {"list", "info", "doctor", "check", "new", "sample", "resume"}
+"""Commands that are executed as they stand.
+
+`run` plans without training; of the rest, which take their time, only the arguments are looked at.
+"""
+
+
+class Block(NamedTuple):
+    """A fenced block: its language, text, and where it begins."""
+
+    language: str
+    text: str
+    line: int
+
+
+def blocks(page: Path) -> list[Block]:
+    """The fenced blocks of a page, in order."""
+    text = page.read_text(encoding="utf-8")
+    found = re.finditer(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    return [Block(m[1], m[2], text[: m.start()].count("\n") + 2) for m in found]
+
+
+def commands(page: Path) -> list[str]:
+    """Every `$ ganzoo ...` line of the console blocks."""
+    lines = [line for block in blocks(page) if block.language == "console" for line in block.text.splitlines()]
+    return [line.removeprefix("$ ganzoo ").split(" #")[0].strip() for line in lines if line.startswith("$ ganzoo ")]
+
+
+def each(pages: list[Path]) -> pytest.MarkDecorator:
+    """The test for each of the pages."""
+    return pytest.mark.parametrize("page", pages, ids=lambda p: p.name)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory) -> Path:
+    """A run directory, made once."""
+    from ganzoo.launch import start
+    from ganzoo.plugins import registry
+    from ganzoo.settings import resolve
+
+    folder = tmp_path_factory.mktemp("docs") / "run"
+    options = dict(zip([o.removeprefix("--").replace("-", "_") for o in TINY[1::2]], TINY[2::2], strict=True))
+    plan = resolve(registry().get("models", TINY[0]), options | {"batch_size": 32, "loggers": (), "steps": 2})
+    start(plan, registry(), folder)
+    return folder
+
+
+@pytest.fixture
+def place(ganzoo, trained, tmp_path):
+    """A folder with what the pages take for granted: a run, and pictures."""
+    shutil.copytree(trained, tmp_path / "runs" / "mine")
+    for folder in ("pictures", "pets"):
+        for kind in ("cat", "dog"):
+            (tmp_path / folder / kind).mkdir(parents=True)
+            for i in range(64):
+                pixels = np.full((32, 32, 3), i, dtype=np.uint8)
+                Image.fromarray(pixels).save(tmp_path / folder / kind / f"{i}.png")
+    return ganzoo
+
+
+@pytest.fixture
+def install(tmp_path, monkeypatch):
+    """Install the plugin that a page writes: its TOML's entry points, each with the next module that has a hook."""
+    installed = []
+
+    def from_page(page: Path) -> None:
+        tables = [tomllib.loads(block.text) for block in blocks(page) if block.language == "toml"]
+        points = {
+            k: v for t in tables for k, v in t.get("project", {}).get("entry-points", {}).get("ganzoo", {}).items()
+        }
+        sources = [b.text for b in blocks(page) if b.language == "python" and "@ganzoo.hookimpl\n" in b.text]
+        if not points:
+            return
+        info = tmp_path / "site" / f"{page.stem}-1.0.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {page.stem}\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text("[ganzoo]\n" + "".join(f"{k} = {v}\n" for k, v in points.items()))
+        for module, source in zip(points.values(), sources, strict=True):
+            (tmp_path / "site" / f"{module}.py").write_text(source)
+            installed.append(module)
+        monkeypatch.syspath_prepend(str(tmp_path / "site"))
+        monkeypatch.setattr(ganzoo.plugins, "_registry", None)
+
+    yield from_page
+    for module in installed:
+        sys.modules.pop(module, None)
+
+
+@each([page for page in PAGES if any(block.language == "python" for block in blocks(page))])
+def test_the_python_of_a_page_runs_in_order(page: Path, place, install):
+    install(page)
+    names: dict[str, object] = {"__name__": page.stem}
+    for block in blocks(page):
+        if block.language == "python":
+            # Padded, so that a traceback shows the line of the page.
+            exec(compile("\n" * (block.line - 1) + block.text, str(page), "exec"), names)
+    for name, test in names.items():
+        if name.startswith("test_"):
+            test()
+
+
+@each([page for page in PAGES if commands(page)])
+def test_the_commands_of_a_page_work(page: Path, place, install):
+    install(page)
+    for line in commands(page):
+        arguments = shlex.split(line.replace("RUN", "runs/mine"))
+        if arguments[0] == "run":
+            arguments.append("--dry-run")
+        if arguments[0] in EXECUTED | {"run"}:
+            result = place(*arguments)
+            assert result.code == 0, f"ganzoo {line}: {result.err}"
+        else:
+            parse(arguments)
+
+
+def parse(arguments: list[str]) -> None:
+    """Look at a command's arguments as click would, and go no further."""
+    command, context, name = cli, None, "ganzoo"
+    while True:
+        context = command.make_context(name, list(arguments), parent=context)
+        if not isinstance(command, click.Group):
+            return
+        name, command, arguments = command.resolve_command(context, [*context._protected_args, *context.args])
+
+
+@each(PAGES)
+def test_data_on_a_page_is_well_formed(page: Path):
+    for block in blocks(page):
+        if block.language == "toml":
+            tomllib.loads(block.text)
+
+
+@each(PAGES)
+def test_links_lead_somewhere(page: Path):
+    for target, _, anchor in links(page):
+        if target in TO_COME:
+            continue
+        path = (page.parent / target).resolve() if target else page
+        assert path.exists(), f"{page.name} links to {target}"
+        if anchor and path.suffix == ".md":
+            assert anchor in anchors(path), f"{page.name} links to {target}#{anchor}"
+
+
+def links(page: Path) -> list[tuple[str, str, str]]:
+    """Targets within the repository, each split at '#'."""
+    prose = re.sub(r"^```.*?^```$|`[^`\n]*`", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    targets = re.findall(r"\]\(([^)\s]+)\)", prose)
+    return [t.partition("#") for t in targets if not t.startswith(("http://", "https://", "mailto:"))]
+
+
+def anchors(page: Path) -> set[str]:
+    """What GitHub makes of the headings."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", h.lower()).strip().replace(" ", "-") for h in headings}
+
+
+# Generated pages
+
+
+@pytest.fixture(scope="module")
+def generate():
+    """The script that makes them."""
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("name", ["models.md", "hooks.md", "cli.md"])
+def test_a_generated_page_is_fresh(generate, name: str):
+    made = generate.PAGES[name](generate.shipped())
+    committed = (ROOT / "docs" / name).read_text(encoding="utf-8")
+    assert committed == made, f"docs/{name} is out of date: run `make docs` (python docs/generate.py)"
+
+
+def test_every_generated_page_is_tested(generate):
+    assert set(generate.PAGES) == {"models.md", "hooks.md", "cli.md"}
+
+
+def test_every_hook_has_a_section_with_signature_and_example():
+    text = (ROOT / "docs" / "hooks.md").read_text(encoding="utf-8")
+    hooks = [name for name, value in vars(hookspecs).items() if hasattr(value, "ganzoo_spec")]
+    assert re.findall(r"^## (\w+)$", text, re.MULTILINE) == hooks
+    for section in text.split("\n## ")[1:]:
+        name = section.split("\n")[0]
+        assert f"{name}(register)" in section
+        assert re.search(r"Shipped example, from \[(plugins/\S+\.py)\]", section)
+        assert f"def {name}(register):" in section
+
+
+def test_every_command_has_a_section():
+    assert {f"ganzoo-{name}" for name in COMMANDS} <= anchors(ROOT / "docs" / "cli.md")
+
+
+def test_every_rule_of_the_conformance_kit_is_explained():
+    text = (ROOT / "docs" / "write-a-plugin.md").read_text(encoding="utf-8")
+    assert [rule.name for rule in RULES if f"| `{rule.name}` |" not in text] == []
