@@ -1,0 +1,58 @@
+"""DCGAN: Radford et al., Unsupervised Representation Learning with Deep Convolutional GANs, 2016.
+
+The game of GAN, played by convolutional networks that train stably (section 3): strides in place of pooling, batch
+normalisation in both players but at G's output and D's input, ReLU in G, leaky ReLU of slope 0.2 in D, no hidden
+fully connected layers, weights from N(0, 0.02). G maximises log D(G(z)):
+
+    D minimises  -E[log D(x)] - E[log(1 - D(G(z)))],    G minimises  -E[log D(G(z))]
+
+G maps z (N, latent_dim) to (N, C, H, W) in [-1, 1], D maps (N, C, H, W) to logits (N, 1). Depth follows from the
+image: maps are halved until their shorter side is at most 7.
+"""
+
+from typing import Any
+
+from pydantic import Field
+from torch import Tensor
+
+import ganzoo
+from ganzoo import losses
+from ganzoo.nets import ConvDiscriminator, ConvGenerator
+
+
+class DCGAN(ganzoo.GAN):
+    """The convolutional GAN that others start from.
+
+    With `--conditional` both players are told the class or condition vector: G beside its latent, D as one more
+    channel of the image. The preset `paper` has the widths, batch and learning rate of section 4 (64 x 64 images).
+    """
+
+    name = "dcgan"
+    paper = "Radford et al., Unsupervised Representation Learning with DCGANs, 2016, https://arxiv.org/abs/1511.06434"
+    presets = {"paper": {"image_size": 64, "width": 128, "batch_size": 128}}
+
+    class Options(ganzoo.Options):
+        """Adam 2e-4 (0.5, 0.999), as in the paper."""
+
+        width: int = Field(32, ge=1, le=1024, description="Channels next to the image; they double at each halving.")
+        conditional: bool = Field(False, description="Tell both players the condition, where the data has one.")
+
+    def __init__(self, data: ganzoo.DataSpec, options: Options):
+        super().__init__(data, options)
+        self.generator = ConvGenerator(self.data, options.latent_dim, options.width)
+        self.discriminator = ConvDiscriminator(self.data, options.width)
+
+    @classmethod
+    def uses_labels(cls, data: ganzoo.DataSpec, options: Any) -> bool:
+        return options.conditional
+
+    def discriminator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
+        return {"adversarial": losses.minimax_discriminator(*self.discriminate(real, fake))}
+
+    def generator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
+        return {"adversarial": losses.non_saturating_generator(self.discriminate(fake))}
+
+
+@ganzoo.hookimpl
+def register_models(register):
+    register(DCGAN)

@@ -1,0 +1,56 @@
+"""DRAGAN: Kodali et al., On Convergence and Stability of GANs, 2017.
+
+The game of GAN with a penalty on D's gradient around real data, where sharp gradients herald mode collapse (section
+2.4 and algorithm 1):
+
+    D minimises  -E[log D(x)] - E[log(1 - D(G(z)))] + lambda E[(|grad D(x + delta)| - k)^2],
+    G minimises  -E[log D(G(z))]
+
+delta is noise of the scale of the data. The gradient is that of the logit, since a saturated sigmoid has none. D has no
+batch normalisation: the penalty asks for the gradient of each sample by itself.
+
+G maps z (N, latent_dim) to (N, C, H, W) in [-1, 1] and is that of DCGAN, D maps (N, C, H, W) to logits (N, 1).
+"""
+
+from pydantic import Field
+from torch import Tensor
+
+import ganzoo
+from ganzoo import losses
+from ganzoo.nets import ConvDiscriminator, ConvGenerator
+
+
+class DRAGAN(ganzoo.GAN):
+    """GAN with a gradient penalty around real data; one D step for each of G."""
+
+    name = "dragan"
+    paper = "Kodali et al., On Convergence and Stability of GANs, 2017, https://arxiv.org/abs/1705.07215"
+
+    class Options(ganzoo.Options):
+        """lambda = 10, k = 1, half a standard deviation of noise: the paper's."""
+
+        width: int = Field(32, ge=1, le=1024, description="Channels next to the image; they double at each halving.")
+        penalty: float = Field(10.0, ge=0, le=1e4, description="Weight of the gradient penalty, lambda.")
+        target: float = Field(1.0, ge=0, le=100, description="Norm that the gradient should have, k.")
+        spread: float = Field(0.5, ge=0, le=10, description="Most noise around real data, in its standard deviations.")
+
+    def __init__(self, data: ganzoo.DataSpec, options: Options):
+        super().__init__(data, options)
+        self.generator = ConvGenerator(self.data, options.latent_dim, options.width)
+        self.discriminator = ConvDiscriminator(self.data, options.width, batch_norm=False)
+
+    def discriminator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
+        o = self.options
+        penalty = losses.local_penalty(lambda x: self.discriminator(x, real.y), real.x, o.spread, o.target)
+        return {
+            "adversarial": losses.minimax_discriminator(*self.discriminate(real, fake)),
+            "penalty": o.penalty * penalty,
+        }
+
+    def generator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
+        return {"adversarial": losses.non_saturating_generator(self.discriminate(fake))}
+
+
+@ganzoo.hookimpl
+def register_models(register):
+    register(DRAGAN)

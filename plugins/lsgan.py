@@ -1,0 +1,55 @@
+"""LSGAN: Mao et al., Least Squares Generative Adversarial Networks, 2017.
+
+D regresses instead of classifying, with a as the target of fakes and b of real samples; G wants c (equation 2):
+
+    D minimises  E[(D(x) - b)^2] / 2 + E[(D(G(z)) - a)^2] / 2,    G minimises  E[(D(G(z)) - c)^2] / 2
+
+A fake far on the right side of the boundary is still pulled towards the real ones, where cross-entropy lets go. With
+b - c = 1 and b - a = 2 the game minimises the Pearson chi-squared divergence (section 3.2); a = 0, b = c = 1 is the
+coding that the paper's experiments use as well (section 3.3).
+
+The networks are those of DCGAN: z (N, latent_dim) to (N, C, H, W) in [-1, 1], (N, C, H, W) to (N, 1).
+"""
+
+from pydantic import Field
+from torch import Tensor
+
+import ganzoo
+from ganzoo import losses
+from ganzoo.nets import ConvDiscriminator, ConvGenerator
+
+
+class LSGAN(ganzoo.GAN):
+    """GAN by least squares. The preset `pearson` has the coding a = -1, b = 1, c = 0."""
+
+    name = "lsgan"
+    paper = "Mao et al., Least Squares Generative Adversarial Networks, 2017, https://arxiv.org/abs/1611.04076"
+    presets = {"pearson": {"a": -1.0, "b": 1.0, "c": 0.0}}
+
+    class Options(ganzoo.Options):
+        """Adam 2e-4 (0.5, 0.999)."""
+
+        width: int = Field(32, ge=1, le=1024, description="Channels next to the image; they double at each halving.")
+        a: float = Field(0.0, ge=-10, le=10, description="What D should say of fakes.")
+        b: float = Field(1.0, ge=-10, le=10, description="What D should say of real samples.")
+        c: float = Field(1.0, ge=-10, le=10, description="What G wants D to say of fakes.")
+
+    def __init__(self, data: ganzoo.DataSpec, options: Options):
+        super().__init__(data, options)
+        self.generator = ConvGenerator(self.data, options.latent_dim, options.width)
+        self.discriminator = ConvDiscriminator(self.data, options.width)
+
+    def discriminator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
+        a, b = self.options.a, self.options.b
+        return {"adversarial": losses.least_squares_discriminator(*self.discriminate(real, fake), a, b)}
+
+    def generator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
+        return {"adversarial": losses.least_squares_generator(self.discriminate(fake), self.options.c)}
+
+    def score(self, logits: Tensor) -> Tensor:
+        return losses.raw(logits)
+
+
+@ganzoo.hookimpl
+def register_models(register):
+    register(LSGAN)

@@ -1,0 +1,71 @@
+"""WGAN: Arjovsky et al., Wasserstein GAN, 2017.
+
+A critic f estimates the Wasserstein-1 distance between data and model, by the Kantorovich-Rubinstein duality
+(equation 2), and G descends it (algorithm 1):
+
+    max over f with |f|_Lipschitz <= K:  E[f(x)] - E[f(G(z))],    G minimises  -E[f(G(z))]
+
+The constraint is kept by clipping every weight of f to [-c, c] after each of its steps; f takes n_critic steps for each
+of G, so that its gradient is that of the distance. Minus f's loss is the estimate, up to the factor K.
+
+The networks are those of DCGAN: z (N, latent_dim) to (N, C, H, W) in [-1, 1], (N, C, H, W) to scores (N, 1).
+"""
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+import ganzoo
+from ganzoo import losses
+from ganzoo.nets import ConvDiscriminator, ConvGenerator
+from ganzoo.optim import RMSprop, Rule
+
+
+class WGAN(ganzoo.GAN):
+    """The GAN that descends a distance.
+
+    Momentum made the paper's training unstable (section 4), hence RMSProp and not Adam.
+    """
+
+    name = "wgan"
+    paper = "Arjovsky et al., Wasserstein GAN, 2017, https://arxiv.org/abs/1701.07875"
+    presets = {"paper": {"image_size": 64, "width": 64, "lr": 5e-5, "batch_size": 64, "n_critic": 5}}
+
+    class Options(ganzoo.Options):
+        """The recipe of algorithm 1, with a learning rate for shorter runs."""
+
+        lr: float = Field(2e-4, gt=0, le=10, description="Learning rate.")
+        n_critic: int = Field(5, ge=1, le=100, description="Critic steps for each generator step.")
+        width: int = Field(32, ge=1, le=1024, description="Channels next to the image; they double at each halving.")
+        clip: float = Field(0.01, gt=0, le=10, description="Bound of the critic's weights, c.")
+        optimizer: Literal["rmsprop", "adam"] = Field("rmsprop", description="RMSProp as in the paper, or Adam.")
+
+    def __init__(self, data: ganzoo.DataSpec, options: Options):
+        super().__init__(data, options)
+        self.generator = ConvGenerator(self.data, options.latent_dim, options.width)
+        self.discriminator = ConvDiscriminator(self.data, options.width)
+        self.after_discriminator_step()  # The constraint holds from the first step on.
+
+    def discriminator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
+        return {"wasserstein": losses.wasserstein_critic(*self.discriminate(real, fake))}
+
+    def generator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
+        return {"wasserstein": losses.wasserstein_generator(self.discriminate(fake))}
+
+    @torch.no_grad()
+    def after_discriminator_step(self) -> None:
+        for weight in self.discriminator.parameters():
+            weight.clamp_(-self.options.clip, self.options.clip)
+
+    def score(self, logits: Tensor) -> Tensor:
+        return losses.raw(logits)
+
+    def optimizer(self, player: str) -> Rule:
+        return RMSprop(self.options.lr) if self.options.optimizer == "rmsprop" else super().optimizer(player)
+
+
+@ganzoo.hookimpl
+def register_models(register):
+    register(WGAN)

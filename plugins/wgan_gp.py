@@ -1,0 +1,59 @@
+"""WGAN-GP: Gulrajani et al., Improved Training of Wasserstein GANs, 2017.
+
+The critic of WGAN, kept Lipschitz not by clipping but by a penalty on its gradient between data and model (equation 3):
+
+    E[f(G(z))] - E[f(x)] + lambda E[(|grad f(x^)| - 1)^2],    x^ = u x + (1 - u) G(z),  u uniform for each pair
+
+G minimises -E[f(G(z))]. The penalty asks for the gradient of each sample by itself: there is no batch normalisation in
+the critic (section 4).
+
+G maps z (N, latent_dim) to (N, C, H, W) in [-1, 1] and is that of DCGAN, the critic maps (N, C, H, W) to scores (N, 1).
+"""
+
+from pydantic import Field
+from torch import Tensor
+
+import ganzoo
+from ganzoo import losses
+from ganzoo.nets import ConvDiscriminator, ConvGenerator
+
+
+class WGANGP(ganzoo.GAN):
+    """WGAN with gradient penalty. The preset `paper` has the learning rate of algorithm 1."""
+
+    name = "wgan-gp"
+    paper = "Gulrajani et al., Improved Training of Wasserstein GANs, 2017, https://arxiv.org/abs/1704.00028"
+    presets = {"paper": {"lr": 1e-4, "width": 64}}
+
+    class Options(ganzoo.Options):
+        """Algorithm 1, with a learning rate for shorter runs."""
+
+        lr: float = Field(4e-4, gt=0, le=10, description="Learning rate.")
+        b1: float = Field(0.0, ge=0, lt=1, description="Adam's decay of the first moment.")
+        b2: float = Field(0.9, ge=0, lt=1, description="Adam's decay of the second moment.")
+        n_critic: int = Field(5, ge=1, le=100, description="Critic steps for each generator step.")
+        width: int = Field(32, ge=1, le=1024, description="Channels next to the image; they double at each halving.")
+        penalty: float = Field(10.0, ge=0, le=1e4, description="Weight of the gradient penalty, lambda.")
+
+    def __init__(self, data: ganzoo.DataSpec, options: Options):
+        super().__init__(data, options)
+        self.generator = ConvGenerator(self.data, options.latent_dim, options.width)
+        self.discriminator = ConvDiscriminator(self.data, options.width, batch_norm=False)
+
+    def discriminator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
+        penalty = losses.interpolation_penalty(lambda x: self.discriminator(x, real.y), real.x, fake.x)
+        return {
+            "wasserstein": losses.wasserstein_critic(*self.discriminate(real, fake)),
+            "penalty": self.options.penalty * penalty,
+        }
+
+    def generator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
+        return {"wasserstein": losses.wasserstein_generator(self.discriminate(fake))}
+
+    def score(self, logits: Tensor) -> Tensor:
+        return losses.raw(logits)
+
+
+@ganzoo.hookimpl
+def register_models(register):
+    register(WGANGP)

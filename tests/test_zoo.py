@@ -1,0 +1,343 @@
+"""Every shipped model: it builds for any size from 28 up, trains, resumes, and draws what it is asked for.
+
+Widths and batches are as small as they can be; the recipes themselves are tested by training.
+"""
+
+import copy
+from functools import cache
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import ganzoo
+from ganzoo.data import Attribute, Batch, DataSpec, ImageSet, Loader
+from ganzoo.ema import EMA
+from ganzoo.engine import Engine, seed_everything
+from ganzoo.errors import UsageError
+from ganzoo.nets import has_batch_statistics
+from ganzoo.optim import Adam, RMSprop
+from ganzoo.plugins import registry
+from ganzoo.settings import Settings
+from ganzoo.trainer import Trainer
+
+CPU = Engine(torch.device("cpu"), "fp32")
+SHAPES = [(1, 28, 28), (3, 32, 32), (3, 64, 64), (1, 29, 29)]
+CONVOLUTIONAL = ["acgan", "dcgan", "dragan", "infogan", "lsgan", "r3gan", "sngan", "wgan", "wgan-gp"]
+ZOO = ["cgan", "gan", *CONVOLUTIONAL]
+CONDITIONAL = ["acgan", "cgan", "r3gan", "sngan"]
+TAGS = (Attribute("tilt"), Attribute("width", -1, 1))
+
+
+@cache
+def model(name: str) -> type[ganzoo.GAN]:
+    return registry().get("models", name)
+
+
+def images(shape=(1, 28, 28), classes: int = 3, attributes=(), n: int = 8) -> ImageSet:
+    """Random images with classes in turn, and attributes if any."""
+    draw = torch.Generator().manual_seed(0)
+    pixels = torch.randint(256, (n, *shape), dtype=torch.uint8, generator=draw)
+    labels = torch.arange(n) % classes if classes else None
+    if attributes:
+        columns = [nn.functional.one_hot(labels, classes).float()] if classes else []
+        labels = torch.cat([*columns, torch.rand(n, len(attributes), generator=draw)], dim=1)
+    return ImageSet(pixels, labels, tuple("abcdefgh"[:classes]), attributes)
+
+
+def small(name: str, **options):
+    """The model's options at their smallest."""
+    cls = model(name)
+    least = {"batch_size": 4, "latent_dim": 4}
+    if "width" in cls.Options.model_fields:
+        least["width"] = 4
+    if "n_critic" in cls.Options.model_fields:
+        least["n_critic"] = 2 if name.startswith("wgan") else 1
+    return cls.Options(**least | options)
+
+
+def build(name: str, data: ImageSet | None = None, **options) -> ganzoo.GAN:
+    seed_everything(0)
+    return model(name)((data or images()).spec("made-up"), small(name, **options))
+
+
+def train(name: str, data: ImageSet | None = None, steps: int = 0, **options) -> Trainer:
+    data = data or images()
+    gan = build(name, data, **options)
+    trainer = Trainer(gan, Loader(data, gan.options.batch_size, 0, CPU.device), CPU, steps=100)
+    for _ in range(steps):
+        trainer.advance()
+    return trainer
+
+
+def batch(gan: ganzoo.GAN, n: int = 4) -> Batch:
+    return Batch(torch.rand(n, *gan.data.shape) * 2 - 1, gan.sample_labels(n))
+
+
+def weights(module: nn.Module) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in module.state_dict().items()}
+
+
+# What holds for every model
+
+
+def test_the_zoo_is_complete():
+    assert set(ZOO) <= set(registry().names("models"))
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("name", ZOO)
+def test_it_trains_on_any_shape(name: str, shape: tuple[int, int, int]):
+    trainer = train(name, images(shape))
+    gan = trainer.gan
+    before = {player: weights(module) for player, module in gan.players().items()}
+    values = [trainer.advance() for _ in range(2)]
+    assert all(v.shape == () and v.isfinite() for value in values for v in value.values())
+    trainer.check_weights()
+    for player, module in gan.players().items():
+        after = module.state_dict()
+        # A bias may rest: the head's cancels in a difference of means.
+        assert all(not torch.equal(before[player][n], after[n]) for n, p in module.named_parameters() if p.ndim > 1)
+    with torch.no_grad():
+        x = gan.generate(gan.sample_latent(3), gan.sample_labels(3))
+    assert x.shape == (3, *shape)
+    assert -1 <= x.min() <= x.max() <= 1
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_a_resumed_run_takes_the_same_steps(name: str):
+    first = train(name, steps=2)
+    state = copy.deepcopy(first.state_dict())
+    expected = first.advance()
+    second = train(name)
+    second.load_state_dict(state)
+    assert {k: v.item() for k, v in second.advance().items()} == {k: v.item() for k, v in expected.items()}
+    ours, theirs = second.gan.state_dict(), first.gan.state_dict()
+    assert all(torch.equal(ours[k], theirs[k]) for k in theirs)
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_options_explain_themselves_and_presets_hold_known_ones(name: str):
+    cls = model(name)
+    assert all(field.description for field in cls.Options.model_fields.values())
+    assert cls.paper
+    assert cls.__doc__
+    for preset in cls.presets.values():
+        bundle = dict(preset)
+        Settings(**{k: bundle.pop(k) for k in list(bundle) if k in Settings.model_fields})
+        cls.Options(**bundle)
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_samples_to_show_fill_their_grid(name: str):
+    gan = build(name).eval()
+    z, y, columns = gan.showcase()
+    assert len(z) % columns == 0
+    assert (y is None) == (not gan.conditional)
+    with torch.no_grad():
+        assert gan.generate(z[:4], None if y is None else y[:4]).isfinite().all()
+
+
+@pytest.mark.parametrize("name", ["gan", "cgan", *CONVOLUTIONAL])
+def test_the_averaged_generator_draws_the_same_with_the_same_weights(name: str):
+    gan = build(name, ema=0.0).eval()
+    ema = EMA(gan.generator, 0.0)
+    z, y = gan.sample_latent(3), gan.sample_labels(3)
+    torch.testing.assert_close(ema.module(z, y), gan.generator(z, y))
+
+
+# Conditions
+
+
+@pytest.mark.parametrize("name", [*CONDITIONAL, "dcgan"])
+@pytest.mark.parametrize(("classes", "attributes"), [(3, ()), (3, TAGS), (0, TAGS)], ids=["classes", "both", "tags"])
+def test_conditions_matter_to_both_players(name: str, classes: int, attributes: tuple[Attribute, ...]):
+    data = images(classes=classes, attributes=attributes)
+    options = {"conditional": True} if name == "dcgan" else {}
+    gan = train(name, data, steps=2, **options).gan.eval()
+    assert gan.conditional
+    if attributes:
+        one, two = gan.data.condition(torch.zeros(4).long(), {"tilt": 0}), gan.data.condition(torch.zeros(4).long())
+    else:
+        one, two = torch.zeros(4).long(), torch.ones(4).long()
+    z = gan.sample_latent(4)
+    with torch.no_grad():
+        x = gan.generate(z, one)
+        assert not torch.equal(x, gan.generate(z, two))
+        if name != "acgan":  # Its discriminator names the condition instead of being told.
+            assert not torch.equal(gan.discriminator(x, one), gan.discriminator(x, two))
+
+
+@pytest.mark.parametrize("name", ["sngan", "r3gan"])
+def test_data_without_labels_makes_it_unconditional(name: str):
+    trainer = train(name, images(classes=0), steps=1)
+    assert not trainer.gan.conditional
+    assert trainer.gan.sample_labels(3) is None
+
+
+@pytest.mark.parametrize("name", ["dcgan", "gan", "lsgan", "wgan", "wgan-gp", "dragan", "infogan"])
+def test_an_unconditional_model_does_not_see_labels(name: str):
+    gan = build(name)
+    assert not gan.conditional
+    assert not gan.data.conditional
+    assert gan.sample_labels(2) is None
+
+
+def test_dcgan_takes_labels_when_asked_to_and_misses_them_where_there_are_none():
+    assert build("dcgan", conditional=True).data.classes == tuple("abc")
+    with pytest.raises(UsageError, match="needs labels"):
+        build("dcgan", images(classes=0), conditional=True)
+
+
+# What each paper makes its own
+
+
+def test_wgan_keeps_the_critics_weights_within_the_clip():
+    trainer = train("wgan", clip=0.02, lr=1e-2)
+    for _ in range(2):
+        assert max(p.abs().max().item() for p in trainer.gan.discriminator.parameters()) <= 0.02 + 1e-7
+        trainer.advance()
+    assert trainer.gan.optimizer("discriminator") == RMSprop(1e-2)
+    assert model("wgan").Options().n_critic == 5
+
+
+@pytest.mark.parametrize("name", ["wgan-gp", "dragan", "r3gan", "sngan"])
+def test_each_sample_is_judged_by_itself(name: str):
+    gan = build(name)
+    assert not has_batch_statistics(gan.discriminator)
+    real = batch(gan)
+    logits = gan.discriminator.eval()(real.x, real.y)
+    torch.testing.assert_close(logits[:1], gan.discriminator(real.x[:1], None if real.y is None else real.y[:1]))
+
+
+def test_lsgan_follows_its_coding():
+    gan = build("lsgan", a=-1, b=1, c=0).eval()
+    real, fake = batch(gan), batch(gan)._replace(z=torch.zeros(4, 4))
+    on_real, on_fake = gan.discriminator(real.x, None), gan.discriminator(fake.x, None)
+    expected = ((on_real - 1).square().mean() + (on_fake + 1).square().mean()) / 2
+    torch.testing.assert_close(gan.discriminator_loss(real, fake), {"adversarial": expected})
+    torch.testing.assert_close(gan.generator_loss(real, fake), {"adversarial": on_fake.square().mean() / 2})
+
+
+def test_acgan_takes_the_softmax_once_and_on_both_sides():
+    gan = build("acgan").eval()
+    real, fake = batch(gan), batch(gan)._replace(z=torch.zeros(4, 4))
+    terms = gan.discriminator_loss(real, fake)
+    for side, term in ((real, "class of real"), (fake, "class of fake")):
+        _, said = gan.discriminator(side.x, None)
+        right = said.log_softmax(1)[torch.arange(4), side.y]
+        torch.testing.assert_close(terms[term], -right.mean())
+
+
+def test_sngan_layers_have_largest_singular_value_one():
+    gan = build("sngan", images(attributes=TAGS))
+    real = batch(gan)
+    for _ in range(50):
+        gan.discriminator(real.x, real.y)
+    gan.eval()
+    layers = [m for m in gan.discriminator.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    assert len(layers) == 4
+    for layer in layers:
+        assert torch.linalg.matrix_norm(layer.weight.detach().flatten(1), 2).item() == pytest.approx(1, abs=0.02)
+
+
+def test_sngan_players_have_rates_of_their_own():
+    gan = build("sngan")
+    assert gan.optimizer("discriminator") == Adam(8e-4, 0.0, 0.9)
+    assert gan.optimizer("generator") == Adam(2e-4, 0.0, 0.9)
+
+
+def test_r3gan_pairs_samples_of_one_condition_and_penalises_both_sides():
+    gan = build("r3gan", gamma=3.0)
+    real = batch(gan)
+    fake = gan.fake(real).detach()
+    assert fake.y is real.y
+    terms = gan.discriminator_loss(real, fake)
+    for side, term in ((real, "r1"), (fake, "r2")):
+        x = side.x.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(gan.discriminator(x, side.y).sum(), x)
+        torch.testing.assert_close(terms[term], 1.5 * gradient.square().sum((1, 2, 3)).mean())
+    margin = gan.discriminator(real.x, real.y) - gan.discriminator(fake.x, fake.y)
+    torch.testing.assert_close(terms["relativistic"], nn.functional.softplus(-margin).mean())
+    after = gan.generator_loss(real, fake)["relativistic"]
+    torch.testing.assert_close(after, nn.functional.softplus(margin).mean())
+
+
+def test_r3gan_blocks_start_as_the_identity_and_nothing_is_normalised():
+    gan = build("r3gan", blocks=2)
+    kinds = {type(m).__name__ for m in gan.modules()}
+    assert not [kind for kind in kinds if "Norm" in kind]
+    block = gan.discriminator.stages[0][0]
+    x = torch.randn(2, 4, 5, 5)
+    assert torch.equal(block(x), x)
+
+
+# InfoGAN
+
+
+def test_infogan_latents_hold_noise_a_category_and_codes():
+    gan = build("infogan", latent_dim=5, categories=3, continuous=2)
+    z = gan.sample_latent(600)
+    assert z.shape == (600, 5 + 3 + 2)
+    category, continuous = gan.codes(z)
+    assert (category.sum(1) == 1).all()
+    assert category.sum(0).min() > 150
+    assert -1 <= continuous.min() < -0.95
+    assert 0.95 < continuous.max() <= 1
+
+
+def test_infogan_moves_q_with_the_generator():
+    gan = build("infogan")
+    players = {name: {id(p) for p in module.parameters()} for name, module in gan.players().items()}
+    assert players["generator"] == {id(p) for m in (gan.generator, gan.recognition) for p in m.parameters()}
+    assert not players["generator"] & players["discriminator"]
+
+
+def test_infogan_shows_traversals():
+    gan = build("infogan", latent_dim=5, categories=4, continuous=2)
+    z, _, columns = gan.showcase()
+    rows = z.view(-1, columns, z.shape[1])
+    assert rows.shape[:2] == (10, 4)
+    assert (rows[:, :, :5] == rows[:, :1, :5]).all()
+    category, continuous = gan.codes(z)
+    category, continuous = category.view(10, 4, 4).argmax(2), continuous.view(10, 4, 2)
+    assert (category[:4] == torch.arange(4)).all()
+    assert (category[4:] == category[4:, :1]).all()
+    assert (continuous[:4] == 0).all()
+    run = torch.linspace(-2, 2, 4)
+    for code in range(2):
+        swept = continuous[4 + 3 * code : 7 + 3 * code]
+        assert (swept[:, :, code] == run).all()
+        assert (swept[:, :, 1 - code] == 0).all()
+
+
+def test_infogan_rewards_codes_that_can_be_read():
+    gan = build("infogan", information_continuous=0.5)
+    fake = gan.fake(batch(gan))
+    category, continuous = gan.codes(fake.z)
+    perfect = lambda features: (20 * category, continuous, torch.zeros_like(continuous))  # noqa: E731
+    gan.recognition = nn.Module()
+    gan.recognition.forward = perfect
+    terms = gan.readable(torch.zeros(4, 1), fake)
+    assert terms["category"] < 1e-6
+    assert terms["continuous"] == 0
+
+
+# Networks sized from the data
+
+
+@pytest.mark.parametrize(
+    ("side", "sides"), [(28, [7, 14, 28]), (29, [7, 14, 29]), (32, [4, 8, 16, 32]), (36, [4, 9, 18, 36])]
+)
+def test_maps_are_halved_until_seven(side: int, sides: list[int]):
+    from ganzoo.nets import channels, pyramid
+
+    data = DataSpec("x", (1, side, side), 1)
+    assert pyramid(data) == [(s, s) for s in sides]
+    assert channels(data, 8) == [8 * 2**i for i in range(len(sides) - 1)][::-1]
+
+
+def test_channels_double_eightfold_at_most():
+    from ganzoo.nets import channels
+
+    assert channels(DataSpec("x", (3, 256, 256), 1), 4) == [32, 32, 32, 16, 8, 4]
