@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 
-from ganzoo.data import DataSpec
+from ganzoo.data import Attribute, DataSpec
 from ganzoo.engine import own_randomness
 from ganzoo.errors import one_line
 from ganzoo.gan import GAN
@@ -18,9 +18,10 @@ from ganzoo.rules import CLASSES, IMAGES, RULES, Case, NotApplicable, Rule, wher
 SPECS = (
     DataSpec("grey", (1, 28, 28), IMAGES, CLASSES),
     DataSpec("colour", (3, 32, 32), IMAGES, CLASSES),
+    DataSpec("attributes", (1, 28, 28), IMAGES, CLASSES, (Attribute("slant", -1, 1),)),
     DataSpec("unlabelled", (1, 28, 28), IMAGES),
 )
-"""What a model is checked on unless told otherwise. One that needs labels is not checked on the last."""
+"""What a model is checked on unless told otherwise; it may refuse the last two with a `UsageError`."""
 
 
 class Verdict(NamedTuple):
