@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from ganzoo.data import Attribute, Batch, DataRequest, Dataset, DataSpec, ImageSet
     from ganzoo.gan import GAN, Options
     from ganzoo.loggers import Logger
+    from ganzoo.metrics.base import FeatureExtractor, Metric
     from ganzoo.sampler import load
 
 __version__ = "0.1.0"
@@ -25,7 +26,9 @@ _WHERE = {
     "DataSpec": "ganzoo.data",
     "Dataset": "ganzoo.data",
     "ImageSet": "ganzoo.data",
+    "FeatureExtractor": "ganzoo.metrics.base",
     "Logger": "ganzoo.loggers",
+    "Metric": "ganzoo.metrics.base",
     "load": "ganzoo.sampler",
 }
 
@@ -36,8 +39,10 @@ __all__ = [
     "DataRequest",
     "DataSpec",
     "Dataset",
+    "FeatureExtractor",
     "ImageSet",
     "Logger",
+    "Metric",
     "Options",
     "__version__",
     "hookimpl",

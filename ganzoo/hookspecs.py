@@ -20,5 +20,11 @@ def register_datasets(register: Callable[[type[Any]], None]) -> None:
 
 
 @hookspec
+def register_metrics(register: Callable[[type[Any]], None]) -> None:
+    """Add metrics and the feature extractors they look through: call `register(cls)` with each subclass of
+    `ganzoo.Metric` or `ganzoo.FeatureExtractor`; `cls.name` is what users type after --metrics or --features."""
+
+
+@hookspec
 def register_loggers(register: Callable[[type[Any]], None]) -> None:
     """Add loggers: call `register(cls)` with each subclass of `ganzoo.Logger`; `cls.name` is what users type."""

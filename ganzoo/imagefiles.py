@@ -97,15 +97,15 @@ class Survey(NamedTuple):
     """Whether none of them shows any colour."""
 
 
-def survey(paths: Sequence[Path]) -> Survey:
-    """Look at up to `SURVEYED` files, evenly spread.
+def survey(paths: Sequence[Path], most: int = SURVEYED) -> Survey:
+    """Look at up to `most` files, evenly spread.
 
     Raises:
         UsageError: one of them is broken; it is named.
     """
     sizes, grey = set(), True
     with _strict():
-        for path in paths[:: -(-len(paths) // SURVEYED)]:
+        for path in paths[:: -(-len(paths) // most)]:
             with _opened(path) as picture:
                 sizes.add(picture.size)
                 grey = grey and _is_grey(picture)

@@ -15,6 +15,22 @@ GROUP = "ganzoo"
 BUILT_IN = "ganzoo"
 """The distribution whose plugins `GANZOO_PLUGINS` never leaves out."""
 
+NOUNS = {
+    "models": "model",
+    "datasets": "data set",
+    "metrics": "metric",
+    "features": "feature extractor",
+    "loggers": "logger",
+}
+"""What can be chosen by name, and what one is called."""
+HOOKS = {
+    "register_models": ("models",),
+    "register_datasets": ("datasets",),
+    "register_metrics": ("metrics", "features"),
+    "register_loggers": ("loggers",),
+}
+"""The hooks, and the kinds that each may register."""
+
 
 @dataclass
 class Plugin:
@@ -28,7 +44,7 @@ class Plugin:
     broken: str | None = None
     """The reason in one line; None while all is well."""
     registered: dict[str, list[str]] = field(default_factory=dict)
-    """Names by kind: models, datasets, loggers."""
+    """Names by kind: models, datasets, metrics, features, loggers."""
 
     @property
     def source(self) -> str:
@@ -63,9 +79,9 @@ class Registry:
             self._manager.register(module, name=key)
             self._check_hooks(module)
             others = [p for p in self._manager.get_plugins() if p is not module]
-            for kind, base in _kinds().items():
-                hook = self._manager.subset_hook_caller(f"register_{kind}", remove_plugins=others)
-                hook(register=lambda cls, kind=kind, base=base: found.append((kind, _checked(cls, kind, base()))))
+            for name, kinds in HOOKS.items():
+                hook = self._manager.subset_hook_caller(name, remove_plugins=others)
+                hook(register=lambda cls, name=name, kinds=kinds: found.append((_checked(cls, name, kinds), cls)))
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # A plugin may even call sys.exit.
@@ -77,7 +93,7 @@ class Registry:
             taken = self._items[kind].get(cls.name)
             if taken:
                 self.conflicts.append(
-                    f"{kind[:-1]} '{cls.name}' is registered twice: by {taken[1].source} and by {plugin.source}"
+                    f"{NOUNS[kind]} '{cls.name}' is registered twice: by {taken[1].source} and by {plugin.source}"
                 )
                 continue
             self._items[kind][cls.name] = (cls, plugin)
@@ -95,8 +111,7 @@ class Registry:
         for caller in callers:
             required = any(i.plugin is module and not i.optionalhook for i in caller.get_hookimpls())
             if required and not caller.has_spec():
-                known = [f"register_{kind}" for kind in _kinds()]
-                raise GanzooError(f"ganzoo has no hook named '{caller.name}': {did_you_mean(caller.name, known)}")
+                raise GanzooError(f"ganzoo has no hook named '{caller.name}': {did_you_mean(caller.name, list(HOOKS))}")
 
     def check(self) -> "Registry":
         """This registry, if no two plugins claim one name.
@@ -109,7 +124,7 @@ class Registry:
         return self
 
     def names(self, kind: str) -> list[str]:
-        """The names of a kind ("models", "datasets", "loggers"), sorted."""
+        """The names of a kind (a key of `NOUNS`), sorted."""
         return sorted(self._items[kind])
 
     def get(self, kind: str, name: str) -> type[Any]:
@@ -120,13 +135,12 @@ class Registry:
         """
         if name in self._items[kind]:
             return self._items[kind][name][0]
-        what = "data set" if kind == "datasets" else kind[:-1]
         for plugin in self.plugins:
             if plugin.broken and plugin.name == name:
                 raise UsageError(f"plugin '{name}' is broken: {plugin.broken}")
         broken = ", ".join(plugin.name for plugin in self.plugins if plugin.broken)
         hint = f" (broken plugins: {broken}; see `ganzoo list plugins`)" if broken else ""
-        raise UsageError(f"no {what} is named '{name}': {did_you_mean(name, self.names(kind))}{hint}")
+        raise UsageError(f"no {NOUNS[kind]} is named '{name}': {did_you_mean(name, self.names(kind))}{hint}")
 
     def provider(self, kind: str, name: str) -> Plugin:
         """The plugin that registered a name."""
@@ -200,13 +214,27 @@ def _kinds() -> dict[str, Any]:
 
         return Logger
 
-    return {"models": model, "datasets": dataset, "loggers": logger}
+    def metric() -> type[Any]:
+        from ganzoo.metrics.base import Metric
+
+        return Metric
+
+    def extractor() -> type[Any]:
+        from ganzoo.metrics.base import FeatureExtractor
+
+        return FeatureExtractor
+
+    return {"models": model, "datasets": dataset, "metrics": metric, "features": extractor, "loggers": logger}
 
 
-def _checked(cls: Any, kind: str, base: type[Any]) -> type[Any]:
-    if not (isinstance(cls, type) and issubclass(cls, base)):
-        raise GanzooError(f"register_{kind} was given {cls!r}, which is not a subclass of ganzoo.{base.__name__}")
+def _checked(cls: Any, hook: str, kinds: tuple[str, ...]) -> str:
+    """The kind of a class that a hook was given."""
+    bases = {kind: _kinds()[kind]() for kind in kinds}
+    found = [kind for kind, base in bases.items() if isinstance(cls, type) and issubclass(cls, base)]
+    if not found:
+        names = " or ".join(f"ganzoo.{base.__name__}" for base in bases.values())
+        raise GanzooError(f"{hook} was given {cls!r}, which is not a subclass of {names}")
     name = getattr(cls, "name", None)
     if not (isinstance(name, str) and name and name.replace("-", "").isalnum() and name == name.lower()):
         raise GanzooError(f"{cls.__name__}.name must be lower-case words joined by '-', not {name!r}")
-    return cls
+    return found[0]

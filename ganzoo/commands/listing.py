@@ -6,14 +6,14 @@ import click
 
 from ganzoo.commands.options import echo_json, json_option
 
-KINDS = ("models", "datasets", "loggers", "plugins")
+KINDS = ("models", "datasets", "metrics", "features", "loggers", "plugins")
 
 
 @click.command(name="list", context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("kind", type=click.Choice(KINDS), required=False)
 @json_option
 def command(kind: str | None, as_json: bool) -> None:
-    """List what is installed: models, data sets, loggers, or the plugins that bring them.
+    """List what is installed: models, data sets, metrics, feature extractors, loggers, or the plugins that bring them.
 
     \b
     ganzoo list models
@@ -44,6 +44,8 @@ def _items(plugins: Any, kind: str) -> list[dict[str, Any]]:
         row = {"name": name, "about": cls.paper if kind == "models" else cls.summary}
         if kind == "models":
             row |= {"conditional": bool(cls.conditional), "presets": sorted(cls.presets)}
+        if kind == "metrics":
+            row |= {"default": cls.default}
         rows.append({**row, "package": plugin.package, "version": plugin.version})
     return rows
 

@@ -1,0 +1,79 @@
+"""Classification accuracy score: are samples good enough to learn the classes from?"""
+
+import hashlib
+import json
+from contextlib import suppress
+
+import torch
+
+from ganzoo.data import ImageSet
+from ganzoo.errors import GanzooError
+from ganzoo.files import cache_dir, read_json, write_json
+from ganzoo.metrics.base import Measured, Metric, Setting, needs_labels, require
+from ganzoo.metrics.classifier import Shape, accuracy, class_index, fit, read
+from ganzoo.metrics.neighbours import Gathered
+
+EPOCHS, WIDTH, FEATURES = 6, 16, 64
+"""Of the classifier that is trained: a small one, since two are."""
+SEEN = 50_000
+"""Generated images that it learns from, at most."""
+
+
+class CAS(Metric):
+    """Test accuracy of a classifier trained on generated images, beside one trained on as many real ones.
+
+    Ravuri and Vinyals, 2019. Both are trained alike, from the same seed.
+    """
+
+    name = "cas"
+    summary = "accuracy, on real images, of a classifier trained on generated ones, beside one trained on real ones"
+    default = False
+    features = False
+
+    def __init__(self, setting: Setting):
+        super().__init__(setting)
+        require(min(setting.reference.spec.shape[1:]) >= 8, "cas needs images of at least 8 x 8")
+        self.images, self.labels = Gathered(SEEN), Gathered(SEEN)
+
+    @classmethod
+    def missing(cls, setting: Setting) -> str | None:
+        h, w = setting.reference.spec.shape[1:]
+        return needs_labels(setting) or (None if h == w else "the images are not square")
+
+    def update(self, batch: Measured) -> None:
+        assert batch.labels is not None
+        self.images.add(batch.images)
+        self.labels.add(batch.labels)
+
+    def compute(self) -> dict[str, float]:
+        generated = ImageSet(self.images.all(), self.labels.all(), self.setting.reference.data.classes)
+        return {"cas": self._reached(generated), "cas_real": self._real(len(generated))}
+
+    def settings(self) -> dict[str, float | str]:
+        images = min(self.setting.n, SEEN)
+        return {"epochs": EPOCHS, "width": WIDTH, "features": FEATURES, "images": images, "split": "test"}
+
+    def _reached(self, data: ImageSet) -> float:
+        setting = self.setting
+        c, side, _ = setting.reference.spec.shape
+        shape = Shape(c, side, len(data.classes), WIDTH, FEATURES)
+        net = fit(data, shape, EPOCHS, setting.seed, setting.device, distort=False)
+        return accuracy(net, setting.reference.testing, setting.device)
+
+    def _real(self, count: int) -> float:
+        """The same with `count` training images, drawn at random; kept in the cache."""
+        setting, reference = self.setting, self.setting.reference
+        facts = [1, reference.fingerprint, list(reference.spec.shape), self.settings(), count, setting.seed]
+        key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+        path = cache_dir() / "reference" / f"{reference.name}-cas-{key}.json"
+        with suppress(GanzooError, KeyError, TypeError, ValueError):
+            return float(read_json(path, 4096)["accuracy"])
+        train = reference.training
+        assert train.labels is not None
+        some = torch.randperm(len(train), generator=torch.Generator().manual_seed(setting.seed))[:count]
+        labels = class_index(train.labels, len(train.classes))[some]
+        reached = self._reached(ImageSet(read(train, some.tolist()), labels, train.classes))
+        with suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_json(path, {"accuracy": reached})
+        return reached

@@ -1,0 +1,251 @@
+"""A small convnet classifier, whose penultimate layer is a feature space: how it is built, trained, kept and read."""
+
+import hashlib
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ganzoo.data import ImageSet, Loader, normalise, resize, to_channels
+from ganzoo.engine import own_randomness
+from ganzoo.errors import GanzooError, UsageError, one_line
+from ganzoo.files import cache_dir, whole
+from ganzoo.metrics.base import FeatureExtractor, Features
+
+BATCH = 128
+LARGEST = 2**28
+"""Bytes beyond which a file is not taken for a classifier."""
+
+
+class Shape(NamedTuple):
+    """What determines the network."""
+
+    channels: int
+    side: int
+    classes: int
+    width: int = 24
+    features: int = 128
+
+
+class Classifier(nn.Module):
+    """3 x 3 convolutions, halving until the side is at most 8, one max-pooling, `features` units, logits."""
+
+    def __init__(self, shape: Shape):
+        super().__init__()
+        width, side, layers = shape.width, shape.side, [_block(shape.channels, shape.width)]
+        while side > 8:
+            wider = min(2 * width, 4 * shape.width)
+            layers.append(_block(width, wider, 2))
+            width, side = wider, -(-side // 2)
+        last = 4 * shape.width
+        self.body = nn.Sequential(*layers, _block(width, last), nn.MaxPool2d(2), nn.Flatten())
+        self.drop = nn.Dropout(0.3)
+        self.neck = nn.Linear(last * (side // 2) ** 2, shape.features)
+        self.head = nn.Linear(shape.features, shape.classes)
+
+    def forward(self, x: Tensor) -> Features:
+        """Vectors (N, features), after the ReLU, and logits (N, classes), for x (N, C, side, side) in [-1, 1]."""
+        vectors = F.relu(self.neck(self.drop(self.body(x))))
+        return Features(vectors, self.head(vectors))
+
+
+def _block(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
+    )
+
+
+def class_index(labels: Tensor, classes: int) -> Tensor:
+    """Class indices, int64 (N,), of labels that are such indices or condition vectors with a one-hot class."""
+    return labels if labels.dim() == 1 else labels[:, :classes].argmax(1)
+
+
+def fit(
+    data: ImageSet,
+    shape: Shape,
+    epochs: int,
+    seed: int,
+    device: torch.device,
+    distort: bool = True,
+    after_epoch: Callable[[int, Classifier], None] = lambda epoch, net: None,
+) -> Classifier:
+    """Train a classifier; the same seed, data, device and number of threads give the same weights.
+
+    AdamW with a warm-up and a cosine decay. With `distort`, images are turned, scaled, sheared and shifted a little.
+
+    Raises:
+        UsageError: the data has no classes, or an image set that is not `shape.side` square.
+    """
+    if not data.classes or data.labels is None:
+        raise UsageError("the data has no classes: a classifier cannot be trained on it")
+    labelled = ImageSet(data.images, class_index(data.labels, len(data.classes)), data.classes)
+    loader = Loader(labelled, min(BATCH, len(data)), seed, device)
+    total = epochs * loader.batches_per_epoch
+    with own_randomness(seed, device):
+        net = Classifier(shape).to(device).train()
+        optimizer = torch.optim.AdamW(net.parameters(), lr=4e-3, weight_decay=1e-2)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step / total))
+        batches = loader.batches()
+        for step in range(1, total + 1):
+            batch = next(batches)
+            assert batch.y is not None
+            x = _distorted(batch.x) if distort else batch.x
+            loss = F.cross_entropy(net(x).logits, batch.y)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            if step % loader.batches_per_epoch == 0:
+                after_epoch(step // loader.batches_per_epoch, net.eval())
+                net.train()
+    return net.eval().requires_grad_(False)
+
+
+def _rate(done: float, warm: float = 0.2) -> float:
+    """Share of the full learning rate when `done` of the training is done: a linear rise, then half a cosine."""
+    return (done + 1e-3) / warm if done < warm else 0.5 * (1 + math.cos(math.pi * (done - warm) / (1 - warm)))
+
+
+def _distorted(x: Tensor) -> Tensor:
+    """Turned by up to 10 degrees, scaled by 10 %, sheared by 0.15, shifted by a fourteenth of the side."""
+    n = len(x)
+
+    def uniform(most: float) -> Tensor:
+        return (torch.rand(n, device=x.device) * 2 - 1) * most
+
+    angle, scale, shear = uniform(math.radians(10)), 1 + uniform(0.1), uniform(0.15)
+    cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
+    rows = torch.stack([cos, shear - sin, uniform(1 / 7)], 1), torch.stack([sin, cos, uniform(1 / 7)], 1)
+    grid = F.affine_grid(torch.stack(rows, 1), list(x.shape), align_corners=False)
+    return F.grid_sample(x, grid, padding_mode="border", align_corners=False)
+
+
+@torch.no_grad()
+def set_scale(net: Classifier, data: ImageSet, device: torch.device) -> None:
+    """Bring the root mean square of the features, over the images of `data`, to 1; the logits stay as they are.
+
+    FID grows with the square of the features' scale, and KID's kernel supposes a scale of about 1.
+    """
+    squares = 0.0
+    for start in range(0, len(data), 500):
+        x = normalise(read(data, range(start, min(start + 500, len(data)))).to(device))
+        squares += net(x).vectors.double().square().mean(1).sum().item()
+    scale = math.sqrt(len(data) / max(squares, 1e-12))
+    for tensor in (net.neck.weight, net.neck.bias):  # The ReLU between them lets a positive factor through.
+        tensor.mul_(scale)
+    net.head.weight.div_(scale)
+
+
+@torch.no_grad()
+def accuracy(net: Classifier, data: ImageSet, device: torch.device) -> float:
+    """The share of `data` that `net` classifies rightly, 0 to 1."""
+    assert data.labels is not None
+    labels, right = class_index(data.labels, len(data.classes)), 0
+    for start in range(0, len(data), 500):
+        x = normalise(read(data, range(start, min(start + 500, len(data)))).to(device))
+        right += int((net(x).logits.argmax(1).cpu() == labels[start : start + 500]).sum())
+    return right / len(data)
+
+
+def read(data: ImageSet, index: "range | list[int]") -> Tensor:
+    """The images at `index`: uint8 (N, C, H, W)."""
+    if isinstance(data.images, Tensor):
+        return data.images[index.start : index.stop] if isinstance(index, range) else data.images[index]
+    return torch.stack([data.images[i] for i in index])
+
+
+# Files
+
+
+def pack(net: Classifier, shape: Shape, facts: dict[str, Any]) -> bytes:
+    """A safetensors file. The same weights and facts give the same bytes."""
+    from safetensors.torch import save
+
+    # One entry: the order of several is random, and the file's hash would be too.
+    about = json.dumps({"format": 1, "shape": list(shape), **facts}, sort_keys=True)
+    return save({k: v.cpu().contiguous() for k, v in net.state_dict().items()}, {"ganzoo-classifier": about})
+
+
+def unpack(data: bytes, source: str) -> tuple[Classifier, Shape, dict[str, Any]]:
+    """The network, its shape and the facts that were packed with it.
+
+    Raises:
+        UsageError: `source`, where the bytes are from, holds no classifier, or a damaged one.
+    """
+    from safetensors.torch import load
+
+    try:
+        length = int.from_bytes(data[:8], "little")
+        about = json.loads(json.loads(data[8 : 8 + min(length, 2**20)])["__metadata__"]["ganzoo-classifier"])
+        shape = Shape(*(int(value) for value in about["shape"]))
+        sizes = zip(shape, (3, 1024, 10_000, 1024, 8192), strict=True)
+        if about["format"] != 1 or not all(0 < size <= most for size, most in sizes) or shape.side < 8:
+            raise ValueError(f"format {about['format']}, {shape}")
+        if not (isinstance(about["classes"], list) and len(about["classes"]) == shape.classes):
+            raise ValueError("its classes do not fit its shape")
+        net = Classifier(shape)
+        net.load_state_dict(load(data))
+    except Exception as error:  # Whatever is wrong with a file, the user needs one line.
+        raise UsageError(f"{source} is damaged, or not a classifier of ganzoo's: {one_line(error)[:200]}") from error
+    return net.eval().requires_grad_(False), shape, about
+
+
+def trained_file(dataset: str) -> Path:
+    """Where `ganzoo features train` leaves the classifier of a data set, and `ganzoo eval` looks for it."""
+    return cache_dir() / "features" / f"{dataset}.safetensors"
+
+
+def keep(path: Path, data: bytes) -> None:
+    """Write a packed classifier, whole or not at all.
+
+    Raises:
+        GanzooError: the place cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole(path) as file:
+            file.write(data)
+    except OSError as error:
+        raise GanzooError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+class Trained(FeatureExtractor):
+    """The features of a classifier in a file, named after the file."""
+
+    classifies = True
+
+    def __init__(self, weights: Path | None = None):
+        super().__init__()
+        if weights is None:
+            raise UsageError("a trained extractor needs its file")
+        try:
+            if weights.stat().st_size > LARGEST:
+                raise UsageError(f"{weights} is too large for a classifier of ganzoo's")
+            self.fill(weights.read_bytes(), str(weights))
+        except OSError as error:
+            raise UsageError(f"cannot read {weights}: {error.strerror or error}") from error
+        self.name = weights.stem
+
+    def fill(self, data: bytes, source: str) -> None:
+        """Take the network and its description out of a packed classifier."""
+        self.net, self.shape, about = unpack(data, source)
+        self.num_features = self.shape.features
+        self.classes = tuple(map(str, about["classes"]))
+        self.sha256 = hashlib.sha256(data).hexdigest()
+
+    def resizing(self, height: int, width: int) -> str:
+        side = self.shape.side
+        if (height, width) == (side, side):
+            return "none"
+        return f"{height}x{width} to {side}x{side}, bilinear, antialiased"
+
+    @torch.no_grad()
+    def extract(self, images: Tensor) -> Features:
+        fitted = resize(to_channels(images, self.shape.channels), self.shape.side)
+        features: Features = self.net(normalise(fitted.to(self.net.head.weight.device)))
+        return features

@@ -1,0 +1,171 @@
+"""FID, KID and Inception Score by torchmetrics, over features that were extracted once for all of them.
+
+torchmetrics takes seconds to import: it is, where it is used.
+"""
+
+import warnings
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ganzoo.metrics.base import MOST, Measured, Metric, Setting, needs_labels, require
+from ganzoo.metrics.neighbours import Gathered
+from ganzoo.metrics.reference import Moments
+
+SUBSETS, SUBSET_SIZE = 100, 1000
+"""Of KID, as its authors choose."""
+SPLITS = 10
+"""Of the Inception Score, as its authors choose."""
+
+
+class Through(nn.Module):
+    """What torchmetrics takes for a feature extractor: the features are extracted already."""
+
+    def __init__(self, num_features: int):
+        super().__init__()
+        self.num_features = num_features
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        return vectors
+
+
+def frechet(moments: Moments) -> Any:
+    """A metric that knows its real side; `update(vectors, real=False)` with double (N, D) on the CPU."""
+    from torchmetrics.image.fid import FrechetInceptionDistance
+
+    metric = FrechetInceptionDistance(Through(moments.total.shape[-1]), sync_on_compute=False)
+    metric.real_features_sum = moments.total
+    metric.real_features_cov_sum = moments.products
+    metric.real_features_num_samples = moments.count
+    return metric
+
+
+def kernel(real: Tensor, fake: Tensor, subsets: int = SUBSETS) -> tuple[float, float]:
+    """KID and its standard deviation over subsets: 1000 vectors each, or as many as the smaller side has."""
+    from torchmetrics.image.kid import KernelInceptionDistance
+
+    size = min(SUBSET_SIZE, len(real), len(fake))
+    metric = _quietly(
+        KernelInceptionDistance, Through(real.shape[1]), subsets=subsets, subset_size=size, sync_on_compute=False
+    )
+    metric.update(real, real=True)
+    metric.update(fake, real=False)
+    mean, deviation = metric.compute()
+    return mean.item(), deviation.item()
+
+
+def _quietly(kind: Any, *args: Any, **options: Any) -> Any:
+    with warnings.catch_warnings():  # What it holds is bounded here.
+        warnings.filterwarnings("ignore", "Metric `.*` will save all extracted features in buffer", UserWarning)
+        return kind(*args, **options)
+
+
+class FID(Metric):
+    """Fréchet distance between Gaussians fitted to the features (Heusel et al., 2017)."""
+
+    name = "fid"
+    summary = "Fréchet distance of features: the lower, the better"
+
+    def __init__(self, setting: Setting):
+        super().__init__(setting)
+        require(setting.n >= 2, "fid needs at least 2 images")
+        require(len(setting.reference.data) >= 2, "fid needs at least 2 reference images")
+        self.metric = frechet(setting.reference.statistics.moments)
+
+    def update(self, batch: Measured) -> None:
+        assert batch.vectors is not None
+        self.metric.update(batch.vectors.double().cpu(), real=False)
+
+    def compute(self) -> dict[str, float]:
+        return {"fid": self.metric.compute().item()}
+
+
+class IntraFID(Metric):
+    """The mean over classes of the FID within the class (Miyato and Koyama, 2018)."""
+
+    name = "intra-fid"
+    summary = "mean over classes of the FID within the class; the images need labels"
+
+    def __init__(self, setting: Setting):
+        super().__init__(setting)
+        known = setting.reference.statistics
+        self.metrics = [frechet(known.moments_of(label)) for label in range(len(known.class_count))]
+
+    @classmethod
+    def missing(cls, setting: Setting) -> str | None:
+        reason = needs_labels(setting)
+        if reason is None and len(setting.reference.statistics.class_count) == 0:
+            reason = "there are too many classes for a covariance each"
+        if reason is None and int(setting.reference.statistics.class_count.min()) < 2:
+            reason = "a class has fewer than 2 reference images"
+        return reason
+
+    def update(self, batch: Measured) -> None:
+        assert batch.vectors is not None
+        assert batch.labels is not None
+        vectors = batch.vectors.double().cpu()
+        for label in batch.labels.unique().tolist():
+            self.metrics[label].update(vectors[batch.labels == label], real=False)
+
+    def compute(self) -> dict[str, float]:
+        names = self.setting.reference.data.classes
+        for name, metric in zip(names, self.metrics, strict=True):
+            count = int(metric.fake_features_num_samples)
+            require(count >= 2, f"intra-fid needs 2 images of each class, and class '{name}' has {count}")
+        return {"intra-fid": torch.stack([metric.compute() for metric in self.metrics]).mean().item()}
+
+
+class KID(Metric):
+    """Squared maximum mean discrepancy with a cubic kernel, unbiased (Bińkowski et al., 2018)."""
+
+    name = "kid"
+    summary = "kernel distance of features, unbiased: the lower, the better; with its deviation over subsets"
+
+    def __init__(self, setting: Setting):
+        super().__init__(setting)
+        require(setting.n >= 2, "kid needs at least 2 images")
+        self.vectors = Gathered(MOST)
+
+    def update(self, batch: Measured) -> None:
+        assert batch.vectors is not None
+        self.vectors.add(batch.vectors)
+
+    def compute(self) -> dict[str, float]:
+        fake = self.vectors.all()
+        mean, deviation = kernel(self.setting.reference.statistics.vectors.to(fake), fake)
+        return {"kid": mean, "kid_std": deviation}
+
+    def settings(self) -> dict[str, float | str]:
+        size = min(SUBSET_SIZE, self.setting.n, len(self.setting.reference.data))
+        return {"subsets": SUBSETS, "subset_size": size, "images": min(self.setting.n, MOST)}
+
+
+class Inception(Metric):
+    """exp(E KL(p(y|x) || p(y))) (Salimans et al., 2016), with the extractor's classifier."""
+
+    name = "is"
+    summary = "Inception Score, by the extractor's own classifier: the higher, the better"
+
+    def __init__(self, setting: Setting):
+        from torchmetrics.image.inception import InceptionScore
+
+        super().__init__(setting)
+        self.metric = _quietly(InceptionScore, nn.Identity(), splits=min(SPLITS, setting.n), sync_on_compute=False)
+
+    @classmethod
+    def missing(cls, setting: Setting) -> str | None:
+        return None if setting.extractor.classifies else f"the extractor '{setting.extractor.name}' has no classifier"
+
+    def update(self, batch: Measured) -> None:
+        assert batch.logits is not None
+        self.metric.update(batch.logits.double().cpu())
+
+    def compute(self) -> dict[str, float]:
+        if self.setting.n < 2:  # One image has no deviation.
+            return {"is": 1.0, "is_std": 0.0}
+        mean, deviation = self.metric.compute()
+        return {"is": mean.item(), "is_std": deviation.item()}
+
+    def settings(self) -> dict[str, float | str]:
+        return {"splits": min(SPLITS, self.setting.n)}

@@ -1,0 +1,147 @@
+"""Image sets that others made: an `.npz` file or a folder of pictures, neither of them trusted."""
+
+import re
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ganzoo.data import to_uint8
+from ganzoo.errors import UsageError, one_line
+from ganzoo.imagefiles import ENDINGS, ImageFiles, survey
+
+LARGEST = 8 * 2**30
+"""Bytes of an array beyond which it is not read."""
+SIDES = (8, 4096)
+
+
+def read_images(path: Path) -> tuple[Tensor, Tensor | None]:
+    """The images, uint8 (N, C, H, W) with C 1 or 3, and the labels, int64 (N,), of an `.npz` or a folder.
+
+    An `.npz` holds `images`: (N, C, H, W), (N, H, W, C) or (N, H, W); integers 0 to 255, or floats in [0, 1] or, when
+    any is negative, in [-1, 1]. It may hold `labels`: integers (N,). In a folder, names that end in `-LABEL`, as
+    `ganzoo sample` writes them, are taken for labels.
+
+    Raises:
+        UsageError: no such thing, or something else.
+    """
+    if path.is_dir():
+        return _folder(path)
+    if not path.is_file():
+        raise UsageError(f"{path}: there is no such run, file or folder")
+    if path.suffix != ".npz":
+        raise UsageError(f"{path}: give a run directory, an .npz file with `images`, or a folder of pictures")
+    return _npz(path)
+
+
+def _npz(path: Path) -> tuple[Tensor, Tensor | None]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = {name.removesuffix(".npy") for name in archive.namelist()}
+            if "images" not in names:
+                raise UsageError(f"{path} holds no `images` (it holds: {', '.join(sorted(names))[:200] or 'nothing'})")
+            arrays = {name: _array(archive, name) for name in ("images", "labels") if name in names}
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}" if str(path) not in str(error) else str(error)) from error
+    except MemoryError:
+        raise
+    except Exception as error:  # A file may be damaged in as many ways as zip and numpy have.
+        raise UsageError(f"{path} is damaged, or not an .npz: {one_line(error)[:200]}") from error
+    try:
+        images = _layout(_pixels(arrays["images"]))
+        return images, _labels(arrays["labels"], len(images)) if "labels" in arrays else None
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from error
+
+
+def _array(archive: zipfile.ZipFile, name: str) -> Any:
+    """An array whose header was looked at before memory was taken for it."""
+    with archive.open(f"{name}.npy") as file:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(file)
+        if dtype.hasobject or dtype.kind not in "uifb":
+            raise UsageError(f"`{name}` holds {dtype}, not numbers")
+        size = dtype.itemsize
+        for length in shape:
+            size *= length
+        if size > LARGEST:
+            raise UsageError(f"`{name}` takes {size:,} bytes, more than {LARGEST:,}")
+    with archive.open(f"{name}.npy") as file:
+        return np.lib.format.read_array(file, allow_pickle=False)
+
+
+def _pixels(array: Any) -> Tensor:
+    """uint8, whatever numbers they were."""
+    if array.size == 0:
+        raise UsageError("there are no images")
+    if array.dtype == np.uint8:
+        _scaled(int(array.max()))
+        return torch.from_numpy(array)
+    if array.dtype.kind in "ui":
+        low, high = int(array.min()), int(array.max())
+        if low < 0 or high > 255:
+            raise UsageError(f"integer pixels must lie in 0 to 255, not {low} to {high}")
+        _scaled(high)
+        return torch.from_numpy(array.astype(np.uint8))
+    if array.dtype.kind != "f":
+        raise UsageError(f"pixels must be integers or floats, not {array.dtype}")
+    least, most = float(array.min()), float(array.max())
+    if not (least >= -1.001 and most <= 1.001):  # NaN is refused, too.
+        raise UsageError(f"float pixels must lie in [0, 1] or [-1, 1], not {least:g} to {most:g}")
+    values = torch.from_numpy(array.astype(np.float32))
+    return to_uint8(values if least < 0 else values * 2 - 1)
+
+
+def _scaled(high: int) -> None:
+    if high == 1:
+        raise UsageError("integer pixels are all 0 or 1: scale them to 0 to 255, or save them as floats")
+
+
+def _layout(images: Tensor) -> Tensor:
+    """(N, C, H, W)."""
+    if images.dim() == 3:
+        images = images.unsqueeze(1)
+    elif images.dim() == 4 and images.shape[1] not in (1, 3) and images.shape[3] in (1, 3):
+        images = images.permute(0, 3, 1, 2)
+    if images.dim() != 4 or images.shape[1] not in (1, 3):
+        shape = tuple(images.shape)
+        raise UsageError(f"images are {shape}, not (N, C, H, W), (N, H, W, C) or (N, H, W) with 1 or 3 channels")
+    low, high = SIDES
+    if not all(low <= side <= high for side in images.shape[2:]):
+        raise UsageError(f"images are {images.shape[3]} x {images.shape[2]} pixels; sides of {low} to {high} are read")
+    return images.contiguous()
+
+
+def _labels(array: Any, count: int) -> Tensor:
+    if array.dtype.kind not in "ui" or array.shape != (count,):
+        raise UsageError(
+            f"labels must be integers, one for each of the {count:,} images, not {array.dtype} {array.shape}"
+        )
+    if int(array.min()) < 0 or int(array.max()) > 2**31:
+        raise UsageError(f"labels run from {array.min()} to {array.max()}")
+    return torch.from_numpy(array.astype(np.int64))
+
+
+def _folder(path: Path) -> tuple[Tensor, Tensor | None]:
+    paths = sorted(p for p in path.iterdir() if p.suffix.lower() in ENDINGS and not p.name.startswith("."))
+    if not paths:
+        hint = " (and no run: it has no run.json)"
+        raise UsageError(f"{path} holds no pictures{hint}")
+    look = survey(paths, len(paths))
+    if len(look.sizes) > 1:
+        some = ", ".join(f"{w} x {h}" for w, h in sorted(look.sizes)[:3])
+        raise UsageError(f"{path}: pictures of different sizes ({some}) are not one set")
+    width, height = look.sizes.pop()
+    if width != height or not SIDES[0] <= width <= SIDES[1]:
+        raise UsageError(f"{path}: pictures of {width} x {height} pixels; squares of {SIDES[0]} to {SIDES[1]} are read")
+    channels = 1 if look.grey else 3
+    if len(paths) * channels * width**2 > LARGEST:
+        raise UsageError(f"{path}: {len(paths):,} pictures of {width} x {height} take more than {LARGEST:,} bytes")
+    images = ImageFiles(paths, width, channels).read_all()
+    found = [re.fullmatch(r"\d+-(\d{1,6})", p.stem) for p in paths]
+    labels = [int(m.group(1)) for m in found if m]
+    return images, torch.tensor(labels) if len(labels) == len(paths) else None

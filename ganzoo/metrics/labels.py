@@ -1,0 +1,78 @@
+"""Do images show what their labels say? Label accuracy and class confusion."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ganzoo.metrics.base import Measured, Metric, Setting, needs_classifier
+
+
+class Accuracy(Metric):
+    """The share of images that the extractor's classifier puts in the class they were meant for."""
+
+    name = "accuracy"
+    summary = "label accuracy and class confusion, by the extractor's classifier; the images need labels"
+
+    def __init__(self, setting: Setting):
+        from torchmetrics.classification import MulticlassConfusionMatrix
+
+        super().__init__(setting)
+        self.metric = MulticlassConfusionMatrix(
+            len(setting.reference.data.classes), validate_args=False, sync_on_compute=False
+        )
+
+    @classmethod
+    def missing(cls, setting: Setting) -> str | None:
+        return needs_classifier(setting)
+
+    def update(self, batch: Measured) -> None:
+        assert batch.logits is not None
+        assert batch.labels is not None
+        self.metric.update(batch.logits.argmax(1).cpu(), batch.labels)
+
+    def compute(self) -> dict[str, float]:
+        confusion = self.confusion()
+        return {"accuracy": int(confusion.diagonal().sum()) / int(confusion.sum())}
+
+    def confusion(self) -> Tensor:
+        """Counts, int64 (K, K): row the class that was meant, column the class that is seen."""
+        counts: Tensor = self.metric.compute()
+        return counts
+
+
+def plot_confusion(path: Path, counts: list[list[int]], names: tuple[str, ...], title: str) -> None:
+    """A PNG of the share of each class that is taken for each, in percent; written whole or not at all."""
+    import io
+
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    from ganzoo.files import whole
+
+    table = torch.tensor(counts).double()
+    share = (100 * table / table.sum(1, keepdim=True).clamp(min=1)).numpy()
+    k = len(names)
+    side = min(4 + 0.4 * k, 20)
+    figure = Figure(figsize=(side, side), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    axis = figure.subplots()
+    axis.imshow(share, cmap="Blues", vmin=0, vmax=100)
+    axis.set_title(title, fontsize="small")
+    axis.set_xlabel("taken for")
+    axis.set_ylabel("meant to be")
+    if k <= 50:
+        axis.set_xticks(range(k), names, rotation=0 if max(map(len, names)) < 3 else 90)
+        axis.set_yticks(range(k), names)
+    if k <= 20:
+        for row in range(k):
+            for column in range(k):
+                value = share[row, column]
+                if value >= 0.05:
+                    colour = "white" if value > 60 else "black"
+                    text = f"{value:.1f}"
+                    axis.text(column, row, text, ha="center", va="center", fontsize="x-small", color=colour)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    with whole(path) as file:
+        file.write(buffer.getvalue())

@@ -1,0 +1,245 @@
+"""The real images that generated ones are measured against, and what is kept of them between evaluations."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ganzoo.data import DataRequest, Dataset, DataSpec, ImageSet, open_dataset
+from ganzoo.errors import UsageError
+from ganzoo.files import cache_dir, whole
+from ganzoo.metrics.base import MOST, FeatureExtractor
+from ganzoo.metrics.classifier import class_index, read
+from ganzoo.metrics.neighbours import radii
+
+BATCH = 500
+"""Images that are looked at at once."""
+FORMAT = 1
+LARGEST_CLASS_MOMENTS = 2**28
+"""Bytes of covariances by class beyond which they are not kept: a thousand classes of 2048 features take 33 GB."""
+
+Split = Literal["train", "test"]
+
+
+@dataclass
+class Moments:
+    """Sums over feature vectors, from which means and covariances follow: what torchmetrics keeps of a side."""
+
+    total: Tensor
+    """double (..., D): the sum of the vectors."""
+    products: Tensor
+    """double (..., D, D): the sum of their outer products."""
+    count: Tensor
+    """int64 (...): how many."""
+
+
+@dataclass
+class Statistics:
+    """What is kept of the reference images, whatever their number."""
+
+    total: Tensor
+    products: Tensor
+    count: Tensor
+    class_total: Tensor
+    """double (K, D); K is 0 where there are no classes, or too many."""
+    class_products: Tensor
+    class_count: Tensor
+    vectors: Tensor
+    """float (M, D): those of up to `MOST` images, drawn at random."""
+    radii: Tensor
+    """float (M,): the distance from each to its k-th neighbour among them."""
+
+    @property
+    def moments(self) -> Moments:
+        """Of all images."""
+        return Moments(self.total, self.products, self.count)
+
+    def moments_of(self, label: int) -> Moments:
+        """Of the images of one class."""
+        return Moments(self.class_total[label], self.class_products[label], self.class_count[label])
+
+
+class Reference:
+    """A split of a data set at one size, as an extractor sees it."""
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        extractor: FeatureExtractor | None = None,
+        split: Split = "test",
+        shape: tuple[int, int, int] | None = None,
+        root: Path | None = None,
+        device: torch.device | None = None,
+    ):
+        """Open the data at `shape`, (C, H, W); None: its own.
+
+        Raises:
+            UsageError, GanzooError: the data cannot be had at that shape.
+        """
+        self.dataset, self.split, self.root = dataset, split, root
+        self.name = dataset.name
+        self.device = device or torch.device("cpu")
+        self._extractor = extractor
+        self._shape = shape
+        self.data = self._open(split)
+        self.spec: DataSpec = self.data.spec(dataset.name)
+
+    @property
+    def extractor(self) -> FeatureExtractor:
+        """The extractor.
+
+        Raises:
+            UsageError: there is none.
+        """
+        if self._extractor is None:
+            raise UsageError("this metric needs a feature extractor: name one with --features")
+        return self._extractor
+
+    def _open(self, split: Split) -> ImageSet:
+        data = open_dataset(self.dataset, DataRequest(split, self.root))
+        native = data.spec(self.name).shape
+        if self._shape is None or self._shape == native:
+            return data
+        c, h, w = self._shape
+        if c not in (1, 3) or (h != w and (h, w) != native[1:]):
+            raise UsageError(
+                f"images of {w} x {h} pixels cannot be compared with '{self.name}': its own are {native[2]} x "
+                f"{native[1]}, and other sizes must be square"
+            )
+        return open_dataset(self.dataset, DataRequest(split, self.root, h if h == w else None, c))
+
+    @cached_property
+    def training(self) -> ImageSet:
+        """The training split, at the same size."""
+        return self.data if self.split == "train" else self._open("train")
+
+    @cached_property
+    def testing(self) -> ImageSet:
+        """The test split, at the same size."""
+        return self.data if self.split == "test" else self._open("test")
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the images and labels; of a set that streams, of its labels and 256 images evenly spread."""
+        data, digest = self.data, hashlib.sha256(json.dumps([len(self.data), list(self.spec.shape)]).encode())
+        if isinstance(data.images, Tensor):
+            digest.update(data.images.contiguous().numpy().tobytes())
+        else:
+            some = read(data, list(range(0, len(data), -(-len(data) // 256))))
+            digest.update(some.numpy().tobytes())
+        if data.labels is not None:
+            digest.update(data.labels.contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+    @cached_property
+    def labels(self) -> Tensor | None:
+        """The classes of the images, int64 (N,); None where there are none."""
+        data = self.data
+        return class_index(data.labels, len(data.classes)) if data.labels is not None and data.classes else None
+
+    @cached_property
+    def statistics(self) -> Statistics:
+        """From the cache, or computed and cached; a cache that is damaged or cannot be written is passed over."""
+        path = self.file()
+        with suppress(OSError, ValueError):
+            return _load(path, self.extractor.num_features)
+        statistics = self._compute()
+        with suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _store(path, statistics)
+        return statistics
+
+    def file(self) -> Path:
+        """Where the statistics are kept: one file for each data, size, split and extractor."""
+        extractor = self.extractor
+        h, w = self.spec.shape[1:]
+        facts = [FORMAT, self.fingerprint, self.name, self.split, list(self.spec.shape)]
+        facts += [extractor.name, extractor.sha256, extractor.resizing(h, w)]
+        key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+        return cache_dir() / "reference" / f"{self.name}-{self.split}-{extractor.name}-{key}.stats"
+
+    def batches(self) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """The images, uint8 (n, C, H, W), and their classes, in order."""
+        for start in range(0, len(self.data), BATCH):
+            images = read(self.data, range(start, min(start + BATCH, len(self.data))))
+            yield images, None if self.labels is None else self.labels[start : start + BATCH]
+
+    def _compute(self) -> Statistics:
+        size = self.extractor.num_features
+        classes = len(self.data.classes) if self.labels is not None else 0
+        if classes * size * size * 8 > LARGEST_CLASS_MOMENTS:
+            classes = 0
+        whole, by_class = Accumulator(size), [Accumulator(size) for _ in range(classes)]
+        chosen = torch.randperm(len(self.data), generator=torch.Generator().manual_seed(0))[:MOST].sort().values
+        kept, seen = [], 0
+        for images, labels in self.batches():
+            vectors = self.extractor.extract(images).vectors.to(self.device)
+            whole.update(vectors)
+            if labels is not None and classes:
+                for label in labels.unique().tolist():
+                    by_class[label].update(vectors[labels == label])
+            here = chosen[(chosen >= seen) & (chosen < seen + len(images))] - seen
+            kept.append(vectors[here].cpu())
+            seen += len(images)
+        vectors = torch.cat(kept)
+        moments = whole.moments
+        parts = [a.moments for a in by_class]
+        nothing = torch.zeros(0, size, size, dtype=torch.float64)
+        return Statistics(
+            moments.total,
+            moments.products,
+            moments.count,
+            torch.stack([p.total for p in parts]) if parts else nothing[:, 0],
+            torch.stack([p.products for p in parts]) if parts else nothing,
+            torch.stack([p.count for p in parts]) if parts else torch.zeros(0, dtype=torch.int64),
+            vectors,
+            radii(vectors.to(self.device)).cpu(),
+        )
+
+
+class Accumulator:
+    """Moments of vectors that come in batches; its size does not depend on their number."""
+
+    def __init__(self, size: int):
+        self.moments = Moments(
+            torch.zeros(size, dtype=torch.float64),
+            torch.zeros(size, size, dtype=torch.float64),
+            torch.zeros((), dtype=torch.int64),
+        )
+
+    def update(self, vectors: Tensor) -> None:
+        """Take in vectors (n, D)."""
+        exact = vectors.double()
+        self.moments.total += exact.sum(0).cpu()
+        self.moments.products += (exact.T @ exact).cpu()
+        self.moments.count += len(exact)
+
+
+def _store(path: Path, statistics: Statistics) -> None:
+    from safetensors.torch import save
+
+    data = save({f.name: getattr(statistics, f.name).contiguous() for f in fields(Statistics)})
+    with whole(path) as file:
+        file.write(hashlib.sha256(data).digest())
+        file.write(data)
+
+
+def _load(path: Path, size: int) -> Statistics:
+    """Raises ValueError when the file is damaged."""
+    from safetensors.torch import load
+
+    content = path.read_bytes()
+    checksum, data = content[:32], content[32:]
+    if hashlib.sha256(data).digest() != checksum:
+        raise ValueError(f"{path} is damaged")
+    tensors = load(data)
+    if set(tensors) != {f.name for f in fields(Statistics)} or tensors["vectors"].shape[1] != size:
+        raise ValueError(f"{path} is of another version")
+    return Statistics(**tensors)

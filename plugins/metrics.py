@@ -1,0 +1,16 @@
+"""The metrics that ship with ganzoo."""
+
+import ganzoo
+from ganzoo.metrics.cas import CAS
+from ganzoo.metrics.distances import FID, KID, Inception, IntraFID
+from ganzoo.metrics.labels import Accuracy
+from ganzoo.metrics.neighbours import PRDC, Nearest
+from ganzoo.metrics.parzen import Parzen
+
+METRICS = (FID, KID, Inception, IntraFID, Accuracy, PRDC, Nearest, CAS, Parzen)
+
+
+@ganzoo.hookimpl
+def register_metrics(register):
+    for metric in METRICS:
+        register(metric)
