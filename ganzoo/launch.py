@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ganzoo import __version__
 from ganzoo.data import DataRequest, DataSpec, ImageSet, Loader, open_dataset
@@ -22,6 +22,9 @@ from ganzoo.settings import Plan, Settings, flatten, resolve
 from ganzoo.signals import Stopped
 from ganzoo.trainer import Trainer
 
+if TYPE_CHECKING:
+    from ganzoo.metrics.training import Examiner
+
 
 @dataclass
 class Prepared:
@@ -30,6 +33,7 @@ class Prepared:
     plan: Plan
     spec: DataSpec
     trainer: Trainer
+    evaluation: "Examiner | None" = None
 
     def describe(self, registry: Registry) -> dict[str, Any]:
         """The resolved plan: what `--dry-run` prints and `run.json` keeps."""
@@ -48,6 +52,7 @@ class Prepared:
             "steps": trainer.steps,
             "parameters": {name: sum(p.numel() for p in parameters) for name, parameters in trainer.parameters.items()},
             "machine": trainer.engine.describe(),
+            "evaluation": self.evaluation.protocol if self.evaluation else None,
             "versions": {"ganzoo": __version__, "python": platform.python_version()}
             | {name: metadata.version(name) for name in ("torch", "torchvision", "pluggy", "numpy")},
             "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
@@ -70,7 +75,7 @@ def prepare(plan: Plan, registry: Registry) -> Prepared:
     spec = data.spec(settings.dataset)
     seed_everything(settings.seed)
     gan = build(plan.model, spec, plan.options)
-    return Prepared(plan, spec, _trainer(plan, gan, data, engine))
+    return Prepared(plan, spec, _trainer(plan, gan, data, engine), _examiner(settings, registry, gan, engine))
 
 
 def build(model: type[GAN], spec: DataSpec, options: Any) -> GAN:
@@ -167,11 +172,20 @@ def _trainer(plan: Plan, gan: GAN, data: ImageSet, engine: Engine) -> Trainer:
     return Trainer(gan, loader, engine, steps, settings.max_time)
 
 
+def _examiner(settings: Settings, registry: Registry, gan: GAN, engine: Engine) -> "Examiner | None":
+    if settings.eval_every is None:
+        return None
+    from ganzoo.metrics.training import Examiner
+
+    return Examiner(registry, settings, gan, engine.device)
+
+
 def _train(run: Run, prepared: Prepared, registry: Registry, watchers: Sequence[Watcher]) -> None:
     trainer, status = prepared.trainer, "failed"
     try:
         run.loggers = [registry.get("loggers", n)(run.folder, trainer.step) for n in prepared.plan.settings.loggers]
         run.watchers = list(watchers)
+        run.evaluation = prepared.evaluation
         run.begin(trainer)
         trainer.fit(run)
         status = "finished"

@@ -44,8 +44,10 @@ class Progress(Watcher):
         if self._bar is not None:
             self._bar.update((trainer.elapsed if self._by_time else trainer.step) - self._bar.n)
 
-    def log(self, line: Mapping[str, float]) -> None:
+    def log(self, line: Mapping[str, Any]) -> None:
         text = describe(line)
+        if "fid" in line:
+            self._say(f"epoch {line['epoch']:.2f}: {scores(line)}")
         if self._bar is not None:
             self._bar.set_postfix_str(text, refresh=False)
             return
@@ -60,12 +62,19 @@ class Progress(Watcher):
         elif self._last:
             self._show()
 
+    def _say(self, text: str) -> None:
+        """A line that stays."""
+        if self._bar is not None:
+            self._bar.write(text, file=sys.stderr)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
     def _show(self) -> None:
         self._shown = time.monotonic()
         print(self._last, file=sys.stderr, flush=True)
         self._last = ""
 
-    def _left(self, line: Mapping[str, float]) -> str:
+    def _left(self, line: Mapping[str, Any]) -> str:
         fraction = self._trainer.fraction if self._trainer else 0.0
         if not 0 < fraction < 1:
             return ""
@@ -73,7 +82,13 @@ class Progress(Watcher):
         return f"{fraction:.0%}, {seconds // 60}:{seconds % 60:02d} left | "
 
 
-def describe(line: Mapping[str, float]) -> str:
+def scores(line: Mapping[str, Any]) -> str:
+    """`FID 12.31, label accuracy 96.2% (mnist test (10,000), ...)`: never without what the numbers depend on."""
+    accuracy = f", label accuracy {line['accuracy']:.1%}" if "accuracy" in line else ""
+    return f"FID {line['fid']:.2f}{accuracy} ({line['evaluation']})"
+
+
+def describe(line: Mapping[str, Any]) -> str:
     """`D loss 0.69 | G loss 0.72 | D(x) 0.53 | D(G(z)) 0.47/0.45 | 2,013 img/s`."""
     parts = []
     for name, label in (("discriminator_loss", "D loss"), ("generator_loss", "G loss"), ("D(x)", "D(x)")):

@@ -24,6 +24,7 @@ from ganzoo.pictures import plot_losses, save_png, tile
 from ganzoo.signals import Stop, Stopped
 
 if TYPE_CHECKING:
+    from ganzoo.metrics.training import Examiner
     from ganzoo.trainer import Trainer
 
 LOG_INTERVAL = 50
@@ -46,6 +47,7 @@ class Run:
         self.meter = Meter()
         self.loggers: list[Logger] = []
         self.watchers: list[Watcher] = []
+        self.evaluation: Examiner | None = None
         self._showcase: tuple[Tensor, Tensor | None, int] | None = None
 
     # Opening
@@ -128,6 +130,8 @@ class Run:
         with self.meter.aside():
             if not (self.folder / "real.png").exists():
                 self._real_images(trainer.loader, trainer.gan)
+            if self.evaluation is not None:
+                self.evaluation.begin()
         for watcher in self.watchers:
             watcher.begin(trainer)
 
@@ -135,21 +139,34 @@ class Run:
         """Log, look and save where it is due."""
         step = trainer.step
         self.meter.add(step, values, trainer.loader.batch_size * trainer.n_critic)
-        if step % LOG_INTERVAL == 0:
-            self.log(trainer)
+        scores = self.evaluate(trainer) if stop.requested is None else {}
+        if scores or step % LOG_INTERVAL == 0:
+            self.log(trainer, scores)
         for watcher in self.watchers:
             watcher.step(trainer)
         if step % self.sample_interval == 0:
             self.sample(trainer)
-        if stop.requested is not None or step % self.checkpoint_interval == 0:
-            self.save(trainer)
+        if scores or stop.requested is not None or step % self.checkpoint_interval == 0:
+            self.save(trainer, scores.get("fid"))
         if stop.requested is not None:
             raise Stopped(stop.requested, f"step {step} is saved: `ganzoo resume {self.folder}` goes on from there")
 
-    def log(self, trainer: "Trainer") -> None:
-        """One line of `metrics.jsonl`: the means since the last."""
+    def evaluate(self, trainer: "Trainer") -> dict[str, float]:
+        """Scores by name, where an evaluation is asked for and due. Training does not notice."""
+        if self.evaluation is None or not self.evaluation.due(trainer):
+            return {}
+        with self.meter.aside():
+            self.meter.check()
+            return self.evaluation.measure(trainer)
+
+    def log(self, trainer: "Trainer", scores: Mapping[str, float] | None = None) -> None:
+        """One line of `metrics.jsonl`: the means since the last, and the scores of an evaluation."""
         values = self.meter.read()
-        line = {"step": trainer.step, "epoch": round(trainer.epoch, 4), "seconds": round(trainer.elapsed, 3), **values}
+        line: dict[str, Any] = {"step": trainer.step, "epoch": round(trainer.epoch, 4)}
+        line |= {"seconds": round(trainer.elapsed, 3), **values}
+        if scores and self.evaluation is not None:
+            line |= {**scores, "evaluation": self.evaluation.text}
+            values |= {f"{name}/{self.evaluation.tag}": score for name, score in scores.items()}
         with (self.folder / "metrics.jsonl").open("a") as file:
             file.write(json.dumps(line, allow_nan=False) + "\n")
         for logger in self.loggers:
@@ -170,8 +187,8 @@ class Run:
                 logger.image(trainer.step, "generated", picture)
         return path
 
-    def save(self, trainer: "Trainer") -> None:
-        """A checkpoint and the generator for use elsewhere.
+    def save(self, trainer: "Trainer", score: float | None = None) -> None:
+        """A checkpoint, kept beyond the next two while its score (lower is better) is the best, and the generator.
 
         Raises:
             GanzooError: values or weights are not finite (nothing is written), or the disk would not take it.
@@ -180,7 +197,7 @@ class Run:
             meter = self.meter.state_dict()
             trainer.check_weights()
             try:
-                self.checkpoints.save(trainer.step, {**trainer.state_dict(), "meter": meter})
+                self.checkpoints.save(trainer.step, {**trainer.state_dict(), "meter": meter}, score)
                 self.save_generator(trainer)
             except OSError as error:
                 last = self.checkpoints.steps()
@@ -245,7 +262,7 @@ class Watcher:
     def step(self, trainer: "Trainer") -> None:
         """A step was taken; called at every step, so it must cost nothing."""
 
-    def log(self, line: Mapping[str, float]) -> None:
+    def log(self, line: Mapping[str, Any]) -> None:
         """A line of `metrics.jsonl` was written."""
 
     def close(self) -> None:

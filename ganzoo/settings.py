@@ -60,6 +60,7 @@ class Settings(BaseModel):
     precision: Literal["fp32", "tf32", "bf16"] = Field("fp32", description="Arithmetic of the networks.")
     sample_interval: int = Field(500, ge=1, description="Steps between sample grids.")
     checkpoint_interval: int = Field(2000, ge=1, description="Steps between checkpoints.")
+    eval_every: float | None = Field(None, gt=0, description="Epochs between evaluations by FID; default: none.")
     workers: int = Field(2, ge=0, le=64, description="Processes that decode images, for sets larger than memory.")
     loggers: tuple[str, ...] = Field(("tensorboard",), description="Loggers, by name (`ganzoo list loggers`).")
 

@@ -1,0 +1,145 @@
+"""`ganzoo eval RUN` and `ganzoo eval IMAGES`."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ganzoo.commands.options import Names, echo_json, json_option
+from ganzoo.errors import GanzooError, UsageError
+
+if TYPE_CHECKING:
+    from ganzoo.metrics.base import Images
+    from ganzoo.metrics.evaluation import Evaluator
+
+N = 10_000
+
+
+@click.command(name="eval", context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("what", metavar="RUN|IMAGES", type=click.Path(path_type=Path))
+@click.option("--dataset", help="The data set to measure against.  [default: the run's own, else mnist]")
+@click.option("--data-root", type=click.Path(path_type=Path), help="Where the data set's files are.")
+@click.option("--split", type=click.Choice(["test", "train"]), default="test", show_default=True, help="Its part.")
+@click.option("--metrics", type=Names(), help="By name (`ganzoo list metrics`).  [default: those listed as default]")
+@click.option("--features", help="Extractor: a name (`ganzoo list features`), a data set one was trained for, a file.")
+@click.option("--inception-weights", type=click.Path(path_type=Path), help="The file for --features inception.")
+@click.option("--n", "n", type=click.IntRange(2, 10_000_000), help=f"Number of images.  [default: {N:,}, or all]")
+@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Seed of the samples.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps.")
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    help="The JSON file to write, a confusion picture beside it.  [default: RUN/eval.json; none for IMAGES]",
+)
+@json_option
+def command(
+    what: Path, dataset: str | None, data_root: Path | None, split: Any, metrics: tuple[str, ...] | None,
+    features: str | None, inception_weights: Path | None, n: int | None, seed: int, device: str, out: Path | None,
+    as_json: bool,
+) -> None:  # fmt: skip
+    """Measure a run's generator, or images that anybody made.
+
+    IMAGES is an .npz with `images` and perhaps `labels`, or a folder of pictures. A run is measured with its averaged
+    generator, classes in turn.
+
+    \b
+    ganzoo eval runs/mine                            FID and its company into runs/mine/eval.json
+    ganzoo eval digits.npz --json                    images from another program
+    ganzoo eval runs/mine --metrics fid,parzen --n 10000
+    """
+    from ganzoo.engine import choose_device
+    from ganzoo.metrics.evaluation import Evaluator, generated, given
+    from ganzoo.metrics.images import read_images
+    from ganzoo.plugins import registry
+
+    plugins, chosen = registry().check(), choose_device(device)
+    options: dict[str, Any] = {
+        "metrics": metrics, "features": features, "weights": inception_weights, "split": split, "device": chosen
+    }  # fmt: skip
+    batches: Iterator[Images]
+    if (what / "run.json").is_file() or (what / "config.json").is_file():
+        from ganzoo.run import open_run
+        from ganzoo.sampler import load
+
+        sampler, settings = load(what, str(chosen), plugins), open_run(what).get("settings", {})
+        name = dataset or sampler.data.name
+        root = data_root or (Path(settings["data_root"]) if not dataset and settings.get("data_root") else None)
+        evaluator = Evaluator(plugins, name, shape=sampler.data.shape, root=root, **options)
+        count = n or N
+        batches = generated(sampler.gan, count, seed, evaluator.reference)
+        labelled = bool(sampler.gan.conditional and sampler.data.classes)
+        if labelled and sampler.data.classes != evaluator.reference.data.classes:
+            raise UsageError(f"the classes of {what} are not those of '{name}': metrics of labels would mean nothing")
+        about: dict[str, Any] = {"run": str(what), "model": sampler.gan.name, "step": step_of(what)}
+        out = out or what / "eval.json"
+    else:
+        images, labels = read_images(what)
+        c, h, w = images.shape[1:]
+        evaluator = Evaluator(plugins, dataset or "mnist", shape=(c, h, w), root=data_root, **options)
+        if n is not None and n > len(images):
+            raise UsageError(f"{what} holds {len(images):,} images, fewer than --n {n}")
+        count = n or min(N, len(images))
+        classes = evaluator.reference.data.classes
+        if labels is not None and classes and int(labels.max()) >= len(classes):
+            raise UsageError(
+                f"{what}: labels reach {int(labels.max())}, but '{evaluator.reference.name}' has {len(classes)} classes"
+            )
+        batches, labelled = given(images, labels, count, seed), labels is not None
+        about = {"images": str(what)}
+    result = {**about, **evaluator.measure(batches, count, labelled, seed)}
+    if out is not None:
+        write(out, result, evaluator)
+    if as_json:
+        echo_json(result)
+    else:
+        show(result, out)
+
+
+def step_of(run: Path) -> int | None:
+    """The step that the saved generator is of, as its file says."""
+    from safetensors import safe_open
+
+    with safe_open(run / "generator.safetensors", "pt") as file:
+        step = (file.metadata() or {}).get("step", "")
+    return int(step) if step.isdigit() else None
+
+
+def write(path: Path, result: dict[str, Any], evaluator: "Evaluator") -> None:
+    """Write the result and, where there is one, the picture of the confusion.
+
+    Raises:
+        GanzooError: the place cannot be written.
+    """
+    from ganzoo.files import write_json
+    from ganzoo.metrics.evaluation import describe
+    from ganzoo.metrics.labels import plot_confusion
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, result)
+        if "confusion" in result:
+            names = evaluator.reference.data.classes
+            picture = path.with_name("confusion.png" if path.name == "eval.json" else f"{path.stem}-confusion.png")
+            plot_confusion(picture, result["confusion"], names, describe(result["protocol"]))
+    except OSError as error:
+        raise GanzooError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def show(result: dict[str, Any], out: Path | None) -> None:
+    """The numbers, and above them what they depend on."""
+    from ganzoo.metrics.evaluation import describe
+
+    click.echo(describe(result["protocol"]))
+    for name, value in result["metrics"].items():
+        click.echo(f"  {name:24} {value:>12.4f}")
+    for name, reason in result["left_out"].items():
+        click.echo(f"  {name:24} {'-':>12}  {reason}")
+    for name, settings in result["settings"].items():
+        if settings:
+            click.echo(f"{name}: " + ", ".join(f"{key} {value}" for key, value in settings.items()))
+    if result["metrics"].get("parzen_at_grid_edge"):
+        click.echo("warning: the Parzen bandwidth is at an edge of its grid: the likelihood is a lower bound", err=True)
+    if out is not None:
+        click.echo(out)

@@ -1,0 +1,75 @@
+"""Evaluation of a run while it trains, which does not notice."""
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ganzoo.ema import with_generator
+from ganzoo.engine import own_randomness
+from ganzoo.gan import GAN
+from ganzoo.metrics.base import Setting
+from ganzoo.metrics.evaluation import Evaluator, describe, exact, generated
+from ganzoo.plugins import Registry
+from ganzoo.settings import Settings
+
+if TYPE_CHECKING:
+    from ganzoo.trainer import Trainer
+
+N, SEED = 10_000, 0
+"""As `ganzoo eval` takes them, so that it finds the same numbers."""
+METRICS = ("fid", "accuracy")
+"""The quick ones: one by which the best checkpoint is chosen, one for what it does not see."""
+
+
+class Examiner:
+    """FID of the averaged generator, and label accuracy where it can be had, every so many epochs."""
+
+    def __init__(self, registry: Registry, settings: Settings, gan: GAN, device: torch.device):
+        """Open the reference.
+
+        Raises:
+            UsageError, GanzooError: as `Evaluator`.
+        """
+        assert settings.eval_every is not None
+        self.every = settings.eval_every
+        shape, root = gan.data.shape, settings.data_root
+        self.evaluator = Evaluator(registry, settings.dataset, metrics=METRICS, shape=shape, root=root, device=device)
+        self.labelled = bool(gan.conditional and gan.data.classes)
+        setting = Setting(self.evaluator.reference, N, self.labelled, SEED, device)
+        for name, metric in list(self.evaluator.chosen.items()):
+            if name != "fid" and metric.missing(setting):
+                del self.evaluator.chosen[name]
+
+    @property
+    def protocol(self) -> dict[str, Any]:
+        """What the numbers depend on."""
+        return self.evaluator.protocol(N)
+
+    @property
+    def text(self) -> str:
+        """The same, to stand beside every number."""
+        return describe(self.protocol)
+
+    @property
+    def tag(self) -> str:
+        """The same as part of a name, so that a logger draws only what is comparable in one plot."""
+        p = self.protocol
+        resize = "".join(c if c.isalnum() else "-" for c in p["resize"])
+        return f"{p['dataset']}-{p['split']}-{p['n']}/{p['extractor']}-{p['extractor_sha256'][:8]}/resize-{resize}"
+
+    def begin(self) -> None:
+        """Have the statistics of the reference before training starts."""
+        with exact(), torch.no_grad(), own_randomness(SEED, self.evaluator.device):
+            _ = self.evaluator.reference.statistics
+
+    def due(self, trainer: "Trainer") -> bool:
+        """Whether the step just taken ended so many epochs, or the training."""
+        before = (trainer.step - 1) * trainer.n_critic / trainer.loader.batches_per_epoch
+        return int(trainer.epoch / self.every) > int(before / self.every) or trainer.fraction >= 1
+
+    def measure(self, trainer: "Trainer") -> dict[str, float]:
+        """The numbers, by name: `fid` and perhaps `accuracy`."""
+        gan = with_generator(trainer.gan, trainer.ema.module)
+        batches = generated(gan, N, SEED, self.evaluator.reference)
+        numbers: dict[str, float] = self.evaluator.measure(batches, N, self.labelled, SEED)["metrics"]
+        return numbers
