@@ -18,7 +18,7 @@ class Options(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    batch_size: int = Field(64, ge=1, le=65536, description="Images in a batch.")
+    batch_size: int = Field(64, ge=1, le=65536, description="Images in a batch, over all processes.")
     lr: float = Field(2e-4, gt=0, le=10, description="Learning rate.")
     b1: float = Field(0.5, ge=0, lt=1, description="Adam's decay of the first moment.")
     b2: float = Field(0.999, ge=0, lt=1, description="Adam's decay of the second moment.")

@@ -35,7 +35,7 @@ class Condition(nn.Module):
     def forward(self, x: Tensor, y: Tensor | None) -> Tensor:
         """The features of `y`; `x` says how many and where when there is none."""
         if self.embed is None or y is None:
-            return x.new_zeros(len(x), 0)
+            return x.new_zeros(x.shape[0], 0)  # Not len(x), which an exported program takes for a constant.
         return self.embed(y)
 
 

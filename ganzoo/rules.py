@@ -630,7 +630,7 @@ RULES = (
         "halves",
         "two halves of a batch agree with the whole, as two processes must with one",
         "take means, not sums, over the batch; "
-        "set batch_statistics = True on a module whose output depends on the rest of the batch",
+        "set batch_statistics = True on a module (the GAN is one) in which a sample depends on the rest of the batch",
         halves,
     ),
     Rule(

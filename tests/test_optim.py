@@ -1,5 +1,6 @@
 """Update rules against torch's plain loops, schedules against numbers by hand."""
 
+import copy
 from dataclasses import dataclass
 
 import pytest
@@ -41,6 +42,32 @@ def test_adam_equals_torchs_plain_adam():
     reference = torch.optim.Adam(plain.parameters(), lr=1e-2, betas=(0.5, 0.9), foreach=False, fused=False)
     followed = follow(rule.build(ours.parameters()), ours, lambda step: rule.settings(Now(step)))
     torch.testing.assert_close(followed, follow(reference, plain))
+
+
+def test_adam_equals_torchs_fused_adam_bit_for_bit_and_shares_its_state():
+    ours, fused = network(), network()
+    optimizer = Adam(1e-2, b1=0.5, b2=0.9).build(ours.parameters())
+    reference = torch.optim.Adam(fused.parameters(), lr=1e-2, betas=(0.5, 0.9), fused=True)
+    falling = lambda step: {"lr": 1e-2 / (1 + step)}  # noqa: E731
+    assert torch.equal(follow(optimizer, ours, falling), follow(reference, fused, falling))
+    state = reference.state_dict()
+    assert optimizer.state_dict()["param_groups"] == state["param_groups"]
+    torch.testing.assert_close(optimizer.state_dict()["state"], state["state"], rtol=0, atol=0)
+    # Either takes up where the other stands.
+    optimizer.load_state_dict(copy.deepcopy(state))
+    reference.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    assert torch.equal(follow(optimizer, ours), follow(reference, fused))
+
+
+def test_adam_leaves_a_parameter_without_a_gradient_as_it_is():
+    unused = nn.Parameter(torch.ones(3))
+    parts = network()
+    optimizer = Adam(1e-2).build([*parts.parameters(), unused])
+    follow(optimizer, parts, lambda step: {"lr": 1e-2})
+    assert torch.equal(unused, torch.ones(3))
+    unused.sum().backward()
+    optimizer.step()
+    assert torch.allclose(unused, torch.full((3,), 0.99))
 
 
 def test_rmsprop_equals_torchs_plain_rmsprop():

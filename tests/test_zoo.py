@@ -5,6 +5,7 @@ Widths and batches are as small as they can be; the recipes themselves are teste
 
 import copy
 from functools import cache
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -242,9 +243,16 @@ def test_sngan_layers_have_largest_singular_value_one():
 
 
 def test_sngan_players_have_rates_of_their_own():
-    gan = build("sngan")
+    gan = build("sngan", lr=8e-4, lr_generator=2e-4, lr_hold=1.0, b2=0.9)
     assert gan.optimizer("discriminator") == Adam(8e-4, 0.0, 0.9)
     assert gan.optimizer("generator") == Adam(2e-4, 0.0, 0.9)
+
+
+def test_sngan_rates_fall_in_the_last_half():
+    gan = build("sngan")
+    for player in ("discriminator", "generator"):
+        rates = [gan.optimizer(player).settings(SimpleNamespace(fraction=fraction))["lr"] for fraction in (0.0, 0.5, 0.75, 1.0)]
+        assert rates == pytest.approx([4e-3, 4e-3, 2e-3, 0.0])
 
 
 def test_r3gan_pairs_samples_of_one_condition_and_penalises_both_sides():
