@@ -6,6 +6,8 @@ shuffled and normalised there; a larger one streams through worker processes. Bo
 
 import os
 import signal
+import sys
+import time
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
@@ -323,17 +325,31 @@ class Loader:
     Every epoch is a new permutation; the last, incomplete batch of it is dropped, so that shapes never change.
     """
 
-    def __init__(self, data: ImageSet, batch_size: int, seed: int, device: torch.device, workers: int = 2):
+    def __init__(
+        self, data: ImageSet, batch_size: int, seed: int, device: torch.device, workers: int = 2,
+        share: tuple[int, int] = (0, 1),
+    ):  # fmt: skip
+        """Batches of `batch_size` images, of which this process gets the `share[0]`-th of `share[1]` equal parts.
+
+        Raises:
+            UsageError: the data does not fill one batch, or a batch cannot be divided so.
+        """
         if batch_size > len(data):
             raise UsageError(
                 f"a batch of {batch_size} is larger than the data ({len(data)} images): lower --batch-size"
             )
+        rank, size = share
+        if batch_size % size:
+            raise UsageError(f"a batch of {batch_size} cannot be divided among {size} processes: see --batch-size")
+        self._mine = slice(rank * batch_size // size, (rank + 1) * batch_size // size)
         self.count = len(data)
         self.batch_size = batch_size
         self.batches_per_epoch = self.count // batch_size
         self.seed = seed
         self.device = device
         self.workers = workers
+        self.waited = 0.0
+        """Seconds that training has waited for images so far; 0 where they live on the device."""
         self.labels = None if data.labels is None else data.labels.to(device)
         self.classes = len(data.classes)
         self.images = data.images
@@ -365,7 +381,7 @@ class Loader:
         epoch, first = divmod(position, self.batches_per_epoch)
         while True:
             chunks = self.order(epoch).to(device).split(self.batch_size)
-            yield from islice(chunks, first, self.batches_per_epoch)
+            yield from (chunk[self._mine] for chunk in islice(chunks, first, self.batches_per_epoch))
             epoch, first = epoch + 1, 0
 
     def _resident(self, position: int) -> Iterator[Batch]:
@@ -391,12 +407,14 @@ class Loader:
             fetched = iter(loader)
         try:
             for index in behind:
+                asked = time.perf_counter()
                 try:
                     images = next(fetched)
                 except RuntimeError as error:
                     raise GanzooError(
                         f"a process that reads images died: {one_line(error)}; try --workers 0, or a smaller batch"
                     ) from error
+                self.waited += time.perf_counter() - asked
                 yield self._batch(_whole(images).to(self.device, non_blocking=True), index.to(self.device))
         finally:
             # An error's traceback holds this frame; left to the garbage collector, the workers end late.
@@ -452,6 +470,8 @@ def _outlive_signals(_worker: int) -> None:
     The main process ends its workers itself. Should it fail to, a worker that was told to end does so soon after.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # What goes wrong with an image travels to the main process; left is that the latter hangs up when it has failed.
+    sys.excepthook = lambda *_: None
     if hasattr(signal, "alarm"):
         signal.signal(signal.SIGALRM, lambda *_: os._exit(0))
         signal.signal(signal.SIGTERM, lambda *_: signal.alarm(5))

@@ -15,12 +15,17 @@ from torch import Tensor
 
 from ganzoo import data
 from ganzoo.errors import UsageError, one_line
+from ganzoo.imagecache import Mapped, kept
 
 ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 """Files with these endings, in either case, are taken for images."""
 
 SURVEYED = 256
 """Files that are looked at to tell size and colour; fewer when there are fewer."""
+
+
+AHEAD = 1024
+"""Images that are decoded before the first of them is taken, when all are wanted in order."""
 
 
 class ImageFiles(torch.utils.data.Dataset[Tensor]):
@@ -56,25 +61,41 @@ class ImageFiles(torch.utils.data.Dataset[Tensor]):
             pixels = np.array(square).reshape(self.size, self.size, self.channels)
         return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
-    def read_all(self) -> Tensor:
-        """Decode every file: uint8 (N, C, size, size).
+    def decoded(self, what: str = "decoding") -> Iterator[Tensor]:
+        """Every image in order, several being decoded at a time; progress shows at a terminal, when it takes long.
 
         Raises:
             UsageError: as for one file; the first broken one is named.
         """
         from tqdm import tqdm
 
-        images = torch.empty(len(self), self.channels, self.size, self.size, dtype=torch.uint8)
-        with _strict(), ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
-            decoded = pool.map(self._decode, range(len(self)))
-            try:
-                # Seen only at a terminal, and only when it takes long.
-                for i, image in enumerate(tqdm(decoded, "decoding", len(self), leave=False, disable=None, delay=2)):
-                    images[i] = image
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
+        bar = tqdm(desc=what, total=len(self), unit=" images", leave=False, disable=None, delay=2)
+        with _strict(), bar, ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
+            for first in range(0, len(self), AHEAD):
+                images = pool.map(self._decode, range(first, min(first + AHEAD, len(self))))
+                try:
+                    for image in images:
+                        yield image
+                        bar.update()
+                except BaseException:
+                    pool.shutdown(cancel_futures=True)
+                    raise
+
+    def read_all(self) -> Tensor:
+        """Decode every file: uint8 (N, C, size, size).
+
+        Raises:
+            UsageError: as for one file; the first broken one is named.
+        """
+        images = torch.empty(self.shape, dtype=torch.uint8)
+        for i, image in enumerate(self.decoded()):
+            images[i] = image
         return images
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Of all images together: (N, C, size, size)."""
+        return len(self), self.channels, self.size, self.size
 
     @property
     def nbytes(self) -> int:
@@ -82,10 +103,24 @@ class ImageFiles(torch.utils.data.Dataset[Tensor]):
         return len(self) * self.channels * self.size**2
 
 
-def load_files(paths: Sequence[Path], size: int, channels: int) -> "Tensor | ImageFiles":
-    """The images of `paths`: decoded at once when they fit in memory, else a dataset that decodes as it goes."""
+def load_files(paths: Sequence[Path], size: int, channels: int) -> "Tensor | Mapped | ImageFiles":
+    """The images of `paths`: decoded at once when they fit in memory, else as `decoded_once`.
+
+    Raises:
+        UsageError: one of them is broken; it is named.
+    """
     files = ImageFiles(paths, size, channels)
-    return files.read_all() if files.nbytes <= data.IN_MEMORY_BYTES else files
+    return files.read_all() if files.nbytes <= data.IN_MEMORY_BYTES else decoded_once(files)
+
+
+def decoded_once(files: ImageFiles) -> "Mapped | ImageFiles":
+    """The images from ganzoo's cache, made the first time; the files themselves when the cache cannot take them.
+
+    Raises:
+        UsageError: one of them is broken; it is named.
+    """
+    mapped = kept(files.paths, files.shape, lambda: files.decoded("decoding, once"))
+    return files if mapped is None else mapped
 
 
 class Survey(NamedTuple):

@@ -8,19 +8,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ganzoo.distributed import ALONE, World
 from ganzoo.errors import GanzooError
 
 
 class Meter:
     """Collects one row of scalars per step without waiting for the device; `read` fetches them all at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, world: World = ALONE) -> None:
+        self.world = world
         self.names: list[str] = []
         self.first_step = 1
         self._rows: list[Tensor] = []
         self._images = 0
         self._since = time.perf_counter()
         self._aside = 0.0
+        self._waited = 0.0
 
     def add(self, step: int, values: Mapping[str, Tensor], images: int) -> None:
         """Take the scalars of one step, in which `images` real images were seen."""
@@ -44,12 +47,13 @@ class Meter:
             self._aside += time.perf_counter() - start
 
     def check(self) -> Tensor:
-        """The rows so far, on the CPU: float (steps, names).
+        """The rows so far, on the CPU: float (steps, names); means over the processes, where there are several.
 
         Raises:
             GanzooError: a value is not finite; the step and the term are named.
         """
         rows = torch.stack(self._rows).cpu() if self._rows else torch.zeros(0, len(self.names))
+        rows = self.world.mean(rows)
         bad = (~rows.isfinite()).nonzero()
         if len(bad):
             row, column = (int(i) for i in bad[0])
@@ -59,15 +63,21 @@ class Meter:
             )
         return rows
 
-    def read(self) -> dict[str, float]:
-        """Means by name since the last read, and `images_per_second`; then start afresh."""
+    def read(self, waited: float = 0.0) -> dict[str, float]:
+        """Means by name since the last read, `images_per_second` and `wait`; then start afresh.
+
+        `waited` is how many seconds training has waited for data since its start; `wait` the share of the time since
+        the last read.
+        """
         rows = self.check()
         now = time.perf_counter()
         seconds = max(now - self._since - self._aside, 1e-9)
-        values = {"images_per_second": self._images / seconds}
+        wait = min(max(waited - self._waited, 0.0) / seconds, 1.0)
+        values = {"images_per_second": self._images / seconds, "wait": round(wait, 4)}
         if len(rows):
             values |= dict(zip(self.names, rows.double().mean(0).tolist(), strict=True))
         self._rows, self._images, self._since, self._aside = [], 0, now, 0.0
+        self._waited = waited
         return values
 
     def state_dict(self) -> dict[str, Any]:

@@ -98,4 +98,6 @@ def describe(line: Mapping[str, Any]) -> str:
         after = f"/{line['D(G(z)) after']:.3f}" if "D(G(z)) after" in line else ""
         parts.append(f"D(G(z)) {line['D(G(z))']:.3f}{after}")
     parts.append(f"{line['images_per_second']:,.0f} img/s")
+    if line.get("wait", 0) >= 0.01:
+        parts.append(f"{line['wait']:.0%} waiting for data")
     return " | ".join(parts)

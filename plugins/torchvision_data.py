@@ -84,19 +84,19 @@ class Torchvision(ganzoo.Dataset):
 
 
 class CelebA(ganzoo.Dataset):
-    """Faces with their 40 tags as a condition vector. Streams: each face is decoded whenever it is asked for."""
+    """Faces with their 40 tags as a condition vector. Streams from ganzoo's cache, which is made the first time."""
 
     name = CELEBA.name
     summary = CELEBA.summary
 
     def load(self, request: ganzoo.DataRequest) -> ganzoo.ImageSet:
-        from ganzoo.imagefiles import ImageFiles
+        from ganzoo.imagefiles import ImageFiles, decoded_once
 
         data = fetch(CELEBA, request)
         folder = Path(data.root) / data.base_folder / "img_align_celeba"
         paths = [folder / name for name in data.filename]
         tags = tuple(Attribute(name) for name in data.attr_names if name)  # A trailing space makes an empty one.
-        images = ImageFiles(paths, request.image_size or 64, request.channels or 3)
+        images = decoded_once(ImageFiles(paths, request.image_size or 64, request.channels or 3))
         return ganzoo.ImageSet(images, data.attr.float(), attributes=tags)
 
 

@@ -10,8 +10,9 @@ from ganzoo_plugins.folder import Folder
 from PIL import Image
 
 from ganzoo import data
-from ganzoo.data import DataRequest, Loader, open_dataset
+from ganzoo.data import DataRequest, ImageSet, Loader, open_dataset
 from ganzoo.errors import UsageError
+from ganzoo.imagefiles import ImageFiles
 
 RED, BLUE = (200, 10, 10), (10, 10, 200)
 
@@ -313,8 +314,9 @@ def test_a_decompression_bomb_is_refused(tmp_path, monkeypatch, limit, request_)
 
 
 @pytest.fixture
-def many(tmp_path, monkeypatch):
-    """Twenty images, of which memory would hold one."""
+def many(tmp_path, tmp_path_factory, monkeypatch):
+    """Twenty images, of which memory would hold one; ganzoo's cache is empty."""
+    monkeypatch.setenv("GANZOO_CACHE", str(tmp_path_factory.mktemp("cache")))
     for i in range(20):
         paint(tmp_path / f"{i:02}.png", (i, 0, 255))
     monkeypatch.setattr(data, "IN_MEMORY_BYTES", 16 * 16 * 3)
@@ -331,7 +333,8 @@ def test_a_large_folder_streams_the_same_images(many, monkeypatch):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_an_image_broken_mid_stream_is_named(many, workers):
-    loader = Loader(load(many), 4, 0, torch.device("cpu"), workers=workers)
+    files = ImageFiles(sorted(many.iterdir()), 16, 3)
+    loader = Loader(ImageSet(files), 4, 0, torch.device("cpu"), workers=workers)
     path = many / "07.png"
     path.write_bytes(path.read_bytes()[:50])
     with pytest.raises(UsageError, match=r"07\.png") as caught:

@@ -27,7 +27,7 @@ def filled(tmp_path_factory):
     """A cache with all files, made once."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GANZOO_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield mnist.unpack()
+        yield mnist.MNIST.unpack()
 
 
 def test_both_splits_are_what_lecun_published(filled):
@@ -78,7 +78,7 @@ def test_an_unwritable_cache_is_done_without(monkeypatch, tmp_path):
     monkeypatch.setenv("GANZOO_CACHE", str(tmp_path / "file" / "cache"))
     assert len(mnist.content(LABELS)) == 10_008
     with pytest.raises(GanzooError, match=r"cannot write .*GANZOO_CACHE"):
-        mnist.unpack()
+        mnist.MNIST.unpack()
 
 
 def test_a_folder_in_the_place_of_a_cache_file_is_done_without(cache):

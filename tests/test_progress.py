@@ -17,6 +17,11 @@ def test_what_a_model_does_not_log_is_left_out():
     assert describe(LINE) == "D loss 0.690 | G loss 0.720 | 2,013 img/s"
 
 
+def test_waiting_for_data_is_shown_where_there_is_any():
+    assert describe(LINE | {"wait": 0.0}) == describe(LINE)
+    assert describe(LINE | {"wait": 0.123}).endswith("| 2,013 img/s | 12% waiting for data")
+
+
 def test_plain_lines_replace_the_bar_where_there_is_no_terminal(ganzoo):
     arguments = ("run", "tiny", "--dataset", "small-digits", "--loggers", "none", "--steps", 120)
     result = ganzoo(*arguments, "--out", "r")

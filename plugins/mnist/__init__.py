@@ -33,18 +33,18 @@ class MNIST(ganzoo.Dataset):
         labels = torch.frombuffer(content(f"{part}-labels-idx1-ubyte"), dtype=torch.uint8, offset=8)
         return ganzoo.ImageSet(images.view(-1, 1, 28, 28), labels.long(), tuple("0123456789"))
 
+    @staticmethod
+    def unpack() -> Path:
+        """Have all four files in the cache; returns the folder to give torchvision's MNIST as its root.
 
-def unpack() -> Path:
-    """Have all four files in the cache; returns the folder to give torchvision's MNIST as its root.
-
-    Raises:
-        GanzooError: an embedded file is damaged, or the cache cannot be written.
-    """
-    for name in MD5:
-        content(name)
-        if not _cached(name).is_file():
-            raise GanzooError(f"cannot write {_cached(name)}; set GANZOO_CACHE to a folder that can be written")
-    return cache_dir()
+        Raises:
+            GanzooError: an embedded file is damaged, or the cache cannot be written.
+        """
+        for name in MD5:
+            content(name)
+            if not _cached(name).is_file():
+                raise GanzooError(f"cannot write {_cached(name)}; set GANZOO_CACHE to a folder that can be written")
+        return cache_dir()
 
 
 def content(name: str) -> bytearray:
