@@ -1,6 +1,54 @@
-"""Benchmarks import the yardstick beside them."""
+"""What all benchmarks share: their options, the models and devices they run over, and where results go."""
 
-import sys
-from pathlib import Path
+import pytest
+import torch
 
-sys.path.insert(0, str(Path(__file__).parent))
+from ganzoo.engine import choose
+from ganzoo.plugins import registry
+
+DEVICES = ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])
+
+
+def pytest_addoption(parser):
+    group = parser.getgroup("ganzoo")
+    group.addoption("--seconds", type=float, default=10.0, help="time for each measurement of speed")
+    group.addoption("--models", default="", help="models to measure, comma-separated (default: all)")
+    group.addoption("--batch-sizes", default="64,256,1024", help="batch sizes, comma-separated")
+    group.addoption(
+        "--time-to-quality",
+        type=float,
+        metavar="EPOCHS",
+        help="long: train to the tutorials' FID after so many epochs",
+    )
+
+
+def recipes(config):
+    """(model, preset) of everything that is measured: each model's defaults, and the tutorials' recipes."""
+    models = registry().check()
+    names = list(filter(None, config.getoption("--models").split(","))) or models.names("models")
+    return [
+        (name, preset)
+        for name in names
+        for preset in (None, "tutorial")
+        if preset is None or preset in models.get("models", name).presets
+    ]
+
+
+def pytest_generate_tests(metafunc):
+    if "recipe" in metafunc.fixturenames:
+        metafunc.parametrize("recipe", recipes(metafunc.config), ids=lambda r: "-".join(filter(None, r)))
+    if "batch_size" in metafunc.fixturenames:
+        sizes = [int(size) for size in metafunc.config.getoption("--batch-sizes").split(",")]
+        metafunc.parametrize("batch_size", sizes)
+    if "device" in metafunc.fixturenames:
+        metafunc.parametrize("device", DEVICES)
+
+
+def pytest_benchmark_update_json(config, benchmarks, output_json):
+    """Say what the figures were measured on."""
+    output_json["ganzoo"] = [choose(device).describe() for device in DEVICES]
+
+
+@pytest.fixture
+def seconds(request):
+    return request.config.getoption("--seconds")

@@ -1,0 +1,92 @@
+"""What `ganzoo bench` prints, and the yardsticks it measures with; never how fast anything is."""
+
+import json
+
+import pytest
+import torch
+from ganzoo_plugins.cgan import CGAN
+from ganzoo_plugins.mnist import MNIST
+from torch import nn
+
+from ganzoo.bench import same_network
+from ganzoo.data import DataSpec
+from ganzoo.settings import resolve
+from ganzoo.yardsticks import Roofline, roofline, tutorial_loop
+
+TINY = ("tiny", "--dataset", "small-digits", "--seconds", "0.01", "--device", "cpu")
+CPU = torch.device("cpu")
+
+
+def test_the_roofline_counts_the_products_of_forward_and_backward():
+    layer, x = nn.Linear(30, 20), torch.ones(10, 30)
+    line = roofline(lambda: layer(x).sum().backward(), CPU)
+    # Two operations for each number of (10, 20, 30): the product itself, and the one for the weight's gradient.
+    assert line.operations == 2 * (2 * 10 * 20 * 30)
+    assert line.seconds > 0
+
+
+def test_the_roofline_follows_a_gradient_penalty():
+    layer, x = nn.Conv2d(1, 2, 3), torch.ones(4, 1, 8, 8, requires_grad=True)
+
+    def step():
+        (gradient,) = torch.autograd.grad(layer(x).square().sum(), x, create_graph=True)
+        gradient.square().sum().backward()
+
+    forward = 2 * 4 * 2 * 6 * 6 * 9
+    assert roofline(step, CPU).operations > 3 * forward
+
+
+def test_the_share_of_the_roofline_is_products_over_step():
+    line = Roofline(operations=1000, seconds=0.5)
+    assert line.share(2.0) == 0.25
+    assert line.rate == 2000
+
+
+def test_the_tutorial_loop_trains(tmp_path):
+    with (tmp_path / "progress").open("w") as progress:
+        steps = tutorial_loop(MNIST.unpack(), 16, progress=progress)
+        seen, network = next(steps)
+        before = [p.clone() for p in network.parameters()]
+        assert (seen, next(steps)[0]) == (16, 32)
+        steps.close()
+    assert all(not torch.equal(a, b) for a, b in zip(before, network.parameters(), strict=True))
+
+
+def test_bench_prints_a_line_for_each_batch_size(ganzoo):
+    result = ganzoo("bench", *TINY, "--batch-size", "16,32")
+    assert result.code == 0, result.err
+    head, first, second = result.out.splitlines()
+    assert head.split() == ["model", "batch", "images/s", "tutorial", "roofline", "set-up", "memory", "mode"]
+    assert first.split()[:2] == ["tiny", "16"]
+    assert second.split()[:2] == ["tiny", "32"]
+    assert "x*" in first  # The loop trains another network.
+
+
+def test_bench_as_json_has_what_reports_read(ganzoo):
+    result = ganzoo("bench", *TINY, "--batch-size", "8", "--json")
+    assert result.code == 0, result.err
+    (line,) = json.loads(result.out)
+    assert (line["model"], line["batch_size"], line["device"], line["mode"]) == ("tiny", 8, "cpu", "eager")
+    for name in ("images_per_second", "ratio_to_tutorial_loop", "roofline_share", "setup_seconds", "peak_memory_bytes"):
+        assert line[name] > 0, name
+
+
+def test_bench_knows_the_tutorials_own_network():
+    spec = DataSpec("mnist", (1, 32, 32), 60_000, tuple("0123456789"))
+    tutorial = resolve(CGAN, {}, "tutorial").options
+    assert same_network(CGAN(spec, tutorial))
+    assert not same_network(CGAN(spec, CGAN.Options()))
+
+
+@pytest.mark.parametrize("sizes", ["0", "64,many", ""])
+def test_a_batch_size_that_is_none_is_a_usage_error(ganzoo, sizes):
+    result = ganzoo("bench", *TINY, "--batch-size", sizes)
+    assert result.code == 2
+    assert "64,256,1024" in result.err
+
+
+def test_a_mistake_in_the_last_model_is_told_before_the_first_is_measured(ganzoo):
+    result = ganzoo("bench", "tiny", "tinny", *TINY[1:])
+    assert result.code == 2
+    assert "did you mean 'tiny'" in result.err
+    assert not result.out

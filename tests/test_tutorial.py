@@ -1,0 +1,114 @@
+"""Nothing is gained by changing the mathematics: the preset `tutorial` against the loop that tutorials write."""
+
+import pytest
+import torch
+from ganzoo_plugins.cgan import CGAN
+from ganzoo_plugins.mnist import MNIST
+from torch import nn
+
+from ganzoo.data import DataRequest, ImageSet, Loader, normalise, open_dataset
+from ganzoo.engine import Engine, seed_everything
+from ganzoo.nets import Dropout
+from ganzoo.settings import resolve
+from ganzoo.trainer import Trainer
+
+STEPS, BATCH, LATENT = 50, 64, 100
+
+
+class Generator(nn.Module):
+    """The tutorials' generator, written out."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding = nn.Embedding(10, 10)
+        layers = [nn.Linear(LATENT + 10, 128), nn.LeakyReLU(0.2, inplace=True)]
+        for inputs, outputs in ((128, 256), (256, 512), (512, 1024)):
+            layers += [nn.Linear(inputs, outputs), nn.BatchNorm1d(outputs, 0.8), nn.LeakyReLU(0.2, inplace=True)]
+        self.model = nn.Sequential(*layers, nn.Linear(1024, 32 * 32), nn.Tanh())
+
+    def forward(self, noise, labels):
+        return self.model(torch.cat((self.embedding(labels), noise), -1)).view(-1, 1, 32, 32)
+
+
+class Discriminator(nn.Module):
+    """The tutorials' discriminator, written out; its dropout multiplies by the masks that it is given."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding = nn.Embedding(10, 10)
+        self.first, self.second, self.third = nn.Linear(1024 + 10, 512), nn.Linear(512, 512), nn.Linear(512, 512)
+        self.last = nn.Linear(512, 1)
+
+    def forward(self, images, labels, masks):
+        h = nn.functional.leaky_relu(self.first(torch.cat((images.flatten(1), self.embedding(labels)), -1)), 0.2)
+        h = nn.functional.leaky_relu(self.second(h) * masks[0], 0.2)
+        h = nn.functional.leaky_relu(self.third(h) * masks[1], 0.2)
+        return self.last(h)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    data = open_dataset(MNIST(), DataRequest(image_size=32))
+    return ImageSet(data.images[:1000], data.labels[:1000], data.classes)  # 15 batches: 50 steps see four epochs.
+
+
+def start(plain, gan):
+    """Give a plain network the weights of the model's, which come in the same order."""
+    with torch.no_grad():
+        for mine, theirs in zip(plain.parameters(), gan.parameters(), strict=True):
+            assert mine.shape == theirs.shape
+            mine.copy_(theirs)
+
+
+def masks(n):
+    """What the model's two dropout layers multiply by, drawn as they draw it."""
+    dropout = Dropout(0.4)
+    return [dropout(torch.ones(n, 512)) for _ in range(2)]
+
+
+def plain_losses(gan, data):
+    """The loop: a pass for the real, a pass for the fake, Adam unfused; yields both losses of each step."""
+    mse = nn.MSELoss()
+    generator, discriminator = Generator(), Discriminator()
+    start(generator, gan.generator)
+    start(discriminator, gan.discriminator)
+    seed_everything(1)
+    optimizer_g = torch.optim.Adam(generator.parameters(), lr=0.0002, betas=(0.5, 0.999), foreach=False)
+    optimizer_d = torch.optim.Adam(discriminator.parameters(), lr=0.0002, betas=(0.5, 0.999), foreach=False)
+    order = Loader(data, BATCH, 0, torch.device("cpu"))
+    valid, fake = torch.ones(BATCH, 1), torch.zeros(BATCH, 1)
+    for step in range(STEPS):
+        epoch, batch = divmod(step, order.batches_per_epoch)
+        index = order.order(epoch)[batch * BATCH : (batch + 1) * BATCH]
+        real_images, labels = normalise(data.images[index]), data.labels[index]
+        z = torch.randn(BATCH, LATENT)
+        gen_labels = torch.randint(0, 10, (BATCH,))
+        gen_images = generator(z, gen_labels)
+
+        optimizer_d.zero_grad()
+        both = masks(2 * BATCH)
+        d_real_loss = mse(discriminator(real_images, labels, [m[:BATCH] for m in both]), valid)
+        d_fake_loss = mse(discriminator(gen_images.detach(), gen_labels, [m[BATCH:] for m in both]), fake)
+        d_loss = (d_real_loss + d_fake_loss) / 2
+        d_loss.backward()
+        optimizer_d.step()
+
+        optimizer_g.zero_grad()
+        g_loss = mse(discriminator(gen_images, gen_labels, masks(BATCH)), valid)
+        g_loss.backward()
+        optimizer_g.step()
+        yield d_loss.item(), g_loss.item()
+
+
+def test_the_losses_of_fifty_steps_equal_the_plain_loops(digits):
+    options = resolve(CGAN, {}, "tutorial").options
+    seed_everything(0)
+    gan = CGAN(digits.spec("mnist"), options)
+    engine = Engine(torch.device("cpu"), "fp32")
+    plain = list(plain_losses(gan, digits))
+    trainer = Trainer(gan, Loader(digits, options.batch_size, 0, engine.device), engine)
+    seed_everything(1)
+    steps = [trainer.advance() for _ in range(STEPS)]
+    ours = [(values["discriminator_loss"].item(), values["generator_loss"].item()) for values in steps]
+    torch.testing.assert_close(torch.tensor(ours), torch.tensor(plain), rtol=1e-5, atol=1e-6)
+    assert max(d for d, _ in ours[-5:]) < ours[0][0]  # They learned: it is not two still pictures that agree.
