@@ -1,20 +1,24 @@
 """From a plan to a trained run: resolve names to plugins, open data and directory, train."""
 
+import os
 import platform
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from ganzoo import __version__
+from ganzoo.blame import blame
 from ganzoo.data import DataRequest, DataSpec, ImageSet, Loader, open_dataset
+from ganzoo.distributed import ALONE, World, joined, restarted
 from ganzoo.engine import Engine, choose, seed_everything
-from ganzoo.errors import GanzooError, one_line
-from ganzoo.files import write_json
+from ganzoo.errors import GanzooError, UsageError, one_line
+from ganzoo.files import contained, write_json
 from ganzoo.gan import GAN
 from ganzoo.plugins import Registry
 from ganzoo.run import Run, Watcher, default_folder, open_run
@@ -51,7 +55,7 @@ class Prepared:
             "batches_per_epoch": trainer.loader.batches_per_epoch,
             "steps": trainer.steps,
             "parameters": {name: sum(p.numel() for p in parameters) for name, parameters in trainer.parameters.items()},
-            "machine": trainer.engine.describe(),
+            "machine": trainer.engine.describe() | {"processes": trainer.world.size},
             "evaluation": self.evaluation.protocol if self.evaluation else None,
             "versions": {"ganzoo": __version__, "python": platform.python_version()}
             | {name: metadata.version(name) for name in ("torch", "torchvision", "pluggy", "numpy")},
@@ -60,8 +64,8 @@ class Prepared:
         }
 
 
-def prepare(plan: Plan, registry: Registry) -> Prepared:
-    """Open the data and build the model.
+def prepare(plan: Plan, registry: Registry, world: World = ALONE) -> Prepared:
+    """Open the data and build the model, in each of the processes that train it.
 
     Raises:
         UsageError: a name, device, precision or size that cannot be.
@@ -70,12 +74,18 @@ def prepare(plan: Plan, registry: Registry) -> Prepared:
     settings = plan.settings
     for name in settings.loggers:
         registry.get("loggers", name)
-    engine = choose(settings.device, settings.precision)
-    data = load_data(settings, registry)
+    engine = choose(world.device(settings.device), settings.precision)
+    world.use(engine.device)
+    data = world.first_before_others(lambda: load_data(settings, registry))
     spec = data.spec(settings.dataset)
+    refuse_giants(plan.model, spec, plan.options)
     seed_everything(settings.seed)
     gan = build(plan.model, spec, plan.options)
-    return Prepared(plan, spec, _trainer(plan, gan, data, engine), _examiner(settings, registry, gan, engine))
+    examiner = world.first_before_others(lambda: _examiner(settings, registry, gan, engine))
+    trainer = _trainer(plan, gan, data, engine, world)
+    if world.rank:  # The weights are the same in all processes; latents, labels and dropout are each one's own.
+        seed_everything(world.own_seed(settings.seed, 0))
+    return Prepared(plan, spec, trainer, examiner)
 
 
 def build(model: type[GAN], spec: DataSpec, options: Any) -> GAN:
@@ -98,6 +108,25 @@ def build(model: type[GAN], spec: DataSpec, options: Any) -> GAN:
     return gan
 
 
+def refuse_giants(model: type[GAN], spec: DataSpec, options: Any) -> None:
+    """Build the model without memory first: options may come from a file that nobody looked at.
+
+    Raises:
+        GanzooError: its weights are larger than this machine's memory.
+    """
+    try:
+        with torch.device("meta"):
+            size = sum(p.nbytes for p in model(spec, options).parameters())
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except Exception:  # Not every model can be built so, and not every platform tells; faults show in earnest.
+        return
+    if size > memory:
+        raise GanzooError(
+            f"model '{model.name}' cannot be built for {spec.name} {spec.shape}: "
+            f"its weights take {size / 1e9:,.0f} GB, more than this machine's memory ({memory / 1e9:,.0f} GB)"
+        )
+
+
 def load_data(settings: Settings, registry: Registry, split: Any = "train") -> ImageSet:
     """The data set that the settings name, at the size they ask for."""
     dataset = registry.get("datasets", settings.dataset)()
@@ -111,14 +140,43 @@ def start(plan: Plan, registry: Registry, out: Path | None = None, watchers: Seq
         UsageError, GanzooError: as `prepare`; or the directory exists; or the work failed (saved work is kept).
         Stopped: a signal came; everything is saved.
     """
-    prepared = prepare(plan, registry)
-    folder = out or default_folder(plan.model.name, plan.settings.dataset)
-    run = Run(folder, plan.settings.sample_interval, plan.settings.checkpoint_interval)
-    run.create(prepared.describe(registry))
-    with run.lock():
-        write_json(folder / "config.json", config_of(prepared))
-        _train(run, prepared, registry, watchers)
+    with joined() as world:
+        prepared = prepare(plan, registry, world)
+        folder, known = world.on_first(lambda: _where(plan, out))
+        run = Run(folder, plan.settings.sample_interval, plan.settings.checkpoint_interval, world)
+        if not known:
+            world.on_first(lambda: run.create(prepared.describe(registry)))
+        with run.lock():
+            world.on_first(lambda: write_json(folder / "config.json", config_of(prepared)))
+            if known:
+                run.restore(prepared.trainer, warn)
+            _train(run, prepared, registry, watchers)
     return run
+
+
+def _where(plan: Plan, out: Path | None) -> tuple[Path, bool]:
+    """The run directory, and whether a launcher's earlier attempt at this very run has begun it.
+
+    Raises:
+        UsageError: an earlier attempt was another run.
+    """
+    folder = out or default_folder(plan.model.name, plan.settings.dataset)
+    if not restarted():
+        return folder, False
+    if out is None:  # Its name holds the time at which the first attempt began.
+        folder = max(folder.parent.glob(f"{plan.model.name}-{plan.settings.dataset}-*-*"), default=folder)
+    if not (folder / "run.json").is_file():
+        return folder, False
+    info = open_run(folder)
+    settings, options = plan.settings.model_dump(mode="json"), plan.options.model_dump(mode="json")
+    if (info["model"], info.get("settings"), info.get("options")) != (plan.model.name, settings, options):
+        raise UsageError(f"{folder} is another run: its settings differ from this one's; choose another --out")
+    return folder, True
+
+
+def warn(line: str) -> None:
+    """Say something that nobody asked for."""
+    print(f"note: {line}", file=sys.stderr, flush=True)
 
 
 def resume(
@@ -135,21 +193,23 @@ def resume(
         GanzooError: another process holds it, no checkpoint is good, or the work failed.
         Stopped: a signal came; everything is saved.
     """
-    info = open_run(folder)
-    model = registry.get("models", info["model"])
-    plan = resolve(model, changes or {}, config=flatten(info, folder / "run.json"))
-    plan.preset = info.get("preset")
-    run = Run(folder, plan.settings.sample_interval, plan.settings.checkpoint_interval)
-    with run.lock():
-        prepared = prepare(plan, registry)
-        trainer = prepared.trainer
-        run.restore(trainer, say)
-        if trainer.fraction >= 1:
-            say(f"{folder} is finished at step {trainer.step}: a larger --epochs, --steps or --max-time goes on")
-        if changes:
-            settings = plan.settings.model_dump(mode="json")
-            write_json(folder / "run.json", info | {"settings": settings, "steps": trainer.steps})
-        _train(run, prepared, registry, watchers)
+    with joined() as world:
+        info = world.on_first(lambda: open_run(folder))
+        contained(folder)
+        model = registry.get("models", info["model"])
+        plan = resolve(model, changes or {}, config=flatten(info, folder / "run.json"))
+        plan.preset = info.get("preset")
+        run = Run(folder, plan.settings.sample_interval, plan.settings.checkpoint_interval, world)
+        with run.lock():
+            prepared = prepare(plan, registry, world)
+            trainer = prepared.trainer
+            run.restore(trainer, say)
+            if trainer.fraction >= 1 and not world.rank:
+                say(f"{folder} is finished at step {trainer.step}: a larger --epochs, --steps or --max-time goes on")
+            if changes and not world.rank:
+                settings = plan.settings.model_dump(mode="json")
+                write_json(folder / "run.json", info | {"settings": settings, "steps": trainer.steps})
+            _train(run, prepared, registry, watchers)
     return run
 
 
@@ -165,11 +225,11 @@ def config_of(prepared: Prepared) -> dict[str, Any]:
     }
 
 
-def _trainer(plan: Plan, gan: GAN, data: ImageSet, engine: Engine) -> Trainer:
-    settings = plan.settings
-    loader = Loader(data, plan.options.batch_size, settings.seed, engine.device, settings.workers)
+def _trainer(plan: Plan, gan: GAN, data: ImageSet, engine: Engine, world: World) -> Trainer:
+    settings, share = plan.settings, (world.rank, world.size)
+    loader = Loader(data, plan.options.batch_size, settings.seed, engine.device, settings.workers, share)
     steps = settings.total_steps(loader.batches_per_epoch, plan.options.n_critic)
-    return Trainer(gan, loader, engine, steps, settings.max_time)
+    return Trainer(gan, loader, engine, steps, settings.max_time, world)
 
 
 def _examiner(settings: Settings, registry: Registry, gan: GAN, engine: Engine) -> "Examiner | None":
@@ -183,8 +243,9 @@ def _examiner(settings: Settings, registry: Registry, gan: GAN, engine: Engine) 
 def _train(run: Run, prepared: Prepared, registry: Registry, watchers: Sequence[Watcher]) -> None:
     trainer, status = prepared.trainer, "failed"
     try:
-        run.loggers = [registry.get("loggers", n)(run.folder, trainer.step) for n in prepared.plan.settings.loggers]
-        run.watchers = list(watchers)
+        if not run.world.rank:
+            run.loggers = [registry.get("loggers", n)(run.folder, trainer.step) for n in prepared.plan.settings.loggers]
+            run.watchers = list(watchers)
         run.evaluation = prepared.evaluation
         run.begin(trainer)
         trainer.fit(run)
@@ -194,10 +255,16 @@ def _train(run: Run, prepared: Prepared, registry: Registry, watchers: Sequence[
         raise
     except GanzooError:
         raise
-    except OSError as error:
-        raise GanzooError(f"cannot write in {run.folder}: {error.strerror or error}") from error
     except Exception as error:
-        raise GanzooError(f"model '{trainer.gan.name}' failed in step {trainer.step + 1}: {one_line(error)}") from error
+        whose = blame(error)
+        if isinstance(error, OSError) and not whose:
+            raise GanzooError(f"cannot write in {run.folder}: {error.strerror or error}") from error
+        whose = whose or f"model '{trainer.gan.name}' failed"
+        raise GanzooError(f"{whose}, step {trainer.step + 1}: {one_line(error)}") from error
     finally:
-        with suppress(*(() if status == "finished" else (OSError,))):
+        try:
             run.close(status, trainer)
+        except Exception as error:
+            if status == "finished":  # Otherwise something else is on its way to the user.
+                whose = blame(error) or f"cannot write in {run.folder}"
+                raise GanzooError(f"{whose}: {one_line(error)}") from error

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from ganzoo.checkpoint import Checkpoints
 from ganzoo.data import Loader, to_uint8
+from ganzoo.distributed import ALONE, World
 from ganzoo.ema import with_generator
-from ganzoo.engine import own_randomness
+from ganzoo.engine import forget_peak_memory, own_randomness, peak_memory
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.files import clean_parts, read_json, whole, write_json, write_text
 from ganzoo.gan import GAN
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 LOG_INTERVAL = 50
 """Steps between lines of `metrics.jsonl`: often enough to plot, rarely enough to cost nothing."""
+LONGEST_LINE, LONGEST_LOG = 2**16, 2_000_000
+"""Bytes of a line and number of lines of `metrics.jsonl` beyond which nothing is read."""
 SHOWCASE_SEED = 20140611
 """The fixed latents of sample grids are drawn from this seed, in every run of every model."""
 
@@ -37,14 +40,15 @@ class Run:
     """A run directory that is being written.
 
     `run.json` (everything needed to repeat it), `metrics.jsonl`, `samples/`, `checkpoints/`,
-    `generator.safetensors` with `config.json`, `losses.png`, `real.png`.
+    `generator.safetensors` with `config.json`, `losses.png`, `real.png`. Of several processes the first alone writes;
+    the others take part in what all must agree on.
     """
 
-    def __init__(self, folder: Path, sample_interval: int, checkpoint_interval: int):
-        self.folder = folder
+    def __init__(self, folder: Path, sample_interval: int, checkpoint_interval: int, world: World = ALONE):
+        self.folder, self.world = folder, world
         self.sample_interval, self.checkpoint_interval = sample_interval, checkpoint_interval
         self.checkpoints = Checkpoints(folder / "checkpoints")
-        self.meter = Meter()
+        self.meter = Meter(world)
         self.loggers: list[Logger] = []
         self.watchers: list[Watcher] = []
         self.evaluation: Examiner | None = None
@@ -79,6 +83,9 @@ class Run:
         except ImportError:  # Windows
             yield
             return
+        if self.world.rank:
+            yield
+            return
         path = self.folder / ".lock"
         try:
             file = path.open("a+")
@@ -102,19 +109,32 @@ class Run:
         Raises:
             GanzooError: no checkpoint is good, though there are some.
         """
-        clean_parts(self.folder)
-        clean_parts(self.folder / "samples")
-        state = self.checkpoints.latest(trainer.engine.device, say)
-        if state is None and self.checkpoints.steps():
-            raise GanzooError(f"no checkpoint in {self.checkpoints.folder} is undamaged; start again with --config")
+        # All processes get what the first one read: sent from one to the other, it must be on the CPU.
+        device = trainer.engine.device if self.world.size == 1 else torch.device("cpu")
+        state = self.world.on_first(lambda: self._newest(device, say))
         if state is not None:
             try:
                 trainer.load_state_dict(state)
                 self.meter.load_state_dict(state["meter"])
+                before = 1 + len(state.get("others", ()))
             except (KeyError, RuntimeError, ValueError, TypeError) as error:
                 reason = " ".join(str(error).split())[:200]
                 raise GanzooError(f"the checkpoint in {self.folder} does not fit its run.json: {reason}") from error
-        self._rewind(self.meter.first_step - 1 if self.meter.pending else trainer.step)
+            if before != self.world.size and not self.world.rank:
+                say(
+                    f"{self.folder} was run by {before} processes until now, and goes on with {self.world.size}: "
+                    "other random numbers are drawn than if it had not changed"
+                )
+        if not self.world.rank:
+            self._rewind(self.meter.first_step - 1 if self.meter.pending else trainer.step)
+
+    def _newest(self, device: torch.device, say: Callable[[str], None]) -> dict[str, Any] | None:
+        clean_parts(self.folder)
+        clean_parts(self.folder / "samples")
+        state = self.checkpoints.latest(device, say)
+        if state is None and self.checkpoints.steps():
+            raise GanzooError(f"no checkpoint in {self.checkpoints.folder} is undamaged; start again with --config")
+        return state
 
     def _rewind(self, step: int) -> None:
         """Drop what was logged after `step`: it is about to be logged again."""
@@ -128,12 +148,16 @@ class Run:
     def begin(self, trainer: "Trainer") -> None:
         """Look at the data and the untrained generator once, so that a broken plugin or disk shows at the start."""
         with self.meter.aside():
-            if not (self.folder / "real.png").exists():
-                self._real_images(trainer.loader, trainer.gan)
-            if self.evaluation is not None:
-                self.evaluation.begin()
+            self.world.on_first(lambda: self._look(trainer))
+        forget_peak_memory(trainer.engine.device)
         for watcher in self.watchers:
             watcher.begin(trainer)
+
+    def _look(self, trainer: "Trainer") -> None:
+        if not (self.folder / "real.png").exists():
+            self._real_images(trainer.loader, trainer.gan)
+        if self.evaluation is not None:
+            self.evaluation.begin()
 
     def after_step(self, trainer: "Trainer", values: Mapping[str, Tensor], stop: Stop) -> None:
         """Log, look and save where it is due."""
@@ -144,7 +168,7 @@ class Run:
             self.log(trainer, scores)
         for watcher in self.watchers:
             watcher.step(trainer)
-        if step % self.sample_interval == 0:
+        if step % self.sample_interval == 0 and not self.world.rank:
             self.sample(trainer)
         if scores or stop.requested is not None or step % self.checkpoint_interval == 0:
             self.save(trainer, scores.get("fid"))
@@ -157,11 +181,14 @@ class Run:
             return {}
         with self.meter.aside():
             self.meter.check()
-            return self.evaluation.measure(trainer)
+            examiner = self.evaluation
+            return self.world.on_first(lambda: examiner.measure(trainer))
 
     def log(self, trainer: "Trainer", scores: Mapping[str, float] | None = None) -> None:
         """One line of `metrics.jsonl`: the means since the last, and the scores of an evaluation."""
-        values = self.meter.read()
+        values = self.meter.read(trainer.loader.waited)
+        if self.world.rank:
+            return
         line: dict[str, Any] = {"step": trainer.step, "epoch": round(trainer.epoch, 4)}
         line |= {"seconds": round(trainer.elapsed, 3), **values}
         if scores and self.evaluation is not None:
@@ -196,8 +223,11 @@ class Run:
         with self.meter.aside():
             meter = self.meter.state_dict()
             trainer.check_weights()
+            state = {**trainer.state_dict(), "meter": meter}
+            if self.world.rank:
+                return
             try:
-                self.checkpoints.save(trainer.step, {**trainer.state_dict(), "meter": meter}, score)
+                self.checkpoints.save(trainer.step, state, score)
                 self.save_generator(trainer)
             except OSError as error:
                 last = self.checkpoints.steps()
@@ -217,13 +247,15 @@ class Run:
         """The last grid, checkpoint, log line and the plot."""
         if self.meter.pending:
             self.log(trainer)
-        if trainer.step % self.sample_interval:
+        if trainer.step % self.sample_interval and not self.world.rank:
             self.sample(trainer)
-        if trainer.step not in self.checkpoints.steps():
+        if self.world.on_first(lambda: trainer.step not in self.checkpoints.steps()):
             self.save(trainer)
 
     def close(self, status: str, trainer: "Trainer") -> None:
         """Record how the run ended, draw the plot, close the loggers."""
+        if self.world.rank:
+            return
         for watcher in self.watchers:
             watcher.close()
         history = read_metrics(self.folder)
@@ -233,7 +265,13 @@ class Run:
             logger.close()
         write_json(
             self.folder / "status.json",
-            {"status": status, "step": trainer.step, "epoch": trainer.epoch, "seconds": trainer.elapsed},
+            {
+                "status": status,
+                "step": trainer.step,
+                "epoch": trainer.epoch,
+                "seconds": trainer.elapsed,
+                "peak_memory_bytes": peak_memory(trainer.engine.device),
+            },
         )
 
     def _fixed(self, gan: GAN) -> tuple[Tensor, Tensor | None, int]:
@@ -288,12 +326,13 @@ def open_run(folder: Path) -> dict[str, Any]:
 
 def read_metrics(folder: Path) -> Sequence[dict[str, Any]]:
     """The lines of `metrics.jsonl`; a line cut short by a crash is left out."""
-    lines = []
-    with suppress(FileNotFoundError), (folder / "metrics.jsonl").open() as file:
-        for text in file:
-            with suppress(ValueError):
+    lines: list[dict[str, Any]] = []
+    with suppress(FileNotFoundError), (folder / "metrics.jsonl").open("rb") as file:
+        while len(lines) < LONGEST_LOG and (text := file.readline(LONGEST_LINE)):
+            with suppress(ValueError, RecursionError):
                 line = json.loads(text)
-                if isinstance(line, dict) and isinstance(line.get("step"), int):
+                plain = isinstance(line, dict) and all(isinstance(v, int | float | str | None) for v in line.values())
+                if plain and isinstance(line.get("step"), int):
                     lines.append(line)
     return lines
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from ganzoo.errors import UsageError, did_you_mean
-from ganzoo.files import read_json
+from ganzoo.files import read_bytes, read_json
 
 if TYPE_CHECKING:
     from ganzoo.gan import GAN
@@ -36,6 +36,8 @@ def duration(value: Any) -> Any:
 
 def absolute(path: Path | None) -> Path | None:
     """The path from the root, so that a run can be resumed from any folder."""
+    if path is not None and "\0" in str(path):
+        raise ValueError("a path holds no NUL")
     return path.expanduser().absolute() if path else None
 
 
@@ -101,7 +103,7 @@ def resolve(
     file = {key.replace("-", "_"): value for key, value in (config or {}).items()}
     preset = preset or file.get("preset")
     if preset is not None:
-        if preset not in model.presets:
+        if not isinstance(preset, str) or preset not in model.presets:
             known = did_you_mean(str(preset), list(model.presets))
             raise UsageError(f"model '{model.name}' has no preset '{preset}': {known}")
         layers.append(("preset", dict(model.presets[preset])))
@@ -159,12 +161,10 @@ def read_config(path: Path) -> dict[str, Any]:
             return value
         return flatten(value, path)
     try:
-        if path.stat().st_size > 2**20:
-            raise UsageError(f"{path} is too large to be a file of options")
-        return tomllib.loads(path.read_text())
+        return tomllib.loads(read_bytes(path, 2**20).decode())
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror or error}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"{path} is not valid TOML: {error}") from None
 
 

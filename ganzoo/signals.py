@@ -16,9 +16,13 @@ class Stopped(Exception):
 
 
 class Stop:
-    """While it is entered, `requested` tells which signal came, if any."""
+    """While it is entered, `heard` tells which signal came to this process, if any; `requested`, whether to stop.
+
+    The trainer sets the latter from the former, after every step: several processes must stop at the same.
+    """
 
     def __init__(self) -> None:
+        self.heard: int | None = None
         self.requested: int | None = None
 
     def __enter__(self) -> "Stop":
@@ -30,6 +34,6 @@ class Stop:
             signal.signal(number, handler)
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
-        if self.requested is not None:
+        if self.heard is not None:
             os._exit(128 + number)
-        self.requested = number
+        self.heard = number

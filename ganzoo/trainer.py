@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from ganzoo.data import Batch, Loader
+from ganzoo.distributed import ALONE, World
 from ganzoo.ema import EMA
-from ganzoo.engine import Engine, random_state, set_random_state
+from ganzoo.engine import Engine, random_state, seed_everything, set_random_state
 from ganzoo.errors import GanzooError
 from ganzoo.gan import GAN
 from ganzoo.run import Run
@@ -20,9 +21,11 @@ class Trainer:
     """Two (or more) players, their optimizers, the averaged generator, and where training stands."""
 
     def __init__(
-        self, gan: GAN, loader: Loader, engine: Engine, steps: int | None = None, seconds: float | None = None
-    ):
-        self.gan = gan.to(engine.device).train()
+        self, gan: GAN, loader: Loader, engine: Engine, steps: int | None = None, seconds: float | None = None,
+        world: World = ALONE,
+    ):  # fmt: skip
+        self.gan, self.world = gan.to(engine.device).train(), world
+        world.broadcast(self.gan)
         self.loader, self.engine = loader, engine
         self.steps, self.seconds = steps, seconds
         self.parameters = {name: list(module.parameters()) for name, module in gan.players().items()}
@@ -58,7 +61,8 @@ class Trainer:
             try:
                 while self.fraction < 1:
                     values = self.advance()
-                    self.elapsed = time.perf_counter() - begun
+                    clock = time.perf_counter() - begun
+                    self.elapsed, stop.requested = self.world.agree(self.step, clock, stop.heard)
                     run.after_step(self, values, stop)
                 run.finish(self)
             finally:
@@ -84,6 +88,7 @@ class Trainer:
             terms = gan.generator_loss(real, fake)
         for name, value in self.descend("generator", terms).items():
             values[f"{name} after" if name in values else name] = value
+        self.world.average_buffers(gan)
         self.step += 1
         self.ema.update(self.step)
         return values
@@ -95,8 +100,10 @@ class Trainer:
             for group in optimizer.param_groups:
                 group[name] = value
         loss = torch.stack(list(terms.values())).sum() if len(terms) > 1 else next(iter(terms.values()))
-        optimizer.zero_grad(set_to_none=True)
+        for parameter in self.parameters[player]:
+            parameter.grad = None
         loss.backward(inputs=self.parameters[player])
+        self.world.average_gradients(self.parameters[player])
         optimizer.step()
         named = {f"{player}/{name}": value for name, value in terms.items()} if len(terms) > 1 else {}
         return {f"{player}_loss": loss, **named, **self.gan.watched()}
@@ -113,13 +120,15 @@ class Trainer:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next step depends on."""
+        random = random_state(self.engine.device)
         return {
             "step": self.step,
             "elapsed": self.elapsed,
             "gan": self.gan.state_dict(),
             "ema": self.ema.module.state_dict(),
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
-            "random": random_state(self.engine.device),
+            "random": random,
+            "others": self.world.others(random),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -130,7 +139,11 @@ class Trainer:
             optimizer.load_state_dict(state["optimizers"][name])
         self.step, self.elapsed = int(state["step"]), float(state["elapsed"])
         self._batches = None
-        set_random_state({k: _cpu(v) for k, v in state["random"].items()}, self.engine.device)
+        drawn = [state["random"], *state.get("others", ())]  # By process; one that was not there before begins anew.
+        if self.world.rank < len(drawn):
+            set_random_state({k: _cpu(v) for k, v in drawn[self.world.rank].items()}, self.engine.device)
+        else:
+            seed_everything(self.world.own_seed(self.loader.seed, self.step))
 
 
 def _cpu(value: Any) -> Any:

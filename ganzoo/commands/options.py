@@ -1,7 +1,9 @@
 """Options of a pydantic model as options of a command: typed, bounded, explained."""
 
 import json
+import sys
 import types
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -9,6 +11,8 @@ import annotated_types
 import click
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
+
+from ganzoo.errors import UsageError
 
 SHORT = {"out": "-o", "n": "-n"}
 
@@ -119,3 +123,32 @@ def echo_json(value: Any) -> None:
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+
+
+def nproc_option(make: Callable[..., Any] = Section) -> Any:
+    """`--nproc`, as an option in a list or, with `click.option`, as a decorator."""
+    names = ["--nproc"]
+    about: dict[str, Any] = {
+        "type": click.IntRange(1, 256),
+        "help": "Processes on this machine, each with its share of every batch; a GPU for each, where there are any.",
+    }
+    return make(names, **about) if make is Section else make(*names, **about)
+
+
+def spread(count: int | None, device: str, batch_size: int | None = None) -> None:
+    """Run this very command in `count` processes and exit as they do; return where that was not asked, or is done.
+
+    Raises:
+        UsageError: the device or the batch cannot be divided.
+        GanzooError: a process was killed.
+    """
+    if count is None or count == 1:
+        return
+    from ganzoo.distributed import World, is_worker, launch
+
+    if is_worker():
+        return
+    World(0, count).device(device)
+    if batch_size is not None and batch_size % count:
+        raise UsageError(f"--batch-size {batch_size} cannot be divided among {count} processes")
+    raise click.exceptions.Exit(launch(count, sys.argv[1:]))

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from ganzoo.commands.options import Duration, json_option
+from ganzoo.commands.options import Duration, json_option, nproc_option, spread
 
 
 @click.command(name="resume", context_settings={"help_option_names": ["-h", "--help"]})
@@ -16,9 +16,10 @@ from ganzoo.commands.options import Duration, json_option
 @click.option("--device", help="Another device than the run began on.")
 @click.option("--sample-interval", type=click.IntRange(min=1), help="Steps between sample grids.")
 @click.option("--checkpoint-interval", type=click.IntRange(min=1), help="Steps between checkpoints.")
+@nproc_option(click.option)
 @click.option("--quiet", is_flag=True, help="No progress.")
 @json_option
-def command(run: Path, quiet: bool, as_json: bool, **changes: Any) -> None:
+def command(run: Path, nproc: int | None, quiet: bool, as_json: bool, **changes: Any) -> None:
     """Continue RUN from its last good checkpoint, as if it had never stopped.
 
     On the same machine the weights become those of a run that was not interrupted, bit for bit. A finished run goes
@@ -29,13 +30,11 @@ def command(run: Path, quiet: bool, as_json: bool, **changes: Any) -> None:
     ganzoo resume runs/mine --epochs 40
     """
     from ganzoo.commands.run import show_result
-    from ganzoo.launch import resume
+    from ganzoo.launch import resume, warn
     from ganzoo.plugins import registry
     from ganzoo.progress import Progress
 
-    def say(line: str) -> None:
-        click.echo(f"note: {line}", err=True)
-
+    spread(nproc, changes["device"] or "auto")
     given = {name: value for name, value in changes.items() if value is not None}
-    done = resume(run, registry().check(), given, [] if quiet else [Progress()], say)
+    done = resume(run, registry().check(), given, [] if quiet else [Progress()], warn)
     show_result(done, as_json)

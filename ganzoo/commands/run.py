@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ganzoo.commands.options import Section, Sectioned, echo_json, from_model, given
+from ganzoo.commands.options import Section, Sectioned, echo_json, from_model, given, nproc_option, spread
 from ganzoo.errors import UsageError
 from ganzoo.settings import Settings, read_config, resolve
 
@@ -54,6 +54,7 @@ def command() -> None:
     ganzoo run cgan --preset tutorial        the recipe of the tutorials
     ganzoo run cgan --dataset folder --data-root pictures --image-size 32
     ganzoo run cgan --max-time 2m --seed 1 --out runs/mine
+    ganzoo run cgan --nproc 2                two processes, half of each batch in either
     ganzoo run --config runs/mine/run.json   the same run again
     """
 
@@ -92,6 +93,7 @@ def train_command(model: "type[GAN]") -> click.Command:
         ),
     ]
     last = [
+        nproc_option(),
         Section(["--dry-run"], is_flag=True, help="Print the resolved plan and stop."),
         Section(["--quiet"], is_flag=True, help="No progress."),
         Section(["--json", "as_json"], is_flag=True, help="Print the result as JSON."),
@@ -122,6 +124,7 @@ def _train(
     preset: str | None,
     config: Path | None,
     out: Path | None,
+    nproc: int | None,
     dry_run: bool,
     quiet: bool,
     as_json: bool,
@@ -138,6 +141,7 @@ def _train(
     if dry_run:
         _show_plan(prepare(plan, registry()).describe(registry()), as_json)
         return
+    spread(nproc, plan.settings.device, plan.options.batch_size)
     run = start(plan, registry(), out, [] if quiet else [Progress()])
     show_result(run, as_json)
 
@@ -157,13 +161,16 @@ def _show_plan(plan: dict[str, Any], as_json: bool) -> None:
 
 def show_result(run: "Run", as_json: bool) -> None:
     """Say where everything is."""
+    if run.world.rank:
+        return
     from ganzoo.files import read_json
     from ganzoo.run import read_metrics
 
     status = read_json(run.folder / "status.json")
     grid = max((run.folder / "samples").glob("*.png"), default=None)
     lines = read_metrics(run.folder)
-    speed = sorted(line["images_per_second"] for line in lines)[len(lines) // 2] if lines else None
+    speeds = sorted(v for line in lines if isinstance(v := line.get("images_per_second"), int | float))
+    speed = speeds[len(speeds) // 2] if speeds else None
     result = {"run": str(run.folder), **status, "images_per_second": speed, "samples": str(grid)}
     if as_json:
         echo_json(result)

@@ -1,0 +1,29 @@
+"""Whose fault an exception is: the plugin, and the method of it, in which it arose."""
+
+import sys
+import traceback
+from typing import Any
+
+BASES = {
+    "model": ("ganzoo.gan", "GAN"),
+    "data set": ("ganzoo.data", "Dataset"),
+    "logger": ("ganzoo.loggers", "Logger"),
+    "metric": ("ganzoo.metrics.base", "Metric"),
+    "feature extractor": ("ganzoo.metrics.base", "FeatureExtractor"),
+}
+"""What a plugin brings, and the class that each is of. Looked up, not imported: this module costs nothing."""
+
+
+def blame(error: BaseException) -> str:
+    """`model 'cgan' failed in generator_loss`, by the innermost method of the contract; empty when none was running."""
+    found = ""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        owner = frame.f_locals.get("self", frame.f_locals.get("cls"))
+        for noun, (module, base) in BASES.items():
+            kind: Any = getattr(sys.modules.get(module), base, None)
+            if kind is None or not (isinstance(owner, kind) or (isinstance(owner, type) and issubclass(owner, kind))):
+                continue
+            method = frame.f_code.co_name
+            if hasattr(kind, method):
+                found = f"{noun} '{getattr(owner, 'name', type(owner).__name__)}' failed in {method}"
+    return found

@@ -1,0 +1,219 @@
+"""Several processes, one run: the same gradients, the same weights everywhere, one line when something goes wrong."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from conftest import SUPPORT, TINY, start
+from ganzoo.data import DataRequest, Loader
+from ganzoo.distributed import ALONE, World
+from ganzoo.errors import UsageError
+from ganzoo_test_plugins import SmallDigits
+from test_run import assert_equal, logged, state, wait_for
+
+CLEAN = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")}
+
+
+def torchrun(*arguments, count=2, **options):
+    """Start torch's launcher."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(
+        [*command, *map(str, arguments)], stdout=pipe, stderr=pipe, text=True, **{"env": CLEAN, **options}
+    )
+
+
+def rank_of(process: int) -> str | None:
+    with_zeros = Path(f"/proc/{process}/environ").read_bytes().split(b"\0")
+    return next((e[5:].decode() for e in with_zeros if e.startswith(b"RANK=")), None)
+
+
+def child(launcher: subprocess.Popen, rank: int) -> int:
+    """The number of the process of a rank."""
+    children = Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()
+    return next(int(c) for c in children if rank_of(int(c)) == str(rank))
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    """What two processes found, and what one found."""
+    results = {}
+    for count in (1, 2):
+        folder = tmp_path_factory.mktemp(f"by-{count}")
+        process = torchrun(SUPPORT / "together.py", folder, count=count)
+        out, err = process.communicate(timeout=900)
+        assert process.returncode == 0, out + err
+        results[count] = [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(count)]
+    return results
+
+
+def test_two_halves_of_a_batch_give_the_gradients_of_the_whole(found):
+    (one,), (first, second) = found[1], found[2]
+    assert len(one["gradients"]) == len(first["gradients"]) > 8
+    for mine, theirs, also in zip(one["gradients"], first["gradients"], second["gradients"], strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-6)
+        assert torch.equal(theirs, also)
+
+
+def test_the_order_of_the_data_is_the_same_however_many_share_it(found):
+    (one,), (first, second) = found[1], found[2]
+    assert torch.equal(one["labels"], torch.cat([first["labels"], second["labels"]], dim=1))
+
+
+def test_after_two_hundred_steps_all_hold_the_same_model_bit_for_bit(found):
+    first, second = found[2]
+    assert_equal(first["gan"], second["gan"])
+    assert_equal(first["ema"], second["ema"])
+    assert any("running_mean" in name for name in first["gan"])
+
+
+def test_each_draws_its_own_numbers_and_the_first_collects_where_all_stand(found):
+    first, second = found[2]
+    assert not torch.equal(first["random"], second["random"])
+    assert len(first["others"]) == 1
+    assert torch.equal(first["others"][0]["torch"], second["random"])
+    assert second["others"] == []
+
+
+def test_all_agree_on_the_clock_and_stop_at_one_step(found):
+    first, second = found[2]
+    assert first["said"] == second["said"]
+    assert first["said"][-1][1] == signal.SIGTERM
+    assert all(clock < 1000 for clock, _ in second["said"])
+    assert first["mean"].tolist() == second["mean"].tolist() == [0.5, 4.0]
+    assert first["first"] == second["first"] == '{"rank": 0}'
+
+
+def test_alone_nothing_is_said():
+    assert ALONE.agree(7, 3.25, 15) == (3.25, 15)
+    assert ALONE.others("x") == []
+    assert ALONE.on_first(lambda: 4) == ALONE.first_before_others(lambda: 4) == 4
+    assert ALONE.device("cuda:1") == "cuda:1"
+
+
+def test_seeds_differ_by_run_step_and_process():
+    seeds = {World(rank, 4).own_seed(seed, step) for rank in range(4) for seed in (0, 1) for step in (0, 1, 2)}
+    assert len(seeds) == 24
+
+
+def test_a_batch_is_shared_in_equal_parts():
+    digits = SmallDigits().load(DataRequest())
+    parts = [next(Loader(digits, 12, 5, torch.device("cpu"), share=(rank, 3)).batches(2)).x for rank in range(3)]
+    assert torch.equal(torch.cat(parts), next(Loader(digits, 12, 5, torch.device("cpu")).batches(2)).x)
+    with pytest.raises(UsageError, match="cannot be divided among 5"):
+        Loader(digits, 12, 5, torch.device("cpu"), share=(0, 5))
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--batch-size", 15), "--batch-size 15 cannot be divided among 2 processes"),
+        (("--device", "cuda:1"), "is one device, and this run has 2 processes"),
+        (("--lr", "-1"), "--lr"),
+    ],
+)
+def test_what_cannot_be_shared_is_refused_before_anything_is_started(ganzoo, options, says):
+    result = ganzoo("run", "tiny", "--dataset", "small-digits", "--out", "r", "--nproc", 2, *options)
+    assert result.code == 2
+    assert says in result.err
+    assert len(result.err.splitlines()) == 1
+
+
+def test_stopped_and_resumed_by_two_a_run_ends_as_if_it_had_not_been(ganzoo, tmp_path):
+    arguments = (*TINY, "--steps", 400, "--quiet", "--nproc", 2)
+    whole = start("run", *arguments, "--out", "whole", cwd=tmp_path)
+    process = start("run", *arguments, "--out", "r", "--checkpoint-interval", 30, cwd=tmp_path)
+    wait_for(tmp_path / "r" / "checkpoints" / "step-00000060.json", process, seconds=300)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 143, err
+    assert len(err.splitlines()) == 1
+    assert "stopped by SIGTERM" in err
+    assert 60 <= state(tmp_path / "r")["step"] < 400
+    second = start("resume", "r", "--quiet", "--nproc", 2, cwd=tmp_path)
+    out, err = second.communicate(timeout=300)
+    assert second.returncode == 0, err
+    assert out.count("run: ") == 1
+    whole.communicate(timeout=300)
+    assert whole.returncode == 0
+    assert_equal(state(tmp_path / "whole"), state(tmp_path / "r"))
+    assert logged(tmp_path / "whole") == logged(tmp_path / "r")
+    assert json.loads((tmp_path / "r" / "run.json").read_text())["machine"]["processes"] == 2
+    # One process takes it from there.
+    result = ganzoo("resume", "r", "--steps", 450)
+    assert result.code == 0
+    assert "was run by 2 processes until now, and goes on with 1" in result.err
+    assert state(tmp_path / "r")["step"] == 450
+
+
+def test_a_killed_process_is_replaced_by_the_launcher_and_nothing_differs(tmp_path):
+    arguments = ("-m", "ganzoo", "run", *TINY, "--steps", 500, "--quiet", "--checkpoint-interval", 30)
+    whole = torchrun(*arguments, "--out", "whole", cwd=tmp_path)
+    process = torchrun("--max-restarts=1", *arguments, "--out", "r", cwd=tmp_path)
+    wait_for(tmp_path / "r" / "checkpoints" / "step-00000060.json", process, seconds=300)
+    victim = child(process, 1)
+    begun = time.monotonic()
+    os.kill(victim, signal.SIGKILL)
+    wait_for(lambda: any(rank_of_or_none(c) == "1" for c in children(process) if c != victim), process, seconds=300)
+    assert time.monotonic() - begun < 30
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, out + err
+    whole.communicate(timeout=300)
+    assert whole.returncode == 0
+    assert_equal(state(tmp_path / "whole"), state(tmp_path / "r"))
+
+
+def children(launcher: subprocess.Popen) -> list[int]:
+    return list(map(int, Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()))
+
+
+def rank_of_or_none(process: int) -> str | None:
+    try:
+        return rank_of(process)
+    except OSError:  # It has just ended.
+        return None
+
+
+def test_a_process_that_is_killed_or_silent_ends_the_run_in_one_line(tmp_path):
+    arguments = ("run", *TINY, "--steps", 100_000, "--quiet", "--checkpoint-interval", 30, "--nproc", 2)
+    killed = start(*arguments, "--out", "killed", cwd=tmp_path)
+    silent = start(*arguments, "--out", "silent", cwd=tmp_path, env={**CLEAN, "GANZOO_TIMEOUT": "3"})
+    for name, process, number in (("killed", killed, signal.SIGKILL), ("silent", silent, signal.SIGSTOP)):
+        wait_for(tmp_path / name / "checkpoints" / "step-00000030.json", process, seconds=300)
+        victim = child(process, 1)
+        os.kill(victim, number)
+    _, err = killed.communicate(timeout=180)
+    assert killed.returncode == 1
+    assert "process 1 of 2 was killed by SIGKILL" in err
+    wait_for(lambda: rank_zero_ended(silent), silent)
+    os.kill(victim, signal.SIGKILL)
+    _, err = silent.communicate(timeout=180)
+    assert silent.returncode == 1
+    assert "did not answer within 3 seconds" in err
+    for name in ("killed", "silent"):
+        assert state(tmp_path / name)["step"] >= 30
+
+
+def rank_zero_ended(launcher: subprocess.Popen) -> bool:
+    alive = [rank_of_or_none(c) for c in children(launcher)]
+    return "0" not in alive
+
+
+def test_an_error_in_all_is_told_once(tmp_path):
+    process = start(
+        "run", *TINY, "--steps", 90, "--explode-at", 43, "--checkpoint-interval", 30, "--quiet", "--nproc", 2,
+        "--out", "r", cwd=tmp_path,
+    )  # fmt: skip
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 1
+    assert len(err.splitlines()) == 1
+    assert "step 43" in err
+    assert state(tmp_path / "r")["step"] == 30
+    assert json.loads((tmp_path / "r" / "status.json").read_text())["status"] == "failed"
