@@ -1,0 +1,52 @@
+"""`ganzoo export RUN`."""
+
+from pathlib import Path
+
+import click
+
+from ganzoo.commands.options import echo_json, json_option
+from ganzoo.errors import UsageError
+
+FORMATS = ("safetensors", "pt2", "onnx")
+
+
+@click.command(name="export", context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option(
+    "--format", "kind", type=click.Choice(FORMATS), help="What to write.  [default: the ending of --out, else pt2]"
+)
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="The file to write.  [default: RUN/MODEL.FORMAT]")
+@json_option
+def command(run: Path, kind: str | None, out: Path | None, as_json: bool) -> None:
+    """Write RUN's averaged generator as one file for other programs.
+
+    safetensors holds the weights and, in its header, what ganzoo needs to rebuild the model; pt2 is a program for
+    `torch.export.load`; onnx is for onnxruntime and others (`pip install 'ganzoo[onnx]'`). Any batch size goes in.
+    The file is read back and must give the original's images on random inputs before it is kept.
+
+    \b
+    ganzoo export runs/mine --format pt2
+    ganzoo export runs/mine --format onnx -o digits.onnx
+    """
+    from ganzoo.export import export
+    from ganzoo.plugins import registry
+    from ganzoo.sampler import load, step_of
+
+    if kind is None:
+        ending = out.suffix.removeprefix(".") if out else "pt2"
+        if ending not in FORMATS:
+            raise UsageError(f"{out}: end the name in .{', .'.join(FORMATS)}, or say --format")
+        kind = ending
+    plugins = registry().check()
+    gan = load(run, "cpu", plugins).gan
+    result = export(gan, kind, out or run / f"{gan.name}.{kind}", plugins, step_of(run))
+    if as_json:
+        echo_json(result)
+        return
+    takes = ", ".join(f"{i['name']} {i['dtype']} ({', '.join(map(str, i['shape']))})" for i in result["inputs"])
+    click.echo(f"{result['file']} ({result['bytes']:,} bytes)")
+    click.echo(f"takes:   {takes}")
+    click.echo(
+        f"checked: {result['images_checked']} random images, largest difference {result['largest_difference']:.1e} "
+        f"(allowed {result['tolerance']:g})"
+    )

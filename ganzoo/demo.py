@@ -1,0 +1,275 @@
+"""A trained generator to play with: one page, served to this machine alone."""
+
+import io
+import json
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.resources import files
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import torch
+from jinja2 import Environment, StrictUndefined
+from PIL import Image
+from torch import Tensor, nn
+
+from ganzoo.data import to_uint8
+from ganzoo.engine import own_randomness
+from ganzoo.errors import GanzooError, UsageError, one_line
+from ganzoo.gan import GAN
+from ganzoo.pictures import tile
+from ganzoo.sampler import Sampler
+
+DIRECTIONS, POINTS, STEP = 6, 4, 0.05
+REACH = 4.0
+"""How far a slider moves the latents along a direction of unit length, either way."""
+MOST = 64
+
+
+class Player:
+    """Draws what the page asks for."""
+
+    def __init__(self, sampler: Sampler):
+        self.sampler, self.gan = sampler, sampler.gan
+        self.lock = threading.Lock()  # Random numbers are the process's, and so are hooks.
+        self.directions = directions(self.gan)
+
+    def facts(self) -> dict[str, Any]:
+        """What the page needs to know of the model."""
+        data = self.gan.data
+        return {
+            "model": self.gan.name,
+            "data": data.name,
+            "classes": list(data.classes) if self.gan.conditional else [],
+            "attributes": [a._asdict() for a in data.attributes] if self.gan.conditional else [],
+            "directions": len(self.directions),
+            "reach": REACH,
+        }
+
+    @torch.no_grad()
+    def draw(
+        self, seed: int, n: int, columns: int, label: int = 0, to: int | None = None, t: float = 0.0,
+        shifts: Sequence[float] = (), values: dict[str, float] | None = None,
+    ) -> bytes:  # fmt: skip
+        """A PNG of `n` samples, `columns` in a row.
+
+        Args:
+            seed: of the latents.
+            n: how many.
+            columns: in a row.
+            label: their class, where the model takes classes.
+            to: the class towards which they are on their way, with latents of their own at its end.
+            t: how far, 0 to 1.
+            shifts: how far the latents are moved along each of the first directions.
+            values: attributes by name.
+
+        Raises:
+            UsageError: a class or attribute that is not there.
+        """
+        gan = self.gan
+        with self.lock, own_randomness(seed, gan.device):
+            z = gan.sample_latent(n)
+            if to is not None:
+                z = between(z, gan.sample_latent(n), t)
+            for shift, direction in zip(shifts, self.directions, strict=False):
+                z = z + (shift * direction).view(1, *z.shape[1:])
+            first = self._condition(label, n, values)
+            if first is None or to is None:
+                images = gan.generate(z, first if gan.conditional else gan.sample_labels(n))
+            else:
+                images = on_the_way(gan, z, first, self._condition(to, n, values), t)
+        buffer = io.BytesIO()
+        Image.fromarray(tile(to_uint8(images.float()), columns)).save(buffer, "PNG")
+        return buffer.getvalue()
+
+    def _condition(self, label: int, n: int, values: dict[str, float] | None) -> Tensor | None:
+        if not self.gan.conditional:
+            return None
+        index = self.sampler.class_index(label) if self.gan.data.classes else 0
+        return self.gan.data.condition(torch.full((n,), index, device=self.gan.device), values)
+
+
+@torch.no_grad()
+def directions(gan: GAN) -> Tensor:
+    """The directions in latent space along which the pixels move most: float (DIRECTIONS or fewer, latent size).
+
+    Unit eigenvectors of the mean of J'J, J the generator's Jacobian at a few latents, by finite differences; its
+    spectrum is that of Ramesh et al. 2018, A Spectral Regularizer for Unsupervised Disentanglement, section 3.
+    """
+    with own_randomness(0, gan.device):
+        z, y = gan.sample_latent(POINTS), gan.sample_labels(POINTS)
+    size = z[0].numel()
+    total = torch.zeros(size, size, device=z.device)
+    for i in range(POINTS):
+        moved = z[i].flatten().repeat(size + 1, 1)
+        moved[:size] += STEP * torch.eye(size, device=z.device)
+        labels = None if y is None else y[i : i + 1].expand(size + 1, *y.shape[1:])
+        images = gan.generate(moved.view(size + 1, *z.shape[1:]), labels).float().flatten(1)
+        jacobian = (images[:size] - images[size:]) / STEP
+        total += jacobian @ jacobian.T
+    found: Tensor = torch.linalg.eigh(total.cpu()).eigenvectors.T.flip(0)[:DIRECTIONS]
+    # An eigenvector has no sign of its own: the largest entry is positive, so that a slider means the same next time.
+    signs = found.gather(1, found.abs().argmax(1, keepdim=True)).sign()
+    return (found * signs).to(z.device)
+
+
+def between(a: Tensor, b: Tensor, t: float) -> Tensor:
+    """From `a` at 0 to `b` at 1, the length of normal latents kept: cos and sin of a quarter turn."""
+    angle = torch.tensor(t * torch.pi / 2)
+    return torch.cos(angle) * a + torch.sin(angle) * b
+
+
+def on_the_way(gan: GAN, z: Tensor, first: Tensor, last: Tensor | None, t: float) -> Tensor:
+    """Images for a condition between two: vectors are mixed, classes where the generator embeds them.
+
+    A generator that neither takes vectors nor embeds its classes changes from one class to the other half-way.
+    """
+    assert last is not None
+    if first.is_floating_point():
+        return gan.generate(z, torch.lerp(first, last, t))
+    with mixed_embeddings(gan, last, t) as embeds:
+        if embeds:
+            return gan.generate(z, first)
+    classes = len(gan.data.classes)
+    one, other = (nn.functional.one_hot(y, classes).float() for y in (first, last))
+    try:
+        return gan.generate(z, torch.lerp(one, other, t))
+    except (RuntimeError, IndexError, TypeError):
+        return gan.generate(z, first if t < 0.5 else last)
+
+
+@contextmanager
+def mixed_embeddings(gan: GAN, last: Tensor, t: float) -> Iterator[bool]:
+    """Inside, what embeds a class gives a mixture with the embedding of `last`; whether anything does."""
+
+    def mix(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        assert isinstance(module, nn.Embedding)
+        return torch.lerp(output, nn.functional.embedding(last, module.weight), t)
+
+    modules = [m for m in gan.generator.modules() if isinstance(m, nn.Embedding)]
+    hooks = [m.register_forward_hook(mix) for m in modules if m.num_embeddings == len(gan.data.classes)]
+    try:
+        yield bool(hooks)
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+# The server
+
+
+def serve(player: Player, port: int) -> ThreadingHTTPServer:
+    """A server on 127.0.0.1, not yet running; port 0 takes any that is free.
+
+    Raises:
+        GanzooError: the port is taken.
+    """
+    page = render(player.facts()).encode()
+    handler = type("DemoHandler", (Handler,), {"player": player, "page": page})
+    try:
+        return ThreadingHTTPServer(("127.0.0.1", port), handler)
+    except OSError as error:
+        raise GanzooError(f"cannot serve on port {port}: {error.strerror or error}; choose another --port") from error
+
+
+def render(facts: dict[str, Any]) -> str:
+    """The page."""
+    text = files("ganzoo").joinpath("templates/demo.html").read_text(encoding="utf-8")
+    return Environment(autoescape=True, undefined=StrictUndefined).from_string(text).render(facts=facts)
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Two addresses, and nothing that is read from disk: the page, and a picture."""
+
+    server: ThreadingHTTPServer
+    player: Player
+    page: bytes
+    server_version = "ganzoo"
+    sys_version = ""
+    timeout = 30
+
+    def do_GET(self) -> None:
+        """Answer a request that names this machine; another name is a foreign page's (DNS rebinding)."""
+        port = self.server.server_port
+        if self.headers.get("Host") not in (f"127.0.0.1:{port}", f"localhost:{port}"):
+            self._answer(HTTPStatus.FORBIDDEN, b"this demo answers to 127.0.0.1 alone\n", "text/plain")
+            return
+        address = urlsplit(self.path)
+        if address.path == "/":
+            self._answer(HTTPStatus.OK, self.page, "text/html; charset=utf-8")
+        elif address.path == "/image.png":
+            try:
+                self._answer(HTTPStatus.OK, self.player.draw(**asked(address.query)), "image/png")
+            except (UsageError, ValueError) as error:
+                self._answer(HTTPStatus.BAD_REQUEST, one_line(error).encode(), "text/plain; charset=utf-8")
+        else:
+            self._answer(HTTPStatus.NOT_FOUND, b"there is / and /image.png\n", "text/plain")
+
+    def _answer(self, status: HTTPStatus, content: bytes, kind: str) -> None:
+        self.send_response(status)
+        headers = {
+            "Content-Type": kind,
+            "Content-Length": str(len(content)),
+            "Cache-Control": "no-store",
+            "X-Content-Type-Options": "nosniff",
+            "X-Frame-Options": "DENY",
+            "Cross-Origin-Resource-Policy": "same-origin",
+            "Referrer-Policy": "no-referrer",
+            "Content-Security-Policy": "default-src 'none'; img-src 'self' data: blob:; connect-src 'self'; "
+            "style-src 'unsafe-inline'; script-src 'unsafe-inline'; base-uri 'none'; form-action 'none'",
+        }
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        with suppress(BrokenPipeError, ConnectionResetError):  # The page asked for something newer meanwhile.
+            self.wfile.write(content)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing: a line for each picture would bury the address."""
+
+
+def asked(query: str) -> dict[str, Any]:
+    """The arguments of `Player.draw` in a query.
+
+    Raises:
+        ValueError: an unknown name, or a value that is no number or out of range.
+    """
+    given = {
+        name: values[-1] for name, values in parse_qs(query, max_num_fields=20, strict_parsing=bool(query)).items()
+    }
+    unknown = given.keys() - {"seed", "n", "columns", "label", "to", "t", "shifts", "values"}
+    if unknown:
+        raise ValueError(f"unknown: {', '.join(sorted(unknown))}")
+    n = bounded(given.get("n", "16"), 1, MOST)
+    values = json.loads(given.get("values", "{}"))
+    if not isinstance(values, dict) or not all(isinstance(v, int | float) for v in values.values()):
+        raise ValueError("values must be numbers by name")
+    return {
+        "seed": bounded(given.get("seed", "0"), 0, 2**31 - 1),
+        "n": n,
+        "columns": min(bounded(given.get("columns", "4"), 1, MOST), n),
+        "label": bounded(given.get("label", "0"), 0, 10**6),
+        "to": bounded(given["to"], 0, 10**6) if "to" in given else None,
+        "t": real(given.get("t", "0"), 0, 1),
+        "shifts": [real(s, -100, 100) for s in given.get("shifts", "").split(",") if s][:DIRECTIONS],
+        "values": values,
+    }
+
+
+def bounded(text: str, low: int, high: int) -> int:
+    """An integer in a range."""
+    value = int(text[:12])
+    if not low <= value <= high:
+        raise ValueError(f"{value} is outside {low} to {high}")
+    return value
+
+
+def real(text: str, low: float, high: float) -> float:
+    """A number in a range."""
+    value = float(text[:32])
+    if not low <= value <= high:
+        raise ValueError(f"{value} is outside {low} to {high}")
+    return value

@@ -1,0 +1,155 @@
+"""`ganzoo demo`: what is drawn, and to whom."""
+
+import io
+import threading
+from http.client import HTTPConnection
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ganzoo import Attribute, DataSpec
+from ganzoo.demo import Player, asked, between, render, serve
+from ganzoo.errors import GanzooError
+from ganzoo.launch import build
+from ganzoo.sampler import Sampler
+from ganzoo_test_plugins import Plain, Tiny
+
+DIGITS = DataSpec("small-digits", (1, 8, 8), 500, tuple("0123456789"))
+
+
+def player_of(model=Tiny, data=DIGITS) -> Player:
+    torch.manual_seed(0)
+    return Player(Sampler(build(model, data, model.Options())))
+
+
+@pytest.fixture(scope="module")
+def player() -> Player:
+    return player_of()
+
+
+@pytest.fixture(scope="module")
+def server(player):
+    server = serve(player, 0)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def pixels(png: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(png)).convert("L"), dtype=int)
+
+
+def get(server, path: str, host: str | None = None) -> tuple[int, bytes, dict[str, str]]:
+    connection = HTTPConnection("127.0.0.1", server.server_port, timeout=10)
+    connection.putrequest("GET", path, skip_host=host is not None)
+    if host is not None:
+        connection.putheader("Host", host)
+    connection.endheaders()
+    answer = connection.getresponse()
+    found = answer.status, answer.read(), dict(answer.getheaders())
+    connection.close()
+    return found
+
+
+# What is drawn
+
+
+def test_the_same_request_gives_the_same_picture_and_leaves_no_trace(player):
+    before = torch.get_rng_state()
+    assert player.draw(3, 4, 2, label=7) == player.draw(3, 4, 2, label=7)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert pixels(player.draw(3, 4, 2)).shape == (2 + 2 * 10, 2 + 2 * 10)
+
+
+def test_each_control_changes_the_picture(player):
+    first = player.draw(3, 4, 2)
+    others = [player.draw(4, 4, 2), player.draw(3, 4, 2, label=1), player.draw(3, 4, 2, shifts=[2.0])]
+    assert all(other != first for other in others)
+
+
+def test_a_walk_begins_at_one_class_and_ends_at_the_other(player):
+    assert player.draw(3, 4, 2, label=2, to=5, t=0) == player.draw(3, 4, 2, label=2)
+    half = [pixels(player.draw(3, 4, 2, label=2, to=5, t=t)) for t in (0.0, 0.49, 0.5, 0.51, 1.0)]
+    jump, whole = abs(half[3] - half[1]).mean(), abs(half[4] - half[0]).mean()
+    assert 0 < jump < whole / 4
+
+
+def test_directions_are_those_along_which_pixels_move_most(player):
+    found = player.directions
+    assert found.shape == (6, 8)
+    torch.testing.assert_close(found @ found.T, torch.eye(6), atol=1e-5, rtol=0)
+    moved = [
+        abs(pixels(player.draw(0, 64, 8, shifts=[0] * i + [0.3])) - pixels(player.draw(0, 64, 8))).mean()
+        for i in (0, 5)
+    ]
+    assert moved[0] > moved[1]
+
+
+def test_a_walk_keeps_the_length_of_normal_latents():
+    a, b = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])
+    assert float(between(a, b, 0.3).norm()) == pytest.approx(1)
+
+
+def test_models_without_labels_and_with_attributes_play_too():
+    assert player_of(Plain).draw(0, 4, 2, to=0, t=0.5)
+    data = DataSpec("strokes", (1, 8, 8), 500, ("a", "b"), (Attribute("slant", -1, 1),))
+    player = player_of(data=data)
+    assert player.draw(0, 4, 2, values={"slant": 1.0}) != player.draw(0, 4, 2, values={"slant": -1.0})
+    assert player.draw(0, 4, 2, label=0, to=1, t=0.5)
+
+
+def test_names_from_files_are_shown_as_text():
+    facts = player_of(data=DataSpec("<script>x</script>", (1, 8, 8), 5, ("<b>", "</script>"))).facts()
+    html = render(facts)
+    assert "<script>x" not in html
+    assert html.count("</script>") == 2
+
+
+# To whom
+
+
+def test_the_page_and_the_picture_are_served(server):
+    status, body, headers = get(server, "/")
+    assert (status, b"tiny" in body) == (200, True)
+    assert "default-src 'none'" in headers["Content-Security-Policy"]
+    status, body, headers = get(server, "/image.png?seed=1&n=4&columns=2&label=3&shifts=1,0,-2&values=%7B%7D")
+    assert (status, headers["Content-Type"], pixels(body).shape) == (200, "image/png", (22, 22))
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "", "127.0.0.1"])
+def test_a_foreign_host_name_is_refused(server, host):
+    assert get(server, "/", host)[0] == 403
+
+
+@pytest.mark.parametrize(
+    "path", ["/../etc/passwd", "/..%2f..%2fetc/passwd", "/run.json", "//etc/passwd", "/templates/demo.html"]
+)
+def test_nothing_else_is_served(server, path):
+    assert get(server, path)[0] == 404
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["n=65", "n=0", "seed=-1", "label=99", "t=nan", "t=2", "shifts=x", "values=[]", "values={", "file=x", "n=1e9",
+     "values=%7B%22x%22:1%7D"],
+)  # fmt: skip
+def test_a_bad_request_is_refused_in_one_line(server, query):
+    status, body, _ = get(server, f"/image.png?{query}")
+    assert status == 400
+    assert len(body.decode().splitlines()) == 1
+
+
+def test_a_port_that_is_taken_is_told(server, player):
+    with pytest.raises(GanzooError, match="choose another --port"):
+        serve(player, server.server_port)
+
+
+def test_an_empty_query_is_the_first_picture():
+    assert asked("") == {
+        "seed": 0, "n": 16, "columns": 4, "label": 0, "to": None, "t": 0.0, "shifts": [], "values": {}
+    }  # fmt: skip
