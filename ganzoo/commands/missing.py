@@ -1,0 +1,124 @@
+"""What `ganzoo compare MODEL...` does before it reports: train and measure what is not there yet."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ganzoo.commands.evaluate import N, measure_run, write
+from ganzoo.errors import GanzooError, UsageError
+from ganzoo.settings import BUDGET, Plan, resolve
+
+if TYPE_CHECKING:
+    from ganzoo.plugins import Registry
+    from ganzoo.run import Watcher
+
+ASIDE = {"loggers", "sample_interval", "checkpoint_interval", "workers"}
+"""Settings that change nothing of what is trained."""
+
+
+def plans(models: Sequence[str], seeds: Sequence[int], given: Mapping[str, Any], plugins: "Registry") -> list[Plan]:
+    """A plan for each model and seed, all of them valid before anything is trained.
+
+    Raises:
+        UsageError: an unknown model (the nearest name is given), or a value out of its range.
+    """
+    return [
+        resolve(plugins.get("models", model), {**given, "seed": seed})
+        for model in dict.fromkeys(models)
+        for seed in dict.fromkeys(seeds)
+    ]
+
+
+def folder_of(plan: Plan, home: Path) -> Path:
+    """Where the run of a plan is: MODEL-DATASET-BUDGET-SEED, the same for the same command."""
+    settings = plan.settings
+    units = {"epochs": "epochs", "steps": "steps", "max_time": "s"}
+    parts = [f"{value:g}{units[key]}" for key in BUDGET if (value := getattr(settings, key)) is not None]
+    return home / "-".join([plan.model.name, settings.dataset, *(parts or ["default"]), f"seed{settings.seed}"])
+
+
+def provide(
+    plan: Plan,
+    home: Path,
+    plugins: "Registry",
+    watchers: Callable[[], "Sequence[Watcher]"],
+    say: Callable[[str], None],
+) -> Path:
+    """The finished, measured run of a plan: as it is, resumed, or trained anew.
+
+    Raises:
+        UsageError: its folder holds a run with other options.
+        GanzooError: training or measuring failed.
+        Stopped: a signal came; what was trained is saved, and the same command goes on from there.
+    """
+    from ganzoo.engine import choose_device
+    from ganzoo.files import read_json
+    from ganzoo.launch import resume, start
+
+    folder = folder_of(plan, home)
+    if not (folder / "run.json").exists():
+        say(f"{folder}: training")
+        start(plan, plugins, folder, watchers())
+    else:
+        same_plan(plan, folder)
+        status = read_json(folder / "status.json") if (folder / "status.json").exists() else {}
+        if not isinstance(status, dict) or status.get("status") != "finished":
+            say(f"{folder}: going on from its last checkpoint")
+            resume(folder, plugins, None, watchers(), say)
+        else:
+            say(f"{folder}: done already")
+    if not measured(folder):
+        say(f"{folder}: measuring")
+        options = {"metrics": None, "device": choose_device(plan.settings.device)}
+        evaluator, result = measure_run(folder, plugins, None, None, N, 0, options)
+        write(folder / "eval.json", result, evaluator)
+    return folder
+
+
+def same_plan(plan: Plan, folder: Path) -> None:
+    """Refuse to pass off a run with other options as the one that was asked for.
+
+    Raises:
+        UsageError: an option differs; it is named with both values.
+    """
+    from ganzoo.run import open_run
+
+    info = open_run(folder)
+    wanted = {**plan.settings.model_dump(mode="json"), **plan.options.model_dump(mode="json")}
+    found = {**(info.get("settings") or {}), **(info.get("options") or {})}
+    for key in wanted.keys() - ASIDE:
+        if wanted[key] != found.get(key):
+            raise UsageError(
+                f"{folder} was trained with {key.replace('_', '-')} {found.get(key)}, not {wanted[key]}: "
+                "choose another --out, or compare the run as it is by naming its folder"
+            )
+
+
+def measured(folder: Path) -> bool:
+    """Whether `eval.json` is of the generator that is there."""
+    from ganzoo.files import read_json
+    from ganzoo.sampler import step_of
+
+    try:
+        result = read_json(folder / "eval.json")
+    except GanzooError:
+        return False
+    return isinstance(result, dict) and result.get("step") == step_of(folder)
+
+
+def seeds_of(text: str) -> list[int]:
+    """`0,1,2` or `0-4`.
+
+    Raises:
+        UsageError: something else.
+    """
+    seeds: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdecimal() or (dash and not last.isdecimal()):
+            raise UsageError(f"--seeds {text}: write seeds as 0,1,2 or 0-4")
+        until = int(last) if dash else int(first)
+        if until < int(first) or until - int(first) >= 1000:
+            raise UsageError(f"--seeds {text}: a range runs upwards, over at most 1,000 seeds")
+        seeds += range(int(first), until + 1)
+    return seeds

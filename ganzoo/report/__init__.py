@@ -1,0 +1,1 @@
+"""Reports: run directories and benchmark files in; one HTML page, Markdown or JSON out."""

@@ -1,0 +1,167 @@
+"""Runs to lines: runs that differ in the seed alone are one line, with a mean and a spread."""
+
+import json
+import statistics
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from ganzoo.report.read import RunRecord
+
+SURE = 0.05
+"""A difference counts when seeds alone would give it less often than this (Welch's t-test, two-sided)."""
+
+
+class Measure(NamedTuple):
+    """A column: what is measured, how it is called and shown, and which direction is better."""
+
+    key: str
+    title: str
+    better: str = ""
+    """`lower`, `higher`, or empty where neither is."""
+    form: str = ".2f"
+    about: str = ""
+
+
+MEASURES = (
+    Measure("fid", "FID", "lower", ".2f", "distance to the real images, by the extractor's features"),
+    Measure("kid", "KID", "lower", ".4f", "the same question without assuming Gaussians; near 0 is as good as real"),
+    Measure("recall", "recall", "higher", ".1%", "share of the real images that the samples reach"),
+    Measure("accuracy", "label accuracy", "higher", ".1%", "share of samples of the class they were asked to be of"),
+    Measure("images_per_second", "images/s", "higher", ",.0f", "training speed: median over the run's log"),
+    Measure("parameters", "weights of G", "", ",.0f", "parameters of the generator"),
+    Measure("memory", "memory", "lower", "bytes", "peak while training, of the device; of the process on a CPU"),
+)
+MORE = (
+    Measure("precision", "precision", "higher", ".1%", "share of samples that look like some real image"),
+    Measure("density", "density", "higher", ".3f"),
+    Measure("coverage", "coverage", "higher", ".1%", "share of real images with a sample near"),
+    Measure("is", "Inception Score", "higher", ".2f"),
+    Measure("intra-fid", "intra-FID", "lower", ".2f", "FID within each class, averaged"),
+    Measure("cas", "CAS", "higher", ".1%", "accuracy of a classifier trained on the samples"),
+    Measure("parzen", "Parzen", "higher", ".1f", "log-likelihood in nats, as the papers of 2014 report it"),
+    Measure("seconds", "training time", "", "seconds"),
+    Measure("epochs", "epochs", "", ".1f"),
+    Measure("parameters_all", "all parameters", "", ",.0f"),
+)
+
+
+@dataclass
+class Value:
+    """One measure of a line: over its seeds."""
+
+    values: list[float]
+    mean: float | None
+    spread: float | None
+    """Standard deviation over seeds (n - 1); None with fewer than two."""
+    best: bool = False
+    note: str = ""
+
+
+@dataclass
+class Line:
+    """Runs that differ in the seed alone."""
+
+    name: str
+    model: str
+    runs: list[RunRecord]
+    options: dict[str, Any]
+    differs: dict[str, Any] = field(default_factory=dict)
+    """Options in which the lines of a report differ."""
+    values: dict[str, Value] = field(default_factory=dict)
+
+    @property
+    def seeds(self) -> list[Any]:
+        return [run.seed for run in self.runs]
+
+
+def make_lines(runs: Sequence[RunRecord]) -> list[Line]:
+    """Runs as lines, in the order of their first runs; a second run of one seed begins a line of its own."""
+    lines: list[tuple[str, Line]] = []
+    for run in runs:
+        made_on = {k: run.machine.get(k) for k in ("device_name", "precision", "engine")}
+        key = json.dumps([run.model, run.settings, run.trained_on, made_on], sort_keys=True, default=str)
+        home = next((line for k, line in lines if k == key and run.seed not in line.seeds), None)
+        if home:
+            home.runs.append(run)
+        else:
+            lines.append((key, Line("", run.model, [run], run.settings)))
+    for _, line in lines:
+        line.runs.sort(key=lambda run: run.seed if isinstance(run.seed, int) else -1)
+        numbers = [run.numbers() for run in line.runs]
+        for name in dict.fromkeys(name for n in numbers for name in n):
+            line.values[name] = value_of([n[name] for n in numbers if name in n], len(numbers))
+    made = [line for _, line in lines]
+    name_lines(made)
+    return made
+
+
+def value_of(values: list[float], runs: int) -> Value:
+    """Mean and spread; says so when not every seed has a value."""
+    spread = statistics.stdev(values) if len(values) > 1 else None
+    note = f"{len(values)} of {runs} seeds" if 0 < len(values) < runs else ""
+    return Value(values, statistics.fmean(values) if values else None, spread, note=note)
+
+
+def name_lines(lines: Sequence[Line]) -> None:
+    """The model's name; where two lines share it, with the options that differ; else with the folder's name."""
+    for line in lines:
+        others = [other for other in lines if other is not line]
+        keys = [k for k in line.options if any(k in o.options and o.options[k] != line.options[k] for o in others)]
+        line.differs = {k: line.options[k] for k in keys}
+        twins = [o for o in others if o.model == line.model]
+        apart = [k for k in line.options if any(o.options.get(k) != line.options[k] for o in twins)]
+        line.name = line.model + "".join(f", {k.replace('_', '-')} {line.options[k]}" for k in apart)
+    for line in lines:
+        if sum(other.name == line.name for other in lines) > 1:
+            line.differs["folder"] = line.runs[0].folder.name
+    for line in lines:
+        line.name += f" ({line.differs['folder']})" if "folder" in line.differs else ""
+
+
+class Difference(NamedTuple):
+    """How much better one line is than another, and how sure that is."""
+
+    amount: float
+    low: float | None
+    """The 95 % interval of the difference; None when there are too few seeds."""
+    high: float | None
+    sure: bool | None
+    """Whether it exceeds what seeds explain; None when that is unknown."""
+
+
+def difference(better: Value, other: Value) -> Difference:
+    """Welch's t-test of two lines' seeds."""
+    assert better.mean is not None
+    assert other.mean is not None
+    amount = abs(other.mean - better.mean)
+    if better.spread is None or other.spread is None:
+        return Difference(amount, None, None, None)
+    if better.spread == other.spread == 0:
+        return Difference(amount, amount, amount, amount > 0)
+    from scipy.stats import ttest_ind
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # Nearly equal values lose precision: the test is then sure.
+        test = ttest_ind(better.values, other.values, equal_var=False)
+        ends = sorted(float(end) for end in test.confidence_interval(1 - SURE))
+    if better.mean < other.mean:  # The interval is of `better - other`.
+        ends = sorted(-end for end in ends)
+    return Difference(amount, ends[0], ends[1], bool(test.pvalue < SURE))
+
+
+def rank(lines: Sequence[Line], measure: Measure) -> list[Line]:
+    """Lines that have a value on every seed, best first."""
+    ready = [line for line in lines if (v := line.values.get(measure.key)) and v.mean is not None and not v.note]
+    sign = -1 if measure.better == "higher" else 1
+    return sorted(ready, key=lambda line: sign * (line.values[measure.key].mean or 0.0))
+
+
+def mark_best(lines: Sequence[Line], measures: Sequence[Measure]) -> None:
+    """Mark the best of each measure, where its lead over every other line exceeds what seeds explain."""
+    for measure in measures:
+        ranked = rank(lines, measure) if measure.better else []
+        if len(ranked) > 1:
+            best = ranked[0].values[measure.key]
+            best.best = all(difference(best, line.values[measure.key]).sure for line in ranked[1:])

@@ -1,0 +1,66 @@
+"""The report as Markdown, for a README or a pull request."""
+
+import re
+from collections.abc import Iterable
+
+from ganzoo.report.build import Group, Report
+from ganzoo.report.charts import series_name
+from ganzoo.report.lines import Measure
+from ganzoo.report.show import show, shown_number
+
+
+def markdown(report: Report) -> str:
+    """Verdict, tables, what stands apart, throughput, commands. Text from files is escaped."""
+    parts = [f"**{escaped(report.verdict[0])}**" + "".join(f" {escaped(s)}" for s in report.verdict[1:])]
+    for number, group in enumerate(report.groups):
+        if number:
+            parts.append(f"Set apart: {escaped(group.apart)}.")
+        parts += [f"Measured on {escaped(group.text)}." if group.protocol else "Not evaluated.", numbers(group)]
+    if report.groups:
+        parts.append(f"Mean ± spread over seeds; – where nothing was measured. {escaped(report.rule)}")
+    if report.cautions:
+        parts.append("\n".join(f"- {escaped(caution)}" for caution in report.cautions))
+    if report.benchmarks:
+        rows = [
+            [b.machine, series_name(b), shown_number(b.batch_size, ",.0f"), shown_number(b.images_per_second, ",.0f"),
+             shown_number(b.ratio_to_tutorial_loop, ".2f"), shown_number(b.roofline_share, ".1%")]
+            for b in report.benchmarks
+        ]  # fmt: skip
+        parts.append(table(["machine", "what", "batch size", "images/s", "× tutorial loop", "of the roofline"], rows))
+    if report.lines:
+        commands = [run.command for line in report.lines for run in line.runs]
+        fence = "`" * max([3, *(len(run) + 1 for c in commands for run in re.findall("`+", c))])
+        parts.append(f"{fence}console\n" + "\n".join(f"$ {' '.join(c.splitlines())}" for c in commands) + f"\n{fence}")
+    return "\n\n".join(parts) + "\n"
+
+
+def numbers(group: Group) -> str:
+    """The table of a group, the best in bold; columns that nobody has are left out."""
+    measures = [m for m in group.measures if any(m.key in line.values for line in group.lines)]
+    rows = []
+    for line in group.lines:
+        cells = [escaped(line.name), str(len(line.runs))]
+        for m in measures:
+            value = line.values.get(m.key)
+            cell = show(m, value) + (f" ({value.note})" if value and value.note else "")
+            cells.append(f"**{cell}**" if value and value.best else cell)
+        rows.append(cells)
+    return table(["line", "seeds", *map(heading, measures)], rows, escape=False)
+
+
+def heading(measure: Measure) -> str:
+    return measure.title + {"lower": " ↓", "higher": " ↑"}.get(measure.better, "")
+
+
+def table(head: list[str], rows: Iterable[list[str]], escape: bool = True) -> str:
+    """A Markdown table, numbers to the right."""
+    lines = [head, ["---", *["---:" for _ in head[1:]]]]
+    lines += [[escaped(cell) for cell in row] if escape else row for row in rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def escaped(text: str) -> str:
+    """Text that Markdown and HTML show as it is."""
+    text = " ".join(text.split())
+    text = text.replace("&", "&amp;").replace("<", "&lt;")
+    return re.sub(r"([\\`*_\[\]|#~])", r"\\\1", text)

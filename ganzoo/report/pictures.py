@@ -1,0 +1,122 @@
+"""What every model draws of the same latents and labels, and what is taken for what."""
+
+import base64
+import io
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+
+from ganzoo.data import to_uint8
+from ganzoo.engine import own_randomness
+from ganzoo.errors import GanzooError, one_line
+from ganzoo.pictures import tile
+from ganzoo.plugins import Registry
+from ganzoo.report.lines import Line
+from ganzoo.report.read import RunRecord, listed, number
+from ganzoo.run import SHOWCASE_SEED
+from ganzoo.sampler import load
+
+COLUMNS, ROWS = 6, 10
+LOSSLESS = 48
+"""Images with sides up to this are kept as PNG; larger ones as WebP, a tenth of the size."""
+
+
+class Samples(NamedTuple):
+    """A grid, or the reason why there is none."""
+
+    source: str
+    width: int
+    height: int
+    alt: str
+    error: str = ""
+
+
+def samples(run: RunRecord, plugins: Registry) -> Samples:
+    """One row for each class (at most ten), one column for each latent: the same latents in every row and model.
+
+    Latents come from one seed, so that models with latents of one size and kind get the same numbers.
+    """
+    try:
+        sampler = load(run.folder, "cpu", plugins)
+        gan, data = sampler.gan, sampler.data
+        classes = list(data.classes[:ROWS]) if gan.conditional else []
+        with torch.no_grad(), own_randomness(SHOWCASE_SEED, gan.device):
+            if classes:
+                z = gan.sample_latent(COLUMNS)
+                z = z.repeat(len(classes), *[1] * (z.ndim - 1))
+                y = data.condition(torch.arange(len(classes)).repeat_interleave(COLUMNS))
+            else:
+                z = gan.sample_latent(COLUMNS * ROWS)
+                y = gan.sample_labels(COLUMNS * ROWS)
+            images = to_uint8(gan.generate(z, y))
+    except GanzooError as error:
+        return Samples("", 0, 0, "", one_line(error))
+    except Exception as error:  # A plugin's own.
+        return Samples("", 0, 0, "", f"model '{run.model}' could not draw: {one_line(error)}")
+    picture = tile(images, COLUMNS)
+    of = f"rows are the classes {', '.join(classes)}" if classes else "drawn without labels"
+    alt = f"{len(images)} samples of {run.model}, seed {run.seed}; {of}"
+    small = max(images.shape[-2:]) <= LOSSLESS
+    return Samples(data_uri(picture, "PNG" if small else "WEBP"), picture.shape[1], picture.shape[0], alt)
+
+
+def data_uri(picture: np.ndarray, kind: str) -> str:
+    """A picture as text that a page can hold."""
+    image, buffer = Image.fromarray(picture), io.BytesIO()
+    grey = picture.ndim == 3 and bool((picture[..., :1] == picture).all())
+    (image.convert("L") if grey else image).save(buffer, kind, **({"quality": 88} if kind == "WEBP" else {}))
+    return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+class Confusion(NamedTuple):
+    """Shares in percent, row the class that was meant, column the class that is seen; the worst of them in words."""
+
+    names: list[str]
+    shares: list[list[float]]
+    worst: str
+    picture: str
+    """For more classes than a table can show."""
+
+
+TABLE = 20
+
+
+def confusion(line: Line) -> Confusion | None:
+    """The confusion of a line's runs together, if they were measured with labels."""
+    tables = [t for run in line.runs if (t := counts(run)) is not None]
+    if not tables or any(t.shape != tables[0].shape for t in tables):
+        return None
+    total = np.sum(tables, axis=0)
+    shares = 100 * total / np.maximum(total.sum(1, keepdims=True), 1)
+    names = class_names(line.runs[0], len(shares))
+    wrong = shares - np.diag(np.diag(shares))
+    order = np.argsort(-wrong, axis=None)[:3]
+    pairs = [divmod(int(i), len(shares)) for i in order]
+    worst = ", ".join(f"{names[r]} taken for {names[c]} ({wrong[r, c]:.1f} %)" for r, c in pairs if wrong[r, c] > 0)
+    picture = ""
+    if len(names) > TABLE:
+        scale = max(1, 400 // len(names))
+        grey = (255 - 2.55 * shares).round().astype(np.uint8).repeat(scale, 0).repeat(scale, 1)
+        picture = data_uri(grey, "PNG")
+    return Confusion(names, shares.round(1).tolist(), worst or "nothing is taken for anything else", picture)
+
+
+def counts(run: RunRecord) -> np.ndarray | None:
+    """The confusion that was counted, (K, K); None if there is none or it is no such thing."""
+    rows: Sequence[Any] = listed((run.result or {}).get("confusion"))
+    if not rows or any(not isinstance(r, list) or len(r) != len(rows) for r in rows):
+        return None
+    values = [[number(v) for v in row] for row in rows]
+    if any(v is None or v < 0 for row in values for v in row):
+        return None
+    return np.array(values, dtype=float)
+
+
+def class_names(run: RunRecord, n: int) -> list[str]:
+    """The names of the classes, or their numbers."""
+    data = run.info.get("data")
+    names = listed(data.get("classes")) if isinstance(data, dict) else []
+    return [str(name) for name in names] if len(names) == n else [str(i) for i in range(n)]

@@ -1,0 +1,185 @@
+"""One run directory as a report sees it. Files may be missing, old or a stranger's: what is not a number is missing."""
+
+import math
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ganzoo.errors import GanzooError
+from ganzoo.files import read_json
+from ganzoo.metrics.evaluation import describe
+from ganzoo.run import open_run, read_metrics
+
+Curve = tuple[list[float], list[float]]
+
+SAME_LINE = ("dataset", "data_root", "image_size", "channels", "epochs", "steps", "max_time", "device", "precision")
+"""Settings in which the runs of one line agree. The rest is the seed, or changes nothing of what is trained."""
+
+
+@dataclass
+class RunRecord:
+    """What a report needs of one run."""
+
+    folder: Path
+    info: dict[str, Any]
+    """`run.json`."""
+    status: dict[str, Any]
+    """`status.json`; empty while a run has not ended."""
+    log: list[dict[str, Any]]
+    """The lines of `metrics.jsonl`."""
+    result: dict[str, Any] | None
+    """A result as `ganzoo eval` writes it, or None."""
+    notes: list[str] = field(default_factory=list)
+    """What a reader of the numbers must know."""
+
+    @property
+    def model(self) -> str:
+        return str(self.info["model"])
+
+    @property
+    def seed(self) -> Any:
+        return mapping(self.info.get("settings")).get("seed")
+
+    @property
+    def trained_on(self) -> tuple[Any, ...]:
+        """Name, shape and number of the training images."""
+        data = mapping(self.info.get("data"))
+        return data.get("name"), tuple(listed(data.get("shape"))), data.get("count")
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Options of run and model that make a line, those at None left out."""
+        settings = mapping(self.info.get("settings"))
+        chosen = {key: settings[key] for key in SAME_LINE if settings.get(key) is not None}
+        return chosen | mapping(self.info.get("options"))
+
+    @property
+    def machine(self) -> dict[str, Any]:
+        return mapping(self.info.get("machine"))
+
+    @property
+    def command(self) -> str:
+        """The command that repeats the run, every option spelt out: defaults may change, presets too."""
+        settings, options = mapping(self.info.get("settings")), mapping(self.info.get("options"))
+        chosen = {key: settings.get(key) for key in (*SAME_LINE, "seed", "eval_every")} | options
+        words = ["ganzoo", "run", self.model]
+        for key, value in chosen.items():
+            flag = key.replace("_", "-")
+            if isinstance(value, bool):
+                words.append(f"--{flag}" if value else f"--no-{flag}")
+            elif value is not None:
+                words += [f"--{flag}", ",".join(map(str, value)) if isinstance(value, list) else str(value)]
+        return shlex.join([*words, "--out", str(self.folder)])
+
+    @property
+    def protocol(self) -> dict[str, Any] | None:
+        return self.result["protocol"] if self.result else None
+
+    def curve(self, name: str, against: str) -> Curve:
+        """A logged value against `seconds`, `step` or `images`: those lines that have both."""
+        xs, ys = [], []
+        for line in self.log:
+            x = self._images(line) if against == "images" else number(line.get(against))
+            y = number(line.get(name))
+            if x is not None and y is not None:
+                xs.append(x)
+                ys.append(y)
+        return xs, ys
+
+    def _images(self, line: Mapping[str, Any]) -> float | None:
+        """Real images seen: epochs are whole batches, as the loader counts them."""
+        options = mapping(self.info.get("options"))
+        step, batch, critic = number(line.get("step")), number(options.get("batch_size")), options.get("n_critic", 1)
+        return None if step is None or batch is None else step * batch * (number(critic) or 1)
+
+    def numbers(self) -> dict[str, float]:
+        """Everything measured, by name: the evaluation's metrics, speed, sizes, time."""
+        found: dict[str, float | None] = dict(mapping(self.result["metrics"])) if self.result else {}
+        speeds = sorted(v for line in self.log if (v := number(line.get("images_per_second"))) is not None)
+        found["images_per_second"] = speeds[len(speeds) // 2] if speeds else None
+        parameters = mapping(self.info.get("parameters"))
+        found["parameters"] = number(parameters.get("generator"))
+        found["parameters_all"] = sum(number(v) or 0 for v in parameters.values()) or None
+        found["seconds"] = number(self.status.get("seconds"))
+        found["epochs"] = number(self.status.get("epoch"))
+        found["memory"] = number(self.status.get("peak_memory_bytes"))
+        return {str(k): v for k, value in found.items() if (v := number(value)) is not None}
+
+
+def read_run(folder: Path) -> RunRecord:
+    """Read one run directory.
+
+    Raises:
+        UsageError: it is not one.
+        GanzooError: a file in it is damaged.
+    """
+    info = open_run(folder)
+    status = read_json(folder / "status.json") if (folder / "status.json").is_file() else {}
+    record = RunRecord(folder, info, mapping(status), list(read_metrics(folder)), None)
+    if (folder / "eval.json").is_file():
+        record.result = checked(read_json(folder / "eval.json"), folder / "eval.json")
+        measured, trained = record.result.get("step"), record.status.get("step")
+        if isinstance(measured, int) and isinstance(trained, int) and measured != trained:
+            record.notes.append(f"measured at step {measured:,}, trained to step {trained:,}: run `ganzoo eval` again")
+    else:
+        record.result = logged_result(record)
+        if record.result is None:
+            record.notes.append("not evaluated: run `ganzoo eval` on it")
+    if record.status.get("status") != "finished":
+        record.notes.append(
+            f"training did not finish (status: {record.status.get('status', 'still running or killed')})"
+        )
+    return record
+
+
+def checked(result: Any, path: Path) -> dict[str, Any]:
+    """A result of `ganzoo eval`, if that is what it is.
+
+    Raises:
+        GanzooError: it is something else.
+    """
+    parts = ("protocol", "metrics", "settings")
+    if not isinstance(result, dict) or not all(isinstance(result.get(key), dict) for key in parts):
+        raise GanzooError(f"{path} is not a result of `ganzoo eval`: it has no protocol, metrics and settings")
+    try:
+        describe(result["protocol"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise GanzooError(f"{path} is damaged: its protocol is not complete ({error!r})") from None
+    return result
+
+
+def logged_result(record: RunRecord) -> dict[str, Any] | None:
+    """The evaluation that `--eval-every` made at the last step, as a result; None if there was none."""
+    protocol = record.info.get("evaluation")
+    lines = [line for line in record.log if number(line.get("fid")) is not None]
+    if not isinstance(protocol, dict) or not lines or lines[-1]["step"] != record.status.get("step"):
+        return None
+    metrics = {name: lines[-1][name] for name in ("fid", "accuracy") if name in lines[-1]}
+    settings: dict[str, Any] = {name: {} for name in metrics}
+    return checked(
+        {"step": lines[-1]["step"], "protocol": protocol, "metrics": metrics, "settings": settings, "left_out": {}},
+        record.folder / "run.json",
+    )
+
+
+def number(value: Any) -> float | None:
+    """A finite number, or None."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        value = float(value)
+    except OverflowError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def mapping(value: Any) -> dict[str, Any]:
+    """The value if it is a mapping, else an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def listed(value: Any) -> list[Any]:
+    """The value if it is a list, else an empty one."""
+    return value if isinstance(value, list) else []

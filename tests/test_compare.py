@@ -1,0 +1,94 @@
+"""`ganzoo compare MODEL...`: what is missing is trained, what is there is used."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ganzoo.commands import missing
+from ganzoo.errors import UsageError
+from ganzoo.run import Run
+
+QUICK = ("--dataset", "small-digits", "--steps", 3, "--quiet")
+RUNS = Path("runs/compare")
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path_factory, monkeypatch) -> None:
+    monkeypatch.setenv("GANZOO_CACHE", str(tmp_path_factory.mktemp("cache")))
+    monkeypatch.setattr(missing, "N", 100)
+    monkeypatch.setattr("ganzoo.metrics.training.N", 100)
+
+
+def test_models_are_trained_once_with_every_seed_and_reported(ganzoo, monkeypatch):
+    arguments = ("compare", "tiny", "plain", *QUICK, "--seeds", "0,1", "--json")
+    first = ganzoo(*arguments)
+    assert first.code == 0, first.err
+    told = json.loads(first.out)
+    (group,) = told["groups"]
+    assert [(line["name"], [r["seed"] for r in line["runs"]]) for line in group["lines"]] == [
+        ("tiny", [0, 1]),
+        ("plain", [0, 1]),
+    ]
+    assert all(line["values"]["fid"]["n"] == 2 for line in group["lines"])
+    assert all(line["values"]["memory"]["mean"] > 0 for line in group["lines"])
+    assert sorted(p.name for p in RUNS.iterdir()) == [
+        "plain-small-digits-3steps-seed0", "plain-small-digits-3steps-seed1", "report.html",
+        "tiny-small-digits-3steps-seed0", "tiny-small-digits-3steps-seed1",
+    ]  # fmt: skip
+    before = {path: path.stat().st_mtime_ns for path in RUNS.glob("*/*.json")}
+    assert ganzoo(*arguments).code == 0
+    assert {path: path.stat().st_mtime_ns for path in RUNS.glob("*/*.json")} == before
+
+
+def test_an_interrupted_run_goes_on(ganzoo, monkeypatch):
+    save, calls = Run.finish, []
+
+    def killed(self, trainer):
+        calls.append(trainer.step)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Run, "finish", killed)
+    assert ganzoo("compare", "tiny", *QUICK).code == 130
+    monkeypatch.setattr(Run, "finish", save)
+    result = ganzoo("compare", "tiny", *QUICK)
+    assert result.code == 0, result.err
+    status = json.loads((RUNS / "tiny-small-digits-3steps-seed0" / "status.json").read_text())
+    assert (status["status"], status["step"]) == ("finished", 3)
+
+
+def test_a_run_with_other_options_is_not_passed_off(ganzoo):
+    assert ganzoo("compare", "tiny", *QUICK).code == 0
+    path = RUNS / "tiny-small-digits-3steps-seed0" / "run.json"
+    info = json.loads(path.read_text())
+    info["options"]["lr"] = 0.5
+    path.write_text(json.dumps(info))
+    result = ganzoo("compare", "tiny", *QUICK)
+    assert result.code == 2
+    assert "was trained with lr 0.5, not 0.0002: choose another --out" in result.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("tinny",), "did you mean 'tiny'?"),
+        (("runs/nothing",), "runs/nothing is not a run directory: there is no such folder"),
+        (("tiny", "--seeds", "0,x"), "write seeds as 0,1,2 or 0-4"),
+        (("tiny", "--max-time", "soon"), "write a duration as 90s"),
+        (("--seeds", "1"), "--seeds is for models that are to be trained, and none is named"),
+        (("--max-time", "2m"), "--max-time is for models that are to be trained"),
+    ],
+)
+def test_a_mistake_is_told_before_anything_is_trained(ganzoo, arguments, message):
+    result = ganzoo("compare", *arguments)
+    assert result.code == 2
+    assert message in result.err
+    assert result.err.count("\n") == 1
+    assert not Path("runs").exists()
+
+
+def test_seeds_are_a_list_or_a_range():
+    assert missing.seeds_of("0,1,2") == [0, 1, 2]
+    assert missing.seeds_of("7, 2-4") == [7, 2, 3, 4]
+    with pytest.raises(UsageError, match="upwards"):
+        missing.seeds_of("4-2")

@@ -1,0 +1,354 @@
+"""Reports: what is read, what may be compared, what is said of it, and in which form."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from conftest import TINY
+from ganzoo.errors import GanzooError, UsageError
+from ganzoo.plugins import registry
+from ganzoo.report.benchmarks import read_benchmarks
+from ganzoo.report.build import build
+from ganzoo.report.html import page
+from ganzoo.report.lines import MEASURES, difference, value_of
+from ganzoo.report.markdown import escaped, markdown
+from ganzoo.report.show import show, shown_number
+
+PROTOCOL = {
+    "format": 1, "dataset": "small-digits", "split": "test", "reference_images": 500, "reference_sha256": "ab" * 32,
+    "shape": [1, 8, 8], "n": 1000, "extractor": "look", "extractor_sha256": "10" * 32, "resize": "none",
+}  # fmt: skip
+EVIL = "<script>alert(1)</script>"
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> Path:
+    """A finished run, made once."""
+    from ganzoo.launch import start
+    from ganzoo.settings import resolve
+
+    folder = tmp_path_factory.mktemp("report") / "run"
+    plan = resolve(
+        registry().get("models", TINY[0]),
+        {"dataset": "small-digits", "batch_size": 32, "loggers": (), "steps": 2, "sample_interval": 1000},
+    )
+    start(plan, registry(), folder)
+    return folder
+
+
+@pytest.fixture
+def run(trained, tmp_path):
+    """Make a run directory: a copy of the trained one with other numbers."""
+
+    def make(name, fid=None, seed=0, protocol=None, settings=None, options=None, curve=(), **changes) -> Path:
+        folder = tmp_path / name
+        shutil.copytree(trained, folder, ignore=shutil.ignore_patterns("checkpoints", "samples"))
+        info = json.loads((folder / "run.json").read_text())
+        protocol = PROTOCOL | (protocol or {})
+        info["settings"] |= {"seed": seed, **(settings or {})}
+        info["options"] |= options or {}
+        info |= {"evaluation": protocol, **changes}
+        (folder / "run.json").write_text(json.dumps(info))
+        if curve:
+            rest = {"images_per_second": 100.0, "discriminator_loss": 1.5, "generator_loss": 0.5}
+            lines = [{"step": 10 * i, "epoch": i, "seconds": s, "fid": f, **rest} for i, (s, f) in enumerate(curve)]
+            (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        if fid is not None:
+            confusion = [[10 * (i == j) + (i == 3 and j == 5) for j in range(10)] for i in range(10)]
+            result = {"protocol": protocol, "metrics": {"fid": fid, "accuracy": 0.9}, "settings": {"fid": {}},
+                      "confusion": confusion, "step": 2}  # fmt: skip
+            (folder / "eval.json").write_text(json.dumps(result))
+        return folder
+
+    return make
+
+
+# Lines
+
+
+def test_runs_that_differ_in_the_seed_alone_are_one_line_with_mean_and_spread(run):
+    report = build([run("a", 4.0, seed=0), run("b", 6.0, seed=1), run("c", 9.0, seed=0, options={"lr": 0.1})])
+    names = [line.name for line in report.lines]
+    assert names == ["tiny, lr 0.0002", "tiny, lr 0.1"]
+    value = report.lines[0].values["fid"]
+    assert (value.mean, round(value.spread, 3)) == (5.0, 1.414)
+    assert report.lines[1].values["fid"].spread is None
+    assert report.lines[0].differs == {"lr": 0.0002}
+
+
+def test_a_second_run_of_one_seed_is_a_line_of_its_own(run):
+    report = build([run("a", 4.0), run("b", 6.0)])
+    assert [line.name for line in report.lines] == ["tiny (a)", "tiny (b)"]
+
+
+def test_a_run_on_other_hardware_is_another_line(run):
+    report = build([run("a", 4.0), run("b", 6.0, seed=1, machine={"device_name": "other"})])
+    assert len(report.lines) == 2
+    assert any("different hardware" in caution for caution in report.cautions)
+
+
+# Who may be compared
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"extractor_sha256": "ff" * 32}, "extractor_sha256 is"),
+        ({"n": 500}, "n is 500 and 1000"),
+        ({"split": "train"}, "split is train and test"),
+    ],
+)
+def test_runs_measured_otherwise_stand_apart_with_the_reason(run, change, reason):
+    report = build([run("odd", 1.0, protocol=change), run("a", 4.0), run("b", 6.0, seed=1)])
+    assert [len(group.runs) for group in report.groups] == [2, 1]
+    assert reason in report.groups[1].apart
+    assert "1.00" not in report.verdict[0]
+
+
+def test_runs_trained_on_other_data_stand_apart(run):
+    data = {"name": "unlabelled", "shape": [1, 8, 8], "count": 500, "classes": [], "attributes": []}
+    report = build([run("a", 4.0), run("b", 1.0, seed=1, data=data)])
+    assert (
+        report.groups[1].apart
+        == "trained on unlabelled (500 images of 1 x 8 x 8), not on small-digits (500 images of 1 x 8 x 8)"
+    )
+
+
+def test_a_run_without_an_evaluation_has_dashes_and_no_zero(run):
+    report = build([run("a", 4.0), run("b", options={"lr": 0.1})])
+    assert len(report.groups) == 1
+    assert show(MEASURES[0], report.lines[1].values.get("fid")) == "–"
+    assert any("b: not evaluated" in caution for caution in report.cautions)
+    assert "| tiny, lr 0.1 | 1 | – |" in markdown(report)
+    assert report.to_json()["groups"][0]["lines"][1]["values"].get("fid") is None
+
+
+def test_the_evaluation_of_the_last_step_stands_in_for_a_missing_eval_json(run):
+    folder = run("a", curve=[(1, 90.0), (2, 40.0)])
+    (folder / "status.json").write_text(json.dumps({"status": "finished", "step": 10, "seconds": 2.0, "epoch": 1}))
+    assert build([folder]).lines[0].values["fid"].mean == 40.0
+
+
+def test_what_is_not_a_finite_number_is_missing(run):
+    folder = run("a", 4.0)
+    (folder / "status.json").write_text(
+        '{"status": "finished", "seconds": NaN, "epoch": true, "peak_memory_bytes": "x"}'
+    )
+    assert not {"seconds", "epochs", "memory"} & build([folder]).lines[0].values.keys()
+
+
+def test_an_evaluation_of_an_earlier_step_is_told(run):
+    folder = run("a", 4.0)
+    (folder / "status.json").write_text('{"status": "finished", "step": 900}')
+    assert any("measured at step 2, trained to step 900" in c for c in build([folder]).cautions)
+
+
+# The verdict
+
+
+def test_with_one_seed_each_nothing_is_best_and_the_verdict_says_why(run):
+    report = build([run("a", 4.0), run("b", 6.0, options={"lr": 0.1})])
+    assert report.verdict[0] == (
+        "No line is surely best: tiny, lr 0.0002 has the lowest FID, 4.00 (1 seed), against 6.00 (1 seed) for "
+        "tiny, lr 0.1, the next best of 2."
+    )
+    assert "Each line has one seed" in report.verdict[1]
+    assert report.best is None
+    assert not any(v.best for line in report.lines for v in line.values.values())
+
+
+def test_a_lead_beyond_the_spread_is_best(run):
+    runs = [run(f"a{s}", 4.0 + s / 10, seed=s) for s in range(3)]
+    runs += [run(f"b{s}", 8.0 + s / 10, seed=s, options={"lr": 0.1}) for s in range(3)]
+    report = build(runs)
+    assert report.best == "tiny, lr 0.0002"
+    assert report.verdict[0].startswith("tiny, lr 0.0002 is best: FID 4.10 ± 0.10 (3 seeds), against 8.10")
+    assert report.lines[0].values["fid"].best
+    assert not report.lines[1].values["fid"].best
+    assert "The lead of 4.00 (95 % interval 3.77 to 4.23) is more than the spread" in report.verdict[1]
+    assert "**4.10 ± 0.10**" in markdown(report)
+
+
+def test_a_lead_within_the_spread_is_not_best(run):
+    runs = [run(f"a{s}", 4.0 + s, seed=s) for s in range(3)]
+    runs += [run(f"b{s}", 4.5 + s, seed=s, options={"lr": 0.1}) for s in range(3)]
+    report = build(runs)
+    assert report.best is None
+    assert "no more than the spread over seeds explains" in report.verdict[1]
+
+
+def test_differences_are_those_of_welchs_test():
+    found = difference(value_of([1.0, 2.0, 3.0], 3), value_of([11.0, 12.0, 13.0], 3))
+    assert (found.amount, found.sure) == (10.0, True)
+    # t = 2.776 at 4 degrees of freedom, standard error sqrt(2 / 3).
+    assert (found.low, found.high) == pytest.approx((10 - 2.776 * 0.8165, 10 + 2.776 * 0.8165), abs=1e-3)
+    assert difference(value_of([1.0], 1), value_of([2.0, 3.0], 2)).sure is None
+
+
+def test_time_to_a_threshold_counts_only_when_every_seed_reached_it(run):
+    runs = [run("a", 4.0, seed=0, curve=[(10, 90), (20, 18), (30, 8)])]
+    runs += [run("b", 6.0, seed=1, curve=[(10, 80), (22, 19), (30, 12)])]
+    group = build(runs).groups[0]
+    assert group.thresholds == [10, 20, 50]
+    values = group.lines[0].values
+    assert values["seconds_to_fid_20"].values == [20, 22]
+    assert values["seconds_to_fid_10"].note == "1 of 2 seeds"
+
+
+# Forms
+
+
+@pytest.mark.parametrize(
+    ("value", "form", "text"),
+    [
+        (None, ".2f", "–"), (4.126, ".2f", "4.13"), (0.5, ".1%", "50.0 %"), (31.6, "seconds", "32 s"),
+        (3000, "seconds", "50 min"), (3 * 2**20, "bytes", "3 MiB"), (12345.6, ",.0f", "12,346"),
+        (9000, "seconds", "2.5 h"),
+    ],
+)  # fmt: skip
+def test_numbers_are_shown_as_people_write_them(value, form, text):
+    assert shown_number(value, form) == text
+
+
+def test_the_json_is_versioned_and_holds_what_the_page_says(run, ganzoo):
+    a, b = run("a", 4.0), run("b", 6.0, seed=1)
+    result = ganzoo("compare", a, b, "-o", "r.json", "-o", "r.md", "--json")
+    assert result.code == 0, result.err
+    told = json.loads(result.out)
+    assert told == json.loads(Path("r.json").read_text())
+    assert (told["kind"], told["format"]) == ("ganzoo report", 1)
+    line = told["groups"][0]["lines"][0]
+    assert line["values"]["fid"]["values"] == [4.0, 6.0]
+    assert [r["seed"] for r in line["runs"]] == [0, 1]
+    assert line["runs"][1]["repeat"].startswith("ganzoo run tiny --dataset small-digits --steps 2 ")
+    assert "| tiny | 2 | 5.00 ± 1.41 |" in Path("r.md").read_text()
+
+
+def test_the_command_of_a_line_repeats_the_run(run, ganzoo):
+    import shlex
+
+    words = shlex.split(build([run("a", 4.0)]).lines[0].runs[0].command)
+    again = ganzoo(*words[1:-1], "again", "--dry-run", "--json")
+    assert again.code == 0, again.err
+    mine, theirs = (json.loads(text) for text in (again.out, Path("a/run.json").read_text()))
+    assert mine["options"] == theirs["options"]
+    assert {k: v for k, v in mine["settings"].items() if k not in ("sample_interval", "loggers")} == {
+        k: v for k, v in theirs["settings"].items() if k not in ("sample_interval", "loggers")
+    }
+
+
+def test_names_with_markup_are_shown_as_text(run):
+    folder = run(f"x{EVIL.replace('/', '')}", 4.0, model=EVIL, settings={"seed": EVIL}, preset=EVIL)
+    report = build([folder, run("b", 5.0)])
+    html = page(report, registry())
+    assert EVIL not in html
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in html
+    assert html.count("<script") == 3
+    assert "<script" not in markdown(report).partition("```")[0]
+
+
+def test_the_page_shows_the_pictures_or_says_why_not(run):
+    folder = run("a", 4.0)
+    html = page(build([folder]), registry())
+    assert html.count('src="data:image/png;base64,') == 1
+    (folder / "generator.safetensors").write_bytes(b"damaged")
+    html = page(build([folder]), registry())
+    assert "No picture: " in html
+    assert "generator.safetensors is damaged or does not fit config.json" in html
+
+
+def test_the_page_forbids_every_request(run):
+    html = page(build([run("a", 4.0)]), registry())
+    assert "default-src &#39;none&#39;; img-src data:" in html
+    assert "http" not in html.replace("http-equiv", "").replace("https://github.com/leeoniya/uPlot", "").replace(
+        "http://www.w3.org", ""
+    )
+
+
+def test_markdown_escapes_what_would_be_markup():
+    assert escaped("a|b <i> *c* [d](e) `f`\nnext & on") == "a\\|b &lt;i> \\*c\\* \\[d\\](e) \\`f\\` next &amp; on"
+
+
+# Mistakes
+
+
+def test_a_folder_that_is_no_run_is_refused(ganzoo, tmp_path):
+    (tmp_path / "x").mkdir()
+    result = ganzoo("compare", "x", "-o", "r.html")
+    assert (result.code, result.err) == (2, "error: x is not a run directory: it has no run.json\n")
+    assert not Path("r.html").exists()
+
+
+def test_a_file_of_another_kind_is_refused_before_any_work(ganzoo):
+    result = ganzoo("compare", "x", "-o", "r.pdf")
+    assert (result.code, result.err) == (2, "error: r.pdf: end the name in .html, .md, .json\n")
+
+
+def test_nothing_to_compare_is_refused(ganzoo):
+    assert "name at least one run directory" in ganzoo("compare").err
+
+
+def test_a_run_named_twice_is_refused(run):
+    folder = run("a", 4.0)
+    with pytest.raises(UsageError, match="named twice"):
+        build([folder, folder / ".." / "a"])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("{", "not valid JSON"), ("{}", "not a result of `ganzoo eval`"), ("[]", "not a result"),
+     ('{"protocol": {}, "metrics": {}, "settings": {}}', "its protocol is not complete")],
+)  # fmt: skip
+def test_a_damaged_eval_json_is_told_in_one_line(run, ganzoo, text, message):
+    folder = run("a")
+    (folder / "eval.json").write_text(text)
+    result = ganzoo("compare", folder)
+    assert result.code == 1
+    assert message in result.err
+    assert result.err.count("\n") == 1
+
+
+# Benchmarks
+
+
+def benchmark_file(path: Path, machine: str, **extra) -> Path:
+    entries = [
+        {"name": f"test_training_steps[cpu-cgan-None-{size}]",
+         "params": {"batch_size": size, "model": "cgan", "device": "cpu"},
+         "extra_info": {"images_per_second": 1000.0 + size, **extra}, "stats": {"median": 0.1}}
+        for size in (64, 256)
+    ]  # fmt: skip
+    entries.append({"name": "test_tutorial_loop", "params": None, "extra_info": {}, "stats": {}})
+    path.write_text(
+        json.dumps({"machine_info": {"cpu": {"brand_raw": machine}}, "datetime": "x", "benchmarks": entries})
+    )
+    return path
+
+
+def test_benchmarks_of_several_machines_join_the_report(ganzoo, tmp_path, run):
+    files = [
+        benchmark_file(tmp_path / "a.json", "Epyc", ratio_to_tutorial_loop=2.1, roofline_share=0.5),
+        benchmark_file(tmp_path / "b.json", EVIL),
+    ]
+    result = ganzoo("compare", run("run", 4.0), "--benchmarks", *files, "-o", "r.html", "-o", "r.md")
+    assert result.code == 0, result.err
+    html = Path("r.html").read_text()
+    assert EVIL not in html
+    assert "Throughput on Epyc" in html
+    assert "| Epyc | cgan cpu | 64 | 1,064 | 2.10 | 50.0 % |" in Path("r.md").read_text()
+
+
+def test_what_a_benchmark_does_not_say_is_missing(tmp_path):
+    rows = read_benchmarks([benchmark_file(tmp_path / "a.json", "Epyc")])
+    assert [(r.model, r.batch_size, r.images_per_second) for r in rows] == [
+        ("cgan", 64, 1064), ("cgan", 256, 1256), (None, None, None)
+    ]  # fmt: skip
+    assert rows[0].ratio_to_tutorial_loop is None
+
+
+def test_a_file_that_is_no_benchmark_is_refused(tmp_path):
+    (tmp_path / "x.json").write_text("{}")
+    with pytest.raises(GanzooError, match="not a file of pytest-benchmark"):
+        read_benchmarks([tmp_path / "x.json"])
