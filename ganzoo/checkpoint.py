@@ -2,6 +2,8 @@
 
 import hashlib
 import io
+import re
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,7 @@ from typing import Any
 import torch
 
 from ganzoo.errors import GanzooError
-from ganzoo.files import clean_parts, read_json, whole, write_json
+from ganzoo.files import clean_parts, read_bytes, read_json, whole, write_json
 
 FORMAT = 1
 KEEP = 2
@@ -47,9 +49,8 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """The steps that have a finished checkpoint, ascending."""
-        return sorted(
-            int(p.stem.removeprefix("step-")) for p in self.folder.glob("step-*.json") if p.stem[5:].isdigit()
-        )
+        found = (re.fullmatch(r"step-([0-9]{8,18})", p.stem) for p in self.folder.glob("step-*.json"))
+        return sorted(int(m[1]) for m in found if m)
 
     def best(self) -> tuple[int, float] | None:
         """Step and score of the best checkpoint, if any was scored."""
@@ -68,14 +69,17 @@ class Checkpoints:
         path = self._state(step)
         manifest = read_json(self._manifest(step), limit=4096)
         try:
-            data = path.read_bytes() if path.stat().st_size == manifest["bytes"] else b""
+            size = path.stat().st_size
+            data = read_bytes(path, size) if size == manifest["bytes"] else b""
         except (OSError, TypeError, KeyError) as error:
             raise GanzooError(f"checkpoint {path} cannot be read: {error}") from error
         if hashlib.sha256(data).hexdigest() != manifest.get("sha256"):
             raise GanzooError(f"checkpoint {path} is damaged: its checksum differs from its manifest's")
         try:
             # Only tensors and plain values are accepted: a checkpoint is data, never code.
+            _plain(data)
             state = torch.load(io.BytesIO(data), map_location=device, weights_only=True)
+            _backed(state)
         except Exception as error:
             raise GanzooError(f"checkpoint {path} is not one of ganzoo's: {type(error).__name__}") from error
         if not isinstance(state, dict) or state.get("format") != FORMAT:
@@ -97,7 +101,7 @@ class Checkpoints:
         kept = set(self.steps()[-KEEP:]) | ({best[0]} if best else set())
         for path in self.folder.glob("step-*"):
             number = path.stem.removeprefix("step-")
-            if number.isdigit() and int(number) not in kept:
+            if number.isdecimal() and int(number) not in kept:
                 path.unlink(missing_ok=True)
 
     def _state(self, step: int) -> Path:
@@ -105,3 +109,23 @@ class Checkpoints:
 
     def _manifest(self, step: int) -> Path:
         return self.folder / f"step-{step:08d}.json"
+
+
+def _plain(data: bytes) -> None:
+    """Raise ValueError unless the archive is what torch writes: nothing in it is compressed, so nothing swells."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+            raise ValueError("compressed")
+
+
+def _backed(value: Any) -> None:
+    """Raise ValueError where a tensor claims more numbers than the file holds for it, as a stride of 0 lets it."""
+    if isinstance(value, torch.Tensor):
+        if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+            raise ValueError(f"a tensor of {tuple(value.shape)}")
+    elif isinstance(value, dict):
+        for item in value.values():
+            _backed(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            _backed(item)

@@ -43,16 +43,28 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
-def read_json(path: Path, limit: int = 64 * 2**20) -> Any:
+def read_bytes(path: Path, limit: int) -> bytes:
+    """The contents of a file of at most `limit` bytes; no more is ever held, whatever the file says of its size.
+
+    Raises:
+        GanzooError: the file is larger.
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise GanzooError(f"{path} is larger than {limit:,} bytes: not a file of ganzoo's")
+    return data
+
+
+def read_json(path: Path, limit: int = 16 * 2**20) -> Any:
     """Read a JSON file of at most `limit` bytes.
 
     Raises:
         GanzooError: the file is missing, too large, or not JSON.
     """
     try:
-        if path.stat().st_size > limit:
-            raise GanzooError(f"{path} is larger than {limit:,} bytes: not a file of ganzoo's")
-        return json.loads(path.read_bytes())
+        return json.loads(read_bytes(path, limit))
     except OSError as error:
         raise GanzooError(f"cannot read {path}: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:
@@ -73,6 +85,18 @@ def cache_dir() -> Path:
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("ganzoo", appauthor=False))
+
+
+def contained(folder: Path) -> None:
+    """Refuse to write in a folder where a link leads out of it: who packed the folder would choose what is overwritten.
+
+    Raises:
+        GanzooError: there is one; it is named.
+    """
+    root = folder.resolve()
+    for path in [*folder.iterdir(), *folder.glob("*/*")]:
+        if path.is_symlink() and not path.resolve().is_relative_to(root):
+            raise GanzooError(f"{path} is a link that leads out of the folder: replace it by what it leads to")
 
 
 def clean_parts(folder: Path) -> None:

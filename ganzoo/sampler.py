@@ -12,7 +12,7 @@ from ganzoo.engine import choose_device, own_randomness
 from ganzoo.errors import GanzooError, UsageError, did_you_mean
 from ganzoo.files import read_json
 from ganzoo.gan import GAN
-from ganzoo.launch import build
+from ganzoo.launch import build, refuse_giants
 from ganzoo.plugins import Registry, registry
 from ganzoo.settings import validated
 
@@ -111,7 +111,7 @@ def load(run: str | Path, device: str = "auto", plugins: Registry | None = None)
         UsageError: not a run directory, an unknown model, or no generator saved yet.
         GanzooError: its files are damaged or do not fit each other.
     """
-    from safetensors import SafetensorError
+    from safetensors import SafetensorError, safe_open
     from safetensors.torch import load_file
 
     folder = Path(run)
@@ -125,14 +125,26 @@ def load(run: str | Path, device: str = "auto", plugins: Registry | None = None)
         raise UsageError(f"{folder} holds no generator yet: it is written with the first checkpoint")
     model = (plugins or registry()).get("models", str(config.get("model")))
     options = config.get("options")
-    gan = build(
-        model,
-        DataSpec.from_json(config["data"]),
-        validated(model.Options, options if isinstance(options, dict) else {}),
-    )
+    spec = DataSpec.from_json(config["data"])
+    chosen = validated(model.Options, options if isinstance(options, dict) else {})
+    refuse_giants(model, spec, chosen)
+    gan = build(model, spec, chosen)
     try:
+        with safe_open(weights, "pt") as file:
+            there = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+        if there != {name: tuple(value.shape) for name, value in gan.generator.state_dict().items()}:
+            raise RuntimeError("its tensors are not the generator's")
         gan.generator.load_state_dict(load_file(weights))
     except (SafetensorError, RuntimeError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
         raise GanzooError(f"{weights} is damaged or does not fit config.json: {reason}") from error
     return Sampler(gan.to(choose_device(device)))
+
+
+def step_of(run: Path) -> int | None:
+    """The step that the saved generator is of, as its file says."""
+    from safetensors import safe_open
+
+    with safe_open(run / "generator.safetensors", "pt") as file:
+        step = (file.metadata() or {}).get("step", "")
+    return int(step) if step.isdigit() else None

@@ -91,7 +91,7 @@ GREY = np.full((4, 8, 8), 7, np.uint8)
         (npz(pictures=GREY), "holds no `images` (it holds: pictures)"),
         (npz(images=np.array([None, {}], dtype=object)), "`images` holds object, not numbers"),
         (npz(images=np.array(["a"])), "`images` holds <U1, not numbers"),
-        (bomb(), "`images` takes 862,017,116,176,384 bytes"),
+        (bomb(), "`images` claims 862,017,116,176,384 bytes, more than the archive says it holds"),
         (npz(images=np.zeros((0, 8, 8), np.uint8)), "there are no images"),
         (npz(images=np.zeros((4, 8, 8, 4), np.uint8)), "images are (4, 8, 8, 4), not (N, C, H, W)"),
         (npz(images=np.zeros((4, 2, 2), np.uint8)), "images are 2 x 2 pixels; sides of 8 to 4096"),

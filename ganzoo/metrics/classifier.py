@@ -188,6 +188,9 @@ def unpack(data: bytes, source: str) -> tuple[Classifier, Shape, dict[str, Any]]
             raise ValueError(f"format {about['format']}, {shape}")
         if not (isinstance(about["classes"], list) and len(about["classes"]) == shape.classes):
             raise ValueError("its classes do not fit its shape")
+        with torch.device("meta"):
+            if sum(p.nbytes for p in Classifier(shape).parameters()) > len(data):
+                raise ValueError(f"{shape} needs more than the file holds")
         net = Classifier(shape)
         net.load_state_dict(load(data))
     except Exception as error:  # Whatever is wrong with a file, the user needs one line.

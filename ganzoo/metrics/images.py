@@ -68,6 +68,8 @@ def _array(archive: zipfile.ZipFile, name: str) -> Any:
         size = dtype.itemsize
         for length in shape:
             size *= length
+        if size > archive.getinfo(f"{name}.npy").file_size:
+            raise UsageError(f"`{name}` claims {size:,} bytes, more than the archive says it holds")
         if size > LARGEST:
             raise UsageError(f"`{name}` takes {size:,} bytes, more than {LARGEST:,}")
     with archive.open(f"{name}.npy") as file:

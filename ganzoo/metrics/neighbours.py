@@ -8,45 +8,49 @@ from ganzoo.metrics.base import MOST, Measured, Metric, Setting, require
 
 K = 5
 """Neighbours, as Naeem et al. choose."""
-CELLS = 2**24
+CELLS = 2**22
 """Distances held at once."""
+ROUNDING = 1e-6
+"""Squared distances that differ by less than this share of the largest squared norm count as equal."""
 
 
-def distances(a: Tensor, b: Tensor) -> Tensor:
-    """Euclidean, float (N, M), by differences: through a matrix product, ties would come out unequal."""
-    return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
+def squares(a: Tensor, b: Tensor) -> Tensor:
+    """Squared Euclidean distances, double (N, M)."""
+    a, b = a.double(), b.double()
+    return (a.square().sum(1, keepdim=True) - 2 * a @ b.T + b.square().sum(1)).clamp_(min=0)
 
 
 def radii(x: Tensor, k: int = K) -> Tensor:
-    """The distance from each row of x (N, D) to its k-th nearest other row: float (N,); infinite with fewer rows."""
+    """The distance from each row of x (N, D) to its k-th nearest other row: double (N,); infinite with fewer rows."""
     if len(x) <= k:
-        return torch.full((len(x),), torch.inf, device=x.device)
+        return torch.full((len(x),), torch.inf, device=x.device, dtype=torch.float64)
     rows = x.split(max(1, CELLS // len(x)))
     # The nearest is the row itself, at distance 0.
-    return torch.cat([distances(part, x).topk(k + 1, largest=False).values[:, -1] for part in rows])
+    return torch.cat([squares(part, x).topk(k + 1, largest=False).values[:, -1] for part in rows]).sqrt()
 
 
 def prdc(real: Tensor, fake: Tensor, real_radii: Tensor | None = None, k: int = K) -> dict[str, float]:
     """Precision and recall (Kynkäänniemi et al., 2019), density and coverage (Naeem et al., 2020).
 
-    A point is in a ball when its distance is strictly below the radius.
+    A point is in a ball when its distance is strictly below the radius, by more than rounding could make it.
 
     Args:
         real, fake: feature vectors (N, D) and (M, D) on one device.
         real_radii: `radii(real, k)`, where it is known.
         k: neighbours.
     """
-    real_radii = radii(real, k) if real_radii is None else real_radii
-    fake_radii = radii(fake, k)
+    largest = max(real.double().square().sum(1).max().item(), fake.double().square().sum(1).max().item())
+    real_within = (radii(real, k) if real_radii is None else real_radii).square() - ROUNDING * largest
+    fake_within = radii(fake, k).square() - ROUNDING * largest
     balls = torch.zeros(len(fake), dtype=torch.int64, device=real.device)  # Real balls around each fake.
     recalled, covered = [], []
     step = max(1, CELLS // len(fake))
-    for part, radius in zip(real.split(step), real_radii.split(step), strict=True):
-        d = distances(part, fake)
-        inside = d < radius[:, None]
+    for part, within in zip(real.split(step), real_within.split(step), strict=True):
+        d = squares(part, fake)
+        inside = d < within[:, None]
         balls += inside.sum(0)
         covered.append(inside.any(1))
-        recalled.append((d < fake_radii).any(1))
+        recalled.append((d < fake_within).any(1))
     return {
         "precision": (balls > 0).double().mean().item(),
         "recall": torch.cat(recalled).double().mean().item(),
@@ -73,7 +77,7 @@ class PRDC(Metric):
 
     def compute(self) -> dict[str, float]:
         fake, known = self.vectors.all(), self.setting.reference.statistics
-        return prdc(known.vectors.to(fake), fake, known.radii.to(fake))
+        return prdc(known.vectors.to(fake), fake, known.radii.to(fake.device))
 
     def settings(self) -> dict[str, float | str]:
         return {

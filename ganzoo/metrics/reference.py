@@ -21,7 +21,9 @@ from ganzoo.metrics.neighbours import radii
 
 BATCH = 500
 """Images that are looked at at once."""
-FORMAT = 1
+FORMAT = 2
+LARGEST = 2**31
+"""Bytes of a cached file beyond which it is not read."""
 LARGEST_CLASS_MOMENTS = 2**28
 """Bytes of covariances by class beyond which they are not kept: a thousand classes of 2048 features take 33 GB."""
 
@@ -54,7 +56,7 @@ class Statistics:
     vectors: Tensor
     """float (M, D): those of up to `MOST` images, drawn at random."""
     radii: Tensor
-    """float (M,): the distance from each to its k-th neighbour among them."""
+    """double (M,): the distance from each to its k-th neighbour among them."""
 
     @property
     def moments(self) -> Moments:
@@ -235,6 +237,8 @@ def _load(path: Path, size: int) -> Statistics:
     """Raises ValueError when the file is damaged."""
     from safetensors.torch import load
 
+    if path.stat().st_size > LARGEST:
+        raise ValueError(f"{path} is no file of ganzoo's")
     content = path.read_bytes()
     checksum, data = content[:32], content[32:]
     if hashlib.sha256(data).digest() != checksum:

@@ -1,0 +1,105 @@
+"""The long forms of what tests/ does briefly: `make soak`, an hour or so on two cores.
+
+`GANZOO_SOAK_ROUNDS` (100), `GANZOO_SOAK_MOMENTS` (50) and `GANZOO_SOAK_MINUTES` (30) set how long.
+"""
+
+import os
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+from conftest import TINY, _one_thread, ganzoo, start  # noqa: F401
+from test_run import assert_equal, kill, logged, state, wait_for
+
+ROUNDS, MOMENTS, MINUTES = (
+    int(os.environ.get(f"GANZOO_SOAK_{name}", default))
+    for name, default in (("ROUNDS", 100), ("MOMENTS", 50), ("MINUTES", 30))
+)
+SAID = []
+
+
+@pytest.fixture(autouse=True)
+def _say(capsys):
+    """Tell what was counted, at the end of each test."""
+    yield
+    with capsys.disabled():
+        print("".join(f"\n{line}" for line in SAID))
+    SAID.clear()
+
+
+def test_a_hundred_runs_killed_and_resumed_all_end_alike(ganzoo, tmp_path):  # noqa: F811
+    """Each is killed once, at a random moment, resumed, and compared with one that was not."""
+    arguments = (*TINY, "--steps", 300, "--checkpoint-interval", 7, "--sample-interval", 50, "--quiet")
+    assert ganzoo("run", *arguments, "--out", "whole").code == 0
+    moments, completed, different = random.Random(), 0, 0
+    for i in range(ROUNDS):
+        folder = tmp_path / f"r{i}"
+        process = start("run", *arguments, "--out", folder, cwd=tmp_path)
+        wait_for(folder / "checkpoints" / "step-00000007.json", process)
+        time.sleep(moments.uniform(0, 1))
+        kill(process)
+        completed += ganzoo("resume", folder, "--quiet").code == 0
+        mine, theirs = state(folder), state(tmp_path / "whole")
+        different += sum(not mine["gan"][k].equal(theirs["gan"][k]) for k in theirs["gan"])
+        assert_equal(theirs, mine)
+    SAID.append(f"{ROUNDS} rounds: {completed} completed, {different} tensors differ")
+    assert (completed, different) == (ROUNDS, 0)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_one_run_is_ended_at_many_random_moments(ganzoo, tmp_path, number):  # noqa: F811
+    """From the first import to the last write: some moments fall before there is a run, some after its end."""
+    arguments = (*TINY, "--steps", 20 * MOMENTS, "--checkpoint-interval", 5, "--sample-interval", 40, "--quiet")
+    assert ganzoo("run", *arguments, "--out", "whole").code == 0
+    moments, ended = random.Random(), 0
+    while ended < MOMENTS:
+        process = start(*(("resume", "r", "--quiet") if (tmp_path / "r" / "run.json").exists() else
+                          ("run", *arguments, "--out", "r")), cwd=tmp_path)  # fmt: skip
+        time.sleep(moments.uniform(0, 6))
+        process.send_signal(number)
+        _, err = process.communicate(timeout=120)
+        ended += 1
+        assert "Traceback" not in err
+        assert process.returncode in (0, 1, -number, 128 + number), err
+        if (tmp_path / "r").exists() and not (tmp_path / "r" / "run.json").exists():
+            for path in (tmp_path / "r").rglob("*.part"):
+                path.unlink()
+    assert ganzoo("resume", "r", "--quiet").code == 0
+    assert_equal(state(tmp_path / "whole"), state(tmp_path / "r"))
+    assert logged(tmp_path / "whole") == logged(tmp_path / "r")
+    SAID.append(f"{signal.Signals(number).name}: ended at {ended} moments, no tensor differs")
+
+
+def test_memory_and_files_stay_flat(tmp_path):
+    """A run that samples, saves and logs all the time holds no more at the end than after its first tenth."""
+    process = start(
+        "run", *TINY[:-2], "--max-time", f"{MINUTES}m", "--sample-interval", 50, "--checkpoint-interval", 200,
+        "--out", "r", "--quiet", cwd=tmp_path,
+    )  # fmt: skip
+    wait_for(tmp_path / "r" / "metrics.jsonl", process)
+    seen: list[tuple[int, int]] = []
+    begun, pages = time.monotonic(), os.sysconf("SC_PAGE_SIZE")
+    while process.poll() is None:
+        try:
+            memory = int(Path(f"/proc/{process.pid}/statm").read_text().split()[1]) * pages
+            handles = len(list(Path(f"/proc/{process.pid}/fd").iterdir()))
+        except (OSError, IndexError):
+            break
+        if time.monotonic() - begun < MINUTES * 60 - 5:  # At the end it draws its plot.
+            seen.append((memory, handles))
+        time.sleep(1)
+    assert process.wait(60) == 0
+    tenth = max(1, len(seen) // 10)
+    early, late = seen[tenth : 2 * tenth], seen[-tenth:]
+    first, last = max(m for m, _ in early), max(m for m, _ in late)
+    SAID.append(
+        f"{MINUTES} minutes: {first / 2**20:.1f} MiB, then {last / 2**20:.1f} MiB ({last / first - 1:+.2%}); "
+        f"file handles {max(h for _, h in early)}, then {max(h for _, h in late)}"
+    )
+    assert last <= 1.02 * first
+    assert max(h for _, h in late) <= max(h for _, h in early)

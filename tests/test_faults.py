@@ -1,0 +1,311 @@
+"""What goes wrong around a run: it resumes, or refuses in one line; nothing good is lost, and the end is the same."""
+
+import errno
+import itertools
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from conftest import SUPPORT, TINY
+from ganzoo.checkpoint import Checkpoints
+from ganzoo_test_plugins import Look, SmallDigits, Tiny
+from test_run import assert_equal, logged, state, wait_for
+
+RUN = ("run", *TINY, "--steps", 90, "--checkpoint-interval", 30, "--sample-interval", 40, "--quiet")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The run that nothing went wrong in."""
+    folder = tmp_path_factory.mktemp("faults")
+    command = [sys.executable, "-m", "ganzoo", *map(str, RUN), "--out", "whole"]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    return folder / "whole"
+
+
+def one_line(result, code=1):
+    """The one line with which a command failed."""
+    assert result.code == code, result.err
+    assert len(result.err.splitlines()) == 1, result.err
+    return result.err
+
+
+def assert_ends_the_same(ganzoo, whole, folder, log=True):
+    assert ganzoo("resume", folder.name, "--quiet").code == 0
+    assert_equal(state(whole), state(folder))
+    if log:
+        assert logged(whole) == logged(folder)
+    assert not list(folder.rglob("*.part"))
+
+
+# Ended at a bad moment
+
+
+@pytest.mark.parametrize("moment", [7, 9, 11])
+def test_killed_inside_a_write_nothing_is_lost(ganzoo, whole, tmp_path, moment):
+    """SIGKILL while the N-th file is being forced to disk: the state, its manifest, the generator."""
+    process = faulty(moment, tmp_path)
+    process.kill()
+    process.communicate()
+    assert (tmp_path / "r" / "run.json").exists()
+    assert_ends_the_same(ganzoo, whole, tmp_path / "r")
+
+
+def test_a_second_interrupt_ends_the_run_at_once(ganzoo, whole, tmp_path):
+    process = faulty(13, tmp_path)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.3)
+    assert process.poll() is None, "the first only asks"
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert_ends_the_same(ganzoo, whole, tmp_path / "r")
+
+
+def faulty(moment, folder):
+    """A run that hangs in its N-th write."""
+    command = [sys.executable, SUPPORT / "faulty.py", moment, folder / "hangs", *RUN, "--out", "r"]
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(list(map(str, command)), cwd=folder, stdout=pipe, stderr=pipe, text=True)
+    wait_for(folder / "hangs", process)
+    return process
+
+
+# Disks
+
+
+def full(*_, **__):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize(
+    ("name", "skip"),
+    [
+        ("00000040.png", 0),
+        ("00000090.png", 0),
+        ("step-00000060.pt", 0),
+        ("step-00000060.json", 0),
+        ("step-00000090.pt", 0),
+        ("generator.safetensors", 1),
+        ("losses.png", 0),
+        ("status.json", 0),
+    ],
+)
+def test_a_disk_that_is_full_for_one_file_stops_the_run_and_loses_nothing(
+    ganzoo, whole, tmp_path, monkeypatch, name, skip
+):
+    from ganzoo import files
+
+    real, seen = files.whole, []
+
+    def some(path):
+        seen.extend([path.name] if path.name == name else [])
+        return full() if path.name == name and len(seen) > skip else real(path)
+
+    for module in ("files", "run", "checkpoint", "pictures"):
+        monkeypatch.setattr(f"ganzoo.{module}.whole", some)
+    result = ganzoo(*RUN, "--out", "r")
+    assert "No space left on device" in one_line(result)
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    assert_ends_the_same(ganzoo, whole, tmp_path / "r")
+
+
+def test_a_log_cut_short_by_a_full_disk_is_made_whole(ganzoo, whole, tmp_path, monkeypatch):
+    real, opened = Path.open, []
+
+    def open_(self, mode="r", *arguments, **options):
+        file = real(self, mode, *arguments, **options)
+        if self.name == "metrics.jsonl" and "a" in mode:
+            opened.append(self)
+            if len(opened) == 2:
+                write = file.write
+                file.write = lambda text: (write(text[: len(text) // 2]), full())
+        return file
+
+    monkeypatch.setattr(Path, "open", open_)
+    result = ganzoo(*RUN, "--out", "r")
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    if not opened[1:]:
+        pytest.skip("files here cannot be made to fail")
+    assert "No space left on device" in one_line(result)
+    assert_ends_the_same(ganzoo, whole, tmp_path / "r")
+
+
+def test_a_folder_that_cannot_be_written_is_refused(ganzoo, whole, tmp_path, monkeypatch):
+    def read_only(*_, **__):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    shutil.copytree(whole, tmp_path / "r")
+    with monkeypatch.context() as patched:
+        patched.setattr("ganzoo.run.Path.mkdir", read_only)
+        assert "cannot write in new: Read-only file system" in one_line(ganzoo(*RUN, "--out", "new"), 2)
+    real = Path.open
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            Path, "open", lambda p, mode="r", *a, **k: read_only() if "a" in mode else real(p, mode, *a, **k)
+        )
+        assert "cannot write in r: Read-only file system" in one_line(ganzoo("resume", "r", "--steps", 100, "--quiet"))
+    assert_equal(state(whole), state(tmp_path / "r"))
+
+
+FILES = ["run.json", "config.json", "metrics.jsonl", "status.json", "generator.safetensors", "losses.png", "real.png",
+         "samples/00000040.png", "checkpoints/step-00000090.pt", "checkpoints/step-00000090.json"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_flipped_bit_anywhere_is_survived_or_refused(ganzoo, whole, tmp_path, name):
+    shutil.copytree(whole, tmp_path / "r")
+    path = tmp_path / "r" / name
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 4
+    path.write_bytes(data)
+    result = ganzoo("resume", "r", "--quiet")
+    if result.code:
+        one_line(result, result.code)
+        assert name == "run.json"
+    else:
+        assert_equal(state(whole), state(tmp_path / "r"))
+
+
+def test_a_run_whose_every_checkpoint_is_damaged_is_refused(ganzoo, whole, tmp_path):
+    shutil.copytree(whole, tmp_path / "r")
+    for path in (tmp_path / "r" / "checkpoints").glob("*.pt"):
+        path.write_bytes(path.read_bytes()[:-1])
+    result = ganzoo("resume", "r", "--quiet")
+    assert result.code == 1
+    assert "no checkpoint" in result.err.splitlines()[-1]
+
+
+# Clocks
+
+
+def test_a_clock_that_is_set_back_changes_nothing(ganzoo, whole, tmp_path, monkeypatch):
+    hours = itertools.count()
+    monkeypatch.setattr(time, "time", lambda: 1.7e9 - 3600.0 * next(hours))
+    monkeypatch.setattr(time, "strftime", lambda *_: "19700101-000000")
+    assert ganzoo(*RUN[:-1], "--steps", 60, "--out", "r").code == 0
+    assert ganzoo("resume", "r", "--steps", 90, "--quiet").code == 0
+    monkeypatch.undo()
+    assert_equal(state(whole), state(tmp_path / "r"))
+
+
+# Plugins
+
+
+def raising(name):
+    """A function of that name that raises."""
+    names = {}
+    exec(f"def {name}(*arguments, **options):\n    self = arguments[0]\n    raise ZeroDivisionError('boom')", names)
+    return names[name]
+
+
+LOSSES = ["discriminator_loss", "generator_loss", "after_discriminator_step"]
+DRAWS = ["sample_latent", "sample_labels", "fake_labels", "generate", "fake", "showcase", "score", "watched"]
+
+
+@pytest.mark.parametrize("method", [*LOSSES, *DRAWS, "players", "optimizer"])
+def test_a_model_that_raises_is_named_with_its_method(ganzoo, monkeypatch, method):
+    monkeypatch.setattr(Tiny, method, raising(method))
+    line = one_line(ganzoo(*RUN, "--out", "r"))
+    assert f"model 'tiny' failed in {method}" in line
+    assert "boom" in line
+
+
+@pytest.mark.parametrize("method", ["__init__", "uses_labels"])
+def test_a_model_that_cannot_be_built_is_named(ganzoo, monkeypatch, method):
+    monkeypatch.setattr(Tiny, method, raising(method))
+    line = one_line(ganzoo(*RUN, "--out", "r"))
+    assert "model 'tiny' cannot be built" in line
+    assert "boom" in line
+
+
+def test_a_model_that_raises_late_keeps_what_was_saved(ganzoo, whole, tmp_path, monkeypatch):
+    real, calls = Tiny.generator_loss, itertools.count(1)
+
+    def generator_loss(self, real_batch, fake):
+        if next(calls) == 73:
+            raise ZeroDivisionError("boom")
+        return real(self, real_batch, fake)
+
+    monkeypatch.setattr(Tiny, "generator_loss", generator_loss)
+    assert "model 'tiny' failed in generator_loss, step 73" in one_line(ganzoo(*RUN, "--out", "r"))
+    assert state(tmp_path / "r")["step"] == 60
+    assert_ends_the_same(ganzoo, whole, tmp_path / "r")
+
+
+@pytest.mark.parametrize("method", ["__init__", "scalars", "image", "close"])
+def test_a_logger_that_raises_is_named_with_its_method(ganzoo, monkeypatch, method):
+    from ganzoo.plugins import registry
+
+    monkeypatch.setattr(registry().get("loggers", "tensorboard"), method, raising(method))
+    line = one_line(ganzoo(*RUN, "--loggers", "tensorboard", "--out", "r"))
+    assert f"logger 'tensorboard' failed in {method}" in line
+
+
+def test_a_data_set_that_raises_is_named_with_its_method(ganzoo, monkeypatch):
+    monkeypatch.setattr(SmallDigits, "load", raising("load"))
+    assert "data set 'small-digits' failed in load" in one_line(ganzoo(*RUN, "--out", "r"))
+
+
+@pytest.mark.parametrize("method", ["__init__", "update", "compute", "settings"])
+def test_a_metric_that_raises_is_named_with_its_method(ganzoo, whole, monkeypatch, method):
+    from ganzoo.plugins import registry
+
+    monkeypatch.setattr(registry().get("metrics", "accuracy"), method, raising(method))
+    line = one_line(ganzoo("eval", whole, "--n", 20, "--metrics", "accuracy"))
+    assert f"metric 'accuracy' failed in {method}" in line
+
+
+@pytest.mark.parametrize("method", ["__init__", "extract", "resizing"])
+def test_an_extractor_that_raises_is_named_with_its_method(ganzoo, whole, monkeypatch, method):
+    monkeypatch.setattr(Look, method, raising(method))
+    line = one_line(ganzoo("eval", whole, "--n", 20, "--metrics", "accuracy"))
+    assert f"feature extractor 'look' failed in {method}" in line
+
+
+# Workers
+
+
+class Deadly(torch.utils.data.Dataset):
+    """Images that are read by processes, which are killed as soon as a file is there."""
+
+    def __init__(self, images, sign):
+        self.images, self.sign, self.home = images, sign, os.getpid()
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, index):
+        if os.getpid() != self.home and self.sign.exists():
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self.images[index]
+
+
+def test_a_worker_that_dies_ends_the_run_in_one_line_and_loses_nothing(ganzoo, whole, tmp_path, monkeypatch):
+    load, save, sign = SmallDigits.load, Checkpoints.save, tmp_path / "die"
+
+    def streamed(self, request):
+        data = load(self, request)
+        data.images = Deadly(data.images, sign)
+        return data
+
+    def saved(self, *arguments):
+        save(self, *arguments)
+        sign.touch()
+
+    monkeypatch.setattr(SmallDigits, "load", streamed)
+    with monkeypatch.context() as patched:
+        patched.setattr(Checkpoints, "save", saved)
+        assert "a process that reads images died" in one_line(ganzoo(*RUN, "--workers", 2, "--out", "r"))
+    assert state(tmp_path / "r")["step"] == 30
+    sign.unlink()
+    assert_ends_the_same(ganzoo, whole, tmp_path / "r")
