@@ -2,21 +2,26 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test lint bench docs clean
+.PHONY: run test soak lint bench docs clean
 
 run: .venv/ready  ## train the CGAN on the embedded MNIST
-	$(BIN)/ganzoo run cgan
+	$(BIN)/ganzoo run cgan --epochs 20 --max-time 4m30s
 
 test: .venv/ready-dev  ## the whole test suite
 	$(BIN)/python -m pytest -n 2
+
+soak: .venv/ready-dev  ## the long form: a hundred kills, thousands of bad inputs, half an hour of memory
+	GANZOO_SOAK=1 $(BIN)/python -m pytest tests/test_fuzz.py
+	$(BIN)/python -m pytest benchmarks/soak.py
 
 lint: .venv/ready-dev  ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: .venv/ready-dev  ## throughput on this machine
-	$(BIN)/python -m pytest benchmarks --benchmark-only
+bench: .venv/ready-dev  ## speed, start-up and memory on this machine; BENCH='--seconds 2' and the like make it shorter
+	mkdir -p benchmarks/results
+	$(BIN)/python -m pytest benchmarks --benchmark-only --benchmark-json benchmarks/results/latest.json $(BENCH)
 
 docs: .venv/ready-dev  ## the pages that follow from the code: models, hooks, commands
 	$(BIN)/python docs/generate.py

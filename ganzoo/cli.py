@@ -10,6 +10,7 @@ from importlib import import_module
 import click
 
 from ganzoo import __version__
+from ganzoo.blame import blame
 from ganzoo.errors import GanzooError, did_you_mean, one_line
 from ganzoo.signals import Stopped
 
@@ -18,7 +19,11 @@ COMMANDS = {
     "resume": ("ganzoo.commands.resume", "Continue a run from its last checkpoint."),
     "sample": ("ganzoo.commands.sample", "Draw images from a trained run."),
     "eval": ("ganzoo.commands.evaluate", "Measure a run or images: FID and its company."),
+    "compare": ("ganzoo.commands.compare", "Set runs or models side by side in one report."),
+    "demo": ("ganzoo.commands.demo", "Play with a run's generator in a browser."),
+    "export": ("ganzoo.commands.export", "Write a run's generator for other programs."),
     "features": ("ganzoo.commands.features", "Train the feature extractor that a data set is measured with."),
+    "bench": ("ganzoo.commands.bench", "Measure training speed beside the tutorials' loop and the roofline."),
     "list": ("ganzoo.commands.listing", "List models, data sets, metrics, loggers, plugins."),
     "info": ("ganzoo.commands.info", "Explain a model: paper, options, presets."),
     "check": ("ganzoo.commands.check", "Check that a model keeps the rules of the contract."),
@@ -92,7 +97,8 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     except Exception as error:
-        code = _fail(error, f"{one_line(error)} (GANZOO_TRACEBACK=1 shows where)", 1)
+        whose = blame(error)
+        code = _fail(error, f"{whose + ': ' if whose else ''}{one_line(error)} (GANZOO_TRACEBACK=1 shows where)", 1)
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -48,7 +48,8 @@ def plot_losses(path: Path, history: Sequence[Mapping[str, float]]) -> None:
     for name in names:
         axis = losses if name.endswith("_loss") else scores if name.startswith("D(") else None
         if axis is not None:
-            values = [line.get(name, float("nan")) for line in history]
+            found = [line.get(name) for line in history]
+            values = [value if isinstance(value, int | float) else float("nan") for value in found]
             axis.plot(steps, values, label=LABELS.get(name, name), linewidth=1.2)
     for axis, title in ((losses, "loss"), (scores, "mean score")):
         axis.set_ylabel(title)

@@ -26,7 +26,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 TO_COME: set[str] = {"docs/images/cgan-mnist.png", "docs/recipes.md"}
 """Linked before they are there."""
 
-EXECUTED = {"list", "info", "doctor", "check", "new", "sample", "resume"}
+EXECUTED = {"list", "info", "doctor", "check", "new", "sample", "resume", "export"}
 """Commands that are executed as they stand.
 
 `run` plans without training; of the rest, which take their time, only the arguments are looked at.

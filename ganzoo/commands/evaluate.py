@@ -1,6 +1,5 @@
 """`ganzoo eval RUN` and `ganzoo eval IMAGES`."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +9,8 @@ from ganzoo.commands.options import Names, echo_json, json_option
 from ganzoo.errors import GanzooError, UsageError
 
 if TYPE_CHECKING:
-    from ganzoo.metrics.base import Images
     from ganzoo.metrics.evaluation import Evaluator
+    from ganzoo.plugins import Registry
 
 N = 10_000
 
@@ -50,7 +49,7 @@ def command(
     ganzoo eval runs/mine --metrics fid,parzen --n 10000
     """
     from ganzoo.engine import choose_device
-    from ganzoo.metrics.evaluation import Evaluator, generated, given
+    from ganzoo.metrics.evaluation import Evaluator, given
     from ganzoo.metrics.images import read_images
     from ganzoo.plugins import registry
 
@@ -58,21 +57,8 @@ def command(
     options: dict[str, Any] = {
         "metrics": metrics, "features": features, "weights": inception_weights, "split": split, "device": chosen
     }  # fmt: skip
-    batches: Iterator[Images]
     if (what / "run.json").is_file() or (what / "config.json").is_file():
-        from ganzoo.run import open_run
-        from ganzoo.sampler import load
-
-        sampler, settings = load(what, str(chosen), plugins), open_run(what).get("settings", {})
-        name = dataset or sampler.data.name
-        root = data_root or (Path(settings["data_root"]) if not dataset and settings.get("data_root") else None)
-        evaluator = Evaluator(plugins, name, shape=sampler.data.shape, root=root, **options)
-        count = n or N
-        batches = generated(sampler.gan, count, seed, evaluator.reference)
-        labelled = bool(sampler.gan.conditional and sampler.data.classes)
-        if labelled and sampler.data.classes != evaluator.reference.data.classes:
-            raise UsageError(f"the classes of {what} are not those of '{name}': metrics of labels would mean nothing")
-        about: dict[str, Any] = {"run": str(what), "model": sampler.gan.name, "step": step_of(what)}
+        evaluator, result = measure_run(what, plugins, dataset, data_root, n or N, seed, options)
         out = out or what / "eval.json"
     else:
         images, labels = read_images(what)
@@ -87,8 +73,7 @@ def command(
                 f"{what}: labels reach {int(labels.max())}, but '{evaluator.reference.name}' has {len(classes)} classes"
             )
         batches, labelled = given(images, labels, count, seed), labels is not None
-        about = {"images": str(what)}
-    result = {**about, **evaluator.measure(batches, count, labelled, seed)}
+        result = {"images": str(what), **evaluator.measure(batches, count, labelled, seed)}
     if out is not None:
         write(out, result, evaluator)
     if as_json:
@@ -97,13 +82,30 @@ def command(
         show(result, out)
 
 
-def step_of(run: Path) -> int | None:
-    """The step that the saved generator is of, as its file says."""
-    from safetensors import safe_open
+def measure_run(
+    run: Path, plugins: "Registry", dataset: str | None, data_root: Path | None, n: int, seed: int,
+    options: dict[str, Any],
+) -> tuple["Evaluator", dict[str, Any]]:  # fmt: skip
+    """Measure a run's averaged generator: what measured it, and the result.
 
-    with safe_open(run / "generator.safetensors", "pt") as file:
-        step = (file.metadata() or {}).get("step", "")
-    return int(step) if step.isdigit() else None
+    Raises:
+        UsageError: the run's classes are not those of the data set; or as `load` and `Evaluator`.
+        GanzooError: as `load` and `Evaluator`.
+    """
+    from ganzoo.metrics.evaluation import Evaluator, generated
+    from ganzoo.run import open_run
+    from ganzoo.sampler import load, step_of
+
+    sampler, settings = load(run, str(options["device"]), plugins), open_run(run).get("settings", {})
+    name = dataset or sampler.data.name
+    root = data_root or (Path(settings["data_root"]) if not dataset and settings.get("data_root") else None)
+    evaluator = Evaluator(plugins, name, shape=sampler.data.shape, root=root, **options)
+    batches = generated(sampler.gan, n, seed, evaluator.reference)
+    labelled = bool(sampler.gan.conditional and sampler.data.classes)
+    if labelled and sampler.data.classes != evaluator.reference.data.classes:
+        raise UsageError(f"the classes of {run} are not those of '{name}': metrics of labels would mean nothing")
+    about: dict[str, Any] = {"run": str(run), "model": sampler.gan.name, "step": step_of(run)}
+    return evaluator, {**about, **evaluator.measure(batches, n, labelled, seed)}
 
 
 def write(path: Path, result: dict[str, Any], evaluator: "Evaluator") -> None:

@@ -7,6 +7,8 @@ import click
 
 from ganzoo.commands.options import echo_json, json_option
 
+SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+
 
 @click.command(name="info", context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("model")
@@ -21,7 +23,7 @@ def command(model: str, as_json: bool) -> None:
         name: {
             "type": _type(info.annotation),
             "default": info.get_default(),
-            "bounds": [str(m) for m in info.metadata],
+            "bounds": _bounds(info.metadata),
             "help": info.description,
         }
         for name, info in cls.Options.model_fields.items()
@@ -57,3 +59,7 @@ def command(model: str, as_json: bool) -> None:
 
 def _type(annotation: Any) -> str:
     return annotation.__name__ if isinstance(annotation, type) else str(annotation).removeprefix("typing.")
+
+
+def _bounds(metadata: list[Any]) -> list[str]:
+    return [f"{sign} {getattr(m, key)}" for m in metadata for key, sign in SIGNS.items() if hasattr(m, key)]
