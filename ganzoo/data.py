@@ -410,7 +410,7 @@ class Loader:
                 asked = time.perf_counter()
                 try:
                     images = next(fetched)
-                except RuntimeError as error:
+                except (RuntimeError, OSError, EOFError) as error:  # A pipe to the dead breaks in more ways than one.
                     raise GanzooError(
                         f"a process that reads images died: {one_line(error)}; try --workers 0, or a smaller batch"
                     ) from error

@@ -251,7 +251,8 @@ def test_sngan_players_have_rates_of_their_own():
 def test_sngan_rates_fall_in_the_last_half():
     gan = build("sngan")
     for player in ("discriminator", "generator"):
-        rates = [gan.optimizer(player).settings(SimpleNamespace(fraction=fraction))["lr"] for fraction in (0.0, 0.5, 0.75, 1.0)]
+        moments = [SimpleNamespace(fraction=fraction) for fraction in (0.0, 0.5, 0.75, 1.0)]
+        rates = [gan.optimizer(player).settings(moment)["lr"] for moment in moments]
         assert rates == pytest.approx([4e-3, 4e-3, 2e-3, 0.0])
 
 
