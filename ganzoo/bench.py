@@ -2,19 +2,19 @@
 
 import os
 import statistics
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
+from ganzoo.capture import GROUP
+from ganzoo.engine import forget_peak_memory, peak_memory
 from ganzoo.gan import GAN
 from ganzoo.launch import prepare
+from ganzoo.modes import settle
 from ganzoo.plugins import Registry
 from ganzoo.settings import Plan
 from ganzoo.yardsticks import Discriminator, Generator, Roofline, roofline, tutorial_loop
@@ -35,7 +35,9 @@ class Result:
     batch_size: int
     device: str
     mode: str
-    """How steps were run; `eager`: one operator after the other."""
+    """How steps were run: `eager` (one operator after the other), `graph` or `compile`."""
+    mode_why: str
+    """Why so: what was asked for, or what the probe found."""
     images_per_second: float
     ratio_to_tutorial_loop: float
     """Median over pairs of neighbouring segments, at the same batch size and on the same device."""
@@ -63,10 +65,11 @@ class Contest:
     def __init__(self, plan: Plan, registry: Registry, seconds: float):
         self.plan = plan
         self._times: tuple[list[float], list[float]] = [], []
-        _reset_peak_memory()
         begun = time.perf_counter()
         self.trainer = prepare(plan, registry).trainer
         self.engine, self.batch = self.trainer.engine, plan.options.batch_size
+        forget_peak_memory(self.engine.device)
+        self.mode = settle(self.trainer, plan.settings.engine)
         self._ours(WARM_UP)
         self.setup_seconds = time.perf_counter() - begun
         self._sink = Path(os.devnull).open("w")  # noqa: SIM115  Closed with the contest.
@@ -78,6 +81,8 @@ class Contest:
         self.segments = min(SEGMENTS, max(FEWEST, int(seconds / (ours + theirs))))
         each = seconds / self.segments / 2
         self.our_steps, self.their_steps = max(1, round(each / ours)), max(1, round(each / theirs))
+        if self.trainer.recorded is not None:
+            self.our_steps += -self.our_steps % GROUP  # Whole groups, as in all but the last steps of a run.
 
     def ours(self) -> None:
         """A segment of the model's training."""
@@ -89,8 +94,9 @@ class Contest:
 
     def _ours(self, steps: int) -> float:
         begun = time.perf_counter()
-        for _ in range(steps):
-            self.trainer.advance()
+        until = self.trainer.step + steps
+        while self.trainer.step < until:
+            self.trainer.advance(until - self.trainer.step)
         self.engine.synchronize()
         return time.perf_counter() - begun
 
@@ -102,13 +108,15 @@ class Contest:
 
     def result(self) -> Result:
         """Medians over the segments so far, of which each side must have had one; ends the contest."""
-        peak = _peak_memory(self.engine.device)
+        peak = peak_memory(self.engine.device) or 0
         ours, theirs = self._times
         images = self.batch * self.trainer.n_critic
         ratios = [images / o / (self.batch / t) for o, t in zip(ours, theirs, strict=False)]
         step = statistics.median(ours)
+        self.trainer.recorded = None  # A replay shows no operators to count.
         line: Roofline = roofline(self.trainer.advance, self.engine.device)
-        self._loop, self.trainer._batches = iter(()), None
+        self._loop = iter(())
+        self.trainer.feed(None)
         self._sink.close()
         plan = self.plan
         return Result(
@@ -117,7 +125,8 @@ class Contest:
             dataset=plan.settings.dataset,
             batch_size=self.batch,
             device=str(self.engine.device),
-            mode=self.engine.describe()["engine"],
+            mode=self.mode.used,
+            mode_why=self.mode.why,
             images_per_second=images / step,
             ratio_to_tutorial_loop=statistics.median(ratios),
             tutorial_images_per_second=self.batch / statistics.median(theirs),
@@ -147,27 +156,3 @@ def same_network(gan: GAN) -> bool:
     """Whether both networks have the tutorial's parameters, one by one."""
     pairs = (gan.generator, Generator()), (gan.discriminator, Discriminator())
     return all([p.shape for p in ours.parameters()] == [p.shape for p in theirs.parameters()] for ours, theirs in pairs)
-
-
-def _reset_peak_memory() -> None:
-    """Start counting anew, where the platform lets a process do so."""
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
-    with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak is what is resident now.
-
-
-def _peak_memory(device: torch.device) -> int:
-    """Bytes held at most: of a GPU's memory, else of the process's."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    with suppress(OSError):
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    try:
-        import resource
-    except ImportError:  # Windows
-        return 0
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

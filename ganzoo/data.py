@@ -375,7 +375,17 @@ class Loader:
 
     def batches(self, position: int = 0) -> Iterator[Batch]:
         """Batches from the `position`-th since the start of training, without end."""
+        return (self.batch(*parts) for parts in self.parts(position))
+
+    def parts(self, position: int = 0) -> Iterator[tuple[Tensor, ...]]:
+        """What `batch` makes batches of: indices, and where images are streamed, the images; all on the device."""
         return self._resident(position) if self.resident else self._streamed(position)
+
+    def batch(self, index: Tensor, images: Tensor | None = None) -> Batch:
+        """Gather and normalise, on the device. `index` is int64 (N,), `images` uint8 (N, C, H, W)."""
+        if images is None:
+            images = self.images.index_select(0, index)  # type: ignore[union-attr]
+        return Batch(normalise(images), None if self.labels is None else self.labels.index_select(0, index))
 
     def _indices(self, position: int, device: torch.device) -> Iterator[Tensor]:
         epoch, first = divmod(position, self.batches_per_epoch)
@@ -384,11 +394,10 @@ class Loader:
             yield from (chunk[self._mine] for chunk in islice(chunks, first, self.batches_per_epoch))
             epoch, first = epoch + 1, 0
 
-    def _resident(self, position: int) -> Iterator[Batch]:
-        for index in self._indices(position, self.device):
-            yield self._batch(self.images.index_select(0, index), index)  # type: ignore[union-attr]
+    def _resident(self, position: int) -> Iterator[tuple[Tensor, ...]]:
+        return ((index,) for index in self._indices(position, self.device))
 
-    def _streamed(self, position: int) -> Iterator[Batch]:
+    def _streamed(self, position: int) -> Iterator[tuple[Tensor, ...]]:
         ahead, behind = tee(self._indices(position, torch.device("cpu")))
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "This DataLoader will create")  # More workers than cores: as asked.
@@ -415,13 +424,10 @@ class Loader:
                         f"a process that reads images died: {one_line(error)}; try --workers 0, or a smaller batch"
                     ) from error
                 self.waited += time.perf_counter() - asked
-                yield self._batch(_whole(images).to(self.device, non_blocking=True), index.to(self.device))
+                yield index.to(self.device), _whole(images).to(self.device, non_blocking=True)
         finally:
             # An error's traceback holds this frame; left to the garbage collector, the workers end late.
             del fetched
-
-    def _batch(self, images: Tensor, index: Tensor) -> Batch:
-        return Batch(normalise(images), None if self.labels is None else self.labels.index_select(0, index))
 
 
 def _fetch(images: Any, index: list[int]) -> "Tensor | GanzooError":

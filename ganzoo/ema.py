@@ -20,11 +20,19 @@ class EMA:
         self._averaged, self._copied = _tensors(self.module)
         self._live, self._live_copied = _tensors(generator)
 
+    def weight(self, step: int) -> float:
+        """The weight of the generator as it is after step `step` (counted from 1)."""
+        return 1 - min(self.decay, (1 + step) / (10 + step))
+
     @torch.no_grad()
-    def update(self, step: int) -> None:
-        """Take in the generator as it is after step `step` (counted from 1)."""
-        decay = min(self.decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_(self._averaged, self._live, 1 - decay)
+    def update(self, weight: float | Tensor) -> None:
+        """Take in the generator with this weight, a number or a scalar tensor on the device."""
+        if isinstance(weight, Tensor):
+            change = torch._foreach_sub(self._live, self._averaged)
+            torch._foreach_mul_(change, weight)
+            torch._foreach_add_(self._averaged, change)
+        else:
+            torch._foreach_lerp_(self._averaged, self._live, weight)
         for mine, theirs in zip(self._copied, self._live_copied, strict=True):
             mine.copy_(theirs)
 

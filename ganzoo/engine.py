@@ -40,7 +40,6 @@ class Engine:
             "device": str(self.device),
             "device_name": device_name(self.device),
             "precision": self.precision,
-            "engine": "eager",
             "threads": torch.get_num_threads(),
             "platform": platform.platform(),
             "python": platform.python_version(),

@@ -18,8 +18,9 @@ from ganzoo.data import DataRequest, DataSpec, ImageSet, Loader, open_dataset
 from ganzoo.distributed import ALONE, World, joined, restarted
 from ganzoo.engine import Engine, choose, seed_everything
 from ganzoo.errors import GanzooError, UsageError, one_line
-from ganzoo.files import contained, write_json
+from ganzoo.files import contained, read_json, write_json
 from ganzoo.gan import GAN
+from ganzoo.modes import Mode, refuse, settle
 from ganzoo.plugins import Registry
 from ganzoo.run import Run, Watcher, default_folder, open_run
 from ganzoo.settings import Plan, Settings, flatten, resolve
@@ -75,6 +76,7 @@ def prepare(plan: Plan, registry: Registry, world: World = ALONE) -> Prepared:
     for name in settings.loggers:
         registry.get("loggers", name)
     engine = choose(world.device(settings.device), settings.precision)
+    refuse(settings.engine, engine.device)
     world.use(engine.device)
     data = world.first_before_others(lambda: load_data(settings, registry))
     spec = data.spec(settings.dataset)
@@ -240,6 +242,15 @@ def _examiner(settings: Settings, registry: Registry, gan: GAN, engine: Engine) 
     return Examiner(registry, settings, gan, engine.device)
 
 
+def _note_mode(folder: Path, mode: Mode) -> None:
+    """Write in `run.json` how steps are run and why; say so where it is not what one may expect."""
+    info = read_json(folder / "run.json")
+    machine = {**info.get("machine", {}), "engine": mode.used}
+    write_json(folder / "run.json", {**info, "machine": machine, "engine": mode.to_json()})
+    if mode.used == "eager" and mode.setup_seconds:
+        warn(f"steps run operator by operator: {mode.why}")
+
+
 def _train(run: Run, prepared: Prepared, registry: Registry, watchers: Sequence[Watcher]) -> None:
     trainer, status = prepared.trainer, "failed"
     try:
@@ -247,6 +258,8 @@ def _train(run: Run, prepared: Prepared, registry: Registry, watchers: Sequence[
             run.loggers = [registry.get("loggers", n)(run.folder, trainer.step) for n in prepared.plan.settings.loggers]
             run.watchers = list(watchers)
         run.evaluation = prepared.evaluation
+        mode = settle(trainer, prepared.plan.settings.engine)
+        run.world.on_first(lambda: _note_mode(run.folder, mode))
         run.begin(trainer)
         trainer.fit(run)
         status = "finished"

@@ -13,7 +13,7 @@ from ganzoo.errors import GanzooError
 
 
 class Meter:
-    """Collects one row of scalars per step without waiting for the device; `read` fetches them all at once."""
+    """Collects a row of numbers per step without waiting for the device; `read` fetches them all at once."""
 
     def __init__(self, world: World = ALONE) -> None:
         self.world = world
@@ -23,13 +23,19 @@ class Meter:
         self._images = 0
         self._since = time.perf_counter()
         self._aside = 0.0
+        self.aside_seconds = 0.0
+        """Seconds spent `aside` so far, since this meter was made."""
         self._waited = 0.0
 
     def add(self, step: int, values: Mapping[str, Tensor], images: int) -> None:
-        """Take the scalars of one step, in which `images` real images were seen."""
+        """Take the numbers of the steps up to `step`, in which `images` real images were seen.
+
+        Each value is a scalar, of one step, or (n,), of the last n.
+        """
+        rows = torch.stack([v.detach().float().reshape(-1) for v in values.values()], dim=1)
         if not self._rows:
-            self.names, self.first_step = list(values), step
-        self._rows.append(torch.stack([v.detach().float() for v in values.values()]))
+            self.names, self.first_step = list(values), step - len(rows) + 1
+        self._rows.append(rows)
         self._images += images
 
     @property
@@ -44,7 +50,9 @@ class Meter:
         try:
             yield
         finally:
-            self._aside += time.perf_counter() - start
+            spent = time.perf_counter() - start
+            self._aside += spent
+            self.aside_seconds += spent
 
     def check(self) -> Tensor:
         """The rows so far, on the CPU: float (steps, names); means over the processes, where there are several.
@@ -52,7 +60,7 @@ class Meter:
         Raises:
             GanzooError: a value is not finite; the step and the term are named.
         """
-        rows = torch.stack(self._rows).cpu() if self._rows else torch.zeros(0, len(self.names))
+        rows = torch.cat(self._rows).cpu() if self._rows else torch.zeros(0, len(self.names))
         rows = self.world.mean(rows)
         bad = (~rows.isfinite()).nonzero()
         if len(bad):
@@ -87,5 +95,5 @@ class Meter:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """The inverse of `state_dict`; the clock starts now."""
         self.names, self.first_step = list(state["names"]), int(state["first_step"])
-        self._rows = list(state["rows"].unbind(0))
+        self._rows = [state["rows"]] if len(state["rows"]) else []
         self._images, self._since, self._aside = 0, time.perf_counter(), 0.0

@@ -2,27 +2,22 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.optim.adam import adam
 
 
-class Progress(Protocol):
+class Progress(NamedTuple):
     """Where training stands, as schedules see it."""
 
-    @property
-    def step(self) -> int:
-        """Generator steps done."""
-
-    @property
-    def epoch(self) -> float:
-        """Epochs done, with their fraction."""
-
-    @property
-    def fraction(self) -> float:
-        """Share of the run's budget that is spent, from 0 to 1."""
+    step: int
+    """Generator steps done."""
+    epoch: float
+    """Epochs done, with their fraction."""
+    fraction: float
+    """Share of the run's budget that is spent, from 0 to 1."""
 
 
 Schedule = float | Callable[[Progress], float]
@@ -62,8 +57,13 @@ class Rule(Protocol):
     def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         """The optimizer, in torch's fused form where there is one."""
 
-    def settings(self, progress: Progress) -> dict[str, Any]:
+    def settings(self, progress: Progress) -> dict[str, float]:
         """The values that its schedules give now, named as torch's parameter groups name them."""
+
+
+def on_cuda(parameters: Iterable[nn.Parameter]) -> bool:
+    """Whether steps may be recorded there as a CUDA graph, which wants every number of an update on the device."""
+    return any(p.is_cuda for p in parameters)
 
 
 class FusedAdam(torch.optim.Adam):
@@ -74,7 +74,8 @@ class FusedAdam(torch.optim.Adam):
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], betas: tuple[float, float], eps: float):
-        super().__init__(parameters, betas=betas, eps=eps, fused=True)
+        parameters = list(parameters)
+        super().__init__(parameters, betas=betas, eps=eps, fused=True, capturable=on_cuda(parameters))
         self._kept: tuple[list[Tensor], list[Tensor], list[Tensor]] | None = None
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -105,6 +106,7 @@ class FusedAdam(torch.optim.Adam):
             beta1=beta1,
             beta2=beta2,
             lr=group["lr"],
+            capturable=group["capturable"],
             weight_decay=0.0,
             eps=group["eps"],
             maximize=False,
@@ -124,7 +126,7 @@ class Adam:
     def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         return FusedAdam(parameters, (self.b1, self.b2), self.eps)
 
-    def settings(self, progress: Progress) -> dict[str, Any]:
+    def settings(self, progress: Progress) -> dict[str, float]:
         return {"lr": at(self.lr, progress)}
 
 
@@ -136,9 +138,10 @@ class RMSprop:
     alpha: float = 0.99
 
     def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-        return torch.optim.RMSprop(parameters, alpha=self.alpha, foreach=True)
+        parameters = list(parameters)
+        return torch.optim.RMSprop(parameters, alpha=self.alpha, foreach=True, capturable=on_cuda(parameters))
 
-    def settings(self, progress: Progress) -> dict[str, Any]:
+    def settings(self, progress: Progress) -> dict[str, float]:
         return {"lr": at(self.lr, progress)}
 
 
@@ -153,5 +156,5 @@ class SGD:
         # A momentum above zero at the start keeps the buffers; its value is set at every step.
         return torch.optim.SGD(parameters, lr=0.0, momentum=0.5 if self.momentum else 0.0, fused=True)
 
-    def settings(self, progress: Progress) -> dict[str, Any]:
+    def settings(self, progress: Progress) -> dict[str, float]:
         return {"lr": at(self.lr, progress), "momentum": at(self.momentum, progress)}

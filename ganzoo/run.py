@@ -159,10 +159,19 @@ class Run:
         if self.evaluation is not None:
             self.evaluation.begin()
 
+    def until_due(self, trainer: "Trainer") -> int:
+        """How many steps may be taken before something is to be logged, looked at, saved or measured."""
+        left = [n - trainer.step % n for n in (LOG_INTERVAL, self.sample_interval, self.checkpoint_interval)]
+        if trainer.steps:
+            left.append(trainer.steps - trainer.step)
+        if self.evaluation is not None:
+            left.append(self.evaluation.until_due(trainer))
+        return max(1, min(left))
+
     def after_step(self, trainer: "Trainer", values: Mapping[str, Tensor], stop: Stop) -> None:
-        """Log, look and save where it is due."""
-        step = trainer.step
-        self.meter.add(step, values, trainer.loader.batch_size * trainer.n_critic)
+        """Log, look and save where it is due. `values` are of one step, or (n,) of the last n."""
+        step, taken = trainer.step, next(iter(values.values())).numel()
+        self.meter.add(step, values, taken * trainer.loader.batch_size * trainer.n_critic)
         scores = self.evaluate(trainer) if stop.requested is None else {}
         if scores or step % LOG_INTERVAL == 0:
             self.log(trainer, scores)

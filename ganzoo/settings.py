@@ -55,11 +55,16 @@ class Settings(BaseModel):
     epochs: float | None = Field(None, gt=0, description=f"Passes over the data; default: {DEFAULT_EPOCHS}.")
     steps: int | None = Field(None, ge=1, description="Generator steps, instead of epochs.")
     max_time: Annotated[float | None, BeforeValidator(duration)] = Field(
-        None, gt=0, description="Stop after this much training: 90s, 2m, 1h30m."
+        None, gt=0, description="Stop after this much training, grids and evaluations not counted: 90s, 2m, 1h30m."
     )
     seed: int = Field(0, ge=0, lt=2**31, description="Seed of weights, latents, labels and data order.")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1 or mps.")
     precision: Literal["fp32", "tf32", "bf16"] = Field("fp32", description="Arithmetic of the networks.")
+    engine: Literal["auto", "eager", "graph", "compile"] = Field(
+        "auto",
+        description="How steps are run: one operator after the other, recorded as CUDA graphs, or compiled; "
+        "auto takes graphs where they prove equal and faster.",
+    )
     sample_interval: int = Field(500, ge=1, description="Steps between sample grids.")
     checkpoint_interval: int = Field(2000, ge=1, description="Steps between checkpoints.")
     eval_every: float | None = Field(None, gt=0, description="Epochs between evaluations by FID; default: none.")

@@ -1,8 +1,8 @@
 """The core: one loop for every model. It fits on a page; what a model is stands in `gan.py`."""
 
 import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -13,8 +13,15 @@ from ganzoo.ema import EMA
 from ganzoo.engine import Engine, random_state, seed_everything, set_random_state
 from ganzoo.errors import GanzooError
 from ganzoo.gan import GAN
+from ganzoo.optim import Progress
 from ganzoo.run import Run
 from ganzoo.signals import Stop
+
+if TYPE_CHECKING:
+    from ganzoo.capture import Recorded
+
+Settings = Mapping[str, Mapping[str, float]]
+"""What schedules give for one step: by player, the numbers of its update rule; under `ema`, the average's weight."""
 
 
 class Trainer:
@@ -34,8 +41,10 @@ class Trainer:
         self.ema = EMA(gan.generator, gan.options.ema)
         self.step: int = 0
         self.elapsed = 0.0
-        """Seconds of training so far, earlier sessions included."""
-        self._batches: Iterator[Batch] | None = None
+        """Seconds of training so far, earlier sessions included; looking, measuring and saving are not training."""
+        self.recorded: Recorded | None = None
+        """Steps recorded as a CUDA graph, which `advance` replays; None: operators are launched one by one."""
+        self._feed: Iterator[tuple[Tensor, ...]] | None = None
 
     @property
     def n_critic(self) -> int:
@@ -45,60 +54,72 @@ class Trainer:
     @property
     def epoch(self) -> float:
         """Epochs done: every real batch counts, whichever player it served."""
-        return self.step * self.n_critic / self.loader.batches_per_epoch
+        return self.progress().epoch
 
     @property
     def fraction(self) -> float:
         """Share of the budget that is spent, 0 to 1."""
-        by_steps = self.step / self.steps if self.steps else 0.0
+        return self.progress().fraction
+
+    def progress(self, ahead: int = 0) -> Progress:
+        """Where training stands, or will `ahead` steps from now."""
+        step = self.step + ahead
+        by_steps = step / self.steps if self.steps else 0.0
         by_time = self.elapsed / self.seconds if self.seconds else 0.0
-        return min(max(by_steps, by_time), 1.0)
+        epoch = step * self.n_critic / self.loader.batches_per_epoch
+        return Progress(step, epoch, min(max(by_steps, by_time), 1.0))
 
     def fit(self, run: Run) -> None:
         """Train until the budget is spent, a signal comes, or a value is not finite; the run directory looks on."""
-        begun = time.perf_counter() - self.elapsed
+        begun = time.perf_counter() - self.elapsed - run.meter.aside_seconds
         with Stop() as stop:
             try:
                 while self.fraction < 1:
-                    values = self.advance()
-                    clock = time.perf_counter() - begun
+                    values = self.advance(run.until_due(self))
+                    clock = time.perf_counter() - begun - run.meter.aside_seconds
                     self.elapsed, stop.requested = self.world.agree(self.step, clock, stop.heard)
                     run.after_step(self, values, stop)
                 run.finish(self)
             finally:
-                self._batches = None  # Lets the workers of a streaming loader go.
+                self.feed(None)
 
-    def advance(self) -> dict[str, Tensor]:
-        """One generator step and the discriminator steps before it. What it returns is still on the device."""
-        if self._batches is None:
-            self._batches = self.loader.batches(self.step * self.n_critic)
+    def advance(self, most: int = 1) -> dict[str, Tensor]:
+        """Take a step, or up to `most` of them where steps are recorded. What is returned is still on the device."""
+        if self.recorded is not None:
+            return self.recorded.advance(most)
+        values = self.play((self.loader.batch(*self.next_parts()) for _ in range(self.n_critic)), self.settings())
+        self.step += 1
+        return values
+
+    def play(self, batches: Iterable[Batch], settings: Settings) -> dict[str, Tensor]:
+        """One generator step and the `n_critic` discriminator steps before it: all that a model's training is.
+
+        It touches nothing but tensors on the device, so that it can be recorded.
+        """
         gan, values = self.gan, dict[str, Tensor]()
-        for k in range(self.n_critic):
-            real = next(self._batches)
+        for k, real in enumerate(batches):
             if not gan.conditional:
                 real = real._replace(y=None)
             with self.engine.autocast():
                 with torch.set_grad_enabled(k == self.n_critic - 1):  # The generator's turn reuses the last graph.
                     fake = gan.fake(real)
                 terms = gan.discriminator_loss(real, fake.detach())
-            values |= self.descend("discriminator", terms)
+            values |= self.descend("discriminator", terms, settings)
             with torch.no_grad():
                 gan.after_discriminator_step()
         with self.engine.autocast():
             terms = gan.generator_loss(real, fake)
-        for name, value in self.descend("generator", terms).items():
+        for name, value in self.descend("generator", terms, settings).items():
             values[f"{name} after" if name in values else name] = value
         self.world.average_buffers(gan)
-        self.step += 1
-        self.ema.update(self.step)
+        self.ema.update(settings["ema"]["weight"])
         return values
 
-    def descend(self, player: str, terms: dict[str, Tensor]) -> dict[str, Tensor]:
+    def descend(self, player: str, terms: dict[str, Tensor], settings: Settings | None = None) -> dict[str, Tensor]:
         """Move one player down the sum of its terms; gradients are computed for it alone."""
         optimizer = self.optimizers[player]
-        for name, value in self.rules[player].settings(self).items():
-            for group in optimizer.param_groups:
-                group[name] = value
+        for group in optimizer.param_groups:
+            group.update((settings or self.settings())[player])
         loss = torch.stack(list(terms.values())).sum() if len(terms) > 1 else next(iter(terms.values()))
         for parameter in self.parameters[player]:
             parameter.grad = None
@@ -107,6 +128,25 @@ class Trainer:
         optimizer.step()
         named = {f"{player}/{name}": value for name, value in terms.items()} if len(terms) > 1 else {}
         return {f"{player}_loss": loss, **named, **self.gan.watched()}
+
+    def settings(self, ahead: int = 0) -> Settings:
+        """What the schedules give for the step that comes after `ahead` more."""
+        progress = self.progress(ahead)
+        given = {name: rule.settings(progress) for name, rule in self.rules.items()}
+        return given | {"ema": {"weight": self.ema.weight(progress.step + 1)}}
+
+    def next_parts(self) -> tuple[Tensor, ...]:
+        """What the next real batch is made of: see `Loader.batch`."""
+        if self._feed is None:
+            self._feed = self.loader.parts(self.step * self.n_critic)
+        return next(self._feed)
+
+    def feed(self, parts: Iterator[tuple[Tensor, ...]] | None) -> None:
+        """Train on these instead of what the loader gives; None: on the loader's, from where training stands.
+
+        The workers of a streaming loader are let go.
+        """
+        self._feed = parts
 
     def check_weights(self) -> None:
         """Refuse to go on, or to save, with weights that are not finite.
@@ -136,9 +176,12 @@ class Trainer:
         self.gan.load_state_dict(state["gan"])
         self.ema.module.load_state_dict(state["ema"])
         for name, optimizer in self.optimizers.items():
-            optimizer.load_state_dict(state["optimizers"][name])
+            saved = state["optimizers"][name]
+            # Whether a step can be recorded is this device's business, not that of the one it was saved on.
+            here = {key: value for key, value in optimizer.param_groups[0].items() if key == "capturable"}
+            optimizer.load_state_dict({**saved, "param_groups": [group | here for group in saved["param_groups"]]})
         self.step, self.elapsed = int(state["step"]), float(state["elapsed"])
-        self._batches = None
+        self.feed(None)
         drawn = [state["random"], *state.get("others", ())]  # By process; one that was not there before begins anew.
         if self.world.rank < len(drawn):
             set_random_state({k: _cpu(v) for k, v in drawn[self.world.rank].items()}, self.engine.device)

@@ -107,7 +107,7 @@ def test_the_averaged_generator_follows_the_closed_form():
     expected = 1.0
     for step in range(1, 200):
         live.weight.data.fill_(float(step))
-        ema.update(step)
+        ema.update(ema.weight(step))
         decay = min(0.9, (1 + step) / (10 + step))
         expected = decay * expected + (1 - decay) * step
     assert ema.module.weight.item() == pytest.approx(expected, rel=1e-5)

@@ -41,6 +41,10 @@ class Sizes(click.ParamType):
     help="Arithmetic of the networks.",
 )  # fmt: skip
 @click.option(
+    "--engine", type=click.Choice(["auto", "eager", "graph", "compile"]), default="auto", show_default=True,
+    help="How steps are run.",
+)  # fmt: skip
+@click.option(
     "--seconds", type=click.FloatRange(min=0, min_open=True), default=10.0, show_default=True,
     help="Time for each line, both sides together; setting up and the roofline come on top.",
 )  # fmt: skip
@@ -57,6 +61,7 @@ def command(
     roofline   share of the step that its matrix products would take by themselves
     set-up     opening the data, building the model, the first steps
     memory     most that the process, or the GPU, held
+    mode       how steps were run; below the table, why not as graphs on a GPU
 
     \b
     ganzoo bench cgan --preset tutorial
@@ -80,6 +85,8 @@ def command(
         results.append(result.to_json())
         if not as_json:
             click.echo(f"{_named(result.model, result.preset):{width}}  {_line(result)}")
+            if result.mode == "eager" and result.device.startswith("cuda"):
+                click.echo(f"{'':{width}}  {result.mode_why}")
     if as_json:
         echo_json(results)
 

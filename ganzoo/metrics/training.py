@@ -67,6 +67,11 @@ class Examiner:
         before = (trainer.step - 1) * trainer.n_critic / trainer.loader.batches_per_epoch
         return int(trainer.epoch / self.every) > int(before / self.every) or trainer.fraction >= 1
 
+    def until_due(self, trainer: "Trainer") -> int:
+        """Steps that can be taken for sure before the next evaluation; 1 when it may be due after the next."""
+        ends = (trainer.epoch // self.every + 1) * self.every
+        return max(1, int(ends * trainer.loader.batches_per_epoch / trainer.n_critic) - trainer.step)
+
     def measure(self, trainer: "Trainer") -> dict[str, float]:
         """The numbers, by name: `fid` and perhaps `accuracy`."""
         gan = with_generator(trainer.gan, trainer.ema.module)

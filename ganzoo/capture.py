@@ -1,0 +1,193 @@
+"""Whole steps recorded and replayed: what a step launches is fixed, so Python need not launch it again every time."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from ganzoo.engine import random_state, set_random_state
+from ganzoo.errors import GanzooError
+
+if TYPE_CHECKING:
+    from ganzoo.trainer import Settings, Trainer
+
+GROUP = 10
+"""Steps in one recording: enough that starting it costs nothing, few enough that logging need not wait."""
+ON_DEVICE = {"lr", "weight"}
+"""Settings that fused kernels read from the device; others are fixed in the recording."""
+
+Record = Callable[[Callable[[], None]], Callable[[], None]]
+"""Runs a function, perhaps several times, and gives what does the same work again without Python."""
+
+
+class NotRecorded(GanzooError):
+    """Steps cannot be recorded; the message says why."""
+
+
+class Recorded:
+    """A trainer's steps, recorded in groups and one by one, for the last steps before something is due.
+
+    A recording reads what changes from step to step (which images, which learning rate, the weight of the average)
+    from tensors that are filled before each replay. Latents, labels and dropout are drawn anew by each replay, as
+    torch's generators take part in it.
+    """
+
+    def __init__(self, trainer: "Trainer", record: Record, sizes: Sequence[int] = (GROUP, 1)):
+        """Record. The trainer's weights have moved afterwards: take a `Snapshot` before, and restore it.
+
+        Raises:
+            NotRecorded: a schedule that recordings cannot follow.
+            RuntimeError: what the device's capture does not allow.
+        """
+        self.trainer = trainer
+        self.names: list[str] = []
+        now = trainer.settings()
+        self._keys = [(who, name) for who, values in now.items() for name in values if name in ON_DEVICE]
+        self._fixed = fixed(now)
+        if self._fixed != fixed(trainer.settings(ahead=1000)):
+            raise NotRecorded(f"{', '.join(sorted(self._fixed))} follows a schedule, which is fixed in a recording")
+        device, most = trainer.engine.device, max(sizes)
+        # Fused kernels read a rate as float32 on a GPU, and as what it is on a CPU.
+        kind = torch.float64 if device.type == "cpu" else torch.float32
+        self._numbers = torch.zeros(most, len(self._keys), dtype=kind, device=device)
+        example = trainer.next_parts()
+        self._parts = [torch.stack([part] * most * trainer.n_critic) for part in example]
+        self._fill([example] * most * trainer.n_critic, [now] * most)
+        self._rows: dict[int, Tensor] = {}
+        self._replay = {size: record(self._steps(size)) for size in sorted(sizes, reverse=True)}
+        for player, optimizer in trainer.optimizers.items():
+            for group in optimizer.param_groups:  # The recording has its own; what a checkpoint holds is a number.
+                group.update(now[player])
+
+    def _steps(self, count: int) -> Callable[[], None]:
+        """What is recorded: `count` steps that read from `_parts` and `_numbers` and leave their values in `_rows`."""
+        trainer, n_critic = self.trainer, self.trainer.n_critic
+
+        def take() -> None:
+            rows = []
+            for i in range(count):
+                indices = range(i * n_critic, (i + 1) * n_critic)
+                batches = (trainer.loader.batch(*(part[k] for part in self._parts)) for k in indices)
+                values = trainer.play(batches, self._settings(i))
+                self.names = list(values)
+                rows.append(torch.stack([value.detach().float() for value in values.values()]))
+            self._rows[count] = torch.stack(rows)
+
+        return take
+
+    def _settings(self, i: int) -> "Settings":
+        """The settings of the i-th step of a group, those of `ON_DEVICE` as scalar tensors."""
+        settings: dict[str, Any] = {who: dict(values) for who, values in self.trainer.settings().items()}
+        for key, (who, name) in enumerate(self._keys):
+            settings[who][name] = self._numbers[i, key]
+        return settings
+
+    def _fill(self, parts: Sequence[tuple[Tensor, ...]], settings: Sequence["Settings"]) -> None:
+        """Put in place what the next replay reads."""
+        for kept, fresh in zip(self._parts, zip(*parts, strict=True), strict=True):
+            torch.stack(fresh, out=kept[: len(parts)])
+        numbers = torch.tensor(
+            [[s[who][name] for who, name in self._keys] for s in settings], dtype=self._numbers.dtype
+        )
+        if self._numbers.is_cuda:
+            numbers = numbers.pin_memory()
+        self._numbers[: len(settings)].copy_(numbers, non_blocking=True)
+
+    def advance(self, most: int) -> dict[str, Tensor]:
+        """Replay the largest group of at most `most` steps; values (n,) of its n steps by name, on the device.
+
+        Raises:
+            NotRecorded: a setting that is fixed in the recording has changed.
+        """
+        trainer = self.trainer
+        count = max(size for size in self._replay if size <= max(most, 1))
+        settings = [trainer.settings(ahead) for ahead in range(count)]
+        if any(fixed(s) != self._fixed for s in settings):
+            raise NotRecorded(f"{', '.join(sorted(self._fixed))} has changed, and is fixed in the recording")
+        parts = islice(iter(trainer.next_parts, None), count * trainer.n_critic)
+        self._fill(list(parts), settings)
+        self._replay[count]()
+        trainer.step += count
+        return dict(zip(self.names, self._rows[count].clone().unbind(1), strict=True))
+
+
+def fixed(settings: "Settings") -> dict[str, float]:
+    """Those settings that a recording cannot follow, by name."""
+    return {
+        f"the {who}'s {name}": value
+        for who, values in settings.items()
+        for name, value in values.items()
+        if name not in ON_DEVICE
+    }
+
+
+def cuda_graph(device: torch.device) -> Record:
+    """A `Record` by CUDA graphs.
+
+    What is recorded runs once before, on a stream of its own: libraries set themselves up, optimizers make their state.
+    """
+
+    def record(take: Callable[[], None]) -> Callable[[], None]:
+        side = torch.cuda.Stream(device)
+        side.wait_stream(torch.cuda.current_stream(device))
+        with torch.cuda.stream(side):
+            take()
+        torch.cuda.current_stream(device).wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        try:
+            # Other threads (pinning memory, writing events) may go on meanwhile.
+            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+                take()
+        except RuntimeError:
+            _leave_capture(device)
+            raise
+        return graph.replay
+
+    return record
+
+
+def _leave_capture(device: torch.device) -> None:
+    """After a capture that failed, torch's generator believes that it goes on, until another one ends well."""
+    torch.cuda.synchronize(device)
+    with torch.cuda.graph(torch.cuda.CUDAGraph(), capture_error_mode="thread_local"):
+        torch.zeros(1, device=device)
+
+
+class Snapshot:
+    """A trainer as it was, to be put back in place: recordings hold on to the tensors themselves."""
+
+    def __init__(self, trainer: "Trainer"):
+        self.trainer = trainer
+        self.step = trainer.step
+        self.random = random_state(trainer.engine.device)
+        self.kept = {id(tensor): (tensor, tensor.detach().clone()) for tensor in _tensors(trainer)}
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        """Weights, averages, optimizers, generators and the step. Optimizer state made since is as if never used."""
+        for tensor in _tensors(self.trainer):
+            if id(tensor) in self.kept:
+                tensor.copy_(self.kept[id(tensor)][1])
+            else:
+                tensor.zero_()
+        self.trainer.step = self.step
+        set_random_state(self.random, self.trainer.engine.device)
+
+    def moved(self) -> Mapping[str, float]:
+        """How far each player's parameters are from where they were: Euclidean distance."""
+        return {
+            player: float(torch.stack([(p.detach() - self.kept[id(p)][1]).norm() for p in parameters]).norm())
+            for player, parameters in self.trainer.parameters.items()
+        }
+
+
+def _tensors(trainer: "Trainer") -> Iterator[Tensor]:
+    """Everything that a step changes in place."""
+    for module in (trainer.gan, trainer.ema.module):
+        yield from module.parameters()
+        yield from module.buffers()
+    for optimizer in trainer.optimizers.values():
+        for state in optimizer.state.values():
+            yield from (value for value in state.values() if isinstance(value, Tensor))

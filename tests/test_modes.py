@@ -1,0 +1,223 @@
+"""Fast modes do what plain steps do. Graphs are played on a tape here, which fixes on the CPU what a graph fixes."""
+
+import json
+
+import pytest
+import torch
+
+from ganzoo import modes
+from ganzoo.capture import NotRecorded, Recorded, Snapshot
+from ganzoo.data import DataRequest, Loader
+from ganzoo.engine import Engine, seed_everything
+from ganzoo.errors import GanzooError
+from ganzoo.modes import settle
+from ganzoo.optim import SGD, Adam, exponential, ramp
+from ganzoo.run import Run, read_metrics
+from ganzoo.tape import on_tape
+from ganzoo.trainer import Trainer
+from ganzoo_test_plugins import SmallDigits, Tiny
+from test_zoo import ZOO, train
+
+CPU = Engine(torch.device("cpu"), "fp32")
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return SmallDigits().load(DataRequest())
+
+
+class Scheduled(Tiny):
+    """Rates that fall at every step."""
+
+    def optimizer(self, player):
+        return Adam(exponential(2e-3, 1.05), self.options.b1, self.options.b2)
+
+
+class Counting(Tiny):
+    """Counts in Python, which a recording does not run."""
+
+    def generator_loss(self, real, fake):
+        self.calls = getattr(self, "calls", 0) + 1
+        return {"adversarial": self.calls * self.discriminate(fake).mean()}
+
+
+def make(digits, model=Tiny, steps=200, **options):
+    seed_everything(0)
+    gan = model(digits.spec("small-digits"), model.Options(batch_size=32, **options))
+    return Trainer(gan, Loader(digits, 32, 0, CPU.device), CPU, steps)
+
+
+def recorded(trainer, sizes):
+    """The trainer with its steps on the tape, standing where it stood."""
+    before = Snapshot(trainer)
+    trainer.recorded = Recorded(trainer, on_tape, sizes)
+    before.restore()
+    trainer.feed(None)
+    return trainer
+
+
+def go(trainer, until, most=10):
+    """Step by step, or group by group, to a step; the values of all steps."""
+    rows = []
+    while trainer.step < until:
+        values = trainer.advance(min(most, until - trainer.step))
+        rows.append(torch.stack([v.detach().float().reshape(-1) for v in values.values()], 1))
+    return torch.cat(rows)
+
+
+def assert_same(one, two):
+    """Both networks bit for bit, and their averages to rounding."""
+    for mine, theirs in zip(one.gan.state_dict().items(), two.gan.state_dict().items(), strict=True):
+        assert torch.equal(mine[1], theirs[1]), mine[0]
+    for mine, theirs in zip(one.ema.module.parameters(), two.ema.module.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs)
+
+
+def test_recorded_steps_equal_plain_ones_through_schedules_averages_and_a_partial_group(digits):
+    plain = make(digits, Scheduled, n_critic=2)
+    values = go(plain, 25)
+    after = torch.rand(1)
+    fast = recorded(make(digits, Scheduled, n_critic=2), (10, 1))
+    torch.testing.assert_close(go(fast, 25), values, rtol=0, atol=0)
+    assert torch.equal(torch.rand(1), after)
+    assert_same(fast, plain)
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_every_model_can_be_recorded_penalties_included(name):
+    plain, fast = train(name), recorded(train(name), (2, 1))
+    seed_everything(3)
+    go(plain, 3)
+    seed_everything(3)
+    go(fast, 3)
+    assert_same(fast, plain)
+
+
+def test_settling_leaves_training_where_it_stood(digits):
+    trainer, untouched = make(digits), make(digits)
+    seed_everything(7)
+    mode = settle(trainer, "graph", on_tape)
+    drawn = torch.rand(1)
+    seed_everything(7)
+    assert torch.equal(drawn, torch.rand(1))
+    assert (mode.used, trainer.step, trainer.recorded is not None) == ("graph", 0, True)
+    assert mode.setup_seconds > 0
+    assert_same(trainer, untouched)
+    seed_everything(8)
+    go(untouched, 12)
+    seed_everything(8)
+    go(trainer, 12)
+    assert_same(trainer, untouched)
+
+
+def test_a_model_that_counts_in_python_is_found_out_and_runs_plainly(digits):
+    trainer = make(digits, Counting)
+    mode = settle(trainer, "auto", on_tape)
+    assert (mode.asked, mode.used, trainer.recorded) == ("auto", "eager", None)
+    assert "graph: " in mode.why
+    with pytest.raises(GanzooError, match=r"--engine graph: .*; --engine eager always works"):
+        settle(make(digits, Counting), "graph", on_tape)
+
+
+def test_a_graph_that_trains_nothing_is_found_out(digits):
+    def nothing(take):
+        take()
+        return lambda: None
+
+    mode = settle(make(digits), "auto", nothing)
+    assert (mode.used, mode.why) == ("eager", "graph: the discriminator does not move")
+
+
+def test_a_capture_that_fails_falls_back_and_says_why(digits):
+    def fails(take):
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    trainer, untouched = make(digits), make(digits)
+    mode = settle(trainer, "auto", fails)
+    assert mode.used == "eager"
+    assert "not permitted when stream is capturing" in mode.why
+    assert_same(trainer, untouched)
+
+
+def test_slower_graphs_are_not_taken(digits, monkeypatch):
+    monkeypatch.setattr(modes, "_probe", lambda trainer, before, make: (None, 0.9, lambda: None))
+    mode = settle(make(digits), "auto", on_tape)
+    assert (mode.used, mode.why, mode.speedup) == ("eager", "graphs are no faster here", 0.9)
+
+
+def test_a_momentum_that_changes_is_not_recorded(digits):
+    class Momentum(Tiny):
+        def optimizer(self, player):
+            return SGD(0.01, momentum=ramp(0.5, 0.7, epochs=100))
+
+    with pytest.raises(NotRecorded, match="the discriminator's momentum"):
+        recorded(make(digits, Momentum), (1,))
+
+
+def compiled_by(monkeypatch, backend):
+    compile = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda function, **kwargs: compile(function, **kwargs, backend=backend))
+
+
+# Torch's tracer looks at the gradients of what it traces.
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
+def test_compiled_networks_train_as_plain_ones(digits, monkeypatch):
+    compiled_by(monkeypatch, "aot_eager")
+    trainer, plain = make(digits), make(digits)
+    seed_everything(7)
+    mode = settle(trainer, "compile")
+    assert mode.used == "compile"
+    go(trainer, 5)
+    seed_everything(7)
+    go(plain, 5)
+    for mine, theirs in zip(trainer.gan.parameters(), plain.gan.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_a_penalty_in_a_compiled_critic_is_refused_not_skipped(monkeypatch):
+    compiled_by(monkeypatch, "aot_eager")
+    trainer = train("wgan-gp")
+    with pytest.raises(GanzooError, match="--engine compile: "):
+        settle(trainer, "compile")
+    assert "forward" not in vars(trainer.gan.discriminator)
+    trainer.advance()
+
+
+def test_a_run_of_recorded_steps_logs_and_saves_when_a_plain_one_does(digits, tmp_path):
+    def run(name, prepare):
+        trainer = prepare(make(digits, steps=120))
+        run = Run(tmp_path / name, sample_interval=45, checkpoint_interval=70)
+        run.create({})
+        seed_everything(1)
+        trainer.fit(run)
+        run.close("finished", trainer)
+        return trainer, run.folder
+
+    one, plain = run("plain", lambda trainer: trainer)
+    two, fast = run("fast", lambda trainer: recorded(trainer, (10, 1)))
+    assert_same(one, two)
+    files = [sorted(p.name for p in folder.rglob("*.png")) for folder in (plain, fast)]
+    assert files[0] == files[1] == ["00000045.png", "00000090.png", "00000120.png", "losses.png"]
+    names = [sorted(p.name for p in (folder / "checkpoints").iterdir()) for folder in (plain, fast)]
+    assert names[0] == names[1]
+    timed = {"seconds", "images_per_second", "wait"}
+    lines = [[{k: v for k, v in line.items() if k not in timed} for line in read_metrics(f)] for f in (plain, fast)]
+    assert lines[0] == lines[1]
+    assert [line["step"] for line in lines[0]] == [50, 100, 120]
+
+
+def test_graph_by_name_without_a_gpu_is_refused_before_anything_is_made(ganzoo, tmp_path):
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    result = ganzoo("run", "tiny", "--dataset", "small-digits", "--engine", "graph", "--out", "r")
+    assert result.code == 2
+    assert result.err == "error: --engine graph needs a CUDA device, not cpu; use auto\n"
+    assert not (tmp_path / "r").exists()
+
+
+def test_the_run_says_how_its_steps_were_run_and_why(ganzoo, tmp_path):
+    options = ("--dataset", "small-digits", "--batch-size", 32, "--steps", 3, "--loggers", "none", "--device", "cpu")
+    assert ganzoo("run", "tiny", *options, "--out", "r").code == 0
+    info = json.loads((tmp_path / "r" / "run.json").read_text())
+    assert (info["engine"]["asked"], info["engine"]["used"], info["machine"]["engine"]) == ("auto", "eager", "eager")
+    assert info["engine"]["why"]
