@@ -138,7 +138,7 @@ def cuda_graph(device: torch.device) -> Record:
         graph = torch.cuda.CUDAGraph()
         try:
             # Other threads (pinning memory, writing events) may go on meanwhile.
-            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            with torch.cuda.graph(graph, stream=torch.cuda.Stream(device), capture_error_mode="thread_local"):
                 take()
         except RuntimeError:
             _leave_capture(device)
@@ -151,7 +151,7 @@ def cuda_graph(device: torch.device) -> Record:
 def _leave_capture(device: torch.device) -> None:
     """After a capture that failed, torch's generator believes that it goes on, until another one ends well."""
     torch.cuda.synchronize(device)
-    with torch.cuda.graph(torch.cuda.CUDAGraph(), capture_error_mode="thread_local"):
+    with torch.cuda.graph(torch.cuda.CUDAGraph(), stream=torch.cuda.Stream(device)):
         torch.zeros(1, device=device)
 
 

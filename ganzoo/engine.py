@@ -56,6 +56,7 @@ def choose(device: str = "auto", precision: str = "fp32") -> Engine:
     chosen = choose_device(device)
     _refuse_bad_precision(chosen, precision)
     torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+    torch.backends.cudnn.deterministic = True  # A resumed run ends with the same tensors.
     return Engine(chosen, precision)
 
 
