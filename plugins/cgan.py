@@ -105,8 +105,9 @@ class CGAN(ganzoo.GAN):
 
     The preset `tutorial` is the one that PyTorch courses teach: least squares, dropout in D, and 0.8 where they mean
     BatchNorm's momentum but set its epsilon. `paper` is the network and recipe of section 4.1. How weights start is
-    not printed there and is taken from the code of Goodfellow et al. 2014; so is G's non-saturating turn, for the
-    printed value (`--loss minimax`) saturates: D(G(z)) is 0.000 after a hundred steps, and G learns nothing.
+    not printed there and is taken from the code of Goodfellow et al. 2014; so are the half before D's loss, without
+    which a rate of 0.1 is one of 0.2 for D, and G's non-saturating turn, for the printed value (`--loss minimax`)
+    saturates: D(G(z)) is 0.000 after a hundred steps, and G learns nothing. Nothing is averaged: `--ema 0`.
     """
 
     name = "cgan"
@@ -126,12 +127,13 @@ class CGAN(ganzoo.GAN):
         "paper": {
             "image_size": 28,
             "network": "paper",
-            "loss": "non-saturating",
+            "loss": "cross-entropy",
             "latent": "uniform",
             "optimizer": "sgd",
             "lr": 0.1,
             "latent_dim": 100,
             "batch_size": 100,
+            "ema": 0.0,
         },
     }
 

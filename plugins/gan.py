@@ -69,8 +69,8 @@ class GAN(ganzoo.GAN):
     """The first adversarial network.
 
     The preset `tutorial` is the one that PyTorch courses teach. `paper` follows the code its authors published for
-    MNIST: Gaussian noise, dropout in D alone, and the non-saturating loss of section 3. (That code also sets G's last
-    biases from the mean image, which a model here is not told.)
+    MNIST: Gaussian noise, dropout in D alone, the non-saturating loss of section 3, and no averaging of G's weights.
+    (That code also sets G's last biases from the mean image, which a model here is not told.)
     """
 
     name = "gan"
@@ -94,6 +94,7 @@ class GAN(ganzoo.GAN):
             "lr": 0.1,
             "latent_dim": 100,
             "batch_size": 100,
+            "ema": 0.0,
         },
     }
 

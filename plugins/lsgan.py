@@ -20,11 +20,20 @@ from ganzoo.nets import ConvDiscriminator, ConvGenerator
 
 
 class LSGAN(ganzoo.GAN):
-    """GAN by least squares. The preset `pearson` has the coding a = -1, b = 1, c = 0."""
+    """GAN by least squares.
+
+    The preset `paper` is the recipe of section 4 for characters, at the data's own size: the widths and rates of
+    DCGAN, and no averaging of G's weights. `pearson` has the coding a = -1, b = 1, c = 0.
+    """
 
     name = "lsgan"
     paper = "Mao et al., Least Squares Generative Adversarial Networks, 2017, https://arxiv.org/abs/1611.04076"
-    presets = {"pearson": {"a": -1.0, "b": 1.0, "c": 0.0}}
+    presets = {
+        "paper": {
+            "width": 64, "lr": 2e-4, "b1": 0.5, "batch_size": 64, "a": 0.0, "b": 1.0, "c": 1.0, "ema": 0.0,
+        },
+        "pearson": {"a": -1.0, "b": 1.0, "c": 0.0},
+    }  # fmt: skip
 
     class Options(ganzoo.Options):
         """Adam 2e-4 (0.5, 0.999)."""

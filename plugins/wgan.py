@@ -26,12 +26,17 @@ from ganzoo.optim import RMSprop, Rule
 class WGAN(ganzoo.GAN):
     """The GAN that descends a distance.
 
-    Momentum made the paper's training unstable (section 4), hence RMSProp and not Adam.
+    Momentum made the paper's training unstable (section 4), hence RMSProp and not Adam. The preset `paper` is
+    algorithm 1 with its own numbers, at the data's own size (the paper's images are 64 x 64: `--image-size 64`).
     """
 
     name = "wgan"
     paper = "Arjovsky et al., Wasserstein GAN, 2017, https://arxiv.org/abs/1701.07875"
-    presets = {"paper": {"image_size": 64, "width": 64, "lr": 5e-5, "batch_size": 64, "n_critic": 5}}
+    presets = {
+        "paper": {
+            "width": 64, "optimizer": "rmsprop", "lr": 5e-5, "clip": 0.01, "n_critic": 5, "batch_size": 64, "ema": 0.0,
+        }
+    }  # fmt: skip
 
     class Options(ganzoo.Options):
         """The recipe of algorithm 1, with a learning rate for shorter runs."""

@@ -184,13 +184,19 @@ def test_the_paper_gan_has_the_sizes_of_its_published_code():
     assert max(p.abs().max() for p in weights) <= 0.005
 
 
-def test_the_paper_cgan_plays_for_the_value_of_the_game():
-    gan = build(CGAN, MNIST, "paper").eval()
+@pytest.mark.parametrize("model", [GAN, CGAN])
+def test_the_papers_discriminators_descend_half_the_value_of_the_game(model: type[ganzoo.GAN]):
+    gan = build(model, MNIST, "paper").eval()
     real, fake = batch(gan), batch(gan)._replace(z=torch.zeros(6, 100))
     on_real, on_fake = (torch.sigmoid(gan.discriminator(b.x, b.y)) for b in (real, fake))
     value = on_real.log().mean() + (1 - on_fake).log().mean()
-    torch.testing.assert_close(gan.discriminator_loss(real, fake), {"adversarial": -value})
+    torch.testing.assert_close(gan.discriminator_loss(real, fake), {"adversarial": -value / 2})
     torch.testing.assert_close(gan.generator_loss(real, fake), {"adversarial": -on_fake.log().mean()})
+
+
+@pytest.mark.parametrize("model", [GAN, CGAN])
+def test_the_papers_average_no_weights(model: type[ganzoo.GAN]):
+    assert build(model, MNIST, "paper").options.ema == 0
 
 
 def test_the_paper_cgan_draws_latents_from_the_unit_hypercube():

@@ -19,7 +19,7 @@ from ganzoo.errors import UsageError
 from ganzoo.nets import has_batch_statistics
 from ganzoo.optim import Adam, RMSprop
 from ganzoo.plugins import registry
-from ganzoo.settings import Settings
+from ganzoo.settings import Settings, resolve
 from ganzoo.trainer import Trainer
 
 CPU = Engine(torch.device("cpu"), "fp32")
@@ -218,6 +218,21 @@ def test_lsgan_follows_its_coding():
     expected = ((on_real - 1).square().mean() + (on_fake + 1).square().mean()) / 2
     torch.testing.assert_close(gan.discriminator_loss(real, fake), {"adversarial": expected})
     torch.testing.assert_close(gan.generator_loss(real, fake), {"adversarial": on_fake.square().mean() / 2})
+
+
+def recipe(name: str) -> tuple[Settings, ganzoo.Options]:
+    """The preset `paper`, resolved as a run resolves it."""
+    plan = resolve(model(name), {}, "paper")
+    return plan.settings, plan.options
+
+
+def test_the_papers_wgan_and_lsgan_train_at_the_datas_own_size():
+    settings, wgan = recipe("wgan")
+    assert settings.image_size is None
+    assert (wgan.lr, wgan.clip, wgan.n_critic, wgan.optimizer, wgan.ema) == (5e-5, 0.01, 5, "rmsprop", 0)
+    settings, lsgan = recipe("lsgan")
+    assert settings.image_size is None
+    assert (lsgan.lr, lsgan.b1, lsgan.a, lsgan.b, lsgan.c, lsgan.ema) == (2e-4, 0.5, 0, 1, 1, 0)
 
 
 def test_acgan_takes_the_softmax_once_and_on_both_sides():
