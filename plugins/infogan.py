@@ -36,6 +36,11 @@ class Discriminator(nn.Module):
         return self.head(features), features
 
 
+LOG_VARIANCE = (-6.0, 2.0)
+"""Range of what Q says of its uncertainty: without a floor, a code that is read well makes the likelihood, and with it
+the gradients, grow without bound. Codes are in (-1, 1): a deviation of 0.05 is as good as certain, 2.7 as none."""
+
+
 class Recognition(nn.Module):
     """Q: features to the category's logits (N, categories), means and log variances (N, continuous)."""
 
@@ -48,7 +53,7 @@ class Recognition(nn.Module):
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         category, mean, log_variance = self.layers(features).split(self.sizes, dim=1)
-        return category, mean, log_variance
+        return category, mean, log_variance.clamp(*LOG_VARIANCE)
 
 
 class InfoGAN(ganzoo.GAN):

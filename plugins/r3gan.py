@@ -39,6 +39,11 @@ def convolution(inputs: int, outputs: int, size: int, scale: float = 1.0, groups
     return layer
 
 
+def groups_of(channels: int, group: int) -> int:
+    """How many groups of at least `group` channels: as many as divide them evenly, and one if there are fewer."""
+    return next(n for n in range(max(1, channels // group), 0, -1) if channels % n == 0)
+
+
 class Block(nn.Module):
     """x + W3 act(W2 act(W1 x)): 1 x 1 to twice the channels, grouped 3 x 3, 1 x 1 back.
 
@@ -52,7 +57,7 @@ class Block(nn.Module):
         self.layers = nn.Sequential(
             convolution(channels, wide, 1, gain),
             nn.LeakyReLU(SLOPE, inplace=True),
-            convolution(wide, wide, 3, gain, groups=max(1, wide // group)),
+            convolution(wide, wide, 3, gain, groups=groups_of(wide, group)),
             nn.LeakyReLU(SLOPE, inplace=True),
             convolution(wide, channels, 1, 0.0),
         )
@@ -135,7 +140,7 @@ class R3GAN(ganzoo.GAN):
         latent_dim: int = Field(64, ge=1, le=65536, description="Size of the latent vector z.")
         width: int = Field(16, ge=1, le=1024, description="Channels next to the image; they double at each halving.")
         blocks: int = Field(1, ge=1, le=16, description="Residual blocks of each stage.")
-        group: int = Field(16, ge=1, le=1024, description="Channels of one group of the 3 x 3 convolutions.")
+        group: int = Field(16, ge=1, le=1024, description="Channels of one group of the 3 x 3 convolutions, at least.")
         gamma: float = Field(1.0, ge=0, le=1e4, description="Weight of R1 and R2, each gamma / 2.")
 
     def __init__(self, data: ganzoo.DataSpec, options: Options):

@@ -216,6 +216,16 @@ def test_prdc_tells_missing_modes_from_bad_samples():
     assert prdc(real, normal(200, 4, seed=3) + 100) == {"precision": 0, "recall": 0, "density": 0, "coverage": 0}
 
 
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+def test_prdc_does_not_depend_on_where_the_features_lie(kind):
+    # Whole numbers, which stay as they are far from zero.
+    real, fake = (normal(200, 4, seed=seed).mul(100).round().to(kind) for seed in (0, 1))
+    expected = prdc(real, fake)
+    assert 0.5 < expected["precision"] < 1
+    assert prdc(real + 2**16, fake + 2**16) == pytest.approx(expected)
+    assert prdc(real + 2**16, fake + 2**16, radii(real + 2**16)) == pytest.approx(expected)
+
+
 def test_a_row_is_no_neighbour_of_itself_but_its_double_is():
     x = torch.tensor([[0.0], [0.0], [3.0], [7.0]])
     assert radii(x, 1).tolist() == [0, 0, 3, 4]
@@ -279,6 +289,32 @@ def test_classification_accuracy_score_stands_beside_that_of_real_images(setting
     assert found["cas_real"] == pytest.approx(found["cas"], abs=0.15)
     monkeypatch.setattr("ganzoo.metrics.cas.fit", lambda *a, **k: pytest.fail("the baseline is cached"))
     assert CAS(setting)._real(len(data)) == found["cas_real"]
+
+
+def test_the_baseline_of_real_images_is_kept_for_one_training_split_only(setting, monkeypatch):
+    data = setting.reference.training
+    CAS(setting)._real(100)
+    monkeypatch.setattr("ganzoo.metrics.cas.fit", lambda *a, **k: pytest.fail("trained again"))
+    CAS(setting)._real(100)
+    other = Reference(SmallDigits(), Look())
+    other.training = ImageSet(255 - data.images, data.labels, data.classes)
+    with pytest.raises(pytest.fail.Exception, match="trained again"):
+        CAS(Setting(other, 100, True, 0, CPU))._real(100)
+
+
+class OneSet(SmallDigits):
+    """The same images whichever split is asked for, as a folder without `train` and `test` in it."""
+
+    def load(self, request):
+        return super().load(DataRequest("train"))
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_what_holds_one_split_against_the_other_is_left_out_where_both_are_one(setting, split):
+    alike = Setting(Reference(OneSet(), Look(), split), 10, True, 0, CPU)
+    for metric in (Nearest, CAS, Parzen):
+        assert metric.missing(alike) == "data set 'small-digits' has no test split of its own"
+        assert metric.missing(setting) is None
 
 
 # Parzen

@@ -1,5 +1,8 @@
 """Thickness and slant on drawn lines, and the condition vectors of the embedded digits."""
 
+import importlib.util
+from pathlib import Path
+
 import pytest
 import torch
 from ganzoo_plugins.mnist_strokes import SLANTS, THICKEST, THINNEST, MNISTStrokes, measure
@@ -86,3 +89,40 @@ def test_what_is_asked_for_can_be_measured():
     expected = ((strokes.thickness - THINNEST) / (THICKEST - THINNEST)).clamp(0, 1)
     torch.testing.assert_close(data.labels[:100, 10], expected)
     torch.testing.assert_close(data.labels[:100, 11], strokes.slant.clamp(*SLANTS))
+
+
+# Whether samples follow what was asked
+
+
+@pytest.fixture(scope="module")
+def script():
+    """The script that measures a run."""
+    path = Path(__file__).parent.parent / "benchmarks" / "strokes.py"
+    spec = importlib.util.spec_from_file_location("strokes", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_real_digits_follow_their_own_conditions_and_no_others(script):
+    data = MNISTStrokes().load(DataRequest("test"))
+    images, conditions = data.images[:500], data.labels[:500]
+    found = script.follows(images, conditions, 10)
+    assert min(found.values()) > 0.98
+    assert found["thickness"] < 1  # A few lie beyond the range, and were clamped.
+    others = script.follows(images, conditions.roll(1, 0), 10)
+    assert max(abs(others["thickness"]), abs(others["slant"]), others["accuracy"]) < 0.2
+
+
+def test_a_run_on_strokes_is_drawn_from_over_the_whole_range_and_can_be_evaluated(script, ganzoo, tmp_path):
+    run = ("run", "cgan", "--dataset", "mnist-strokes", "--steps", 1, "--loggers", "none", "--quiet", "--out", "r")
+    assert ganzoo(*run).code == 0
+    images, conditions, classes = script.drawn(tmp_path / "r", 700, 0)
+    assert (images.shape, images.dtype, classes) == ((700, 1, 28, 28), torch.uint8, 10)
+    assert conditions[:, :10].sum(0).min() > 40
+    for column, (low, high) in zip(conditions[:, 10:].T, [(0, 1), SLANTS], strict=True):
+        assert column.min() < low + 0.02
+        assert column.max() > high - 0.02
+    result = ganzoo("eval", "r", "--metrics", "fid,accuracy", "--n", 20)
+    assert result.code == 0, result.err
+    assert "extractor digits" in result.out

@@ -260,7 +260,7 @@ def test_samples_come_out_as_png_npz_and_folder(ganzoo, tmp_path):
     ganzoo("run", *TINY, "--steps", 5, "--out", "r")
     assert ganzoo("sample", "r", "--label", "7", "-n", 4, "-o", "a.png").code == 0
     assert ganzoo("sample", "r", "--label", "3,7", "-n", 5, "-o", "b.npz", "--grid").code == 0
-    assert ganzoo("sample", "r", "--label", "0-9", "-n", 20, "-o", "pictures").code == 0
+    assert ganzoo("sample", "r", "--label", "0-9", "-n", 20, "-o", "pictures", "--grid").code == 0
     arrays = np.load(tmp_path / "b.npz")
     assert arrays["images"].dtype == np.uint8
     assert arrays["images"].shape == (5, 1, 8, 8)
@@ -269,6 +269,9 @@ def test_samples_come_out_as_png_npz_and_folder(ganzoo, tmp_path):
     assert size(tmp_path / "b.png") == (2 * 10 + 2, 3 * 10 + 2)
     assert len(list((tmp_path / "pictures").glob("*.png"))) == 20
     assert size(tmp_path / "pictures" / "000013-3.png") == (8, 8)
+    assert size(tmp_path / "pictures.png") == (10 * 10 + 2, 2 * 10 + 2)
+    result = ganzoo("eval", "pictures", "--dataset", "small-digits", "--metrics", "fid")
+    assert result.code == 0, result.err
 
 
 def size(path):

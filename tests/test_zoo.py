@@ -4,6 +4,7 @@ Widths and batches are as small as they can be; the recipes themselves are teste
 """
 
 import copy
+import math
 from functools import cache
 from types import SimpleNamespace
 
@@ -296,6 +297,13 @@ def test_r3gan_blocks_start_as_the_identity_and_nothing_is_normalised():
     assert torch.equal(block(x), x)
 
 
+@pytest.mark.parametrize(("width", "group", "groups"), [(25, 16, 2), (4, 12, 1), (24, 12, 4), (16, 16, 2), (4, 1, 8)])
+def test_r3gan_is_built_whatever_its_width_and_groups(width: int, group: int, groups: int):
+    gan = build("r3gan", width=width, group=group)
+    assert gan.generator.stages[-1][0].layers[2].groups == groups
+    assert gan.generate(gan.sample_latent(2), gan.sample_labels(2)).shape == (2, 1, 28, 28)
+
+
 # InfoGAN
 
 
@@ -345,6 +353,17 @@ def test_infogan_rewards_codes_that_can_be_read():
     terms = gan.readable(torch.zeros(4, 1), fake)
     assert terms["category"] < 1e-6
     assert terms["continuous"] == 0
+
+
+def test_infogan_is_never_surer_of_a_code_than_is_good():
+    gan = build("infogan")
+    fake, last = gan.fake(batch(gan)), gan.recognition.layers[-1]
+    features = torch.randn(4, gan.discriminator.features.size)
+    for bias, deviation in ((-1e3, math.exp(-3)), (1e3, math.exp(1))):
+        nn.init.constant_(last.bias[-2:], bias)
+        _, _, log_variance = gan.recognition(features)
+        torch.testing.assert_close((log_variance / 2).exp(), torch.full((4, 2), deviation))
+        assert gan.readable(features, fake)["continuous"].isfinite()
 
 
 # Networks sized from the data

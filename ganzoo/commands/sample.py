@@ -88,7 +88,7 @@ def write(images, classes, target: Path, columns: int, grid: bool) -> list[Path]
             target.mkdir(exist_ok=True)
             for i, image in enumerate(images):
                 save_png(target / (f"{i:06d}.png" if names is None else f"{i:06d}-{names[i]}.png"), picture_of(image))
-            beside = target / "grid.png"
+            beside = target.with_name(f"{target.name}.png")  # Not in it: the folder holds images of one size.
         if grid:
             save_png(beside, tile(images, columns))
         return [target, beside] if grid else [target]

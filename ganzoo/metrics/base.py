@@ -159,6 +159,12 @@ def needs_classifier(setting: Setting) -> str | None:
     return needs_labels(setting)
 
 
+def needs_test_split(setting: Setting) -> str | None:
+    """Why a metric that holds training and test images against each other cannot be measured; None when it can."""
+    reference = setting.reference
+    return None if reference.has_test_split else f"data set '{reference.name}' has no test split of its own"
+
+
 def require(condition: bool, message: str) -> None:
     """Raise a UsageError unless `condition` holds."""
     if not condition:

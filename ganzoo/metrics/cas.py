@@ -9,7 +9,7 @@ import torch
 from ganzoo.data import ImageSet
 from ganzoo.errors import GanzooError
 from ganzoo.files import cache_dir, read_json, write_json
-from ganzoo.metrics.base import Measured, Metric, Setting, needs_labels, require
+from ganzoo.metrics.base import Measured, Metric, Setting, needs_labels, needs_test_split, require
 from ganzoo.metrics.classifier import Shape, accuracy, class_index, fit, read
 from ganzoo.metrics.neighbours import Gathered
 
@@ -38,7 +38,9 @@ class CAS(Metric):
     @classmethod
     def missing(cls, setting: Setting) -> str | None:
         h, w = setting.reference.spec.shape[1:]
-        return needs_labels(setting) or (None if h == w else "the images are not square")
+        if h != w:
+            return "the images are not square"
+        return needs_labels(setting) or needs_test_split(setting)
 
     def update(self, batch: Measured) -> None:
         assert batch.labels is not None
@@ -63,7 +65,8 @@ class CAS(Metric):
     def _real(self, count: int) -> float:
         """The same with `count` training images, drawn at random; kept in the cache."""
         setting, reference = self.setting, self.setting.reference
-        facts = [1, reference.fingerprint, list(reference.spec.shape), self.settings(), count, setting.seed]
+        splits = [reference.training_fingerprint, reference.testing_fingerprint]
+        facts = [2, splits, list(reference.spec.shape), self.settings(), count, setting.seed]
         key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
         path = cache_dir() / "reference" / f"{reference.name}-cas-{key}.json"
         with suppress(GanzooError, KeyError, TypeError, ValueError):

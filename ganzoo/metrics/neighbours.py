@@ -4,13 +4,13 @@ import torch
 from torch import Tensor
 
 from ganzoo.data import IN_MEMORY_BYTES
-from ganzoo.metrics.base import MOST, Measured, Metric, Setting, require
+from ganzoo.metrics.base import MOST, Measured, Metric, Setting, needs_test_split, require
 
 K = 5
 """Neighbours, as Naeem et al. choose."""
 CELLS = 2**22
 """Distances held at once."""
-ROUNDING = 1e-6
+ROUNDING = 1e-12
 """Squared distances that differ by less than this share of the largest squared norm count as equal."""
 
 
@@ -24,6 +24,7 @@ def radii(x: Tensor, k: int = K) -> Tensor:
     """The distance from each row of x (N, D) to its k-th nearest other row: double (N,); infinite with fewer rows."""
     if len(x) <= k:
         return torch.full((len(x),), torch.inf, device=x.device, dtype=torch.float64)
+    x = x.double() - x.double().mean(0)
     rows = x.split(max(1, CELLS // len(x)))
     # The nearest is the row itself, at distance 0.
     return torch.cat([squares(part, x).topk(k + 1, largest=False).values[:, -1] for part in rows]).sqrt()
@@ -39,7 +40,10 @@ def prdc(real: Tensor, fake: Tensor, real_radii: Tensor | None = None, k: int = 
         real_radii: `radii(real, k)`, where it is known.
         k: neighbours.
     """
-    largest = max(real.double().square().sum(1).max().item(), fake.double().square().sum(1).max().item())
+    # Distances do not depend on where the cloud lies, but their rounding does: features far from zero lose them.
+    centre = real.double().mean(0)
+    real, fake = real.double() - centre, fake.double() - centre
+    largest = max(real.square().sum(1).max().item(), fake.square().sum(1).max().item())
     real_within = (radii(real, k) if real_radii is None else real_radii).square() - ROUNDING * largest
     fake_within = radii(fake, k).square() - ROUNDING * largest
     balls = torch.zeros(len(fake), dtype=torch.int64, device=real.device)  # Real balls around each fake.
@@ -144,7 +148,7 @@ class Nearest(Metric):
     def missing(cls, setting: Setting) -> str | None:
         images = setting.reference.training.images
         if isinstance(images, Tensor) and images.nbytes <= IN_MEMORY_BYTES:
-            return None
+            return needs_test_split(setting)
         return f"the training images of '{setting.reference.name}' do not fit in memory"
 
     def update(self, batch: Measured) -> None:

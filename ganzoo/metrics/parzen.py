@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ganzoo.data import ImageSet
-from ganzoo.metrics.base import MOST, Measured, Metric, Setting, require
+from ganzoo.metrics.base import MOST, Measured, Metric, Setting, needs_test_split, require
 from ganzoo.metrics.classifier import read
 from ganzoo.metrics.neighbours import Gathered
 
@@ -50,6 +50,10 @@ class Parzen(Metric):
         super().__init__(setting)
         require(setting.n >= 2, "parzen needs at least 2 images")
         self.samples = Gathered(MOST)
+
+    @classmethod
+    def missing(cls, setting: Setting) -> str | None:
+        return needs_test_split(setting)
 
     def update(self, batch: Measured) -> None:
         self.samples.add(batch.images)

@@ -21,7 +21,7 @@ from ganzoo.metrics.neighbours import radii
 
 BATCH = 500
 """Images that are looked at at once."""
-FORMAT = 2
+FORMAT = 3
 LARGEST = 2**31
 """Bytes of a cached file beyond which it is not read."""
 LARGEST_CLASS_MOMENTS = 2**28
@@ -129,16 +129,23 @@ class Reference:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 of the images and labels; of a set that streams, of its labels and 256 images evenly spread."""
-        data, digest = self.data, hashlib.sha256(json.dumps([len(self.data), list(self.spec.shape)]).encode())
-        if isinstance(data.images, Tensor):
-            digest.update(data.images.contiguous().numpy().tobytes())
-        else:
-            some = read(data, list(range(0, len(data), -(-len(data) // 256))))
-            digest.update(some.numpy().tobytes())
-        if data.labels is not None:
-            digest.update(data.labels.contiguous().numpy().tobytes())
-        return digest.hexdigest()
+        """Of the reference images, as `fingerprint_of`."""
+        return self.training_fingerprint if self.split == "train" else self.testing_fingerprint
+
+    @cached_property
+    def training_fingerprint(self) -> str:
+        """Of the training split, as `fingerprint_of`."""
+        return fingerprint_of(self.training, self.spec.shape)
+
+    @cached_property
+    def testing_fingerprint(self) -> str:
+        """Of the test split, as `fingerprint_of`."""
+        return fingerprint_of(self.testing, self.spec.shape)
+
+    @cached_property
+    def has_test_split(self) -> bool:
+        """Whether the test split holds other images than the training split; `folder` may have one set for both."""
+        return len(self.training) != len(self.testing) or self.training_fingerprint != self.testing_fingerprint
 
     @cached_property
     def labels(self) -> Tensor | None:
@@ -204,6 +211,19 @@ class Reference:
             vectors,
             radii(vectors.to(self.device)).cpu(),
         )
+
+
+def fingerprint_of(data: ImageSet, shape: tuple[int, int, int]) -> str:
+    """SHA-256 of the images and labels; of a set that streams, of its labels and 256 images evenly spread."""
+    digest = hashlib.sha256(json.dumps([len(data), list(shape)]).encode())
+    if isinstance(data.images, Tensor):
+        digest.update(data.images.contiguous().numpy().tobytes())
+    else:
+        some = read(data, list(range(0, len(data), -(-len(data) // 256))))
+        digest.update(some.numpy().tobytes())
+    if data.labels is not None:
+        digest.update(data.labels.contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 class Accumulator:
