@@ -18,7 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException, FakeTensorMode
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
 from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import ganzoo
 from ganzoo.data import Batch, DataSpec, ImageSet, Loader
@@ -27,6 +30,7 @@ from ganzoo.engine import choose, seed_everything
 from ganzoo.errors import UsageError, one_line
 from ganzoo.gan import GAN
 from ganzoo.launch import build
+from ganzoo.nets import Dropout
 from ganzoo.settings import resolve, validated
 from ganzoo.trainer import Trainer
 
@@ -142,22 +146,41 @@ def where(error: BaseException, cls: type[GAN]) -> str:
 
 
 class OnHost(RuntimeError):
-    """A tensor was brought to the host."""
+    """Something passed between the host and the device."""
 
 
 class _Watch(TorchFunctionMode):
-    """Stops at the calls that bring a tensor to the host and that a trace on fake tensors would let pass."""
+    """Stops at the calls that bring a tensor to the host, or from it, and that a trace on fake tensors would let pass.
+
+    A copy from the host is one that no captured step can make. A tensor that stays on the CPU is the rule `device`'s.
+    """
 
     NAMES = frozenset({"cpu", "numpy", "tolist", "__array__"})
+    MAKERS = frozenset({"tensor", "as_tensor", "asarray"})
 
     def __torch_function__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         name = getattr(func, "__name__", "")
         targets = [a for a in (*args[1:2], (kwargs or {}).get("device")) if isinstance(a, str | torch.device)]
-        if name in self.NAMES or (name == "to" and any(torch.device(t).type == "cpu" for t in targets)):
+        to_cpu = any(torch.device(t).type == "cpu" for t in targets)
+        moved = args[0] if args and name in ("to", "cuda", "type_as") else None
+        if isinstance(moved, Tensor) and moved.device.type == "cpu":
+            result = func(*args, **(kwargs or {}))
+            if result.device.type != "cpu":
+                raise OnHost(f".{name}() copies from the host")
+            return result
+        if name in self.NAMES or (name == "to" and to_cpu):
             raise OnHost(f".{name}()")
+        if name in self.MAKERS and targets and not to_cpu and not _on_device(args[:1]):
+            raise OnHost(f"torch.{name}() copies from the host")
+        if name == "new_tensor" and not to_cpu:
+            raise OnHost(".new_tensor() copies from the host")
         return func(*args, **(kwargs or {}))
+
+
+def _on_device(values: Sequence[Any]) -> bool:
+    return any(isinstance(v, Tensor) and v.device.type != "cpu" for v in values)
 
 
 def trace(case: Case) -> Exception | None:
@@ -301,7 +324,7 @@ def terms(case: Case) -> str | None:
 
 
 def one_moves(case: Case) -> str | None:
-    """In each turn, the moving player's parameters change and no others do.
+    """In each turn, the moving player's parameters change and no others do; in D's, the generator's buffers neither.
 
     Three steps are taken: a rate may start at zero, and a hinge is flat once the made-up images are told apart.
     """
@@ -311,6 +334,7 @@ def one_moves(case: Case) -> str | None:
     for _ in range(3):
         for player, loss in turns(gan, case.real(gan)):
             before = {name: weights(module) for name, module in gan.players().items()}
+            buffers = {name: buffer.clone() for name, buffer in gan.generator.named_buffers()}
             for parameter in gan.parameters():
                 parameter.grad = None
             found = loss()
@@ -320,6 +344,8 @@ def one_moves(case: Case) -> str | None:
             if player == "discriminator":
                 with torch.no_grad():
                     gan.after_discriminator_step()
+                if changed := difference(buffers, dict(gan.generator.named_buffers())):
+                    return f"{changed} of the generator, a buffer, changes in the discriminator's turn"
             for name, parameters in named_parameters(gan).items():
                 changed = difference({n: before[name][n] for n in parameters}, parameters)
                 if changed and name != player:
@@ -446,30 +472,71 @@ def conditioned(case: Case) -> str | None:
     return f"{who} the same whatever the condition"
 
 
+class _AllAlike(TorchDispatchMode):
+    """Every sample draws the same: the rows of a draw are copies of its first, so a half draws what the whole does."""
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if torch.Tag.nondeterministic_seeded not in func.tags:
+            return func(*args, **kwargs)
+        name = func._schema.name.removeprefix("aten::")
+        if name == "randperm":
+            return torch.arange(args[0], device=kwargs.get("device"))
+        in_place = name.endswith("_")
+        if sum(isinstance(a, Tensor) for a in args) > (in_place or name.endswith("_like")):
+            raise NotApplicable(f"the step draws by {name}(), from a distribution of its own for each sample")
+        row = func(*(_first(a) for a in args), **kwargs)
+        if in_place:
+            return args[0].copy_(row.clone().expand_as(args[0]))
+        shape = next(a for a in args if isinstance(a, Tensor | Sequence))
+        return row.expand(shape.shape if isinstance(shape, Tensor) else shape).clone()
+
+
+def _first(argument: Any) -> Any:
+    """The first row of a tensor, or of a shape."""
+    if isinstance(argument, Tensor):
+        return argument[:1] if argument.dim() else argument
+    return [1, *argument[1:]] if isinstance(argument, Sequence) and argument else argument
+
+
 def halves(case: Case) -> str | None:
-    """The gradient of a batch is the mean of its halves' gradients."""
-    gan = case.gan().eval()
-    if any(getattr(module, "batch_statistics", False) for module in gan.modules()):
+    """The gradient of a batch is the mean of its halves' gradients.
+
+    In training, as it is there that a batch's statistics are taken; but for the batch normalisation that the trainer
+    knows of, and for dropout. Each gradient is that of a model as it was built, so that nothing carries over.
+    """
+    first = case.gan()
+    if any(getattr(module, "batch_statistics", False) for module in first.modules()):
         raise NotApplicable("the model declares batch statistics")
-    real = case.real(gan)
-    latent, y = gan.sample_latent(len(real.x)), gan.fake_labels(real)
+    real = case.real(first)
     half = len(real.x) // 2
+    if not half:
+        raise NotApplicable("a batch of one has no halves")
+    state = copy.deepcopy(first.state_dict())
+    latent, y = first.sample_latent(len(real.x)), first.fake_labels(real)
 
     def gradient(player: str, part: slice) -> Tensor:
+        gan = case.gan()
+        gan.load_state_dict(state)
+        for module in gan.modules():
+            if isinstance(module, _BatchNorm | _DropoutNd | Dropout | nn.RReLU):
+                module.eval()
         seed_everything(0)
         some = Batch(real.x[part], None if real.y is None else real.y[part])
         z, label = latent[part], None if y is None else y[part]
-        fake = Batch(gan.generate(z, label), label, z)
-        before = torch.get_rng_state()
-        loss = gan.generator_loss(some, fake) if player == "generator" else gan.discriminator_loss(some, fake.detach())
-        if not torch.equal(before, torch.get_rng_state()):
-            raise NotApplicable("the loss draws random numbers, which two processes draw differently")
-        parameters = list(gan.players()[player].parameters())
-        found = torch.autograd.grad(total(loss), parameters, allow_unused=True)
+        with _AllAlike():
+            fake = Batch(gan.generate(z, label), label, z)
+            if player == "generator":
+                loss = total(gan.generator_loss(some, fake))
+            else:
+                loss = total(gan.discriminator_loss(some, fake.detach()))
+            found = torch.autograd.grad(loss, list(gan.players()[player].parameters()), allow_unused=True)
         return torch.cat([g.flatten() for g in found if g is not None])
 
     for player in ("discriminator", "generator"):
-        whole = gradient(player, slice(None))
+        whole = gradient(player, slice(2 * half))
         mean = (gradient(player, slice(half)) + gradient(player, slice(half, 2 * half))) / 2
         if (whole - mean).norm() > 1e-3 * whole.norm() + 1e-7:
             apart = float((whole - mean).norm() / whole.norm().clamp_min(1e-12))
@@ -478,7 +545,7 @@ def halves(case: Case) -> str | None:
 
 
 def stays_on_device(case: Case) -> str | None:
-    """No value is read in a step."""
+    """No value is read in a step, and none is brought from the host."""
     error = case.traced()
     if isinstance(error, OnHost | DataDependentOutputException):
         how = str(error) if isinstance(error, OnHost) else "the value of a tensor is needed in Python"
@@ -587,7 +654,8 @@ RULES = (
     Rule(
         "turns",
         "only the moving player changes in its turn, and both do move",
-        "leave weights alone in losses; what must change them belongs in after_discriminator_step(), for that player",
+        "leave weights alone in losses; what must change them belongs in after_discriminator_step(), for that player; "
+        "in discriminator_loss use fake.x instead of running the generator again",
         one_moves,
     ),
     Rule(
@@ -635,8 +703,9 @@ RULES = (
     ),
     Rule(
         "host",
-        "a step reads no value of a tensor",
-        "use torch.where, masks and tensors instead of if, float(), item(), cpu() and numpy()",
+        "a step moves nothing between host and device",
+        "use torch.where, masks and tensors instead of if, float(), item(), cpu() and numpy(); "
+        "register constants as buffers, or make them by torch.full, instead of torch.tensor([...])",
         stays_on_device,
     ),
     Rule(

@@ -47,6 +47,13 @@ def test_condition_vectors_and_images_of_any_shape_are_checked_too():
     check_gan(Tiny, TAGS)
 
 
+@pytest.mark.parametrize("cls", [Plain, CGAN], ids=lambda cls: cls.__name__)
+def test_batches_of_any_size_are_halved(cls: type[ganzoo.GAN]):
+    for size, status in ((7, "passed"), (2, "passed")):
+        found = {v.rule: v.status for v in examine(cls, SMALL, {"batch_size": size})}
+        assert found["halves"] == status
+
+
 def test_options_reach_the_model():
     check_gan(CGAN, SMALL, {"network": "paper", "optimizer": "sgd", "lr": 0.1})
 
@@ -298,6 +305,86 @@ class Hidden(Tiny):
         self.discriminator.layers.insert(1, Spread())
 
 
+class ByHand(nn.Module):
+    """Batch normalisation written by hand, in training only."""
+
+    def forward(self, x):
+        return (x - x.mean(0)) / x.std(0).clamp(min=0.1) if self.training else x
+
+
+class HiddenInTraining(Tiny):
+    """Batch statistics that are not declared, and not there in evaluation."""
+
+    def __init__(self, data, options):
+        super().__init__(data, options)
+        self.discriminator.layers.insert(1, ByHand())
+
+
+class HiddenInTheGenerator(Tiny):
+    """The same in the other player."""
+
+    def __init__(self, data, options):
+        super().__init__(data, options)
+        self.generator.layers.insert(1, ByHand())
+
+
+class SumsInTraining(Tiny):
+    """A sum over the batch, in training only."""
+
+    def generator_loss(self, real, fake):
+        logits = self.discriminate(fake)
+        return {"adversarial": -(logits.sum() if self.training else logits.mean())}
+
+
+class SumsWithNoise(Tiny):
+    """A sum over the batch, behind a random number."""
+
+    def generator_loss(self, real, fake):
+        return {"adversarial": -(self.discriminate(fake) * torch.rand(1, device=self.device)).sum()}
+
+
+class SumsPenalty(Tiny):
+    """A gradient penalty that is a sum over the batch."""
+
+    def discriminator_loss(self, real, fake):
+        mix = torch.rand(len(real.x), 1, 1, 1, device=self.device)
+        x = (mix * real.x + (1 - mix) * fake.x).requires_grad_()
+        (slope,) = torch.autograd.grad(self.discriminator(x, real.y).sum(), x, create_graph=True)
+        return super().discriminator_loss(real, fake) | {"penalty": (slope.flatten(1).norm(2, 1) - 1).square().sum()}
+
+
+class DrawsAgain(Tiny):
+    """Runs the generator in the discriminator's turn too."""
+
+    def discriminator_loss(self, real, fake):
+        again = fake._replace(x=self.generate(fake.z, fake.y).detach())
+        return super().discriminator_loss(real, again)
+
+
+class FromList(Tiny):
+    """A constant from Python's numbers at every step."""
+
+    def discriminator_loss(self, real, fake):
+        weight = torch.tensor([0.5], device=self.device)  # FromList
+        return {name: term * weight.sum() for name, term in super().discriminator_loss(real, fake).items()}
+
+
+class FromNumpy(Tiny):
+    """And from numpy's."""
+
+    def discriminator_loss(self, real, fake):
+        weight = torch.from_numpy(np.ones(1, dtype=np.float32)).to(self.device)  # FromNumpy
+        return {name: term * weight.sum() for name, term in super().discriminator_loss(real, fake).items()}
+
+
+class NewTensor(Tiny):
+    """And after another tensor."""
+
+    def generator_loss(self, real, fake):
+        weight = real.x.new_tensor([0.5])  # NewTensor
+        return {name: term * weight.sum() for name, term in super().generator_loss(real, fake).items()}
+
+
 class Item(Tiny):
     """Reads a value."""
 
@@ -389,6 +476,7 @@ BREAKERS = {
     Infinite: ("terms", "term 'adversarial' of generator_loss is -inf"),
     LossRaises: ("terms", "has no attribute 'no_such_loss', at test_testing.py:"),
     Meddles: ("turns", "layers.0.weight of the generator changes in the discriminator's turn"),
+    DrawsAgain: ("turns", "layers.1.running_mean of the generator, a buffer, changes in the discriminator's turn"),
     Resting: ("turns", "the discriminator does not move"),
     Backward: ("turns", "discriminator_loss computes gradients itself"),
     Unused: ("gradients", "spare.weight and 1 more of the generator gets no gradient"),
@@ -400,11 +488,19 @@ BREAKERS = {
     DeafJudge: ("condition", "the discriminator's loss is the same"),
     Sums: ("halves", "the generator's gradient differs by 50.0%"),
     Hidden: ("halves", "gradient differs by"),
+    HiddenInTraining: ("halves", "gradient differs by"),
+    HiddenInTheGenerator: ("halves", "gradient differs by"),
+    SumsInTraining: ("halves", "the generator's gradient differs by 50.0%"),
+    SumsWithNoise: ("halves", "the generator's gradient differs by 50.0%"),
+    SumsPenalty: ("halves", "the discriminator's gradient differs by"),
     Item: ("host", 'terms["adversarial"].item()  # Item'),
     Branches: ("host", 'return terms if terms["adversarial"] > -1e9 else {}  # Branches'),
     Cpu: ("host", ".cpu() at test_testing.py:"),
     ToCpu: ("host", ".to() at test_testing.py:"),
     Numpy: ("host", ".numpy() at test_testing.py:"),
+    FromList: ("host", "torch.tensor() copies from the host at test_testing.py:"),
+    FromNumpy: ("host", ".to() copies from the host at test_testing.py:"),
+    NewTensor: ("host", ".new_tensor() copies from the host at test_testing.py:"),
     Picks: ("shapes", "bright = real.x[real.x > -2].mean()  # Picks"),
     Elsewhere: ("device", "# Elsewhere"),
     NumpyNoise: ("random", "steps draw random numbers that are not torch's"),
@@ -442,6 +538,27 @@ class Penalised(Tiny):
         x = (mix * real.x + (1 - mix) * fake.x).requires_grad_()
         (slope,) = torch.autograd.grad(self.discriminator(x, real.y).sum(), x, create_graph=True)
         return super().discriminator_loss(real, fake) | {"penalty": (slope.flatten(1).norm(2, 1) - 1).square().mean()}
+
+
+class Noisy(Tiny):
+    """Draws of every kind, one for each sample or not, in both turns and in the generator."""
+
+    def generate(self, z, y):
+        return (super().generate(z, y) + 0.1 * torch.randn_like(z).mean(1)[:, None, None, None]).clamp(-1, 1)
+
+    def generator_loss(self, real, fake):
+        x = nn.functional.dropout(fake.x, 0.1, self.training) * torch.empty_like(fake.x).uniform_(0.9, 1)
+        x = x[torch.randperm(len(x), device=x.device)] if fake.y is None else x
+        flip = torch.randint(2, (len(x), 1), device=x.device)
+        return {"adversarial": -(self.discriminate(fake._replace(x=x)) * (1 + flip)).mean()}
+
+
+class Bernoulli(Tiny):
+    """A draw whose odds are the sample's own."""
+
+    def generator_loss(self, real, fake):
+        logits = self.discriminate(fake)
+        return {"adversarial": -(logits * (1 + torch.bernoulli(logits.detach().sigmoid()))).mean()}
 
 
 class Clipped(Tiny):
@@ -519,7 +636,7 @@ class ByOption(Tiny):
 
 @pytest.mark.parametrize(
     "cls",
-    [Penalised, Clipped, SilentAtFirst, Declared, Normalised, ByTheDiscriminatorsClasses],
+    [Penalised, Noisy, Bernoulli, Clipped, SilentAtFirst, Declared, Normalised, ByTheDiscriminatorsClasses],
     ids=lambda cls: cls.__name__,
 )
 def test_what_papers_do_passes(cls: type[ganzoo.GAN]):
@@ -529,10 +646,10 @@ def test_what_papers_do_passes(cls: type[ganzoo.GAN]):
 def test_what_cannot_be_judged_is_skipped_with_the_reason():
     skipped = {
         cls: {v.rule: v.reason for v in examine(cls, SMALL) if v.status == "skipped"}
-        for cls in (Penalised, Declared, Plain)
+        for cls in (Bernoulli, Declared, Plain)
     }
     assert skipped == {
-        Penalised: {"halves": "the loss draws random numbers, which two processes draw differently"},
+        Bernoulli: {"halves": "the step draws by bernoulli(), from a distribution of its own for each sample"},
         Declared: {"halves": "the model declares batch statistics"},
         Plain: {"condition": "the model is unconditional"},
     }

@@ -21,6 +21,7 @@ from ganzoo.nets import has_batch_statistics
 from ganzoo.optim import Adam, RMSprop
 from ganzoo.plugins import registry
 from ganzoo.settings import Settings, resolve
+from ganzoo.testing import check_gan
 from ganzoo.trainer import Trainer
 
 CPU = Engine(torch.device("cpu"), "fp32")
@@ -146,6 +147,19 @@ def test_the_averaged_generator_draws_the_same_with_the_same_weights(name: str):
     ema = EMA(gan.generator, 0.0)
     z, y = gan.sample_latent(3), gan.sample_labels(3)
     torch.testing.assert_close(ema.module(z, y), gan.generator(z, y))
+
+
+LOOKED_AT = [DataSpec("grey", (1, 12, 12), 24, tuple("abc")), DataSpec("tags", (3, 9, 14), 24, tuple("ab"), TAGS)]
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_every_model_keeps_the_rules_of_the_contract(name: str):
+    few = {"width": 4, "latent_dim": 4}
+    verdicts = check_gan(
+        model(name), LOOKED_AT, {k: v for k, v in few.items() if k in model(name).Options.model_fields}
+    )
+    skipped = {v.rule: v.reason for v in verdicts if v.status == "skipped"}
+    assert set(skipped) <= {"condition"}, skipped
 
 
 # Conditions
