@@ -26,8 +26,11 @@ class DRAGAN(ganzoo.GAN):
     name = "dragan"
     paper = "Kodali et al., On Convergence and Stability of GANs, 2017, https://arxiv.org/abs/1705.07215"
 
+    batch_statistics = True
+    """The scale of the noise is the standard deviation of the batch."""
+
     class Options(ganzoo.Options):
-        """lambda = 10, k = 1, half a standard deviation of noise: the paper's."""
+        """lambda = 10, k = 1, and noise of up to half a standard deviation of the batch, as in the authors' code."""
 
         width: int = Field(32, ge=1, le=1024, description="Channels next to the image; they double at each halving.")
         penalty: float = Field(10.0, ge=0, le=1e4, description="Weight of the gradient penalty, lambda.")
