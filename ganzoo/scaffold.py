@@ -33,8 +33,9 @@ def write_package(name: str, parent: Path, conditional: bool = False) -> list[Pa
     if folder.exists() or folder.is_symlink():
         raise UsageError(f"{folder} exists already: choose another name, or remove it")
     names = {"name": name, "module": module, "cls": class_name(name), "version": __version__}
+    names |= {"conditional": str(conditional), "given": ", given the condition" if conditional else ""}
     files = FILES | {
-        f"{module}.py": "conditional.py.tmpl" if conditional else "plain.py.tmpl",
+        f"{module}.py": "module.py.tmpl",
         f"tests/test_{module}.py": "test.py.tmpl",
     }
     # Beside the target, so that the last move is one rename.

@@ -1,6 +1,7 @@
 """Inception v3, the network of the published FIDs: through torchmetrics and torch-fidelity."""
 
 import hashlib
+import pickle
 from pathlib import Path
 
 import torch
@@ -37,7 +38,7 @@ class Inception(ganzoo.FeatureExtractor):
             # Two names would give two outputs, of which torchmetrics hands over one.
             path = str(weights) if weights else None
             self.net = NoTrainInceptionV3("inception-v3-compat", ["2048"], path, antialias=True)
-        except Exception as error:
+        except (OSError, RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError) as error:
             if weights is not None:
                 raise UsageError(f"{weights} holds no Inception weights: {one_line(error)[:200]}") from error
             raise GanzooError(

@@ -1,5 +1,6 @@
 """The documentation is executed: its Python, its commands; its links lead somewhere; its generated pages are fresh."""
 
+import ast
 import importlib.util
 import re
 import shlex
@@ -17,7 +18,7 @@ from PIL import Image
 import ganzoo
 import ganzoo.plugins
 from conftest import TINY
-from ganzoo import hookspecs
+from ganzoo import hookspecs, losses, nets
 from ganzoo.cli import COMMANDS, cli
 from ganzoo.rules import RULES
 
@@ -223,3 +224,24 @@ def test_every_command_has_a_section():
 def test_every_rule_of_the_conformance_kit_is_explained():
     text = (ROOT / "docs" / "write-a-plugin.md").read_text(encoding="utf-8")
     assert [rule.name for rule in RULES if f"| `{rule.name}` |" not in text] == []
+
+
+def test_a_gan_is_forty_lines_from_nothing():
+    module = next(block for block in blocks(ROOT / "docs" / "write-a-plugin.md") if block.language == "python")
+    assert module.text.startswith('"""my-gan')
+    assert "register_models" in module.text
+    assert len(module.text.splitlines()) <= 40
+
+
+@pytest.mark.parametrize("module", [nets, losses], ids=lambda m: m.__name__)
+def test_every_building_block_is_listed(module):
+    text = (ROOT / "docs" / "write-a-plugin.md").read_text(encoding="utf-8")
+    source = ast.parse(Path(module.__file__).read_text(encoding="utf-8")).body
+    names = {n.name for n in source if isinstance(n, ast.FunctionDef | ast.ClassDef)}
+    for node in source:
+        targets = (
+            node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        )
+        names |= {target.id for target in targets}
+    table = text.split(f"| `{module.__name__}` |")[1].split("\n\n")[0]
+    assert set(re.findall(r"`(\w+)`", table)) == {name for name in names if not name.startswith("_")}

@@ -3,8 +3,11 @@
 import json
 import os
 import runpy
+import site
 import subprocess
 import sys
+import venv
+from pathlib import Path
 
 import pytest
 
@@ -55,6 +58,32 @@ def test_what_new_writes_is_installed_listed_trained_and_passes_its_own_test(gan
     tests["test_my_gan_keeps_the_rules_of_the_contract"]()
 
 
+def test_in_an_environment_of_its_own_it_is_listed_and_passes(ganzoo, tmp_path):
+    """As its README says, with ganzoo and pytest from the environment of this test."""
+    pytest.importorskip("setuptools")
+    assert ganzoo("new", "my-gan").code == 0
+    venv.create(tmp_path / "venv", with_pip=False, system_site_packages=True)
+    python = tmp_path / "venv" / "bin" / "python"
+    # The environment of the test may be one itself, which --system-site-packages passes over.
+    [packages] = (tmp_path / "venv" / "lib").glob("python*/site-packages")
+    lines = [str(Path(__file__).parent.parent)]
+    lines += [f"import site; site.addsitedir({folder!r})" for folder in site.getsitepackages()]
+    (packages / "here.pth").write_text("\n".join(lines))
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {"PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+
+    def run(*command):
+        done = subprocess.run(
+            [str(python), "-m", *command], cwd=tmp_path / "my-gan", env=environment, capture_output=True, text=True,
+            timeout=300,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    run("pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--editable", ".")
+    assert "my-gan" in {row["name"] for row in json.loads(run("ganzoo", "list", "models", "--json"))}
+    assert "1 passed" in run("pytest", "-q", "-p", "no:cacheprovider")
+
+
 def test_no_placeholder_is_left(tmp_path):
     for file in write_package("my-gan", tmp_path):
         text = file.read_text()
@@ -89,7 +118,6 @@ def test_a_name_that_cannot_be_gets_one_line_and_writes_nothing(ganzoo, tmp_path
 
 
 def test_a_failure_half_way_leaves_nothing_behind(tmp_path, monkeypatch):
-    from pathlib import Path
 
     write_text = Path.write_text
 
