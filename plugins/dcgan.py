@@ -10,7 +10,7 @@ G maps z (N, latent_dim) to (N, C, H, W) in [-1, 1], D maps (N, C, H, W) to logi
 image: maps are halved until their shorter side is at most 7.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 from torch import Tensor
@@ -24,23 +24,31 @@ class DCGAN(ganzoo.GAN):
     """The convolutional GAN that others start from.
 
     With `--conditional` both players are told the class or condition vector: G beside its latent, D as one more
-    channel of the image. The preset `paper` has the widths, batch and learning rate of section 4 (64 x 64 images).
+    channel of the image. The preset `paper` has the widths, batch and learning rate of section 4 (64 x 64
+    images), latents from the uniform distribution, and no averaging of G's weights.
     """
 
     name = "dcgan"
     paper = "Radford et al., Unsupervised Representation Learning with DCGANs, 2016, https://arxiv.org/abs/1511.06434"
-    presets = {"paper": {"image_size": 64, "width": 128, "batch_size": 128}}
+    presets = {"paper": {"image_size": 64, "width": 128, "batch_size": 128, "latent": "uniform", "ema": 0.0}}
 
     class Options(ganzoo.Options):
         """Adam 2e-4 (0.5, 0.999), as in the paper."""
 
         width: int = Field(32, ge=1, le=1024, description="Channels next to the image; they double at each halving.")
+        latent: Literal["normal", "uniform"] = Field(
+            "normal", description="Latents from the normal distribution, or uniform in [-1, 1) as in the paper."
+        )
         conditional: bool = Field(False, description="Tell both players the condition, where the data has one.")
 
     def __init__(self, data: ganzoo.DataSpec, options: Options):
         super().__init__(data, options)
         self.generator = ConvGenerator(self.data, options.latent_dim, options.width)
         self.discriminator = ConvDiscriminator(self.data, options.width)
+
+    def sample_latent(self, n: int) -> Tensor:
+        z = super().sample_latent(n)
+        return z.uniform_(-1, 1) if self.options.latent == "uniform" else z
 
     @classmethod
     def uses_labels(cls, data: ganzoo.DataSpec, options: Any) -> bool:

@@ -13,6 +13,8 @@ from ganzoo.errors import GanzooError, UsageError, one_line
 from ganzoo.metrics.base import Features
 
 SIDE = 299
+FAULTS = (OSError, RuntimeError, ValueError, TypeError, AttributeError, LookupError, EOFError, pickle.UnpicklingError)
+"""What a download that fails, and a file of something else, raise in torch-fidelity and torch.load."""
 
 
 class Inception(ganzoo.FeatureExtractor):
@@ -38,7 +40,7 @@ class Inception(ganzoo.FeatureExtractor):
             # Two names would give two outputs, of which torchmetrics hands over one.
             path = str(weights) if weights else None
             self.net = NoTrainInceptionV3("inception-v3-compat", ["2048"], path, antialias=True)
-        except (OSError, RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError) as error:
+        except FAULTS as error:
             if weights is not None:
                 raise UsageError(f"{weights} holds no Inception weights: {one_line(error)[:200]}") from error
             raise GanzooError(

@@ -26,8 +26,8 @@ from ganzoo.optim import RMSprop, Rule
 class WGAN(ganzoo.GAN):
     """The GAN that descends a distance.
 
-    Momentum made the paper's training unstable (section 4), hence RMSProp and not Adam. The preset `paper` is
-    algorithm 1 with its own numbers, at the data's own size (the paper's images are 64 x 64: `--image-size 64`).
+    Momentum made the paper's training unstable at times (section 3), hence RMSProp and not Adam. The preset `paper`
+    is algorithm 1 with its own numbers, at the data's own size (the paper's images are 64 x 64: `--image-size 64`).
     """
 
     name = "wgan"

@@ -250,6 +250,13 @@ def test_the_papers_wgan_and_lsgan_train_at_the_datas_own_size():
     assert (lsgan.lr, lsgan.b1, lsgan.a, lsgan.b, lsgan.c, lsgan.ema) == (2e-4, 0.5, 0, 1, 1, 0)
 
 
+def test_the_papers_dcgan_draws_uniform_latents():
+    _, options = recipe("dcgan")
+    assert (options.latent, options.lr, options.b1, options.batch_size, options.ema) == ("uniform", 2e-4, 0.5, 128, 0)
+    z = build("dcgan", latent="uniform").sample_latent(500)
+    assert (-1 <= z.min() < -0.99, 0.99 < z.max() < 1, z.shape) == (True, True, (500, 4))
+
+
 def test_acgan_takes_the_softmax_once_and_on_both_sides():
     gan = build("acgan").eval()
     real, fake = batch(gan), batch(gan)._replace(z=torch.zeros(4, 4))
