@@ -237,4 +237,32 @@ def _checked(cls: Any, hook: str, kinds: tuple[str, ...]) -> str:
     name = getattr(cls, "name", None)
     if not (isinstance(name, str) and name and name.replace("-", "").isalnum() and name == name.lower()):
         raise GanzooError(f"{cls.__name__}.name must be lower-case words joined by '-', not {name!r}")
+    about = "paper" if found[0] == "models" else "summary"
+    if not isinstance(getattr(cls, about, None), str):
+        raise GanzooError(f"{cls.__name__}.{about} must be one line of text, not {getattr(cls, about, None)!r}")
+    if found[0] == "models":
+        _check_options(cls)
     return found[0]
+
+
+def _check_options(cls: Any) -> None:
+    """Refuse a model whose options or presets would break listings and `ganzoo run --help` for every other one.
+
+    Raises:
+        GanzooError: `Options` is no subclass of ganzoo.Options, or a preset is no mapping or names an unknown option.
+    """
+    from ganzoo.gan import Options
+    from ganzoo.settings import Settings
+
+    if not (isinstance(cls.Options, type) and issubclass(cls.Options, Options)):
+        raise GanzooError(f"{cls.__name__}.Options must be a subclass of ganzoo.Options, not {cls.Options!r}")
+    if not isinstance(cls.presets, Mapping) or not all(isinstance(name, str) for name in cls.presets):
+        raise GanzooError(f"{cls.__name__}.presets must be a mapping from names to options, not {cls.presets!r}")
+    known = [*Settings.model_fields, *cls.Options.model_fields]
+    for name, values in cls.presets.items():
+        if not isinstance(values, Mapping):
+            raise GanzooError(f"{cls.__name__}.presets['{name}'] must be a mapping of options, not {values!r}")
+        for key in values:
+            if key not in known:
+                hint = did_you_mean(str(key), known)
+                raise GanzooError(f"{cls.__name__}.presets['{name}'] sets '{key}', which is no option: {hint}")

@@ -143,6 +143,31 @@ BROKEN = {
         "import ganzoo\nclass M(ganzoo.GAN): pass\n@ganzoo.hookimpl\ndef register_models(register): register(M)",
         "M.name must be lower-case words joined by '-', not None",
     ),
+    "paperless": (
+        MODEL.format(name="mine").replace("paper =", "papers ="),
+        "Model.paper must be one line of text, not None",
+    ),
+    "summaryless": (
+        "import ganzoo\nclass D(ganzoo.Dataset): name = 'd'\n"
+        "@ganzoo.hookimpl\ndef register_datasets(register): register(D)",
+        "D.summary must be one line of text, not None",
+    ),
+    "optionless": (
+        MODEL.format(name="mine").replace("paper =", "Options = dict; paper ="),
+        "Model.Options must be a subclass of ganzoo.Options, not <class 'dict'>",
+    ),
+    "listed": (
+        MODEL.format(name="mine").replace("paper =", "presets = ['a']; paper ="),
+        "Model.presets must be a mapping",
+    ),
+    "unmapped": (
+        MODEL.format(name="mine").replace("paper =", "presets = {'a': 3}; paper ="),
+        "Model.presets['a'] must be a mapping of options, not 3",
+    ),
+    "stray": (
+        MODEL.format(name="mine").replace("paper =", "presets = {'a': {'steps': 1, 'epoch': 3}}; paper ="),
+        "Model.presets['a'] sets 'epoch', which is no option: did you mean 'epochs'?",
+    ),
     "shouting": (MODEL.format(name="My GAN"), "not 'My GAN'"),
 }
 
