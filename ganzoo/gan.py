@@ -12,6 +12,9 @@ from ganzoo.errors import GanzooError, UsageError
 from ganzoo.nets import has_batch_statistics
 from ganzoo.optim import Adam, Rule
 
+SHOWN_CLASSES = 100
+"""Columns of a sample grid, at most: thousands would make a picture that nothing can show."""
+
 
 class Options(BaseModel):
     """Options that every model has. A model subclasses this; each field becomes an option of `ganzoo run NAME`."""
@@ -126,14 +129,16 @@ class GAN(nn.Module):
     def showcase(self) -> tuple[Tensor, Tensor | None, int]:
         """What sample grids show: latents, conditions and the number of columns.
 
-        One column per class where the model is conditional and the data has classes, 8 x 8 otherwise.
+        One column per class where the model is conditional and the data has classes, 8 x 8 otherwise. Of more than
+        100 classes, 100 are shown, evenly spaced from the first to the last.
         """
         classes = len(self.data.classes) if self.conditional else 0
         if not classes:
             return self.sample_latent(64), self.sample_labels(64), 8
-        rows = max(2, min(10, 1000 // classes))
-        index = torch.arange(classes, device=self.device).repeat(rows)
-        return self.sample_latent(rows * classes), self.data.condition(index), classes
+        columns = min(classes, SHOWN_CLASSES)
+        shown = [i * (classes - 1) // max(columns - 1, 1) for i in range(columns)]
+        index = torch.tensor(shown, device=self.device).repeat(10)
+        return self.sample_latent(10 * columns), self.data.condition(index), columns
 
     # What is minimised
 

@@ -332,3 +332,11 @@ def test_scores_are_logged_as_the_loss_reads_them():
         logits = gan.discriminate(real)
         torch.testing.assert_close(gan.watched(), {"D(x)": read(logits).mean().detach()})
         assert gan.watched() == {}
+
+
+def test_a_grid_of_thousands_of_classes_shows_a_hundred_from_the_first_to_the_last():
+    for count, columns in ((2, 2), (100, 100), (5000, 100)):
+        data = DataSpec("many", (1, 8, 8), 1, tuple(map(str, range(count))))
+        z, y, shown = CGAN(data, CGAN.Options()).showcase()
+        assert (len(z), len(y), shown) == (10 * columns, 10 * columns, columns)
+        assert (y[0], y[columns - 1], len(y.unique())) == (0, count - 1, columns)
