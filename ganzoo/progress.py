@@ -21,35 +21,32 @@ class Progress(Watcher):
         self._bar: Any = None
         self._shown = 0.0
         self._last = ""
-        self._by_time = False
         self._trainer: Trainer | None = None
 
     def begin(self, trainer: "Trainer") -> None:
         self._trainer = trainer
-        self._by_time = trainer.steps is None
         if not sys.stderr.isatty():
             return
         from tqdm import tqdm
 
         self._bar = tqdm(
-            total=trainer.seconds if self._by_time else trainer.steps,
-            initial=trainer.elapsed if self._by_time else trainer.step,
-            unit="s" if self._by_time else "step",
+            total=1.0,  # The share of whichever budget is spent first: a run may have one of steps and one of time.
+            initial=trainer.fraction,
             desc=trainer.gan.name,
             dynamic_ncols=True,
-            bar_format="{desc}: {percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} [{elapsed}<{remaining}]{postfix}",
+            bar_format="{desc}: {percentage:3.0f}%|{bar}| [{elapsed}<{remaining}]{postfix}",
         )
 
     def step(self, trainer: "Trainer") -> None:
         if self._bar is not None:
-            self._bar.update((trainer.elapsed if self._by_time else trainer.step) - self._bar.n)
+            self._bar.update(trainer.fraction - self._bar.n)
 
     def log(self, line: Mapping[str, Any]) -> None:
         text = describe(line)
         if "fid" in line:
             self._say(f"epoch {line['epoch']:.2f}: {scores(line)}")
         if self._bar is not None:
-            self._bar.set_postfix_str(text, refresh=False)
+            self._bar.set_postfix_str(f"step {line['step']:,} | {text}", refresh=False)
             return
         self._last = f"step {line['step']:,} epoch {line['epoch']:.2f} {self._left(line)}{text}"
         if time.monotonic() - self._shown >= LINE_SECONDS:

@@ -1,8 +1,10 @@
 """What is shown while training."""
 
+from types import SimpleNamespace
+
 import pytest
 
-from ganzoo.progress import describe
+from ganzoo.progress import Progress, describe
 from ganzoo.settings import duration
 
 LINE = {"step": 50, "epoch": 0.05, "images_per_second": 2013.4, "discriminator_loss": 0.69, "generator_loss": 0.72}
@@ -29,6 +31,20 @@ def test_plain_lines_replace_the_bar_where_there_is_no_terminal(ganzoo):
     assert "left" in result.err
     assert "\r" not in result.err
     assert ganzoo(*arguments, "--out", "s", "--quiet").err == ""
+
+
+def test_the_bar_follows_the_budget_that_is_spent_first(monkeypatch):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    trainer = SimpleNamespace(gan=SimpleNamespace(name="tiny"), steps=1000, seconds=60.0, fraction=0.25)
+    progress = Progress()
+    progress.begin(trainer)
+    trainer.fraction = 0.5
+    progress.step(trainer)
+    progress.log(LINE)
+    text = str(progress._bar)
+    progress.close()
+    assert "50%" in text
+    assert "step 50 | D loss 0.690" in text
 
 
 @pytest.mark.parametrize(
