@@ -87,13 +87,23 @@ class Checkpoints:
         return state
 
     def latest(self, device: torch.device, say: Callable[[str], None]) -> dict[str, Any] | None:
-        """The newest good state; each damaged one passed over is reported through `say`. None: there is none."""
+        """The newest good state; each damaged one passed over is reported through `say`. None: there is none.
+
+        A damaged one that a good one stands in for is given up: it is written again when training comes there, and
+        takes no good one's place until then.
+        """
         clean_parts(self.folder)
+        damaged = []
         for step in reversed(self.steps()):
             try:
-                return self.load(step, device)
+                state = self.load(step, device)
             except GanzooError as error:
                 say(f"{error}; trying the one before")
+                damaged.append(step)
+                continue
+            for lost in damaged:
+                self._manifest(lost).unlink(missing_ok=True)
+            return state
         return None
 
     def _prune(self) -> None:

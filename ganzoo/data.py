@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 import warnings
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -23,6 +24,8 @@ from ganzoo.errors import GanzooError, UsageError, one_line
 
 IN_MEMORY_BYTES = 2 * 2**30
 """Sets of up to this many bytes of uint8 pixels live on the device; larger ones stream."""
+CHECKED_BYTES = 64 * 2**20
+"""Of this many bytes of pixels a checksum is taken: enough to notice other data, little enough to take no time."""
 
 
 class Batch(NamedTuple):
@@ -367,6 +370,16 @@ class Loader:
         else:
             chosen = list(range(min(columns * rows, self.count)))
         return _whole(_fetch(self.images, chosen)).cpu()
+
+    def checksum(self) -> str:
+        """A CRC-32 of the labels and, where the images live in memory, of 64 MB of pixels spread over all of them."""
+        parts = [] if self.labels is None else [self.labels]
+        if isinstance(self.images, Tensor):
+            parts.append(self.images[:: -(-self.images.nbytes // CHECKED_BYTES)])
+        value = 0
+        for part in parts:
+            value = zlib.crc32(part.cpu().contiguous().numpy().data, value)
+        return f"{value:08x}"
 
     def order(self, epoch: int) -> Tensor:
         """The permutation of epoch `epoch` (from 0): int64 (count,)."""

@@ -21,9 +21,10 @@ from ganzoo.errors import GanzooError, UsageError, one_line
 from ganzoo.files import contained, read_json, write_json
 from ganzoo.gan import GAN
 from ganzoo.modes import Mode, refuse, settle
+from ganzoo.nets import has_batch_statistics
 from ganzoo.plugins import Registry
 from ganzoo.run import Run, Watcher, default_folder, open_run
-from ganzoo.settings import Plan, Settings, flatten, resolve
+from ganzoo.settings import BUDGET, Plan, Settings, flatten, resolve
 from ganzoo.signals import Stopped
 from ganzoo.trainer import Trainer
 
@@ -53,6 +54,7 @@ class Prepared:
             "settings": plan.settings.model_dump(mode="json"),
             "options": plan.options.model_dump(mode="json"),
             "data": self.spec.to_json(),
+            "checksum": trainer.loader.checksum(),
             "batches_per_epoch": trainer.loader.batches_per_epoch,
             "steps": trainer.steps,
             "parameters": {name: sum(p.numel() for p in parameters) for name, parameters in trainer.parameters.items()},
@@ -85,6 +87,11 @@ def prepare(plan: Plan, registry: Registry, world: World = ALONE) -> Prepared:
     gan = build(plan.model, spec, plan.options)
     examiner = world.first_before_others(lambda: _examiner(settings, registry, gan, engine))
     trainer = _trainer(plan, gan, data, engine, world)
+    if plan.options.batch_size == world.size and any(map(has_batch_statistics, gan.players().values())):
+        raise UsageError(
+            f"model '{plan.model.name}' normalises over the batch, and one image has no statistics: "
+            f"--batch-size must be at least {2 * world.size}"
+        )
     if world.rank:  # The weights are the same in all processes; latents, labels and dropout are each one's own.
         seed_everything(world.own_seed(settings.seed, 0))
     return Prepared(plan, spec, trainer, examiner)
@@ -147,9 +154,8 @@ def start(plan: Plan, registry: Registry, out: Path | None = None, watchers: Seq
         folder, known = world.on_first(lambda: _where(plan, out))
         run = Run(folder, plan.settings.sample_interval, plan.settings.checkpoint_interval, world)
         if not known:
-            world.on_first(lambda: run.create(prepared.describe(registry)))
+            world.on_first(lambda: run.create(prepared.describe(registry), config_of(prepared)))
         with run.lock():
-            world.on_first(lambda: write_json(folder / "config.json", config_of(prepared)))
             if known:
                 run.restore(prepared.trainer, warn)
             _train(run, prepared, registry, watchers)
@@ -200,12 +206,16 @@ def resume(
         contained(folder)
         model = registry.get("models", info["model"])
         plan = resolve(model, changes or {}, config=flatten(info, folder / "run.json"))
-        plan.preset = info.get("preset")
         run = Run(folder, plan.settings.sample_interval, plan.settings.checkpoint_interval, world)
         with run.lock():
             prepared = prepare(plan, registry, world)
             trainer = prepared.trainer
+            world.on_first(lambda: _same_data(folder, info, prepared, say))
+            if not (folder / "config.json").exists() and not world.rank:
+                write_json(folder / "config.json", config_of(prepared))
             run.restore(trainer, say)
+            if (changes or {}).keys() & set(BUDGET) and trainer.step > (trainer.steps or trainer.step):
+                raise UsageError(f"{folder} is at step {trainer.step} already, beyond the new budget: {trainer.steps}")
             if trainer.fraction >= 1 and not world.rank:
                 say(f"{folder} is finished at step {trainer.step}: a larger --epochs, --steps or --max-time goes on")
             if changes and not world.rank:
@@ -213,6 +223,25 @@ def resume(
                 write_json(folder / "run.json", info | {"settings": settings, "steps": trainer.steps})
             _train(run, prepared, registry, watchers)
     return run
+
+
+def _same_data(folder: Path, info: Mapping[str, Any], prepared: Prepared, say: Callable[[str], None]) -> None:
+    """Compare the data with what the run began with.
+
+    Other pixels alone are told, not refused: another version or machine may decode or resize to other roundings.
+
+    Raises:
+        UsageError: there are more or fewer images, or other shapes or classes.
+    """
+    now, then = prepared.spec.to_json(), info.get("data")
+    if not isinstance(then, dict):
+        return
+    for key in ("count", "shape", "classes", "attributes"):
+        if key in then and then[key] != now[key]:
+            told = f" ({then[key]} then, {now[key]} now)" if key in ("count", "shape") else ""
+            raise UsageError(f"{folder} began with other data than '{prepared.spec.name}' is now: {key} differ{told}")
+    if "checksum" in info and info["checksum"] != prepared.trainer.loader.checksum():
+        say(f"{folder} began with other pixels or labels in '{prepared.spec.name}': what follows is another training")
 
 
 def config_of(prepared: Prepared) -> dict[str, Any]:

@@ -56,8 +56,8 @@ class Run:
 
     # Opening
 
-    def create(self, info: Mapping[str, Any]) -> None:
-        """Make the folder and `run.json`.
+    def create(self, info: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+        """Make the folder, `config.json` and then `run.json`: where that is, the run can be resumed and sampled.
 
         Raises:
             UsageError: the folder exists and is not empty, or cannot be made.
@@ -67,6 +67,7 @@ class Run:
             raise UsageError(f"{self.folder} exists already: {hint}choose another --out")
         try:
             (self.folder / "samples").mkdir(parents=True)
+            write_json(self.folder / "config.json", config)
             write_json(self.folder / "run.json", info)
         except OSError as error:
             raise UsageError(f"cannot write in {self.folder}: {error.strerror or error}") from error
@@ -125,7 +126,9 @@ class Run:
                     f"{self.folder} was run by {before} processes until now, and goes on with {self.world.size}: "
                     "other random numbers are drawn than if it had not changed"
                 )
-        if not self.world.rank:
+        if trainer.fraction >= 1 and self.world.on_first(lambda: self._logged(trainer.step)):
+            self.meter.read()  # The last line stands in the log already, with the speed that was measured then.
+        elif not self.world.rank:
             self._rewind(self.meter.first_step - 1 if self.meter.pending else trainer.step)
 
     def _newest(self, device: torch.device, say: Callable[[str], None]) -> dict[str, Any] | None:
@@ -135,6 +138,10 @@ class Run:
         if state is None and self.checkpoints.steps():
             raise GanzooError(f"no checkpoint in {self.checkpoints.folder} is undamaged; start again with --config")
         return state
+
+    def _logged(self, step: int) -> bool:
+        """Whether the log reaches `step`."""
+        return any(line["step"] >= step for line in read_metrics(self.folder))
 
     def _rewind(self, step: int) -> None:
         """Drop what was logged after `step`: it is about to be logged again."""
@@ -260,6 +267,23 @@ class Run:
             self.sample(trainer)
         if self.world.on_first(lambda: trainer.step not in self.checkpoints.steps()):
             self.save(trainer)
+        elif not (self.world.rank or self._generator_saved(trainer)):
+            self.save_generator(trainer)
+
+    def _generator_saved(self, trainer: "Trainer") -> bool:
+        """Whether `generator.safetensors` is of this step and whole; beside a good checkpoint it may still be lost."""
+        from safetensors import SafetensorError, safe_open
+
+        state = trainer.ema.module.state_dict()
+        try:
+            with safe_open(self.folder / "generator.safetensors", "pt") as file:
+                return (
+                    (file.metadata() or {}).get("step") == str(trainer.step)
+                    and set(file.keys()) == set(state)
+                    and all(torch.equal(file.get_tensor(k), v.detach().cpu()) for k, v in state.items())
+                )
+        except (OSError, SafetensorError):
+            return False
 
     def close(self, status: str, trainer: "Trainer") -> None:
         """Record how the run ended, draw the plot, close the loggers."""

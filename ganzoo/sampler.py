@@ -1,6 +1,8 @@
 """A trained generator, loaded from its run directory, to draw samples from."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from operator import index
 from pathlib import Path
 from typing import Any
 
@@ -47,11 +49,13 @@ class Sampler:
             values: attributes of the condition by name, where the data has any.
 
         Raises:
-            UsageError: a label or attribute that the data does not have, labels for an unconditional model, n < 1.
+            UsageError: a label or attribute that the data does not have, labels that are no sequence or for an
+                unconditional model, n < 1, or an n or seed that is no whole number.
         """
+        chosen = None if labels is None else _labels(labels)
         if n is None:
-            n = len(labels) if labels is not None else 64
-        return self.draw(n, self.classes(n, labels), seed, values)
+            n = len(chosen) if chosen is not None else 64
+        return self.draw(n, self.classes(n, chosen), seed, values)
 
     def classes(self, n: int, labels: Sequence[int | str] | None = None) -> Tensor | None:
         """The class index of each of `n` samples: int64 (n,), or None when there are no classes.
@@ -59,7 +63,7 @@ class Sampler:
         Raises:
             UsageError: as `sample`.
         """
-        if n < 1:
+        if _whole_number("n", n) < 1:
             raise UsageError(f"the number of samples must be at least 1, not {n}")
         if not (self.gan.conditional and self.data.classes):
             if labels is not None:
@@ -70,8 +74,8 @@ class Sampler:
             raise UsageError("no label was given")
         return torch.tensor([chosen[i % len(chosen)] for i in range(n)])
 
-    def class_index(self, label: int | str) -> int:
-        """The index of a class given by index or name.
+    def class_index(self, label: Any) -> int:
+        """The index of a class given by index (a number of Python, numpy or torch) or name.
 
         Raises:
             UsageError: there is no such class.
@@ -79,6 +83,8 @@ class Sampler:
         names = self.data.classes
         if isinstance(label, str) and label in names:
             return names.index(label)
+        with suppress(TypeError):
+            label = index(label)
         text = str(label)
         if text.isdecimal() and int(text) < len(names):
             return int(text)
@@ -91,6 +97,8 @@ class Sampler:
     def draw(self, n: int, classes: Tensor | None, seed: int = 0, values: Mapping[str, float] | None = None) -> Tensor:
         """`sample` for class indices that are already a tensor (n,), or None."""
         gan = self.gan
+        if not 0 <= _whole_number("seed", seed) < 2**63:
+            raise UsageError(f"seed must be at least 0 and less than 2**63, not {seed}")
         if values and not gan.conditional:
             raise UsageError(f"model '{gan.name}' was trained without a condition: it takes no attribute")
         with own_randomness(seed, gan.device):
@@ -98,10 +106,26 @@ class Sampler:
             if classes is None and not values:
                 y = gan.sample_labels(n)
             else:
-                index = torch.zeros(n, dtype=torch.int64) if classes is None else classes
-                y = self.data.condition(index.to(gan.device), values)
+                chosen = torch.zeros(n, dtype=torch.int64) if classes is None else classes
+                y = self.data.condition(chosen.to(gan.device), values)
             parts = zip(z.split(CHUNK), y.split(CHUNK) if y is not None else [None] * n, strict=False)
             return torch.cat([gan.generate(zs, ys).float() for zs, ys in parts])
+
+
+def _labels(labels: Any) -> list[Any]:
+    try:
+        if isinstance(labels, str):
+            raise TypeError
+        return list(labels)
+    except TypeError:
+        raise UsageError(f"labels must be a sequence of class numbers or names, such as [{labels!r}]") from None
+
+
+def _whole_number(name: str, value: Any) -> int:
+    try:
+        return index(value)
+    except TypeError:
+        raise UsageError(f"{name} must be a whole number, not {value!r}") from None
 
 
 def load(run: str | Path, device: str = "auto", plugins: Registry | None = None) -> Sampler:

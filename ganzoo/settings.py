@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from ganzoo.errors import UsageError, did_you_mean
+from ganzoo.errors import GanzooError, UsageError, did_you_mean
 from ganzoo.files import read_bytes, read_json
 
 if TYPE_CHECKING:
@@ -55,7 +55,10 @@ class Settings(BaseModel):
     epochs: float | None = Field(None, gt=0, description=f"Passes over the data; default: {DEFAULT_EPOCHS}.")
     steps: int | None = Field(None, ge=1, description="Generator steps, instead of epochs.")
     max_time: Annotated[float | None, BeforeValidator(duration)] = Field(
-        None, gt=0, description="Stop after this much training, grids and evaluations not counted: 90s, 2m, 1h30m."
+        None,
+        gt=0,
+        description="Stop after this much training, grids and evaluations not counted: 90s, 2m, 1h30m. "
+        "How many steps fit varies with the machine's load.",
     )
     seed: int = Field(0, ge=0, lt=2**31, description="Seed of weights, latents, labels and data order.")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1 or mps.")
@@ -65,7 +68,7 @@ class Settings(BaseModel):
         description="How steps are run: one operator after the other, recorded as CUDA graphs, or compiled; "
         "auto takes graphs where they prove equal and faster.",
     )
-    sample_interval: int = Field(500, ge=1, description="Steps between sample grids.")
+    sample_interval: int = Field(500, ge=1, description="Steps between sample grids; a grid changes no step's weights.")
     checkpoint_interval: int = Field(2000, ge=1, description="Steps between checkpoints.")
     eval_every: float | None = Field(None, gt=0, description="Epochs between evaluations by FID; default: none.")
     workers: int = Field(2, ge=0, le=64, description="Processes that decode images, for sets larger than memory.")
@@ -79,6 +82,10 @@ class Settings(BaseModel):
             return None
         epochs = DEFAULT_EPOCHS if self.epochs is None else self.epochs
         return max(1, round(epochs * batches_per_epoch / n_critic))
+
+
+class Record(dict[str, Any]):
+    """Every option of a run as its `run.json` records them, and the name of its preset, which has done its work."""
 
 
 @dataclass
@@ -102,14 +109,20 @@ def resolve(
     """Merge the layers and validate the result.
 
     Raises:
-        UsageError: an unknown preset or option (the nearest name is given), or a value out of its range.
+        UsageError: an unknown preset or option (the nearest name is given), a value out of its range, steps and
+            epochs in one layer, or a preset for a run's record, which leaves it nothing to set.
     """
     layers: list[tuple[str, dict[str, Any]]] = []
     file = {key.replace("-", "_"): value for key, value in (config or {}).items()}
+    recorded = isinstance(config, Record)
+    if recorded and preset is not None:
+        raise UsageError(f"--preset {preset} would change nothing: a run.json sets every option; give one of the two")
     preset = preset or file.get("preset")
-    if preset is not None:
+    if recorded:
+        preset = preset if isinstance(preset, str) else None
+    elif preset is not None:
         if not isinstance(preset, str) or preset not in model.presets:
-            known = did_you_mean(str(preset), list(model.presets))
+            known = did_you_mean(str(preset), list(model.presets)) if model.presets else "it has none"
             raise UsageError(f"model '{model.name}' has no preset '{preset}': {known}")
         layers.append(("preset", dict(model.presets[preset])))
     layers.append(("file", {k: v for k, v in file.items() if k not in ("preset", "model")}))
@@ -118,6 +131,8 @@ def resolve(
     merged: dict[str, Any] = {}
     sources: dict[str, str] = {}
     for source, layer in layers:
+        if layer.get("steps") is not None and layer.get("epochs") is not None and not (recorded and source == "file"):
+            raise UsageError(f"{source}: --steps and --epochs say the same thing twice; give one of them")
         if any(layer.get(key) is not None for key in BUDGET):  # A nearer budget replaces a farther one whole.
             for key in BUDGET:
                 merged.pop(key, None)
@@ -159,7 +174,10 @@ def read_config(path: Path) -> dict[str, Any]:
         UsageError: the file cannot be read, or holds something else.
     """
     if path.suffix == ".json":
-        value = read_json(path)
+        try:
+            value = read_json(path)
+        except GanzooError as error:
+            raise UsageError(str(error)) from None
         if not isinstance(value, dict):
             raise UsageError(f"{path} holds no options")
         if "settings" not in value:
@@ -173,7 +191,7 @@ def read_config(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path} is not valid TOML: {error}") from None
 
 
-def flatten(info: Mapping[str, Any], path: Path) -> dict[str, Any]:
+def flatten(info: Mapping[str, Any], path: Path) -> Record:
     """The options that a `run.json` records.
 
     Raises:
@@ -182,4 +200,4 @@ def flatten(info: Mapping[str, Any], path: Path) -> dict[str, Any]:
     settings, options = info.get("settings"), info.get("options")
     if not (isinstance(settings, dict) and isinstance(options, dict)):
         raise UsageError(f"{path} is damaged: it records no options")
-    return {"model": info.get("model"), **settings, **options}
+    return Record({"model": info.get("model"), "preset": info.get("preset"), **settings, **options})

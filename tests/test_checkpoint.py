@@ -57,6 +57,24 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before_and_says_so(store, da
     assert "step-00000002" in said[0]
 
 
+def test_a_damaged_checkpoint_takes_no_good_ones_place(store):
+    for step in (1, 2, 3):
+        store.save(step, {"n": step})
+    path = store.folder / "step-00000003.pt"
+    path.write_bytes(path.read_bytes()[:100])
+    assert store.latest(CPU, lambda _: None)["n"] == 2
+    assert store.steps() == [2]
+    store.save(4, {"n": 4})
+    assert store.steps() == [2, 4]
+
+
+def test_where_every_checkpoint_is_damaged_none_is_given_up(store):
+    store.save(1, {"n": 1})
+    (store.folder / "step-00000001.pt").write_bytes(b"")
+    assert store.latest(CPU, lambda _: None) is None
+    assert store.steps() == [1]
+
+
 def test_a_state_without_its_manifest_was_never_finished(store):
     store.save(1, {"n": 1})
     store.save(2, {"n": 2})

@@ -187,7 +187,7 @@ def test_a_run_of_recorded_steps_logs_and_saves_when_a_plain_one_does(digits, tm
     def run(name, prepare):
         trainer = prepare(make(digits, steps=120))
         run = Run(tmp_path / name, sample_interval=45, checkpoint_interval=70)
-        run.create({})
+        run.create({}, {})
         seed_everything(1)
         trainer.fit(run)
         run.close("finished", trainer)

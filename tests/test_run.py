@@ -11,9 +11,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from conftest import TINY, start
 from ganzoo.checkpoint import Checkpoints
+from ganzoo.commands.sample import parse_labels
+from ganzoo.errors import UsageError
 from ganzoo.run import read_metrics
 
 
@@ -118,6 +121,105 @@ def test_resuming_a_finished_run_says_so_and_changes_nothing(ganzoo, tmp_path):
     assert result.code == 0
     assert "finished" in result.err
     assert_equal(before, state(tmp_path / "r"))
+
+
+def test_resuming_a_finished_run_leaves_its_log_as_it_is(ganzoo, tmp_path):
+    """Also where the last step has a checkpoint from before its line was logged."""
+    for name, interval in (("a", 20), ("b", 1000)):
+        ganzoo("run", *TINY, "--steps", 120, "--checkpoint-interval", interval, "--out", name)
+        before = (tmp_path / name / "metrics.jsonl").read_bytes()
+        assert ganzoo("resume", name).code == 0
+        assert (tmp_path / name / "metrics.jsonl").read_bytes() == before
+
+
+def test_a_finished_run_that_was_ended_before_its_last_line_logs_it_when_resumed(ganzoo, tmp_path):
+    ganzoo("run", *TINY, "--steps", 120, "--checkpoint-interval", 20, "--out", "r")
+    before, path = logged(tmp_path / "r"), tmp_path / "r" / "metrics.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    assert ganzoo("resume", "r").code == 0
+    assert logged(tmp_path / "r") == before
+
+
+def test_a_run_ended_before_its_first_step_can_be_resumed_and_sampled(ganzoo, tmp_path, monkeypatch):
+    def end(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ganzoo.run.Run.lock", end)
+        ganzoo("run", *TINY, "--steps", 5, "--out", "r")
+    assert ganzoo("resume", "r").code == 0
+    assert ganzoo("sample", "r").code == 0
+
+
+def test_resume_makes_what_it_takes_to_sample_where_it_is_missing(ganzoo, tmp_path):
+    ganzoo("run", *TINY, "--steps", 5, "--out", "r")
+    generator = load_file(tmp_path / "r" / "generator.safetensors")
+    for name, damage in [("config.json", None), ("generator.safetensors", None), ("generator.safetensors", b"x")]:
+        path = tmp_path / "r" / name
+        path.unlink() if damage is None else path.write_bytes(damage)
+        assert ganzoo("sample", "r").code != 0
+        assert ganzoo("resume", "r").code == 0
+        assert ganzoo("sample", "r").code == 0
+    assert_equal(load_file(tmp_path / "r" / "generator.safetensors"), generator)
+
+
+def test_a_generator_of_an_older_step_is_replaced_when_a_finished_run_is_resumed(ganzoo, tmp_path):
+    from ganzoo.sampler import step_of
+
+    ganzoo("run", *TINY, "--steps", 5, "--out", "r")
+    old = (tmp_path / "r" / "generator.safetensors").read_bytes()
+    ganzoo("resume", "r", "--steps", 9)
+    (tmp_path / "r" / "generator.safetensors").write_bytes(old)
+    assert ganzoo("resume", "r").code == 0
+    assert step_of(tmp_path / "r") == 9
+
+
+def test_a_damaged_last_checkpoint_is_written_again(ganzoo, tmp_path):
+    ganzoo("run", *TINY, "--steps", 60, "--checkpoint-interval", 30, "--out", "r")
+    whole = state(tmp_path / "r")
+    path = tmp_path / "r" / "checkpoints" / "step-00000060.pt"
+    path.write_bytes(path.read_bytes()[:100])
+    assert "step-00000060.pt is damaged" in ganzoo("resume", "r").err
+    assert_equal(whole, state(tmp_path / "r"))
+    assert "damaged" not in ganzoo("resume", "r").err
+
+
+def test_a_run_is_not_resumed_with_other_data(ganzoo, tmp_path):
+    ganzoo("run", *TINY, "--steps", 5, "--out", "r")
+    path = tmp_path / "r" / "run.json"
+    info = json.loads(path.read_text())
+    for key, value, hint in [
+        ("count", 400, "count differ (400 then, 500 now)"),
+        ("shape", [1, 9, 9], "shape differ ([1, 9, 9] then, [1, 8, 8] now)"),
+        ("classes", ["a"], "classes differ"),
+    ]:
+        path.write_text(json.dumps(info | {"data": info["data"] | {key: value}}))
+        result = ganzoo("resume", "r", "--steps", 9)
+        assert result.code == 2
+        assert len(result.err.splitlines()) == 1
+        assert hint in result.err
+    path.write_text(json.dumps(info | {"checksum": "00000000"}))
+    assert "began with other pixels or labels" in ganzoo("resume", "r", "--steps", 9).err
+
+
+def test_a_budget_that_is_spent_already_is_refused_and_changes_nothing(ganzoo, tmp_path):
+    ganzoo("run", *TINY, "--steps", 20, "--out", "r")
+    files = [p for p in sorted((tmp_path / "r").rglob("*")) if p.is_file() and p.name != ".lock"]
+    before = [p.read_bytes() for p in files]
+    result = ganzoo("resume", "r", "--steps", 5)
+    assert result.code == 2
+    assert "at step 20 already, beyond the new budget: 5" in result.err
+    assert [p.read_bytes() for p in files] == before
+
+
+def test_a_run_json_keeps_the_name_of_the_preset_and_takes_no_other(ganzoo, tmp_path):
+    ganzoo("run", "tiny", "--dataset", "small-digits", "--loggers", "none", "--preset", "short", "--out", "a")
+    again = ("run", "tiny", "--config", "a/run.json", "--dry-run", "--json")
+    plan = json.loads(ganzoo(*again, "--lr", "0.01").out)
+    assert (plan["preset"], plan["options"]["batch_size"], plan["options"]["lr"]) == ("short", 16, 0.01)
+    result = ganzoo(*again, "--preset", "short")
+    assert result.code == 2
+    assert "--preset short would change nothing" in result.err
 
 
 def test_a_run_json_repeats_the_run(ganzoo, tmp_path):
@@ -292,6 +394,55 @@ def test_samples_from_python_equal_those_of_the_command(ganzoo, tmp_path):
     assert np.array_equal(to_uint8(images).numpy(), np.load(tmp_path / "a.npz")["images"])
     other = package.load(tmp_path / "r").sample(labels=[7, 7], seed=5)
     assert not torch.equal(images, other)
+
+
+def test_samples_from_python_take_numbers_of_any_kind_and_refuse_the_rest(ganzoo, tmp_path):
+    import ganzoo as package
+
+    ganzoo("run", *TINY, "--steps", 5, "--out", "r")
+    sampler = package.load(tmp_path / "r")
+    plain = sampler.sample(labels=[7, 3])
+    for labels in (torch.tensor([7, 3]), np.array([7, 3]), ("7", "3")):
+        assert torch.equal(sampler.sample(labels=labels), plain)
+    for arguments, hint in [
+        ({"labels": 7}, "must be a sequence"),
+        ({"labels": "73"}, "must be a sequence"),
+        ({"labels": [7.5]}, "is not a class"),
+        ({"labels": [-1]}, "is not a class"),
+        ({"seed": "x"}, "seed must be a whole number, not 'x'"),
+        ({"seed": -1}, "seed must be at least 0"),
+        ({"n": 2.5}, "n must be a whole number"),
+    ]:
+        with pytest.raises(UsageError, match=hint):
+            sampler.sample(**arguments)
+
+
+def test_where_samples_go_is_checked_before_they_are_drawn(ganzoo, tmp_path, monkeypatch):
+    ganzoo("run", *TINY, "--steps", 5, "--out", "r")
+    assert ganzoo("sample", "r", "-n", 4, "-o", "OUT.PNG").code == 0
+    assert size(tmp_path / "OUT.PNG") == (4 * 10 + 2, 10 + 2)
+    (tmp_path / "a.png").write_text("mine")
+    monkeypatch.setattr("ganzoo.sampler.load", lambda *_: pytest.fail("it was drawn"))
+    for arguments, hint in [
+        (("-o", "v1.2"), "end the name in .png or .npz"),
+        (("-o", "r"), "is not an empty folder"),
+        (("-o", "a.npz", "--grid"), "a.png exists already"),
+    ]:
+        result = ganzoo("sample", "r", *arguments)
+        assert result.code == 2
+        assert hint in result.err
+    assert (tmp_path / "a.png").read_text() == "mine"
+
+
+def test_a_range_of_labels_means_what_its_ends_mean():
+    names = ("5", "3", "9", "cat", "a-dog")
+    assert parse_labels("3-9", names) == [1, 2]
+    assert parse_labels("5-cat", names) == [0, 1, 2, 3]
+    assert parse_labels("0-2", names) == [0, 1, 2]
+    assert parse_labels("a-dog,3", names) == ["a-dog", "3"]
+    assert parse_labels("0-9", tuple("0123456789")) == list(range(10))
+    with pytest.raises(UsageError, match="class '3' comes before class '9'"):
+        parse_labels("9-3", names)
 
 
 def test_an_unconditional_model_samples_without_labels(ganzoo, tmp_path):

@@ -135,20 +135,33 @@ def nproc_option(make: Callable[..., Any] = Section) -> Any:
     return make(names, **about) if make is Section else make(*names, **about)
 
 
-def spread(count: int | None, device: str, batch_size: int | None = None) -> None:
-    """Run this very command in `count` processes and exit as they do; return where that was not asked, or is done.
+def check_spread(count: int | None, device: str, batch_size: int | None = None) -> None:
+    """Check that `count` processes can share the work, before any is started.
 
     Raises:
         UsageError: the device or the batch cannot be divided.
-        GanzooError: a process was killed.
     """
     if count is None or count == 1:
         return
-    from ganzoo.distributed import World, is_worker, launch
+    from ganzoo.distributed import World, is_worker
 
     if is_worker():
         return
     World(0, count).device(device)
     if batch_size is not None and batch_size % count:
         raise UsageError(f"--batch-size {batch_size} cannot be divided among {count} processes")
+
+
+def spread(count: int | None) -> None:
+    """Run this very command in `count` processes and exit as they do; return where that was not asked, or is done.
+
+    Raises:
+        GanzooError: a process was killed.
+    """
+    if count is None or count == 1:
+        return
+    from ganzoo.distributed import is_worker, launch
+
+    if is_worker():
+        return
     raise click.exceptions.Exit(launch(count, sys.argv[1:]))

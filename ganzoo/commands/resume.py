@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from ganzoo.commands.options import Duration, json_option, nproc_option, spread
+from ganzoo.commands.options import Duration, check_spread, json_option, nproc_option, spread
 
 
 @click.command(name="resume", context_settings={"help_option_names": ["-h", "--help"]})
@@ -22,8 +22,8 @@ from ganzoo.commands.options import Duration, json_option, nproc_option, spread
 def command(run: Path, nproc: int | None, quiet: bool, as_json: bool, **changes: Any) -> None:
     """Continue RUN from its last good checkpoint, as if it had never stopped.
 
-    On the same machine the weights become those of a run that was not interrupted, bit for bit. A finished run goes
-    on when a larger budget is given.
+    On the same machine's CPU the weights become those of a run that was not interrupted, bit for bit; on a GPU they
+    do where its kernels add in a fixed order, which not all do. A finished run goes on when a larger budget is given.
 
     \b
     ganzoo resume runs/mine
@@ -34,7 +34,8 @@ def command(run: Path, nproc: int | None, quiet: bool, as_json: bool, **changes:
     from ganzoo.plugins import registry
     from ganzoo.progress import Progress
 
-    spread(nproc, changes["device"] or "auto")
+    check_spread(nproc, changes["device"] or "auto")
+    spread(nproc)
     given = {name: value for name, value in changes.items() if value is not None}
     done = resume(run, registry().check(), given, [] if quiet else [Progress()], warn)
     show_result(done, as_json)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ganzoo.commands.options import Section, Sectioned, echo_json, from_model, given, nproc_option, spread
+from ganzoo.commands.options import Section, Sectioned, check_spread, echo_json, from_model, given, nproc_option, spread
 from ganzoo.errors import UsageError
 from ganzoo.settings import Settings, read_config, resolve
 
@@ -75,7 +75,8 @@ def train_command(model: "type[GAN]") -> click.Command:
     fixed = [
         Section(
             ["--preset"],
-            type=click.Choice(sorted(model.presets)),
+            metavar="|".join(sorted(model.presets)) or "NAME",
+            shell_complete=lambda ctx, param, start: [n for n in sorted(model.presets) if n.startswith(start)],
             section=RUN,
             help="A named bundle of options; the command line still overrides it.",
         ),
@@ -138,10 +139,11 @@ def _train(
     if file and file.get("model", model.name) != model.name:
         raise UsageError(f"{config} is for model '{file['model']}', not '{model.name}'")
     plan = resolve(model, {**given(values, Settings), **given(values, model.Options)}, preset, file)
+    check_spread(nproc, plan.settings.device, plan.options.batch_size)
     if dry_run:
         _show_plan(prepare(plan, registry()).describe(registry()), as_json)
         return
-    spread(nproc, plan.settings.device, plan.options.batch_size)
+    spread(nproc)
     run = start(plan, registry(), out, [] if quiet else [Progress()])
     show_result(run, as_json)
 
@@ -171,11 +173,11 @@ def show_result(run: "Run", as_json: bool) -> None:
     lines = read_metrics(run.folder)
     speeds = sorted(v for line in lines if isinstance(v := line.get("images_per_second"), int | float))
     speed = speeds[len(speeds) // 2] if speeds else None
-    result = {"run": str(run.folder), **status, "images_per_second": speed, "samples": str(grid)}
+    result = {"run": str(run.folder), **status, "images_per_second": speed, "samples": str(grid) if grid else None}
     if as_json:
         echo_json(result)
         return
     seconds = f"{status['seconds']:.0f} s" + (f", {speed:,.0f} images/s" if speed else "")
     click.echo(f"run:     {run.folder} ({status['step']:,} steps, {status['epoch']:.2f} epochs, {seconds})")
-    click.echo(f"samples: {grid}")
+    click.echo(f"samples: {grid or 'none'}")
     click.echo(f"more:    ganzoo sample {run.folder}")

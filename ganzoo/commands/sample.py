@@ -46,11 +46,12 @@ def command(
     from ganzoo.plugins import registry
     from ganzoo.sampler import load
 
+    target = out or run / "sample.png"
+    check_target(target, grid)
     sampler = load(run, device, registry().check())
     labels = parse_labels(label, sampler.data.classes) if label is not None else None
     classes = sampler.classes(n, labels)
     images = to_uint8(sampler.draw(n, classes, seed, parse_values(sets))).cpu()
-    target = out or run / "sample.png"
     different = len(set(classes.tolist())) if classes is not None else 1
     columns = different if different > 1 else max(1, round(n**0.5))
     written = write(images, classes, target, min(columns, 100), grid)
@@ -62,6 +63,22 @@ def command(
             click.echo(path)
 
 
+def check_target(target: Path, grid: bool) -> None:
+    """Check that images can go to `target`, before any is drawn.
+
+    Raises:
+        UsageError: a name of no known form, a folder that is not empty, or a grid in the place of another picture.
+    """
+    kind = target.suffix.lower()
+    if kind not in (".png", ".npz", ""):
+        raise UsageError(f"{target}: end the name in .png or .npz, or name a folder")
+    if not kind and target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise UsageError(f"{target} exists already and is not an empty folder")
+    beside = target.with_suffix(".png")
+    if kind == ".npz" and grid and beside.exists():
+        raise UsageError(f"{beside} exists already, and the grid would replace it: remove it, or choose another --out")
+
+
 def write(images, classes, target: Path, columns: int, grid: bool) -> list[Path]:  # type: ignore[no-untyped-def]
     """Write uint8 images (N, C, H, W) in the form that the target's name asks for; returns what was written."""
     import numpy as np
@@ -70,21 +87,18 @@ def write(images, classes, target: Path, columns: int, grid: bool) -> list[Path]
     from ganzoo.pictures import picture_of, save_png, tile
 
     names = classes.tolist() if classes is not None else None
+    kind = target.suffix.lower()
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        if target.suffix == ".png":
+        if kind == ".png":
             save_png(target, tile(images, columns))
             return [target]
-        if target.suffix == ".npz":
+        if kind == ".npz":
             arrays = {"images": images.numpy()} | ({"labels": classes.numpy()} if classes is not None else {})
             with whole(target) as file:
                 np.savez(file, **arrays)
             beside = target.with_suffix(".png")
-        elif target.suffix:
-            raise UsageError(f"{target}: end the name in .png or .npz, or name a folder")
         else:
-            if target.exists() and (not target.is_dir() or any(target.iterdir())):
-                raise UsageError(f"{target} exists already and is not an empty folder")
             target.mkdir(exist_ok=True)
             for i, image in enumerate(images):
                 save_png(target / (f"{i:06d}.png" if names is None else f"{i:06d}-{names[i]}.png"), picture_of(image))
@@ -97,7 +111,7 @@ def write(images, classes, target: Path, columns: int, grid: bool) -> list[Path]
 
 
 def parse_labels(text: str, names: tuple[str, ...]) -> list[int | str]:
-    """`7`, `0-9`, `3,7`, `0-3,7`, or names of classes.
+    """`7`, `0-9`, `3,7`, `0-3,7`, or names of classes; a range between two names takes the classes in between too.
 
     Raises:
         UsageError: a range that runs backwards or far beyond the classes.
@@ -105,7 +119,12 @@ def parse_labels(text: str, names: tuple[str, ...]) -> list[int | str]:
     labels: list[int | str] = []
     for part in (p.strip() for p in text.split(",")):
         first, dash, last = part.partition("-")
-        if part not in names and dash and first.isdecimal() and last.isdecimal():
+        if part not in names and first in names and last in names:
+            between = range(names.index(first), names.index(last) + 1)
+            if not between:
+                raise UsageError(f"--label {part}: class '{last}' comes before class '{first}'")
+            labels += between
+        elif part not in names and dash and first.isdecimal() and last.isdecimal():
             if int(first) > int(last) or int(last) >= max(len(names), 1):
                 raise UsageError(
                     f"--label {part}: classes are 0 to {len(names) - 1}" if names else f"--label {part}: no classes"
