@@ -81,6 +81,9 @@ def main() -> None:
         sys.stdout.flush()
     except click.exceptions.Exit as error:
         code = error.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:  # Its message is the whole help, to be read as it is.
+        click.echo(error.format_message(), err=True)
+        code = error.exit_code
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
         hint = f" (see `{context.command_path} --help`)" if context else ""

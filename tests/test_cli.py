@@ -68,7 +68,7 @@ MISTAKES = [
     (("run", "cgna"), "did you mean 'cgan'?"),
     (("run", "--epochs", "3"), "name a model before its options"),
     (("run", "cgan", "--dataset", "minst"), "did you mean 'mnist'?"),
-    (("run", "cgan", "--preset", "tutrial"), "tutorial"),
+    (("run", "cgan", "--preset", "tutrial"), "did you mean 'tutorial'?"),
     (("run", "cgan", "--latnet-dim", "3"), "--latent-dim"),
     (("run", "cgan", "--lr", "-1"), "--lr"),
     (("run", "cgan", "--lr", "nan"), "--lr"),
@@ -77,11 +77,15 @@ MISTAKES = [
     (("run", "cgan", "--max-time", "soon"), "write a duration as 90s, 2m or 1h30m"),
     (("run", "cgan", "--epochs", "0"), "--epochs"),
     (("run", "cgan", "--channels", "2"), "--channels"),
-    (("run", "cgan", "--device", "cuda"), "no CUDA device"),
+    (("run", "cgan", "--device", "cuda:99"), "CUDA device"),
     (("run", "cgan", "--device", "gpu"), "choose auto, cpu, cuda"),
     (("run", "cgan", "--precision", "tf32"), "tf32 needs a CUDA device"),
     (("run", "cgan", "--loggers", "wandb"), "tensorboard"),
     (("run", "cgan", "--config", "absent.toml"), "absent.toml"),
+    (("run", "cgan", "--config", "absent.json"), "absent.json"),
+    (("run", "cgan", "--steps", "5", "--epochs", "3"), "--steps and --epochs say the same thing twice"),
+    (("run", "cgan", "--batch-size", "1"), "--batch-size must be at least 2"),
+    (("run", "cgan", "--batch-size", "9", "--nproc", "2", "--device", "cpu", "--dry-run"), "among 2 processes"),
     (("run", "--config", "absent.toml"), "absent.toml"),
     (("run", "tiny", "--dataset", "small-digits", "--batch-size", "501"), "larger than the data (500 images)"),
     (("run", "tiny", "--dataset", "unlabelled"), "needs labels"),
@@ -108,6 +112,39 @@ def test_a_mistake_gets_one_line_and_exit_code_2(ganzoo, tmp_path, arguments, hi
     assert hint in result.err
     assert len(result.err.strip().splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("arguments", [(), ("run",), ("features",)])
+def test_a_command_that_needs_arguments_shows_its_help_without_them(ganzoo, arguments):
+    result = ganzoo(*arguments)
+    assert result.code == 2
+    assert result.err.startswith("Usage: ganzoo")
+    assert result.err.strip() == ganzoo(*arguments, "--help").out.strip()
+
+
+def test_the_shell_completes_presets():
+    from ganzoo.commands.run import train_command
+    from ganzoo_test_plugins import Tiny
+
+    option = next(p for p in train_command(Tiny).params if p.name == "preset")
+    assert [item.value for item in option.shell_complete(None, "sh")] == ["short"]
+
+
+def test_an_interrupt_while_the_command_is_loaded_prints_no_traceback():
+    code = (
+        "import sys\nclass Slow:\n  def find_spec(self, name, *_):\n    if name == 'click': raise KeyboardInterrupt\n"
+    )
+    code += "sys.meta_path.insert(0, Slow())\nfrom ganzoo.__main__ import main\nmain()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "error: stopped by SIGINT\n")
+
+
+def test_a_result_without_a_grid_says_so(ganzoo, tmp_path):
+    ganzoo("run", *TINY, "--steps", 2, "--out", "r")
+    for picture in (tmp_path / "r" / "samples").iterdir():
+        picture.unlink()
+    result = ganzoo("resume", "r", "--sample-interval", 1, "--json")
+    assert json.loads(result.out)["samples"] is None
 
 
 def test_mistakes_about_a_run_get_one_line_too(ganzoo, tmp_path):
