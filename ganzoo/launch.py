@@ -1,6 +1,5 @@
 """From a plan to a trained run: resolve names to plugins, open data and directory, train."""
 
-import os
 import platform
 import sys
 import time
@@ -11,18 +10,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 
 from ganzoo import __version__
 from ganzoo.blame import blame
-from ganzoo.data import DataRequest, DataSpec, ImageSet, Loader, open_dataset
+from ganzoo.data import LARGEST_SIDE, DataRequest, DataSpec, ImageSet, Loader, open_dataset
 from ganzoo.distributed import ALONE, World, joined, restarted
 from ganzoo.engine import Engine, choose, seed_everything
-from ganzoo.errors import GanzooError, UsageError, one_line
-from ganzoo.files import contained, write_json
+from ganzoo.errors import GanzooError, UsageError, one_line, plain
+from ganzoo.files import memory, write_json
 from ganzoo.gan import GAN
 from ganzoo.plugins import Registry
-from ganzoo.run import Run, Watcher, default_folder, open_run
-from ganzoo.settings import Plan, Settings, flatten, resolve
+from ganzoo.run import Run, Watcher, default_folder, default_folders, open_run
+from ganzoo.settings import BUDGET, Plan, Settings, flatten, resolve
 from ganzoo.signals import Stopped
 from ganzoo.trainer import Trainer
 
@@ -57,8 +57,7 @@ class Prepared:
             "parameters": {name: sum(p.numel() for p in parameters) for name, parameters in trainer.parameters.items()},
             "machine": trainer.engine.describe() | {"processes": trainer.world.size},
             "evaluation": self.evaluation.protocol if self.evaluation else None,
-            "versions": {"ganzoo": __version__, "python": platform.python_version()}
-            | {name: metadata.version(name) for name in ("torch", "torchvision", "pluggy", "numpy")},
+            "versions": versions(),
             "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "command": sys.argv[:],
         }
@@ -78,9 +77,13 @@ def prepare(plan: Plan, registry: Registry, world: World = ALONE) -> Prepared:
     world.use(engine.device)
     data = world.first_before_others(lambda: load_data(settings, registry))
     spec = data.spec(settings.dataset)
+    if max(spec.shape[1:]) > LARGEST_SIDE:
+        raise UsageError(f"images of {spec.name} are {spec.shape}: say --image-size, at most {LARGEST_SIDE}")
     refuse_giants(plan.model, spec, plan.options)
     seed_everything(settings.seed)
     gan = build(plan.model, spec, plan.options)
+    if settings.sync_batchnorm:
+        gan = synchronised(gan, engine.device, world)
     examiner = world.first_before_others(lambda: _examiner(settings, registry, gan, engine))
     trainer = _trainer(plan, gan, data, engine, world)
     if world.rank:  # The weights are the same in all processes; latents, labels and dropout are each one's own.
@@ -108,23 +111,37 @@ def build(model: type[GAN], spec: DataSpec, options: Any) -> GAN:
     return gan
 
 
-def refuse_giants(model: type[GAN], spec: DataSpec, options: Any) -> None:
-    """Build the model without memory first: options may come from a file that nobody looked at.
+def refuse_giants(model: type[GAN], spec: DataSpec, options: Any) -> GAN | None:
+    """The model built without memory: options may come from a file that nobody looked at. None: it cannot be so built.
 
     Raises:
-        GanzooError: its weights are larger than this machine's memory.
+        GanzooError: the plugin raised; or its weights are larger than this machine's memory.
     """
     try:
         with torch.device("meta"):
-            size = sum(p.nbytes for p in model(spec, options).parameters())
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except Exception:  # Not every model can be built so, and not every platform tells; faults show in earnest.
-        return
-    if size > memory:
+            gan = build(model, spec, options)
+    except GanzooError as error:
+        if isinstance(error.__cause__, RuntimeError) and "meta" in str(error.__cause__).lower():
+            return None  # It reads a number of a tensor, or mixes in one that has memory.
+        raise
+    size, most = sum(t.nbytes for t in (*gan.parameters(), *gan.buffers())), memory()
+    if size > most:
         raise GanzooError(
             f"model '{model.name}' cannot be built for {spec.name} {spec.shape}: "
-            f"its weights take {size / 1e9:,.0f} GB, more than this machine's memory ({memory / 1e9:,.0f} GB)"
+            f"its weights take {size / 1e9:,.0f} GB, more than this machine's memory ({most / 1e9:,.0f} GB)"
         )
+    return gan
+
+
+def synchronised(gan: GAN, device: torch.device, world: World) -> GAN:
+    """The model with BatchNorm over the global batch, as `--sync-batchnorm` asks for.
+
+    Raises:
+        UsageError: there is one process, or no GPU: torch synchronises BatchNorm between GPUs alone.
+    """
+    if world.size == 1 or device.type != "cuda":
+        raise UsageError("--sync-batchnorm is for several processes, each with a GPU of its own")
+    return nn.SyncBatchNorm.convert_sync_batchnorm(gan, world.group)
 
 
 def load_data(settings: Settings, registry: Registry, split: Any = "train") -> ImageSet:
@@ -145,11 +162,12 @@ def start(plan: Plan, registry: Registry, out: Path | None = None, watchers: Seq
         folder, known = world.on_first(lambda: _where(plan, out))
         run = Run(folder, plan.settings.sample_interval, plan.settings.checkpoint_interval, world)
         if not known:
-            world.on_first(lambda: run.create(prepared.describe(registry)))
+            world.on_first(lambda: run.create(prepared.describe(registry) | {"sessions": [session(prepared, 0)]}))
         with run.lock():
             world.on_first(lambda: write_json(folder / "config.json", config_of(prepared)))
             if known:
-                run.restore(prepared.trainer, warn)
+                _restore(run, prepared.trainer, warn)
+                world.on_first(lambda: _record(folder, prepared, {}))
             _train(run, prepared, registry, watchers)
     return run
 
@@ -160,11 +178,11 @@ def _where(plan: Plan, out: Path | None) -> tuple[Path, bool]:
     Raises:
         UsageError: an earlier attempt was another run.
     """
-    folder = out or default_folder(plan.model.name, plan.settings.dataset)
+    names = plan.model.name, plan.settings.dataset
     if not restarted():
-        return folder, False
-    if out is None:  # Its name holds the time at which the first attempt began.
-        folder = max(folder.parent.glob(f"{plan.model.name}-{plan.settings.dataset}-*-*"), default=folder)
+        return out or default_folder(*names), False
+    # Its name holds the time at which the first attempt began.
+    folder = out or next(reversed(default_folders(*names)), None) or default_folder(*names)
     if not (folder / "run.json").is_file():
         return folder, False
     info = open_run(folder)
@@ -176,7 +194,55 @@ def _where(plan: Plan, out: Path | None) -> tuple[Path, bool]:
 
 def warn(line: str) -> None:
     """Say something that nobody asked for."""
-    print(f"note: {line}", file=sys.stderr, flush=True)
+    print(f"note: {plain(line)}", file=sys.stderr, flush=True)
+
+
+def session(prepared: Prepared, step: int) -> dict[str, Any]:
+    """Where, and with what, a run goes on after `step`: kept in `run.json` for each time it was started."""
+    trainer = prepared.trainer
+    return {
+        "from_step": step,
+        "machine": trainer.engine.describe() | {"processes": trainer.world.size},
+        "versions": versions(),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Of whatever the numbers of a run may depend on."""
+    return {"ganzoo": __version__, "python": platform.python_version()} | {
+        name: metadata.version(name) for name in ("torch", "torchvision", "pluggy", "numpy")
+    }
+
+
+def _restore(run: Run, trainer: Trainer, say: Callable[[str], None]) -> None:
+    try:
+        run.restore(trainer, say)
+    except OSError as error:
+        raise GanzooError(f"cannot write in {run.folder}: {error.strerror or error}") from error
+
+
+def _record(folder: Path, prepared: Prepared, changes: Mapping[str, Any]) -> None:
+    """Bring `run.json` up to date: another session begins, and perhaps with another budget.
+
+    Raises:
+        GanzooError: it cannot be written.
+    """
+    info, trainer = open_run(folder), prepared.trainer
+    if changes:
+        settings = prepared.plan.settings.model_dump(mode="json")
+        if trainer.steps is not None and trainer.steps < trainer.step:  # What is done stays within the budget.
+            settings |= {key: info["settings"].get(key) for key in BUDGET}
+            info |= {"settings": settings}
+        else:
+            info |= {"settings": settings, "steps": trainer.steps}
+    if trainer.fraction < 1:
+        before = info.get("sessions")
+        info["sessions"] = [*(before if isinstance(before, list) else []), session(prepared, trainer.step)]
+    try:
+        write_json(folder / "run.json", info)
+    except OSError as error:
+        raise GanzooError(f"cannot write in {folder}: {error.strerror or error}") from error
 
 
 def resume(
@@ -195,7 +261,6 @@ def resume(
     """
     with joined() as world:
         info = world.on_first(lambda: open_run(folder))
-        contained(folder)
         model = registry.get("models", info["model"])
         plan = resolve(model, changes or {}, config=flatten(info, folder / "run.json"))
         plan.preset = info.get("preset")
@@ -203,12 +268,10 @@ def resume(
         with run.lock():
             prepared = prepare(plan, registry, world)
             trainer = prepared.trainer
-            run.restore(trainer, say)
+            _restore(run, trainer, say)
             if trainer.fraction >= 1 and not world.rank:
                 say(f"{folder} is finished at step {trainer.step}: a larger --epochs, --steps or --max-time goes on")
-            if changes and not world.rank:
-                settings = plan.settings.model_dump(mode="json")
-                write_json(folder / "run.json", info | {"settings": settings, "steps": trainer.steps})
+            world.on_first(lambda: _record(folder, prepared, changes or {}))
             _train(run, prepared, registry, watchers)
     return run
 
