@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import pickletools
 import re
 import zipfile
 from collections.abc import Callable
@@ -10,11 +11,19 @@ from typing import Any
 
 import torch
 
-from ganzoo.errors import GanzooError
-from ganzoo.files import clean_parts, read_bytes, read_json, whole, write_json
+from ganzoo.errors import GanzooError, one_line
+from ganzoo.files import clean_parts, memory, read_json, regular, whole, write_json
 
 FORMAT = 1
 KEEP = 2
+GLOBALS = re.compile(
+    r"collections OrderedDict|torch Size|torch\._utils _rebuild_(tensor_v2|parameter)|torch [A-Z][A-Za-z0-9]*Storage"
+)
+"""All that the pickle in a checkpoint of ganzoo's names. torch would let more pass, `bytearray` of any size too."""
+LARGEST_PICKLE = 2**24
+"""Bytes: tensors are beside it, and the random numbers' states of a thousand processes take a fifth of this."""
+MOST_VALUES = 10**7
+"""Values in a checkpoint beyond which nobody walks through it: lists that share lists hold any number."""
 
 
 class Checkpoints:
@@ -57,7 +66,7 @@ class Checkpoints:
         try:
             value = read_json(self.folder / "best.json", limit=4096)
             return int(value["step"]), float(value["score"])
-        except (GanzooError, KeyError, TypeError, ValueError):
+        except (GanzooError, KeyError, TypeError, ValueError, OverflowError):
             return None
 
     def load(self, step: int, device: torch.device) -> dict[str, Any]:
@@ -68,26 +77,44 @@ class Checkpoints:
         """
         path = self._state(step)
         manifest = read_json(self._manifest(step), limit=4096)
+        if not isinstance(manifest, dict):
+            raise GanzooError(f"checkpoint {path} is damaged: its manifest is none")
         try:
-            size = path.stat().st_size
-            data = read_bytes(path, size) if size == manifest["bytes"] else b""
-        except (OSError, TypeError, KeyError) as error:
-            raise GanzooError(f"checkpoint {path} cannot be read: {error}") from error
-        if hashlib.sha256(data).hexdigest() != manifest.get("sha256"):
-            raise GanzooError(f"checkpoint {path} is damaged: its checksum differs from its manifest's")
+            with regular(path) as file:
+                size = file.seek(0, 2)
+                if size > memory() // 2:  # It is held twice, as a file and as tensors.
+                    raise GanzooError(f"checkpoint {path} takes {size:,} bytes, more than this machine's memory holds")
+                file.seek(0)
+                # Summed up before it is held.
+                found = {"bytes": size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+                if any(manifest.get(key) != value for key, value in found.items()):
+                    raise GanzooError(f"checkpoint {path} is damaged: its checksum differs from its manifest's")
+                file.seek(0)
+                data = file.read(size)
+        except OSError as error:
+            raise GanzooError(f"checkpoint {path} cannot be read: {error.strerror or error}") from error
+        except MemoryError as error:
+            raise GanzooError(f"checkpoint {path} is larger than this machine's memory holds") from error
         try:
             # Only tensors and plain values are accepted: a checkpoint is data, never code.
-            _plain(data)
+            _innocent(data)
+            _backed(torch.load(io.BytesIO(data), map_location="meta", weights_only=True), len(data))
             state = torch.load(io.BytesIO(data), map_location=device, weights_only=True)
-            _backed(state)
         except Exception as error:
             raise GanzooError(f"checkpoint {path} is not one of ganzoo's: {type(error).__name__}") from error
         if not isinstance(state, dict) or state.get("format") != FORMAT:
             raise GanzooError(f"checkpoint {path} has a format that this version of ganzoo does not read")
         return state
 
-    def latest(self, device: torch.device, say: Callable[[str], None]) -> dict[str, Any] | None:
+    def latest(
+        self,
+        device: torch.device,
+        say: Callable[[str], None],
+        check: Callable[[dict[str, Any], int], None] = lambda state, step: None,
+    ) -> dict[str, Any] | None:
         """The newest good state; each damaged one passed over is reported through `say`. None: there is none.
+
+        `check` gets a state and the step it must be of, and raises ValueError where it is not good.
 
         A damaged one that a good one stands in for is given up: it is written again when training comes there, and
         takes no good one's place until then.
@@ -97,8 +124,13 @@ class Checkpoints:
         for step in reversed(self.steps()):
             try:
                 state = self.load(step, device)
+                check(state, step)
             except GanzooError as error:
                 say(f"{error}; trying the one before")
+                damaged.append(step)
+                continue
+            except ValueError as error:
+                say(f"checkpoint {self._state(step)} is damaged: {one_line(error)[:200]}; trying the one before")
                 damaged.append(step)
                 continue
             for lost in damaged:
@@ -121,21 +153,47 @@ class Checkpoints:
         return self.folder / f"step-{step:08d}.json"
 
 
-def _plain(data: bytes) -> None:
-    """Raise ValueError unless the archive is what torch writes: nothing in it is compressed, so nothing swells."""
+def _innocent(data: bytes) -> None:
+    """Raise ValueError unless the archive is what torch writes: nothing swells, counts twice, or names code."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+        entries = archive.infolist()
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
             raise ValueError("compressed")
+        if sum(entry.file_size for entry in entries) > len(data):
+            raise ValueError("its parts overlap")
+        if len({entry.header_offset for entry in entries}) < len(entries) or archive.comment:
+            raise ValueError("not as torch writes it")  # Other readers of such archives might see something else.
+        pickles = [entry for entry in entries if entry.filename.endswith("data.pkl")]
+        if len(pickles) != 1 or pickles[0].file_size > LARGEST_PICKLE:
+            raise ValueError("its pickle is not one of ganzoo's")
+        content = archive.read(pickles[0])
+    for operation, argument, _ in pickletools.genops(content):
+        if operation.name == "GLOBAL" and GLOBALS.fullmatch(str(argument)):
+            continue
+        if operation.name in ("GLOBAL", "STACK_GLOBAL", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "EXT1", "EXT2", "EXT4"):
+            raise ValueError(f"it names {argument or operation.name}")
 
 
-def _backed(value: Any) -> None:
-    """Raise ValueError where a tensor claims more numbers than the file holds for it, as a stride of 0 lets it."""
-    if isinstance(value, torch.Tensor):
-        if value.numel() * value.element_size() > value.untyped_storage().nbytes():
-            raise ValueError(f"a tensor of {tuple(value.shape)}")
-    elif isinstance(value, dict):
-        for item in value.values():
-            _backed(item)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            _backed(item)
+def _backed(state: Any, size: int) -> None:
+    """Raise ValueError where tensors claim more than the file of `size` bytes holds, or lists more than anybody reads.
+
+    The tensors have no memory yet. A stride of 0 lets one claim more than its storage; a view, more than its file.
+    """
+    storages: dict[int, int] = {}
+    rest, seen = [state], 0
+    while rest:
+        value = rest.pop()
+        seen += 1
+        if seen > MOST_VALUES:
+            raise ValueError(f"more than {MOST_VALUES:,} values")
+        if isinstance(value, torch.Tensor):
+            storage = value.untyped_storage()
+            storages[storage._cdata] = storage.nbytes()
+            if value.numel() * value.element_size() > storage.nbytes():
+                raise ValueError(f"a tensor of {tuple(value.shape)}")
+        elif isinstance(value, dict):
+            rest.extend(value.values())
+        elif isinstance(value, list | tuple):
+            rest.extend(value)
+    if sum(storages.values()) > size:
+        raise ValueError("tensors larger than the file")

@@ -3,6 +3,7 @@
 Nothing here imports torch, so that `ganzoo --help` answers at once.
 """
 
+import io
 import os
 import sys
 from importlib import import_module
@@ -11,7 +12,7 @@ import click
 
 from ganzoo import __version__
 from ganzoo.blame import blame
-from ganzoo.errors import GanzooError, did_you_mean, one_line
+from ganzoo.errors import GanzooError, did_you_mean, one_line, plain
 from ganzoo.signals import Stopped
 
 COMMANDS = {
@@ -76,6 +77,9 @@ def main() -> None:
 
     `GANZOO_TRACEBACK=1` shows where an error came from.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # A name that the terminal cannot show must not end a command.
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = cli.main(prog_name="ganzoo", standalone_mode=False)
         sys.stdout.flush()
@@ -87,11 +91,11 @@ def main() -> None:
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
         hint = f" (see `{context.command_path} --help`)" if context else ""
-        code = _fail(error, " ".join(error.format_message().split()) + hint, error.exit_code)
+        code = _fail(error, plain(error.format_message()) + hint, error.exit_code)
     except (click.Abort, KeyboardInterrupt) as error:
         code = _fail(error, "stopped by SIGINT", 130)
     except Stopped as error:
-        click.echo(str(error), err=True)
+        click.echo(plain(str(error)), err=True)
         code = error.exit_code
     except GanzooError as error:
         code = _fail(error, one_line(error), error.exit_code)

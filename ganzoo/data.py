@@ -22,6 +22,8 @@ from torch import Tensor
 
 from ganzoo.errors import GanzooError, UsageError, one_line
 
+LARGEST_SIDE = 1024
+"""Pixels: what models are built for, and what `--image-size` takes."""
 IN_MEMORY_BYTES = 2 * 2**30
 """Sets of up to this many bytes of uint8 pixels live on the device; larger ones stream."""
 CHECKED_BYTES = 64 * 2**20
@@ -142,7 +144,7 @@ class DataSpec:
             )
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise UsageError(f"the description of the data set is damaged: {one_line(error)}") from error
-        if not (0 < c <= 16 and 0 < h <= 4096 and 0 < w <= 4096 and spec.count >= 0):
+        if not (c in (1, 3) and 0 < h <= LARGEST_SIDE and 0 < w <= LARGEST_SIDE and spec.count >= 0):
             raise UsageError(f"the description of the data set is damaged: shape {spec.shape}, count {spec.count}")
         if spec.condition_size > 100_000:
             raise UsageError(f"the description of the data set is damaged: {spec.condition_size:,} classes and tags")

@@ -1,7 +1,7 @@
 """A trained generator to play with: one page, served to this machine alone."""
 
 import io
-import json
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from ganzoo.data import to_uint8
 from ganzoo.engine import own_randomness
 from ganzoo.errors import GanzooError, UsageError, one_line
+from ganzoo.files import from_json
 from ganzoo.gan import GAN
 from ganzoo.pictures import tile
 from ganzoo.sampler import Sampler
@@ -27,6 +28,9 @@ DIRECTIONS, POINTS, STEP = 6, 4, 0.05
 REACH = 4.0
 """How far a slider moves the latents along a direction of unit length, either way."""
 MOST = 64
+LOOKED_AT, SEEN = 512, 64
+"""Numbers of a latent, and pixels of a side, that directions are sought in: J'J grows with their squares."""
+LONGEST_VALUES = 8192
 
 
 class Player:
@@ -97,23 +101,34 @@ def directions(gan: GAN) -> Tensor:
     """The directions in latent space along which the pixels move most: float (DIRECTIONS or fewer, latent size).
 
     Unit eigenvectors of the mean of J'J, J the generator's Jacobian at a few latents, by finite differences; its
-    spectrum is that of Ramesh et al. 2018, A Spectral Regularizer for Unsupervised Disentanglement, section 3.
+    spectrum is that of Ramesh et al. 2018, A Spectral Regularizer for Unsupervised Disentanglement, section 3. Of
+    latents longer than `LOOKED_AT`, the first numbers are looked at; large images are looked at smaller.
     """
     with own_randomness(0, gan.device):
         z, y = gan.sample_latent(POINTS), gan.sample_labels(POINTS)
-    size = z[0].numel()
+    whole, size = z[0].numel(), min(z[0].numel(), LOOKED_AT)
     total = torch.zeros(size, size, device=z.device)
     for i in range(POINTS):
-        moved = z[i].flatten().repeat(size + 1, 1)
-        moved[:size] += STEP * torch.eye(size, device=z.device)
-        labels = None if y is None else y[i : i + 1].expand(size + 1, *y.shape[1:])
-        images = gan.generate(moved.view(size + 1, *z.shape[1:]), labels).float().flatten(1)
-        jacobian = (images[:size] - images[size:]) / STEP
+        here = _small(gan, z[i : i + 1], y, i)
+        rows = []
+        for part in torch.arange(size, device=z.device).split(MOST):
+            moved = z[i].flatten().repeat(len(part), 1)
+            moved[torch.arange(len(part)), part] += STEP
+            rows.append(_small(gan, moved.view(len(part), *z.shape[1:]), y, i))
+        jacobian = (torch.cat(rows) - here) / STEP
         total += jacobian @ jacobian.T
     found: Tensor = torch.linalg.eigh(total.cpu()).eigenvectors.T.flip(0)[:DIRECTIONS]
     # An eigenvector has no sign of its own: the largest entry is positive, so that a slider means the same next time.
     signs = found.gather(1, found.abs().argmax(1, keepdim=True)).sign()
-    return (found * signs).to(z.device)
+    return nn.functional.pad(found * signs, (0, whole - size)).to(z.device)
+
+
+def _small(gan: GAN, z: Tensor, y: Tensor | None, i: int) -> Tensor:
+    """Images for latents and the `i`-th condition, at most `SEEN` pixels wide: float (n, pixels)."""
+    labels = None if y is None else y[i : i + 1].expand(len(z), *y.shape[1:])
+    images = gan.generate(z, labels).float()
+    height, width = images.shape[2:]
+    return nn.functional.adaptive_avg_pool2d(images, (min(height, SEEN), min(width, SEEN))).flatten(1)
 
 
 def between(a: Tensor, b: Tensor, t: float) -> Tensor:
@@ -170,7 +185,7 @@ def serve(player: Player, port: int) -> ThreadingHTTPServer:
     page = render(player.facts()).encode()
     handler = type("DemoHandler", (Handler,), {"player": player, "page": page})
     try:
-        return ThreadingHTTPServer(("127.0.0.1", port), handler)
+        return Server(("127.0.0.1", port), handler)
     except OSError as error:
         raise GanzooError(f"cannot serve on port {port}: {error.strerror or error}; choose another --port") from error
 
@@ -179,6 +194,18 @@ def render(facts: dict[str, Any]) -> str:
     """The page."""
     text = files("ganzoo").joinpath("templates/demo.html").read_text(encoding="utf-8")
     return Environment(autoescape=True, undefined=StrictUndefined).from_string(text).render(facts=facts)
+
+
+class Server(ThreadingHTTPServer):
+    """Tells what goes wrong with a connection in one line."""
+
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A page that went away is not worth a word."""
+        error = sys.exception()
+        if error is not None and not isinstance(error, OSError):
+            print(f"note: {one_line(error)}", file=sys.stderr, flush=True)
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -205,6 +232,9 @@ class Handler(BaseHTTPRequestHandler):
                 self._answer(HTTPStatus.OK, self.player.draw(**asked(address.query)), "image/png")
             except (UsageError, ValueError) as error:
                 self._answer(HTTPStatus.BAD_REQUEST, one_line(error).encode(), "text/plain; charset=utf-8")
+            except Exception as error:
+                line = f"model '{self.player.gan.name}' failed: {one_line(error)}"
+                self._answer(HTTPStatus.INTERNAL_SERVER_ERROR, line.encode(), "text/plain; charset=utf-8")
         else:
             self._answer(HTTPStatus.NOT_FOUND, b"there is / and /image.png\n", "text/plain")
 
@@ -244,7 +274,11 @@ def asked(query: str) -> dict[str, Any]:
     if unknown:
         raise ValueError(f"unknown: {', '.join(sorted(unknown))}")
     n = bounded(given.get("n", "16"), 1, MOST)
-    values = json.loads(given.get("values", "{}"))
+    text = given.get("values", "{}")
+    try:
+        values = from_json(text.encode()) if len(text) <= LONGEST_VALUES else None
+    except RecursionError:
+        values = None
     if not isinstance(values, dict) or not all(isinstance(v, int | float) for v in values.values()):
         raise ValueError("values must be numbers by name")
     return {

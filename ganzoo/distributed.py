@@ -27,6 +27,8 @@ PATIENCE = 2 * 3600.0
 """The same where the first process works alone: it reads data, evaluates, writes. Its death shows at once."""
 CLOSING = 5.0
 """How long a process that ends because of an error waits for the first to close the run."""
+CLOSING_SECONDS = 600
+"""How long processes that were told to end may save and close before they are killed, where torch lets us say so."""
 AGREE_SECONDS = 0.5
 """Between agreements on time and signals, about."""
 
@@ -42,6 +44,11 @@ class World:
         self._due, self._last, self._elapsed = 0, (0, time.perf_counter()), 0.0
 
     # Devices, weights and gradients
+
+    @property
+    def group(self) -> Any:
+        """The processes as torch knows them where the tensors are; None: those of the whole run, over gloo."""
+        return self._group
 
     def device(self, name: str) -> str:
         """The device of this process, where the run was told `name`: each takes the GPU of its number.
@@ -275,6 +282,8 @@ def launch(count: int, arguments: Sequence[str]) -> int:
     config = LaunchConfig(
         1, 1, count, run_id=f"ganzoo-{os.getpid()}", rdzv_backend="c10d", rdzv_endpoint="localhost:0", max_restarts=0
     )
+    if hasattr(config, "shutdown_timeout"):  # The first process may take a while to save: torch grants 30 seconds.
+        config.shutdown_timeout = CLOSING_SECONDS
     try:
         elastic_launch(config, sys.executable)("-m", "ganzoo", *arguments)
     except SignalException as error:

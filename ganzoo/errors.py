@@ -1,5 +1,7 @@
 """The two errors a user meets. Each prints as one line; neither ever prints a traceback."""
 
+import unicodedata
+
 
 class GanzooError(Exception):
     """The work failed: exit code 1. The message says what, where and what to do."""
@@ -15,10 +17,18 @@ class UsageError(GanzooError):
 
 def one_line(error: BaseException) -> str:
     """An exception as one line of text, its type named when the message alone would not do."""
-    text = " ".join(str(error).split())
+    text = plain(str(error))
     if isinstance(error, GanzooError) and text:
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def plain(text: str) -> str:
+    """Text from a file as it may be shown: one line, control characters and half characters replaced.
+
+    A terminal obeys the escape sequences in a name, whoever wrote it.
+    """
+    return "".join("\ufffd" if unicodedata.category(c) in ("Cc", "Cf", "Cs") else c for c in " ".join(text.split()))
 
 
 def did_you_mean(name: str, known: "list[str]") -> str:

@@ -1,11 +1,14 @@
 """Files written whole or not at all, and the user's cache folder."""
 
+import errno
 import hashlib
 import json
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 from typing import IO, Any
 
@@ -35,12 +38,36 @@ def whole(path: Path) -> Iterator[IO[bytes]]:
 def write_text(path: Path, text: str) -> None:
     """Write a text file whole or not at all."""
     with whole(path) as file:
-        file.write(text.encode())
+        file.write(text.encode(errors="replace"))  # A name from elsewhere may hold half a character.
 
 
 def write_json(path: Path, value: Any) -> None:
     """Write a JSON file whole or not at all."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def regular(path: Path) -> BufferedReader:
+    """Open a file for reading that is one: a pipe would be waited for for ever, and a device may never end.
+
+    Raises:
+        OSError: it cannot be opened, or is something else than a file.
+    """
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file")
+        return open(handle, "rb")  # noqa: PTH123  A path would be opened anew.
+    except BaseException:
+        os.close(handle)
+        raise
+
+
+def memory() -> int:
+    """Bytes of this machine's memory: what is larger than a share of it is not read. 8 GiB where nobody tells."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return 8 * 2**30
 
 
 def read_bytes(path: Path, limit: int) -> bytes:
@@ -50,11 +77,24 @@ def read_bytes(path: Path, limit: int) -> bytes:
         GanzooError: the file is larger.
         OSError: it cannot be read.
     """
-    with path.open("rb") as file:
+    with regular(path) as file:
         data = file.read(limit + 1)
     if len(data) > limit:
         raise GanzooError(f"{path} is larger than {limit:,} bytes: not a file of ganzoo's")
     return data
+
+
+def from_json(text: bytes) -> Any:
+    """The value in a JSON text; NaN and Infinity, which Python would take, are not JSON.
+
+    Raises:
+        ValueError, RecursionError: it is not JSON.
+    """
+    return json.loads(text, parse_constant=_no_number)
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is not a number")
 
 
 def read_json(path: Path, limit: int = 16 * 2**20) -> Any:
@@ -64,7 +104,7 @@ def read_json(path: Path, limit: int = 16 * 2**20) -> Any:
         GanzooError: the file is missing, too large, or not JSON.
     """
     try:
-        return json.loads(read_bytes(path, limit))
+        return from_json(read_bytes(path, limit))
     except OSError as error:
         raise GanzooError(f"cannot read {path}: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:
@@ -73,7 +113,7 @@ def read_json(path: Path, limit: int = 16 * 2**20) -> Any:
 
 def digest(path: Path, algorithm: str = "sha256") -> str:
     """The file's checksum in hexadecimal."""
-    with path.open("rb") as file:
+    with regular(path) as file:
         return hashlib.file_digest(file, algorithm).hexdigest()
 
 
@@ -88,15 +128,28 @@ def cache_dir() -> Path:
 
 
 def contained(folder: Path) -> None:
-    """Refuse to write in a folder where a link leads out of it: who packed the folder would choose what is overwritten.
+    """Refuse a folder where a link leads out of it: who packed it would choose what is overwritten, or shown.
 
     Raises:
-        GanzooError: there is one; it is named.
+        GanzooError: there is one, or one that leads in a circle; it is named. Or the folder cannot be read.
     """
-    root = folder.resolve()
-    for path in [*folder.iterdir(), *folder.glob("*/*")]:
-        if path.is_symlink() and not path.resolve().is_relative_to(root):
-            raise GanzooError(f"{path} is a link that leads out of the folder: replace it by what it leads to")
+    try:
+        root = folder.resolve()
+        for path in filter(Path.is_symlink, [*folder.iterdir(), *folder.glob("*/*")]):
+            if _circular(path):
+                raise GanzooError(f"{path} is a link that leads in a circle: remove it")
+            if not path.resolve().is_relative_to(root):
+                raise GanzooError(f"{path} is a link that leads out of the folder: replace it by what it leads to")
+    except OSError as error:
+        raise GanzooError(f"cannot read {folder}: {error.strerror or error}") from error
+
+
+def _circular(link: Path) -> bool:
+    try:
+        link.stat()
+    except OSError as error:
+        return error.errno == errno.ELOOP
+    return False
 
 
 def clean_parts(folder: Path) -> None:

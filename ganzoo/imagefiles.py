@@ -15,10 +15,14 @@ from torch import Tensor
 
 from ganzoo import data
 from ganzoo.errors import UsageError, one_line
+from ganzoo.files import regular
 from ganzoo.imagecache import Mapped, kept
 
 ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 """Files with these endings, in either case, are taken for images."""
+
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+"""What a file may hold, whatever its name says: PIL knows formats that start other programs (EPS: Ghostscript)."""
 
 SURVEYED = 256
 """Files that are looked at to tell size and colour; fewer when there are fewer."""
@@ -197,7 +201,7 @@ def _strict() -> Iterator[None]:
 def _opened(path: Path) -> Iterator[Image.Image]:
     """The picture in a file; whatever goes wrong with it is a UsageError that names the file."""
     try:
-        with Image.open(path) as picture:
+        with regular(path) as file, Image.open(file, formats=FORMATS) as picture:
             yield picture
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         limit = f"{Image.MAX_IMAGE_PIXELS:,}"

@@ -1,6 +1,5 @@
 """From a plan to a trained run: resolve names to plugins, open data and directory, train."""
 
-import os
 import platform
 import sys
 import time
@@ -11,19 +10,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 
 from ganzoo import __version__
 from ganzoo.blame import blame
-from ganzoo.data import DataRequest, DataSpec, ImageSet, Loader, open_dataset
+from ganzoo.data import LARGEST_SIDE, DataRequest, DataSpec, ImageSet, Loader, open_dataset
 from ganzoo.distributed import ALONE, World, joined, restarted
 from ganzoo.engine import Engine, choose, seed_everything
-from ganzoo.errors import GanzooError, UsageError, one_line
-from ganzoo.files import contained, read_json, write_json
+from ganzoo.errors import GanzooError, UsageError, one_line, plain
+from ganzoo.files import memory, read_json, write_json
 from ganzoo.gan import GAN
 from ganzoo.modes import Mode, refuse, settle
 from ganzoo.nets import has_batch_statistics
 from ganzoo.plugins import Registry
-from ganzoo.run import Run, Watcher, default_folder, open_run
+from ganzoo.run import Run, Watcher, default_folder, default_folders, open_run
 from ganzoo.settings import BUDGET, Plan, Settings, flatten, resolve
 from ganzoo.signals import Stopped
 from ganzoo.trainer import Trainer
@@ -60,8 +60,7 @@ class Prepared:
             "parameters": {name: sum(p.numel() for p in parameters) for name, parameters in trainer.parameters.items()},
             "machine": trainer.engine.describe() | {"processes": trainer.world.size},
             "evaluation": self.evaluation.protocol if self.evaluation else None,
-            "versions": {"ganzoo": __version__, "python": platform.python_version()}
-            | {name: metadata.version(name) for name in ("torch", "torchvision", "pluggy", "numpy")},
+            "versions": versions(),
             "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "command": sys.argv[:],
         }
@@ -82,9 +81,13 @@ def prepare(plan: Plan, registry: Registry, world: World = ALONE) -> Prepared:
     world.use(engine.device)
     data = world.first_before_others(lambda: load_data(settings, registry))
     spec = data.spec(settings.dataset)
+    if max(spec.shape[1:]) > LARGEST_SIDE:
+        raise UsageError(f"images of {spec.name} are {spec.shape}: say --image-size, at most {LARGEST_SIDE}")
     refuse_giants(plan.model, spec, plan.options)
     seed_everything(settings.seed)
     gan = build(plan.model, spec, plan.options)
+    if settings.sync_batchnorm:
+        gan = synchronised(gan, engine.device, world)
     examiner = world.first_before_others(lambda: _examiner(settings, registry, gan, engine))
     trainer = _trainer(plan, gan, data, engine, world)
     if plan.options.batch_size == world.size and any(map(has_batch_statistics, gan.players().values())):
@@ -117,23 +120,37 @@ def build(model: type[GAN], spec: DataSpec, options: Any) -> GAN:
     return gan
 
 
-def refuse_giants(model: type[GAN], spec: DataSpec, options: Any) -> None:
-    """Build the model without memory first: options may come from a file that nobody looked at.
+def refuse_giants(model: type[GAN], spec: DataSpec, options: Any) -> GAN | None:
+    """The model built without memory: options may come from a file that nobody looked at. None: it cannot be so built.
 
     Raises:
-        GanzooError: its weights are larger than this machine's memory.
+        GanzooError: the plugin raised; or its weights are larger than this machine's memory.
     """
     try:
         with torch.device("meta"):
-            size = sum(p.nbytes for p in model(spec, options).parameters())
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except Exception:  # Not every model can be built so, and not every platform tells; faults show in earnest.
-        return
-    if size > memory:
+            gan = build(model, spec, options)
+    except GanzooError as error:
+        if isinstance(error.__cause__, RuntimeError) and "meta" in str(error.__cause__).lower():
+            return None  # It reads a number of a tensor, or mixes in one that has memory.
+        raise
+    size, most = sum(t.nbytes for t in (*gan.parameters(), *gan.buffers())), memory()
+    if size > most:
         raise GanzooError(
             f"model '{model.name}' cannot be built for {spec.name} {spec.shape}: "
-            f"its weights take {size / 1e9:,.0f} GB, more than this machine's memory ({memory / 1e9:,.0f} GB)"
+            f"its weights take {size / 1e9:,.0f} GB, more than this machine's memory ({most / 1e9:,.0f} GB)"
         )
+    return gan
+
+
+def synchronised(gan: GAN, device: torch.device, world: World) -> GAN:
+    """The model with BatchNorm over the global batch, as `--sync-batchnorm` asks for.
+
+    Raises:
+        UsageError: there is one process, or no GPU: torch synchronises BatchNorm between GPUs alone.
+    """
+    if world.size == 1 or device.type != "cuda":
+        raise UsageError("--sync-batchnorm is for several processes, each with a GPU of its own")
+    return nn.SyncBatchNorm.convert_sync_batchnorm(gan, world.group)
 
 
 def load_data(settings: Settings, registry: Registry, split: Any = "train") -> ImageSet:
@@ -154,10 +171,12 @@ def start(plan: Plan, registry: Registry, out: Path | None = None, watchers: Seq
         folder, known = world.on_first(lambda: _where(plan, out))
         run = Run(folder, plan.settings.sample_interval, plan.settings.checkpoint_interval, world)
         if not known:
-            world.on_first(lambda: run.create(prepared.describe(registry), config_of(prepared)))
+            told = prepared.describe(registry) | {"sessions": [session(prepared, 0)]}
+            world.on_first(lambda: run.create(told, config_of(prepared)))
         with run.lock():
             if known:
-                run.restore(prepared.trainer, warn)
+                _restore(run, prepared.trainer, warn)
+                world.on_first(lambda: _record(folder, prepared, {}))
             _train(run, prepared, registry, watchers)
     return run
 
@@ -168,11 +187,11 @@ def _where(plan: Plan, out: Path | None) -> tuple[Path, bool]:
     Raises:
         UsageError: an earlier attempt was another run.
     """
-    folder = out or default_folder(plan.model.name, plan.settings.dataset)
+    names = plan.model.name, plan.settings.dataset
     if not restarted():
-        return folder, False
-    if out is None:  # Its name holds the time at which the first attempt began.
-        folder = max(folder.parent.glob(f"{plan.model.name}-{plan.settings.dataset}-*-*"), default=folder)
+        return out or default_folder(*names), False
+    # Its name holds the time at which the first attempt began.
+    folder = out or next(reversed(default_folders(*names)), None) or default_folder(*names)
     if not (folder / "run.json").is_file():
         return folder, False
     info = open_run(folder)
@@ -184,7 +203,51 @@ def _where(plan: Plan, out: Path | None) -> tuple[Path, bool]:
 
 def warn(line: str) -> None:
     """Say something that nobody asked for."""
-    print(f"note: {line}", file=sys.stderr, flush=True)
+    print(f"note: {plain(line)}", file=sys.stderr, flush=True)
+
+
+def session(prepared: Prepared, step: int) -> dict[str, Any]:
+    """Where, and with what, a run goes on after `step`: kept in `run.json` for each time it was started."""
+    trainer = prepared.trainer
+    return {
+        "from_step": step,
+        "machine": trainer.engine.describe() | {"processes": trainer.world.size},
+        "versions": versions(),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Of whatever the numbers of a run may depend on."""
+    return {"ganzoo": __version__, "python": platform.python_version()} | {
+        name: metadata.version(name) for name in ("torch", "torchvision", "pluggy", "numpy")
+    }
+
+
+def _restore(run: Run, trainer: Trainer, say: Callable[[str], None]) -> None:
+    try:
+        run.restore(trainer, say)
+    except OSError as error:
+        raise GanzooError(f"cannot write in {run.folder}: {error.strerror or error}") from error
+
+
+def _record(folder: Path, prepared: Prepared, changes: Mapping[str, Any]) -> None:
+    """Bring `run.json` up to date: another session begins, and perhaps with another budget.
+
+    Raises:
+        GanzooError: it cannot be written.
+    """
+    info, trainer = open_run(folder), prepared.trainer
+    if changes:
+        settings = prepared.plan.settings.model_dump(mode="json")
+        info |= {"settings": settings, "steps": trainer.steps}
+    if trainer.fraction < 1:
+        before = info.get("sessions")
+        info["sessions"] = [*(before if isinstance(before, list) else []), session(prepared, trainer.step)]
+    try:
+        write_json(folder / "run.json", info)
+    except OSError as error:
+        raise GanzooError(f"cannot write in {folder}: {error.strerror or error}") from error
 
 
 def resume(
@@ -203,7 +266,6 @@ def resume(
     """
     with joined() as world:
         info = world.on_first(lambda: open_run(folder))
-        contained(folder)
         model = registry.get("models", info["model"])
         plan = resolve(model, changes or {}, config=flatten(info, folder / "run.json"))
         run = Run(folder, plan.settings.sample_interval, plan.settings.checkpoint_interval, world)
@@ -213,14 +275,12 @@ def resume(
             world.on_first(lambda: _same_data(folder, info, prepared, say))
             if not (folder / "config.json").exists() and not world.rank:
                 write_json(folder / "config.json", config_of(prepared))
-            run.restore(trainer, say)
+            _restore(run, trainer, say)
             if (changes or {}).keys() & set(BUDGET) and trainer.step > (trainer.steps or trainer.step):
                 raise UsageError(f"{folder} is at step {trainer.step} already, beyond the new budget: {trainer.steps}")
             if trainer.fraction >= 1 and not world.rank:
                 say(f"{folder} is finished at step {trainer.step}: a larger --epochs, --steps or --max-time goes on")
-            if changes and not world.rank:
-                settings = plan.settings.model_dump(mode="json")
-                write_json(folder / "run.json", info | {"settings": settings, "steps": trainer.steps})
+            world.on_first(lambda: _record(folder, prepared, changes or {}))
             _train(run, prepared, registry, watchers)
     return run
 
@@ -274,8 +334,10 @@ def _examiner(settings: Settings, registry: Registry, gan: GAN, engine: Engine) 
 def _note_mode(folder: Path, mode: Mode) -> None:
     """Write in `run.json` how steps are run and why; say so where it is not what one may expect."""
     info = read_json(folder / "run.json")
-    machine = {**info.get("machine", {}), "engine": mode.used}
-    write_json(folder / "run.json", {**info, "machine": machine, "engine": mode.to_json()})
+    sessions = info.get("sessions") or [{}]
+    for made in (info, sessions[-1]):
+        made["machine"] = {**made.get("machine", {}), "engine": mode.used}
+    write_json(folder / "run.json", {**info, "engine": mode.to_json()})
     if mode.used == "eager" and mode.setup_seconds:
         warn(f"steps run operator by operator: {mode.why}")
 
@@ -287,8 +349,9 @@ def _train(run: Run, prepared: Prepared, registry: Registry, watchers: Sequence[
             run.loggers = [registry.get("loggers", n)(run.folder, trainer.step) for n in prepared.plan.settings.loggers]
             run.watchers = list(watchers)
         run.evaluation = prepared.evaluation
-        mode = settle(trainer, prepared.plan.settings.engine)
-        run.world.on_first(lambda: _note_mode(run.folder, mode))
+        if trainer.fraction < 1:
+            mode = settle(trainer, prepared.plan.settings.engine)
+            run.world.on_first(lambda: _note_mode(run.folder, mode))
         run.begin(trainer)
         trainer.fit(run)
         status = "finished"

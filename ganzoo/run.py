@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -11,18 +12,20 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from ganzoo import weights
 from ganzoo.checkpoint import Checkpoints
 from ganzoo.data import Loader, to_uint8
 from ganzoo.distributed import ALONE, World
 from ganzoo.ema import with_generator
 from ganzoo.engine import forget_peak_memory, own_randomness, peak_memory
-from ganzoo.errors import GanzooError, UsageError
-from ganzoo.files import clean_parts, read_json, whole, write_json, write_text
+from ganzoo.errors import GanzooError, UsageError, one_line, plain
+from ganzoo.files import clean_parts, contained, from_json, read_json, regular, whole, write_json, write_text
 from ganzoo.gan import GAN
 from ganzoo.loggers import Logger
 from ganzoo.meter import Meter
 from ganzoo.pictures import plot_losses, save_png, tile
 from ganzoo.signals import Stop, Stopped
+from ganzoo.soundness import fits, sound
 
 if TYPE_CHECKING:
     from ganzoo.metrics.training import Examiner
@@ -30,8 +33,8 @@ if TYPE_CHECKING:
 
 LOG_INTERVAL = 50
 """Steps between lines of `metrics.jsonl`: often enough to plot, rarely enough to cost nothing."""
-LONGEST_LINE, LONGEST_LOG = 2**16, 2_000_000
-"""Bytes of a line and number of lines of `metrics.jsonl` beyond which nothing is read."""
+LONGEST_LINE, MOST_LINES, LONGEST_LOG = 2**16, 2_000_000, 2**28
+"""Bytes of a line, number of lines, and bytes of `metrics.jsonl` beyond which nothing is read."""
 SHOWCASE_SEED = 20140611
 """The fixed latents of sample grids are drawn from this seed, in every run of every model."""
 
@@ -109,6 +112,7 @@ class Run:
 
         Raises:
             GanzooError: no checkpoint is good, though there are some.
+            OSError: it cannot be written in.
         """
         # All processes get what the first one read: sent from one to the other, it must be on the CPU.
         device = trainer.engine.device if self.world.size == 1 else torch.device("cpu")
@@ -116,16 +120,19 @@ class Run:
         if state is not None:
             try:
                 trainer.load_state_dict(state)
+                fits(trainer)
                 self.meter.load_state_dict(state["meter"])
                 before = 1 + len(state.get("others", ()))
-            except (KeyError, RuntimeError, ValueError, TypeError) as error:
-                reason = " ".join(str(error).split())[:200]
+            except Exception as error:  # torch's optimizers take much for granted.
+                reason = one_line(error)[:200]
                 raise GanzooError(f"the checkpoint in {self.folder} does not fit its run.json: {reason}") from error
             if before != self.world.size and not self.world.rank:
                 say(
                     f"{self.folder} was run by {before} processes until now, and goes on with {self.world.size}: "
                     "other random numbers are drawn than if it had not changed"
                 )
+        if state is not None and not self.world.rank:  # Killed between the two, or damaged since: it is made good here.
+            self.save_generator(trainer)
         if trainer.fraction >= 1 and self.world.on_first(lambda: self._logged(trainer.step)):
             self.meter.read()  # The last line stands in the log already, with the speed that was measured then.
         elif not self.world.rank:
@@ -134,7 +141,7 @@ class Run:
     def _newest(self, device: torch.device, say: Callable[[str], None]) -> dict[str, Any] | None:
         clean_parts(self.folder)
         clean_parts(self.folder / "samples")
-        state = self.checkpoints.latest(device, say)
+        state = self.checkpoints.latest(device, say, sound)
         if state is None and self.checkpoints.steps():
             raise GanzooError(f"no checkpoint in {self.checkpoints.folder} is undamaged; start again with --config")
         return state
@@ -253,11 +260,9 @@ class Run:
 
     def save_generator(self, trainer: "Trainer") -> None:
         """`generator.safetensors`: the averaged generator's weights."""
-        from safetensors.torch import save
-
-        state = {k: v.detach().cpu().contiguous() for k, v in trainer.ema.module.state_dict().items()}
+        about = {"model": trainer.gan.name, "step": str(trainer.step)}
         with whole(self.folder / "generator.safetensors") as file:
-            file.write(save(state, metadata={"model": trainer.gan.name, "step": str(trainer.step)}))
+            file.write(weights.pack(trainer.ema.module.state_dict(), about))
 
     def finish(self, trainer: "Trainer") -> None:
         """The last grid, checkpoint, log line and the plot."""
@@ -267,23 +272,6 @@ class Run:
             self.sample(trainer)
         if self.world.on_first(lambda: trainer.step not in self.checkpoints.steps()):
             self.save(trainer)
-        elif not (self.world.rank or self._generator_saved(trainer)):
-            self.save_generator(trainer)
-
-    def _generator_saved(self, trainer: "Trainer") -> bool:
-        """Whether `generator.safetensors` is of this step and whole; beside a good checkpoint it may still be lost."""
-        from safetensors import SafetensorError, safe_open
-
-        state = trainer.ema.module.state_dict()
-        try:
-            with safe_open(self.folder / "generator.safetensors", "pt") as file:
-                return (
-                    (file.metadata() or {}).get("step") == str(trainer.step)
-                    and set(file.keys()) == set(state)
-                    and all(torch.equal(file.get_tensor(k), v.detach().cpu()) for k, v in state.items())
-                )
-        except (OSError, SafetensorError):
-            return False
 
     def close(self, status: str, trainer: "Trainer") -> None:
         """Record how the run ended, draw the plot, close the loggers."""
@@ -345,31 +333,62 @@ def open_run(folder: Path) -> dict[str, Any]:
 
     Raises:
         UsageError: the folder is not a run directory.
-        GanzooError: its `run.json` is damaged.
+        GanzooError: its `run.json` is damaged, or a link leads out of it.
     """
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a run directory: there is no such folder")
     if not (folder / "run.json").is_file():
         raise UsageError(f"{folder} is not a run directory: it has no run.json")
+    contained(folder)
     info = read_json(folder / "run.json")
     if not isinstance(info, dict) or not isinstance(info.get("model"), str):
         raise GanzooError(f"{folder / 'run.json'} is damaged: it names no model")
-    return info
+    return info | {"model": plain(info["model"])}
 
 
 def read_metrics(folder: Path) -> Sequence[dict[str, Any]]:
-    """The lines of `metrics.jsonl`; a line cut short by a crash is left out."""
+    """The lines of `metrics.jsonl`; a line cut short by a crash is left out.
+
+    Raises:
+        GanzooError: it is there, and cannot be read.
+    """
     lines: list[dict[str, Any]] = []
-    with suppress(FileNotFoundError), (folder / "metrics.jsonl").open("rb") as file:
-        while len(lines) < LONGEST_LOG and (text := file.readline(LONGEST_LINE)):
-            with suppress(ValueError, RecursionError):
-                line = json.loads(text)
-                plain = isinstance(line, dict) and all(isinstance(v, int | float | str | None) for v in line.values())
-                if plain and isinstance(line.get("step"), int):
-                    lines.append(line)
+    left, path = LONGEST_LOG, folder / "metrics.jsonl"
+    try:
+        with suppress(FileNotFoundError), regular(path) as file:
+            while len(lines) < MOST_LINES and left > 0 and (text := file.readline(LONGEST_LINE)):
+                left -= len(text)
+                with suppress(ValueError, RecursionError):
+                    line = from_json(text)
+                    flat = isinstance(line, dict) and isinstance(line.get("step"), int)
+                    if flat and all(isinstance(v, int | float | str | None) for v in line.values()):
+                        lines.append(line)
+    except OSError as error:
+        raise GanzooError(f"cannot read {path}: {error.strerror or error}") from error
     return lines
 
 
 def default_folder(model: str, dataset: str) -> Path:
-    """`runs/MODEL-DATASET-DATE-TIME`."""
-    return Path("runs") / f"{model}-{dataset}-{time.strftime('%Y%m%d-%H%M%S')}"
+    """`runs/MODEL-DATASET-DATE-TIME`, made; of several runs begun in one second, the second ends in -2.
+
+    Raises:
+        UsageError: it cannot be made.
+    """
+    first = Path("runs") / f"{model}-{dataset}-{time.strftime('%Y%m%d-%H%M%S')}"
+    for folder in (first, *(first.with_name(f"{first.name}-{i}") for i in range(2, 1000))):
+        with suppress(FileExistsError):
+            try:
+                folder.mkdir(parents=True)
+                return folder
+            except OSError as error:
+                if isinstance(error, FileExistsError):
+                    raise
+                raise UsageError(f"cannot write in {folder}: {error.strerror or error}") from error
+    raise UsageError(f"{first} exists already: choose another --out")
+
+
+def default_folders(model: str, dataset: str) -> list[Path]:
+    """Those that runs of the model on the data set took, oldest first; `cgan-mnist-strokes` is not `cgan-mnist`."""
+    name = re.compile(rf"{re.escape(model)}-{re.escape(dataset)}-(\d{{8}}-\d{{6}})(?:-(\d+))?")
+    found = [(m[1], int(m[2] or 1), path) for path in Path("runs").glob("*") if (m := name.fullmatch(path.name))]
+    return [path for _, _, path in sorted(found)]

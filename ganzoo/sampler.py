@@ -1,5 +1,6 @@
 """A trained generator, loaded from its run directory, to draw samples from."""
 
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from operator import index
@@ -9,10 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ganzoo import weights
 from ganzoo.data import DataSpec
 from ganzoo.engine import choose_device, own_randomness
-from ganzoo.errors import GanzooError, UsageError, did_you_mean
-from ganzoo.files import read_json
+from ganzoo.errors import GanzooError, UsageError, did_you_mean, one_line, plain
+from ganzoo.files import contained, read_json
 from ganzoo.gan import GAN
 from ganzoo.launch import build, refuse_giants
 from ganzoo.plugins import Registry, registry
@@ -133,42 +135,56 @@ def load(run: str | Path, device: str = "auto", plugins: Registry | None = None)
 
     Raises:
         UsageError: not a run directory, an unknown model, or no generator saved yet.
-        GanzooError: its files are damaged or do not fit each other.
+        GanzooError: its files are damaged or do not fit each other, or a link leads out of it.
     """
     from safetensors import SafetensorError, safe_open
-    from safetensors.torch import load_file
 
     folder = Path(run)
     if not (folder / "config.json").is_file():
         raise UsageError(f"{folder} is not a run directory: it has no config.json")
+    contained(folder)
     config: Any = read_json(folder / "config.json")
     if not (isinstance(config, dict) and isinstance(config.get("data"), dict)):
         raise GanzooError(f"{folder / 'config.json'} is damaged: it does not describe a model")
-    weights = folder / "generator.safetensors"
-    if not weights.is_file():
+    path = folder / "generator.safetensors"
+    if not path.is_file():
         raise UsageError(f"{folder} holds no generator yet: it is written with the first checkpoint")
-    model = (plugins or registry()).get("models", str(config.get("model")))
+    model = (plugins or registry()).get("models", plain(str(config.get("model"))))
     options = config.get("options")
     spec = DataSpec.from_json(config["data"])
     chosen = validated(model.Options, options if isinstance(options, dict) else {})
-    refuse_giants(model, spec, chosen)
-    gan = build(model, spec, chosen)
     try:
-        with safe_open(weights, "pt") as file:
+        with safe_open(path, "pt") as file:
             there = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-        if there != {name: tuple(value.shape) for name, value in gan.generator.state_dict().items()}:
-            raise RuntimeError("its tensors are not the generator's")
-        gan.generator.load_state_dict(load_file(weights))
+            # A model that takes memory is built once its outline is known to be that of the file.
+            _same(there, refuse_giants(model, spec, chosen))
+            gan = build(model, spec, chosen)
+            _same(there, gan)
+            tensors = {name: file.get_tensor(name) for name in there}
+            if weights.damaged(tensors, file.metadata() or {}):
+                raise RuntimeError("its checksum is not the one it was saved with (`ganzoo resume` writes it anew)")
+        gan.generator.load_state_dict(tensors)
     except (SafetensorError, RuntimeError, OSError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise GanzooError(f"{weights} is damaged or does not fit config.json: {reason}") from error
+        raise GanzooError(f"{path} is damaged or does not fit config.json: {one_line(error)[:200]}") from error
     return Sampler(gan.to(choose_device(device)))
 
 
-def step_of(run: Path) -> int | None:
-    """The step that the saved generator is of, as its file says."""
-    from safetensors import safe_open
+def _same(there: Mapping[str, tuple[int, ...]], gan: GAN | None) -> None:
+    if gan and there != {name: tuple(value.shape) for name, value in gan.generator.state_dict().items()}:
+        raise RuntimeError("its tensors are not the generator's")
 
-    with safe_open(run / "generator.safetensors", "pt") as file:
-        step = (file.metadata() or {}).get("step", "")
-    return int(step) if step.isdigit() else None
+
+def step_of(run: Path) -> int | None:
+    """The step that the saved generator is of, as its file says.
+
+    Raises:
+        GanzooError: the file is damaged, or not there.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(run / "generator.safetensors", "pt") as file:
+            step = (file.metadata() or {}).get("step", "")
+    except (SafetensorError, OSError) as error:
+        raise GanzooError(f"{run / 'generator.safetensors'} cannot be read: {one_line(error)[:200]}") from error
+    return int(step) if re.fullmatch(r"[0-9]{1,18}", step) else None

@@ -72,6 +72,7 @@ class Settings(BaseModel):
     checkpoint_interval: int = Field(2000, ge=1, description="Steps between checkpoints.")
     eval_every: float | None = Field(None, gt=0, description="Epochs between evaluations by FID; default: none.")
     workers: int = Field(2, ge=0, le=64, description="Processes that decode images, for sets larger than memory.")
+    sync_batchnorm: bool = Field(False, description="BatchNorm over the global batch, where several GPUs share it.")
     loggers: tuple[str, ...] = Field(("tensorboard",), description="Loggers, by name (`ganzoo list loggers`).")
 
     def total_steps(self, batches_per_epoch: int, n_critic: int) -> int | None:

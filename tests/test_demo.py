@@ -144,6 +144,41 @@ def test_a_bad_request_is_refused_in_one_line(server, query):
     assert len(body.decode().splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    "values", ["%5B" * 20_000, "%5B" * 5000, "NaN", "%7B%22x%22:NaN%7D", "%7B" + "%20" * 9000 + "%7D", "%ff"]
+)
+def test_values_that_are_absurd_are_refused_in_one_line(server, values, capfd):
+    status, body, _ = get(server, f"/image.png?values={values}")
+    assert status in (400, 414)
+    assert len(body.decode().splitlines()) == 1 or status == 414
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_model_that_raises_is_told_in_one_line(server, player, monkeypatch, capfd):
+    def boom(*_):
+        raise ZeroDivisionError("boom\nboom")
+
+    monkeypatch.setattr(player.gan, "generate", boom)
+    status, body, _ = get(server, "/image.png")
+    assert (status, body) == (500, b"model 'tiny' failed: ZeroDivisionError: boom boom")
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_connection_that_breaks_leaves_no_traceback(server, monkeypatch, capfd):
+    monkeypatch.setattr(server.RequestHandlerClass, "do_GET", lambda self: 1 / 0)
+    with pytest.raises(OSError):  # noqa: PT011  Whichever of the two the system calls it.
+        get(server, "/")
+    assert capfd.readouterr().err == "note: ZeroDivisionError: division by zero\n"
+
+
+def test_long_latents_and_large_images_are_looked_at_in_part():
+    long = Player(Sampler(build(Plain, DIGITS, Plain.Options(latent_dim=2000))))
+    assert long.directions.shape == (6, 2000)
+    assert not long.directions[:, 512:].any()
+    large = Player(Sampler(build(Plain, DataSpec("large", (1, 256, 256), 5), Plain.Options())))
+    torch.testing.assert_close(large.directions @ large.directions.T, torch.eye(6), atol=1e-5, rtol=0)
+
+
 def test_a_port_that_is_taken_is_told(server, player):
     with pytest.raises(GanzooError, match="choose another --port"):
         serve(player, server.server_port)

@@ -12,10 +12,12 @@ import pytest
 import torch
 
 from conftest import SUPPORT, TINY, start
-from ganzoo.data import DataRequest, Loader
+from ganzoo.data import DataRequest, DataSpec, Loader
 from ganzoo.distributed import ALONE, World
 from ganzoo.errors import UsageError
-from ganzoo_test_plugins import SmallDigits
+from ganzoo.nets import has_batch_statistics
+from ganzoo.run import read_metrics
+from ganzoo_test_plugins import SmallDigits, Tiny
 from test_run import assert_equal, logged, state, wait_for
 
 CLEAN = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")}
@@ -217,3 +219,52 @@ def test_an_error_in_all_is_told_once(tmp_path):
     assert "step 43" in err
     assert state(tmp_path / "r")["step"] == 30
     assert json.loads((tmp_path / "r" / "status.json").read_text())["status"] == "failed"
+
+
+def test_an_error_in_another_process_than_the_first_ends_all_in_one_line(tmp_path):
+    """The second alone raises, at step 43."""
+    process = torchrun(
+        SUPPORT / "unequal.py", "run", *TINY, "--steps", 90, "--checkpoint-interval", 30, "--quiet", "--out", "r",
+        cwd=tmp_path, env={**CLEAN, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 1
+    told = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert len(told) == 1, err
+    assert "model 'tiny' failed in generator_loss, step 43: ZeroDivisionError: boom" in told[0]
+    assert state(tmp_path / "r")["step"] == 30
+    assert json.loads((tmp_path / "r" / "status.json").read_text())["status"] == "failed"
+
+
+def test_the_score_that_two_log_is_the_one_that_one_measures(ganzoo, tmp_path):
+    process = start("run", *TINY, "--steps", 30, "--eval-every", 1, "--quiet", "--nproc", 2, "--out", "r", cwd=tmp_path)
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    line = [line for line in read_metrics(tmp_path / "r") if "fid" in line][-1]
+    protocol = json.loads((tmp_path / "r" / "run.json").read_text())["evaluation"]
+    result = ganzoo("eval", "r", "--n", protocol["n"], "--metrics", "fid", "--json")
+    assert result.code == 0, result.err
+    found = json.loads(result.out)
+    assert found["step"] == 30
+    assert line["step"] == 30
+    assert found["metrics"]["fid"] == pytest.approx(line["fid"], rel=1e-6)
+
+
+def test_batchnorm_over_the_global_batch_is_for_gpus(ganzoo, tmp_path):
+    for arguments in ((), ("--nproc", 2)):
+        process = start("run", *TINY, "--steps", 2, "--sync-batchnorm", "--out", "r", *arguments, cwd=tmp_path)
+        _, err = process.communicate(timeout=300)
+        assert process.returncode == 2
+        assert err == "error: --sync-batchnorm is for several processes, each with a GPU of its own\n"
+    assert not (tmp_path / "r").exists()
+
+
+def test_batchnorm_over_the_global_batch_still_counts_as_batch_statistics():
+    from ganzoo.launch import build, synchronised
+
+    gan = build(Tiny, DataSpec("small-digits", (1, 8, 8), 500, tuple("0123456789")), Tiny.Options())
+    before = gan.state_dict()
+    gan = synchronised(gan, torch.device("cuda"), World(0, 2))
+    assert isinstance(gan.generator.layers[1], torch.nn.SyncBatchNorm)
+    assert has_batch_statistics(gan.generator)
+    assert_equal(before, gan.state_dict())

@@ -118,6 +118,30 @@ def test_a_disk_that_is_full_for_one_file_stops_the_run_and_loses_nothing(
     assert_ends_the_same(ganzoo, whole, tmp_path / "r")
 
 
+@pytest.fixture
+def small(tmp_path):
+    """A disk of 2 MiB."""
+    place = tmp_path / "small"
+    place.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(place)]
+    if not shutil.which("mount") or subprocess.run(command, check=False, capture_output=True).returncode:
+        pytest.skip("a small disk cannot be mounted here: that takes root and Linux")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+@pytest.mark.parametrize("left", [0, 40, 120])
+def test_a_disk_that_is_really_full_stops_the_run_and_loses_nothing(ganzoo, whole, tmp_path, small, left):
+    """With so many KiB left, another of its files does not fit: log, grid, checkpoint, generator."""
+    assert ganzoo(*RUN[:-5], "--steps", 30, *RUN[-5:], "--out", "small/r").code == 0
+    (small / "ballast").write_bytes(bytes(shutil.disk_usage(small).free - left * 1024))
+    result = ganzoo("resume", "small/r", "--steps", 90, "--quiet")
+    assert "No space left on device" in one_line(result)
+    (small / "ballast").unlink()
+    assert ganzoo("resume", "small/r", "--steps", 90, "--quiet").code == 0
+    assert_equal(state(whole), state(small / "r"))
+
+
 def test_a_log_cut_short_by_a_full_disk_is_made_whole(ganzoo, whole, tmp_path, monkeypatch):
     real, opened = Path.open, []
 

@@ -13,10 +13,13 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ganzoo import files
 from ganzoo.errors import UsageError
+from ganzoo.export import FORMATS, Format
 
 SHORT, LONG = 120, 5000
 settings.register_profile("short", max_examples=SHORT, derandomize=True, deadline=None, database=None)
@@ -37,7 +40,8 @@ SOME_OPTIONS = """
 --help --json --dry-run --quiet --out --seed --steps --epochs --max-time --batch-size --lr --b1 --latent-dim --n-critic
 --ema --dataset --data-root --image-size --channels --device --precision --sample-interval --checkpoint-interval
 --eval-every --workers --loggers --preset --config --label --set -n --n --grid -o --metrics --features --split
---explode-at --no-such-option -- - -h
+--explode-at --report --benchmarks --seeds --format --port --no-browser --seconds --sync-batchnorm --no-such-option
+-- - -h
 """
 WORDS, OPTIONS = st.sampled_from(SOME_WORDS.split()), st.sampled_from(SOME_OPTIONS.split())
 VALUES = st.one_of(NUMBERS, WORDS, TEXT)
@@ -45,7 +49,8 @@ COMMANDS = st.sampled_from(
     [
         ["run", "tiny", "--dataset", "small-digits"], ["run", "plain"], ["run"], ["resume", "r"], ["resume"],
         ["sample", "r"], ["sample"], ["eval", "r"], ["eval"], ["features", "train"], ["list"], ["info"], ["check"],
-        ["new"], ["doctor"], [],
+        ["new"], ["doctor"], [], ["compare", "r"], ["compare"], ["export", "r"], ["export"], ["demo", "r"], ["demo"],
+        ["bench", "tiny"], ["bench"],
     ]
 )  # fmt: skip
 PAIRS = st.lists(st.one_of(st.tuples(OPTIONS, VALUES), st.tuples(OPTIONS), st.tuples(VALUES)), max_size=5)
@@ -86,6 +91,12 @@ def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("fuzz") / "r"
     options = {"dataset": "small-digits", "batch_size": 32, "loggers": (), "steps": 2}
     start(resolve(registry().get("models", "tiny"), options), registry(), folder)
+    protocol = {
+        "dataset": "small-digits", "split": "test", "reference_images": 500, "n": 10, "shape": [1, 8, 8],
+        "extractor": "look", "extractor_sha256": "10" * 32, "resize": "none",
+    }  # fmt: skip
+    result = {"run": "r", "step": 2, "protocol": protocol, "metrics": {"fid": 1.5}, "settings": {"fid": {}}}
+    (folder / "eval.json").write_text(json.dumps({**result, "left_out": {}}))
     return folder
 
 
@@ -103,6 +114,11 @@ def idle(made, monkeypatch, tmp_path):
     monkeypatch.setattr("ganzoo.metrics.classifier.fit", busy)
     monkeypatch.setattr("ganzoo.testing.examine", busy)
     monkeypatch.setattr("ganzoo.commands.sample.MOST", 100)
+    monkeypatch.setattr("ganzoo.commands.missing.provide", busy)
+    monkeypatch.setattr("ganzoo.bench.measure", busy)
+    monkeypatch.setattr("ganzoo.demo.serve", busy)
+    for kind in ("pt2", "onnx"):
+        monkeypatch.setitem(FORMATS, kind, Format(busy, busy, 0.0, ""))
     shutil.copytree(made, tmp_path / "r")
     return tmp_path
 
@@ -128,7 +144,7 @@ JSON = st.recursive(
     lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(TEXT, inner, max_size=3)),
     max_leaves=5,
 )
-FILES = ["run.json", "config.json", "status.json", "metrics.jsonl", "checkpoints/step-00000002.json",
+FILES = ["run.json", "eval.json", "config.json", "status.json", "metrics.jsonl", "checkpoints/step-00000002.json",
          "checkpoints/step-00000002.pt", "generator.safetensors"]  # fmt: skip
 
 
@@ -149,8 +165,9 @@ def put(value, path, new):
     return changed
 
 
-def spoil(path: Path, data) -> None:
+def spoil(run: Path, made: Path, name: str, data) -> None:
     """Change a file in one of the ways that files go wrong."""
+    path = run / name
     content = path.read_bytes()
     ways = ["cut", "flip", "replace", *(["value", "value", "value"] if path.suffix == ".json" else [])]
     how = data.draw(st.sampled_from(ways))
@@ -165,6 +182,19 @@ def spoil(path: Path, data) -> None:
         path.write_text(json.dumps(put(value, place, data.draw(JSON))))
     else:
         path.write_text(json.dumps(data.draw(JSON)))
+    if path.suffix == ".pt" and data.draw(st.booleans()):  # Somebody who means it writes a manifest that fits.
+        if how == "replace":
+            torch_saved(path, made / name, data)
+        manifest = {"step": 2, "bytes": path.stat().st_size, "sha256": files.digest(path)}
+        path.with_suffix(".json").write_text(json.dumps(manifest))
+
+
+def torch_saved(path: Path, good: Path, data) -> None:
+    """A checkpoint as torch writes it, with something else in one of its places."""
+    state = torch.load(good, weights_only=True)
+    places = [place for place in paths(state) if len(place) < 5]
+    anything = st.one_of(JSON, st.sampled_from([torch.zeros(3), torch.zeros(2, 2), float("nan"), torch.zeros(0)]))
+    torch.save(put(state, data.draw(st.sampled_from(places)), data.draw(anything)), path)
 
 
 @COMMON
@@ -172,12 +202,13 @@ def spoil(path: Path, data) -> None:
 def test_any_spoilt_run_gets_an_answer(idle, made, data):
     shutil.rmtree("r")
     shutil.copytree(made, "r")
-    spoil(Path("r") / data.draw(st.sampled_from(FILES)), data)
+    spoil(Path("r"), made, data.draw(st.sampled_from(FILES)), data)
     command = data.draw(
         st.sampled_from(
             [
                 ("resume", "r", "--quiet"), ("sample", "r", "-n", "2", "-o", "a.png"), ("eval", "r", "--n", "4"),
                 ("run", "--config", "r/run.json", "--dry-run"), ("resume", "r", "--quiet", "--steps", "3"),
+                ("compare", "r", "-o", "a.html"), ("export", "r", "-o", "a.safetensors"), ("demo", "r"),
             ]
         )
     )  # fmt: skip

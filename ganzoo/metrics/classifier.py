@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from ganzoo.data import ImageSet, Loader, normalise, resize, to_channels
 from ganzoo.engine import own_randomness
 from ganzoo.errors import GanzooError, UsageError, one_line
-from ganzoo.files import cache_dir, whole
+from ganzoo.files import cache_dir, read_bytes, whole
 from ganzoo.metrics.base import FeatureExtractor, Features
 
 BATCH = 128
@@ -227,11 +227,11 @@ class Trained(FeatureExtractor):
         if weights is None:
             raise UsageError("a trained extractor needs its file")
         try:
-            if weights.stat().st_size > LARGEST:
-                raise UsageError(f"{weights} is too large for a classifier of ganzoo's")
-            self.fill(weights.read_bytes(), str(weights))
+            self.fill(read_bytes(weights, LARGEST), str(weights))
         except OSError as error:
             raise UsageError(f"cannot read {weights}: {error.strerror or error}") from error
+        except GanzooError as error:
+            raise UsageError(str(error)) from error
         self.name = weights.stem
 
     def fill(self, data: bytes, source: str) -> None:

@@ -1,9 +1,10 @@
 """Image sets that others made: an `.npz` file or a folder of pictures, neither of them trusted."""
 
+import io
 import re
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -11,10 +12,13 @@ from torch import Tensor
 
 from ganzoo.data import to_uint8
 from ganzoo.errors import UsageError, one_line
+from ganzoo.files import memory, regular
 from ganzoo.imagefiles import ENDINGS, ImageFiles, survey
 
 LARGEST = 8 * 2**30
-"""Bytes of an array beyond which it is not read."""
+"""Bytes of an array beyond which it is not read; on a small machine, a quarter of its memory."""
+LONGEST_HEADER = 2**16
+"""Bytes of an array's header: its shape and type take a hundred."""
 SIDES = (8, 4096)
 
 
@@ -39,7 +43,7 @@ def read_images(path: Path) -> tuple[Tensor, Tensor | None]:
 
 def _npz(path: Path) -> tuple[Tensor, Tensor | None]:
     try:
-        with zipfile.ZipFile(path) as archive:
+        with regular(path) as file, zipfile.ZipFile(file) as archive:
             names = {name.removesuffix(".npy") for name in archive.namelist()}
             if "images" not in names:
                 raise UsageError(f"{path} holds no `images` (it holds: {', '.join(sorted(names))[:200] or 'nothing'})")
@@ -60,9 +64,7 @@ def _npz(path: Path) -> tuple[Tensor, Tensor | None]:
 def _array(archive: zipfile.ZipFile, name: str) -> Any:
     """An array whose header was looked at before memory was taken for it."""
     with archive.open(f"{name}.npy") as file:
-        version = np.lib.format.read_magic(file)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, dtype = read(file)
+        shape, dtype = _header(file)
         if dtype.hasobject or dtype.kind not in "uifb":
             raise UsageError(f"`{name}` holds {dtype}, not numbers")
         size = dtype.itemsize
@@ -70,10 +72,24 @@ def _array(archive: zipfile.ZipFile, name: str) -> Any:
             size *= length
         if size > archive.getinfo(f"{name}.npy").file_size:
             raise UsageError(f"`{name}` claims {size:,} bytes, more than the archive says it holds")
-        if size > LARGEST:
-            raise UsageError(f"`{name}` takes {size:,} bytes, more than {LARGEST:,}")
+        largest = min(LARGEST, memory() // 4)
+        if size > largest:
+            raise UsageError(f"`{name}` takes {size:,} bytes, more than {largest:,}")
     with archive.open(f"{name}.npy") as file:
         return np.lib.format.read_array(file, allow_pickle=False)
+
+
+def _header(file: IO[bytes]) -> tuple[tuple[int, ...], Any]:
+    """Shape and type; numpy itself would take memory for a header of any length before it looks at it."""
+    version = np.lib.format.read_magic(file)
+    width = 2 if version == (1, 0) else 4
+    length = file.read(width)
+    if int.from_bytes(length, "little") > LONGEST_HEADER:
+        raise UsageError(f"the header of an array takes more than {LONGEST_HEADER:,} bytes")
+    header = io.BytesIO(length + file.read(int.from_bytes(length, "little")))
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(header)
+    return shape, dtype
 
 
 def _pixels(array: Any) -> Tensor:
@@ -141,8 +157,9 @@ def _folder(path: Path) -> tuple[Tensor, Tensor | None]:
     if width != height or not SIDES[0] <= width <= SIDES[1]:
         raise UsageError(f"{path}: pictures of {width} x {height} pixels; squares of {SIDES[0]} to {SIDES[1]} are read")
     channels = 1 if look.grey else 3
-    if len(paths) * channels * width**2 > LARGEST:
-        raise UsageError(f"{path}: {len(paths):,} pictures of {width} x {height} take more than {LARGEST:,} bytes")
+    largest = min(LARGEST, memory() // 4)
+    if len(paths) * channels * width**2 > largest:
+        raise UsageError(f"{path}: {len(paths):,} pictures of {width} x {height} take more than {largest:,} bytes")
     images = ImageFiles(paths, width, channels).read_all()
     found = [re.fullmatch(r"\d+-(\d{1,6})", p.stem) for p in paths]
     labels = [int(m.group(1)) for m in found if m]
