@@ -60,7 +60,7 @@ function draw(place) {
   const tables = chart.series.map((s) => [s.points[0], s.points[1].map((y) => (chart.yLog && y <= 0 ? null : y))]);
   const data = uPlot.join(tables);
   const series = chart.series.map((s) => ({ label: s.name, stroke: colour(`--c${s.colour % 8}`), width: 2, spanGaps: true,
-    dash: s.dash ? [6, 4] : s.colour >= 8 ? [2, 3] : undefined, points: { show: chart.points || s.points[0].length < 30, size: 6 },
+    dash: s.dash ? s.dash : s.colour >= 8 ? [2, 3] : undefined, points: { show: chart.points || s.points[0].length < 30, size: 6 },
     value: (u, v) => digits(v) }));
   const old = drawn.get(place);
   if (old) old.destroy();
@@ -75,9 +75,12 @@ function draw(place) {
     const last = data[0].length - 1;
     const index = Math.min(last, Math.max(0, (plot.cursor.idx ?? (step > 0 ? -1 : last + 1)) + step));
     plot.setCursor({ left: plot.valToPos(data[0][index], "x"), top: 10 });
+    // A picture's inside is not read out: what the arrows point at is said beside it.
+    const told = series.map((s, i) => [s.label, data[i + 1][nearest(data[0], data[i + 1], index)]]).filter(([, v]) => v != null);
+    place.parentElement.querySelector("[role=status]").textContent =
+      `${chart.x} ${digits(data[0][index])}: ${told.map(([name, v]) => `${name} ${digits(v)}`).join("; ")}`;
   };
   drawn.set(place, plot);
-
 }
 
 function nearest(xs, ys, at) {
