@@ -5,6 +5,7 @@ import json
 import shlex
 import shutil
 from html import unescape
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from ganzoo.commands.named import sort_out
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.plugins import registry
 from ganzoo.report.benchmarks import read_benchmarks
-from ganzoo.report.build import build
+from ganzoo.report.build import FORMAT, build
 from ganzoo.report.charts import throughput_charts
 from ganzoo.report.html import page
 from ganzoo.report.lines import MEASURES, difference, value_of
@@ -291,6 +292,50 @@ def test_the_json_is_versioned_and_holds_what_the_page_says(run, ganzoo):
     assert [r["seed"] for r in line["runs"]] == [0, 1]
     assert line["runs"][1]["repeat"].startswith("ganzoo run tiny --dataset small-digits --steps 2 ")
     assert "| tiny | 2 | 5.00 ± 1.41 |" in Path("r.md").read_text()
+
+
+def fault(value, schema: dict, root: dict, where: str = "report") -> str | None:
+    """The first place where a value is not as a schema says, by the keywords that ours uses."""
+    kinds = {"object": dict, "array": list, "string": str, "integer": int, "number": int | float, "boolean": bool,
+             "null": type(None)}  # fmt: skip
+    known = {"$schema", "$id", "$ref", "$defs", "title", "description", "type", "required", "properties", "const",
+             "enum", "additionalProperties", "items", "minItems", "maxItems"}  # fmt: skip
+    assert schema.keys() <= known, f"{where}: this test does not know {schema.keys() - known}"
+    if "$ref" in schema:
+        return fault(value, root["$defs"][schema["$ref"].removeprefix("#/$defs/")], root, where)
+    allowed = schema.get("type", list(kinds))
+    allowed = [allowed] if isinstance(allowed, str) else allowed
+    if not any(isinstance(value, kinds[k]) and (not isinstance(value, bool) or k == "boolean") for k in allowed):
+        return f"{where} is no {' or '.join(allowed)}"
+    if value not in schema.get("enum", [schema.get("const", value)]):
+        return f"{where} is {value!r}"
+    parts = []
+    if isinstance(value, dict):
+        if missing := set(schema.get("required", ())) - value.keys():
+            return f"{where} lacks {missing}"
+        other = schema.get("additionalProperties", {})
+        parts = [(v, schema.get("properties", {}).get(k, other), f"{where}.{k}") for k, v in value.items()]
+    if isinstance(value, list):
+        if not schema.get("minItems", 0) <= len(value) <= schema.get("maxItems", len(value)):
+            return f"{where} has {len(value)} items"
+        parts = [(v, schema.get("items", {}), f"{where}[{i}]") for i, v in enumerate(value)]
+    return next(filter(None, (fault(v, s, root, w) for v, s, w in parts)), None)
+
+
+def test_the_json_is_as_its_schema_says(run, tmp_path):
+    schema = json.loads(files("ganzoo.report").joinpath("report.schema.json").read_text())
+    assert schema["properties"]["format"]["const"] == FORMAT
+    (tmp_path / "bench.json").write_text(json.dumps(REAL))
+    folders = [run("a", 4.0, curve=[(1, 90.0), (2, 40.0)]), run("b", 6.0, seed=1), run("c", 5.0, protocol={"n": 9}),
+               run("d", options={"lr": 0.1})]  # fmt: skip
+    told = build(folders, [tmp_path / "bench.json"], failed=["e: no"]).to_json()
+    assert fault(told, schema, schema) is None
+    run_of = told["groups"][0]["lines"][0]["runs"][0]
+    schema["properties"] |= {"format": {"const": 2}}
+    assert fault(told, schema, schema) == "report.format is 1"
+    del run_of["repeat"]
+    del schema["properties"]["format"]
+    assert "lacks {'repeat'}" in fault(told, schema, schema)
 
 
 def test_the_command_of_a_line_repeats_the_run(run, ganzoo):
