@@ -22,6 +22,7 @@ from ganzoo.report.lines import (
     difference,
     make_lines,
     mark_best,
+    mark_options,
     rank,
     value_of,
 )
@@ -190,8 +191,8 @@ def make_groups(runs: Sequence[RunRecord]) -> list[Group]:
     for group in groups:
         apart = "" if group is groups[0] else why_apart(groups[0][0], group[0]) or "another run of its group differs"
         made.append(Group(group[0].protocol, apart, make_lines(group)))
-    if made:
-        name_apart(made)
+    name_apart(made)
+    mark_options([line for group in made for line in group.lines])
     return made
 
 

@@ -117,15 +117,21 @@ def name_lines(lines: Sequence[Line]) -> None:
     """The model's name; where two lines share it, with the options that differ; else with the folder's name."""
     for line in lines:
         others = [other for other in lines if other is not line]
-        line.differs = {k: v for k, v in line.options.items() if any(o.options.get(k) != v for o in others)}
         twins = [o for o in others if o.model == line.model]
         apart = [k for k in line.options if any(o.options.get(k) != line.options[k] for o in twins)]
         line.name = line.model + "".join(f", {k.replace('_', '-')} {line.options[k]}" for k in apart)
+    names = [line.name for line in lines]
     for line in lines:
-        if sum(other.name == line.name for other in lines) > 1:
+        if names.count(line.name) > 1:
             line.differs["folder"] = line.runs[0].folder.name
+            line.name += f" ({line.differs['folder']})"
+
+
+def mark_options(lines: Sequence[Line]) -> None:
+    """Say of each line in which options it differs from any other, or what it has that another lacks."""
     for line in lines:
-        line.name += f" ({line.differs['folder']})" if "folder" in line.differs else ""
+        differs = {k: v for k, v in line.options.items() if any(o.options.get(k) != v for o in lines)}
+        line.differs = differs | line.differs
 
 
 class Difference(NamedTuple):
