@@ -35,11 +35,15 @@ WIDTHS = {"phone": 390, "desktop": 1280}
 
 @pytest.fixture(scope="module")
 def chromium():
-    """A headless browser; the tests are skipped where there is none."""
-    sync_api = pytest.importorskip("playwright.sync_api", reason="needs the package playwright: pip install playwright")
+    """A headless browser; where there is none the tests are skipped, or fail under GANZOO_BROWSER=required."""
+    absent = pytest.fail if os.environ.get("GANZOO_BROWSER") == "required" else pytest.skip
+    try:
+        from playwright import sync_api
+    except ImportError:
+        absent("needs the package playwright: pip install playwright")
     path = os.environ.get("GANZOO_CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
     if path is None:
-        pytest.skip("needs a browser: apt-get install chromium, or name one by GANZOO_CHROMIUM")
+        absent("needs a browser: apt-get install chromium, or name one by GANZOO_CHROMIUM")
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
         yield browser
@@ -132,11 +136,16 @@ def test_charts_tell_values_under_the_pointer_and_by_arrow_keys(open_page, repor
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowRight")
     assert values.first.inner_text() == "12"
+    told = plot.locator("xpath=../p[@role='status']")
+    assert told.inner_text() == (
+        "seconds of training 12: tiny, lr 0.0002, seed 0 90; tiny, lr 0.0002, seed 1 90; tiny, lr 0.1 95"
+    )
     page.emulate_media(media="print")
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
 
 
-def test_the_demo_draws_what_its_controls_say(open_page, tmp_path):
+@pytest.mark.parametrize("device", WIDTHS)
+def test_the_demo_draws_what_its_controls_say(open_page, tmp_path, device):
     from playwright.sync_api import expect
 
     torch.manual_seed(0)
@@ -145,7 +154,7 @@ def test_the_demo_draws_what_its_controls_say(open_page, tmp_path):
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
-        page = open_page(f"http://127.0.0.1:{server.server_port}/", 390)
+        page = open_page(f"http://127.0.0.1:{server.server_port}/", WIDTHS[device])
         first = re.compile("^blob:")
 
         def changed(name: str, act) -> None:
@@ -167,7 +176,7 @@ def test_the_demo_draws_what_its_controls_say(open_page, tmp_path):
         download.value.save_as(tmp_path / "saved.png")
         assert (tmp_path / "saved.png").read_bytes().startswith(b"\x89PNG")
         assert page.evaluate("[...document.images].every((i) => i.naturalWidth > 0)")
-        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        assert page.evaluate("document.documentElement.scrollWidth") <= WIDTHS[device]
     finally:
         server.shutdown()
         server.server_close()

@@ -41,6 +41,53 @@ def test_models_are_trained_once_with_every_seed_and_reported(ganzoo, monkeypatc
     assert {path: path.stat().st_mtime_ns for path in RUNS.glob("*/*.json")} == before
 
 
+def test_a_seed_that_diverges_is_named_and_the_others_are_reported(ganzoo, monkeypatch):
+    from ganzoo.launch import _train
+
+    def diverging(run, prepared, *rest):
+        if (prepared.plan.model.name, prepared.plan.settings.seed) == ("tiny", 1):
+            prepared.trainer.gan.options.__dict__["explode_at"] = 2
+        _train(run, prepared, *rest)
+
+    monkeypatch.setattr("ganzoo.launch._train", diverging)
+    result = ganzoo("compare", "tiny", *QUICK, "--seeds", "0,1", "-o", "r.json", "-o", "r.html")
+    assert result.code == 1
+    assert result.err.count("\n") == 1
+    assert result.err.startswith(
+        "error: the report is written, but not whole: runs/compare/tiny-small-digits-3steps-seed1: "
+    )
+    told = json.loads(Path("r.json").read_text())
+    (failure,) = told["failed"]
+    assert failure in told["cautions"]
+    line = told["groups"][0]["lines"][0]
+    assert (line["values"]["fid"]["n"], line["values"]["fid"]["note"]) == (1, "1 of 2 seeds")
+    assert "1 of 2 seeds" in Path("r.html").read_text()
+    alone = ganzoo("compare", "tiny", *QUICK, "--seeds", "1")
+    assert (alone.code, alone.err) == (1, f"error: {failure}\n")
+    monkeypatch.setattr("ganzoo.launch._train", _train)
+    assert ganzoo("compare", "tiny", *QUICK, "--seeds", "0,1").code == 0
+
+
+def test_a_preset_is_trained_in_a_folder_of_its_own_and_named(ganzoo):
+    result = ganzoo("compare", "tiny", "tiny:short", *QUICK, "--json")
+    assert result.code == 0, result.err
+    (group,) = json.loads(result.out)["groups"]
+    assert [line["name"] for line in group["lines"]] == ["tiny", "tiny:short"]
+    folder = RUNS / "tiny-short-small-digits-3steps-seed0"
+    info = json.loads((folder / "run.json").read_text())
+    assert (info["preset"], info["options"]["batch_size"], info["settings"]["steps"]) == ("short", 16, 3)
+    assert ganzoo("compare", "tiny:short", "--dataset", "small-digits", "--quiet").code == 0
+    assert (RUNS / "tiny-short-small-digits-7steps-seed0").is_dir()
+
+
+def test_a_run_of_another_preset_is_not_passed_off(ganzoo):
+    assert ganzoo("compare", "tiny", *QUICK).code == 0
+    (RUNS / "tiny-small-digits-3steps-seed0").rename(RUNS / "tiny-short-small-digits-3steps-seed0")
+    result = ganzoo("compare", "plain", "tiny:short", *QUICK)
+    assert (result.code, (RUNS / "plain-small-digits-3steps-seed0").exists()) == (2, False)
+    assert "tiny-short-small-digits-3steps-seed0 is a run of tiny: choose another --out" in result.err
+
+
 def test_an_interrupted_run_goes_on(ganzoo, monkeypatch):
     save, calls = Run.finish, []
 
@@ -72,6 +119,10 @@ def test_a_run_with_other_options_is_not_passed_off(ganzoo):
     ("arguments", "message"),
     [
         (("tinny",), "did you mean 'tiny'?"),
+        (("tinny:short",), "did you mean 'tiny'?"),
+        (("tiny:shart",), "model 'tiny' has no preset 'shart': did you mean 'short'?"),
+        (("tiny:",), "tiny:: name a preset after the colon, or leave it out"),
+        (("tiny", "--dataset", "small-digit"), "did you mean 'small-digits'?"),
         (("runs/nothing",), "runs/nothing is not a run directory: there is no such folder"),
         (("tiny", "--seeds", "0,x"), "write seeds as 0,1,2 or 0-4"),
         (("tiny", "--max-time", "soon"), "write a duration as 90s"),

@@ -1,19 +1,26 @@
 """Reports: what is read, what may be compared, what is said of it, and in which form."""
 
+import contextlib
 import json
+import shlex
 import shutil
+from html import unescape
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
 
 from conftest import TINY
+from ganzoo.commands.named import sort_out
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.plugins import registry
 from ganzoo.report.benchmarks import read_benchmarks
-from ganzoo.report.build import build
+from ganzoo.report.build import FORMAT, build
+from ganzoo.report.charts import throughput_charts
 from ganzoo.report.html import page
 from ganzoo.report.lines import MEASURES, difference, value_of
 from ganzoo.report.markdown import escaped, markdown
+from ganzoo.report.pictures import data_uri, share
 from ganzoo.report.show import show, shown_number
 
 PROTOCOL = {
@@ -89,6 +96,39 @@ def test_a_run_on_other_hardware_is_another_line(run):
     assert any("different hardware" in caution for caution in report.cautions)
 
 
+def test_which_card_of_a_machine_and_where_its_data_lay_make_no_line(run):
+    runs = [
+        run(f"a{i}", 4.0 + i, seed=i, settings={"device": f"cuda:{i}", "data_root": f"/data/{i}"}) for i in range(2)
+    ]
+    (line,) = build(runs).lines
+    assert line.seeds == [0, 1]
+    assert [("--device cuda:1" in r.command, "--data-root /data/1" in r.command) for r in line.runs] == [
+        (False, False), (True, True),
+    ]  # fmt: skip
+
+
+def test_a_run_of_two_processes_is_another_line_and_its_command_says_so(run):
+    machine = {"device_name": "cpu", "processes": 2}
+    report = build([run("a", 4.0, machine={"device_name": "cpu"}), run("b", 5.0, seed=1, machine=machine)])
+    assert len(report.lines) == 2
+    assert "--nproc" not in report.lines[0].runs[0].command
+    assert "--nproc 2 " in report.lines[1].runs[0].command
+
+
+def test_a_preset_is_part_of_a_lines_name(run):
+    runs = [run("a", 4.0), run("b", 6.0, preset="short", options={"lr": 0.1, "batch_size": 16})]
+    report = build(runs)
+    assert [line.name for line in report.lines] == ["tiny", "tiny:short"]
+    assert report.to_json()["groups"][0]["lines"][1]["model"] == "tiny"
+
+
+def test_options_that_only_some_lines_have_are_among_those_that_differ(run):
+    report = build([run("a", 4.0), run("b", 6.0, model="plain", options={"clip": 0.01})])
+    assert report.lines[1].differs == {"clip": 0.01}
+    row = page(report, registry()).partition('<th scope="row">clip</th>')[2].partition("</tr>")[0]
+    assert row == "<td>–</td><td>0.01</td>"
+
+
 # Who may be compared
 
 
@@ -154,7 +194,7 @@ def test_with_one_seed_each_nothing_is_best_and_the_verdict_says_why(run):
         "No line is surely best: tiny, lr 0.0002 has the lowest FID, 4.00 (1 seed), against 6.00 (1 seed) for "
         "tiny, lr 0.1, the next best of 2."
     )
-    assert "Each line has one seed" in report.verdict[1]
+    assert "Each of the two has a FID on one seed" in report.verdict[1]
     assert report.best is None
     assert not any(v.best for line in report.lines for v in line.values.values())
 
@@ -177,6 +217,34 @@ def test_a_lead_within_the_spread_is_not_best(run):
     report = build(runs)
     assert report.best is None
     assert "no more than the spread over seeds explains" in report.verdict[1]
+
+
+def test_a_line_that_lacks_a_seeds_fid_is_ranked_by_those_it_has_and_never_best(run):
+    runs = [run(f"a{s}", 8.0 + s / 10, seed=s) for s in range(3)]
+    runs += [run(f"b{s}", 1.0 + s / 10 if s < 2 else None, seed=s, options={"lr": 0.1}) for s in range(3)]
+    report = build(runs)
+    assert report.best is None
+    assert report.verdict[0].startswith(
+        "No line is surely best: tiny, lr 0.1 has the lowest FID, 1.05 ± 0.07 (2 of 3 seeds), against 8.10"
+    )
+    assert "tiny, lr 0.1 has a FID on 2 of 3 seeds only" in report.verdict[1]
+    assert not any(line.values["fid"].best for line in report.lines)
+
+
+def test_a_line_that_lacks_a_seeds_fid_can_be_beaten(run):
+    runs = [run(f"a{s}", 1.0 + s / 10, seed=s) for s in range(3)]
+    runs += [run(f"b{s}", 8.0 + s / 10 if s < 2 else None, seed=s, options={"lr": 0.1}) for s in range(3)]
+    report = build(runs)
+    assert report.best == "tiny, lr 0.0002"
+    assert "against 8.05 ± 0.07 (2 of 3 seeds) for tiny, lr 0.1" in report.verdict[0]
+
+
+def test_a_third_line_of_one_seed_keeps_a_lead_from_being_sure(run):
+    runs = [run(f"a{s}", 4.0 + s / 10, seed=s) for s in range(3)]
+    runs += [run(f"b{s}", 8.0 + s / 10, seed=s, options={"lr": 0.1}) for s in range(3)]
+    report = build([*runs, run("c", 9.0, options={"lr": 0.2})])
+    assert report.best is None
+    assert report.verdict[1].endswith("but whether the one over tiny, lr 0.2 is cannot be told from its seeds.")
 
 
 def test_differences_are_those_of_welchs_test():
@@ -226,17 +294,73 @@ def test_the_json_is_versioned_and_holds_what_the_page_says(run, ganzoo):
     assert "| tiny | 2 | 5.00 ± 1.41 |" in Path("r.md").read_text()
 
 
-def test_the_command_of_a_line_repeats_the_run(run, ganzoo):
-    import shlex
+def fault(value, schema: dict, root: dict, where: str = "report") -> str | None:
+    """The first place where a value is not as a schema says, by the keywords that ours uses."""
+    kinds = {"object": dict, "array": list, "string": str, "integer": int, "number": int | float, "boolean": bool,
+             "null": type(None)}  # fmt: skip
+    known = {"$schema", "$id", "$ref", "$defs", "title", "description", "type", "required", "properties", "const",
+             "enum", "additionalProperties", "items", "minItems", "maxItems"}  # fmt: skip
+    assert schema.keys() <= known, f"{where}: this test does not know {schema.keys() - known}"
+    if "$ref" in schema:
+        return fault(value, root["$defs"][schema["$ref"].removeprefix("#/$defs/")], root, where)
+    allowed = schema.get("type", list(kinds))
+    allowed = [allowed] if isinstance(allowed, str) else allowed
+    if not any(isinstance(value, kinds[k]) and (not isinstance(value, bool) or k == "boolean") for k in allowed):
+        return f"{where} is no {' or '.join(allowed)}"
+    if value not in schema.get("enum", [schema.get("const", value)]):
+        return f"{where} is {value!r}"
+    parts = []
+    if isinstance(value, dict):
+        if missing := set(schema.get("required", ())) - value.keys():
+            return f"{where} lacks {missing}"
+        other = schema.get("additionalProperties", {})
+        parts = [(v, schema.get("properties", {}).get(k, other), f"{where}.{k}") for k, v in value.items()]
+    if isinstance(value, list):
+        if not schema.get("minItems", 0) <= len(value) <= schema.get("maxItems", len(value)):
+            return f"{where} has {len(value)} items"
+        parts = [(v, schema.get("items", {}), f"{where}[{i}]") for i, v in enumerate(value)]
+    return next(filter(None, (fault(v, s, root, w) for v, s, w in parts)), None)
 
+
+def test_the_json_is_as_its_schema_says(run, tmp_path):
+    schema = json.loads(files("ganzoo.report").joinpath("report.schema.json").read_text())
+    assert schema["properties"]["format"]["const"] == FORMAT
+    (tmp_path / "bench.json").write_text(json.dumps(REAL))
+    folders = [run("a", 4.0, curve=[(1, 90.0), (2, 40.0)]), run("b", 6.0, seed=1), run("c", 5.0, protocol={"n": 9}),
+               run("d", options={"lr": 0.1})]  # fmt: skip
+    told = build(folders, [tmp_path / "bench.json"], failed=["e: no"]).to_json()
+    assert fault(told, schema, schema) is None
+    run_of = told["groups"][0]["lines"][0]["runs"][0]
+    schema["properties"] |= {"format": {"const": 2}}
+    assert fault(told, schema, schema) == "report.format is 1"
+    del run_of["repeat"]
+    del schema["properties"]["format"]
+    assert "lacks {'repeat'}" in fault(told, schema, schema)
+
+
+def test_the_command_of_a_line_repeats_the_run(run, ganzoo):
     words = shlex.split(build([run("a", 4.0)]).lines[0].runs[0].command)
-    again = ganzoo(*words[1:-1], "again", "--dry-run", "--json")
+    assert words[-2:] == ["--out", str(Path("a-again").absolute())]
+    again = ganzoo(*words[1:], "--dry-run", "--json")
     assert again.code == 0, again.err
     mine, theirs = (json.loads(text) for text in (again.out, Path("a/run.json").read_text()))
     assert mine["options"] == theirs["options"]
     assert {k: v for k, v in mine["settings"].items() if k not in ("sample_interval", "loggers")} == {
         k: v for k, v in theirs["settings"].items() if k not in ("sample_interval", "loggers")
     }
+
+
+def test_the_commands_train_and_measure_the_same_again(ganzoo):
+    assert ganzoo("run", *TINY, "--steps", 3, "--seed", 5, "--out", "mine", "--quiet").code == 0
+    how = ("--n", 60, "--split", "train", "--seed", 7, "--features", "look", "--metrics", "fid,kid")
+    assert ganzoo("eval", "mine", *how).code == 0
+    (line,) = build([Path("mine")]).lines
+    for command in (line.runs[0].command, line.runs[0].measuring):
+        result = ganzoo(*shlex.split(command)[1:])
+        assert result.code == 0, result.err
+    mine, again = (json.loads(Path(f, "eval.json").read_text()) for f in ("mine", "mine-again"))
+    for part in ("protocol", "metrics", "settings", "seed"):
+        assert mine[part] == again[part]
 
 
 def test_names_with_markup_are_shown_as_text(run):
@@ -271,7 +395,112 @@ def test_markdown_escapes_what_would_be_markup():
     assert escaped("a|b <i> *c* [d](e) `f`\nnext & on") == "a\\|b &lt;i> \\*c\\* \\[d\\](e) \\`f\\` next &amp; on"
 
 
+def small(path: str, **parts) -> None:
+    """Change a JSON file of a run."""
+    value = json.loads(Path(path).read_text()) | parts
+    Path(path).write_text(json.dumps(value))
+
+
+@pytest.mark.parametrize(
+    ("file", "parts"),
+    [
+        ("run.json", {"data": {"name": "small-digits", "shape": 5, "classes": 5, "count": "x"}}),
+        ("run.json", {"options": {"lr": float("nan"), "deep": [float("inf")]}, "machine": {"threads": float("nan")}}),
+        ("run.json", {"model": "half \ud800 a character", "preset": "\udc00", "versions": {"\ud800": "\ud800"}}),
+        ("run.json", {"settings": [], "options": 3, "machine": "x", "versions": 1, "parameters": {"generator": []}}),
+        ("eval.json", {"settings": {"fid": 5}}),
+        ("eval.json", {"settings": {"fid": []}}),
+        ("eval.json", {"metrics": {"fid": 1e308, "kid": "x", "is": 10**400}}),
+        ("eval.json", {"protocol": PROTOCOL | {"extractor_sha256": 5}}),
+        ("eval.json", {"protocol": PROTOCOL | {"shape": "abc", "resize": float("nan"), "split": [{}]}}),
+        ("eval.json", {"confusion": [[float("nan")]], "step": [], "seed": {}}),
+        ("status.json", {"status": {}, "seconds": 10**400, "step": "x"}),
+    ],
+)
+def test_one_run_with_nonsense_among_others_never_loses_the_page(run, ganzoo, file, parts):
+    others = {"options": {"lr": 0.5}}
+    folders = [run("good", 4.0), run("bad", 5.0, seed=1, **others), run("worse", 5.0, seed=2, **others)]
+    for folder in folders[1:]:
+        small(folder / file, **parts)
+    result = ganzoo("compare", *folders, "-o", "r.html", "-o", "r.json", "-o", "r.md")
+    assert result.code in (0, 1), result.err
+    assert "shows where" not in result.err
+    told = json.loads(Path("r.json").read_text(), parse_constant=pytest.fail)
+    text = unescape(Path("r.html").read_text(encoding="utf-8"))
+    assert "4.00" in text
+    assert len(told["failed"]) == (2 if result.code else 0)
+    assert all(reason in text for reason in told["failed"])
+
+
+def test_a_damaged_run_among_others_is_left_out_with_the_reason(run, ganzoo):
+    folders = [run("a", 4.0), run("b", 5.0, seed=1)]
+    (folders[1] / "eval.json").write_text("{")
+    result = ganzoo("compare", *folders, "-o", "r.html")
+    assert result.code == 1
+    assert result.err.startswith("error: the report is written, but not whole: left out: ")
+    assert "b/eval.json is not valid JSON" in result.err
+    assert "b/eval.json is not valid JSON" in Path("r.html").read_text()
+
+
+def test_fifty_runs_make_a_page_that_can_be_sent(run):
+    folders = [run(f"r{i}", 4.0 + i, options={"lr": 0.1 + i}, curve=[(s, 90 / s) for s in range(1, 40)])
+               for i in range(50)]  # fmt: skip
+    html = page(build(folders), registry())
+    assert html.count('src="data:image/') == 50
+    assert len(html.encode()) < 15_000_000
+
+
+@pytest.mark.parametrize("lossless", [True, False])
+def test_a_picture_fits_its_share_of_the_page_whatever_it_shows(lossless):
+    import numpy as np
+
+    noise = np.random.default_rng(0).integers(0, 256, (10 * 130, 6 * 130, 3), dtype=np.uint8)
+    uri = data_uri(noise, lossless, share(50))
+    assert 0.3 * share(50) < len(uri) <= share(50)
+    assert 50 * share(50) + 50 * share(50) < 15_000_000
+
+
 # Mistakes
+
+
+def test_a_model_whose_name_a_folder_has_is_a_model(tmp_path):
+    for name in ("tiny", "runs/b", "runs/a", "runs/none", "c.json"):
+        (tmp_path / name).mkdir(parents=True)
+    for name in ("runs/a", "runs/b", "c.json"):
+        (tmp_path / name / "run.json").write_text("{}")
+    with contextlib.chdir(tmp_path):
+        named = sort_out(["tiny", "tiny:short", "runs", "runs/a", "c.json", "x.json"], ["tiny"])
+        assert named.models == ["tiny", "tiny:short"]
+        assert named.benchmarks == [Path("x.json")]
+        assert named.runs == [Path("runs/a"), Path("c.json")]
+        assert named.notes == ["runs is a folder of runs: its 2 are compared"]
+        assert named.folders([Path("c.json")]) == [Path("runs/a"), Path("c.json"), Path("runs/b")]
+
+
+def test_a_folder_of_runs_and_a_report_among_runs_stand_in_no_ones_way(run, ganzoo):
+    folder = run("runs", 4.0).parent
+    (folder / "all").mkdir()
+    shutil.move(folder / "runs", folder / "all" / "a")
+    assert ganzoo("compare", "all", "-o", "all/report.html", "-o", "all/report.json").code == 0
+    result = ganzoo("compare", "all/a", "all/report.html", "all/report.json", "-o", "r.html")
+    assert result.code == 0
+    assert "note: all/report.json is a report of ganzoo's: passed over" in result.err
+
+
+def test_what_is_no_report_is_not_written_over(run, ganzoo):
+    folder = run("a", 4.0)
+    Path("report.html").write_text("mine")
+    result = ganzoo("compare", folder)
+    assert (result.code, Path("report.html").read_text()) == (2, "mine")
+    assert result.err == "error: report.html is there and is no report of ganzoo's: name the file to write by -o\n"
+    before = (folder / "run.json").read_text()
+    result = ganzoo("compare", folder, "-o", folder / "run.json")
+    assert (result.code, (folder / "run.json").read_text()) == (2, before)
+    assert "run.json is a file of the run in" in result.err
+    for _ in range(2):
+        assert ganzoo("compare", folder, "-o", folder / "report.html").code == 0
+    Path("report.html").unlink()
+    assert [ganzoo("compare", folder).code for _ in range(2)] == [0, 0]
 
 
 def test_a_folder_that_is_no_run_is_refused(ganzoo, tmp_path):
@@ -341,11 +570,76 @@ def test_benchmarks_of_several_machines_join_the_report(ganzoo, tmp_path, run):
 
 
 def test_what_a_benchmark_does_not_say_is_missing(tmp_path):
-    rows = read_benchmarks([benchmark_file(tmp_path / "a.json", "Epyc")])
+    rows = read_benchmarks([benchmark_file(tmp_path / "a.json", "Epyc")])[0].rows
     assert [(r.model, r.batch_size, r.images_per_second) for r in rows] == [
         ("cgan", 64, 1064), ("cgan", 256, 1256), (None, None, None)
     ]  # fmt: skip
     assert rows[0].ratio_to_tutorial_loop is None
+
+
+REAL = {
+    "ganzoo": [{"device": "cpu", "device_name": "Epyc 9", "threads": 2, "torch": "2.9"}],
+    "machine_info": {"cpu": {"brand_raw": "Epyc", "count": 2}, "system": "Linux", "python_version": "3.12.1"},
+    "commit_info": {"id": "0123456789abcdef", "dirty": True}, "datetime": "2026-01-02", "version": "5.2",
+    "benchmarks": [
+        {"name": f"test_training[{size}-cgan-tutorial-cpu]", "fullname": "benchmarks/test_throughput.py::test_training",
+         "params": {"batch_size": size, "device": "cpu", "recipe": ["cgan", "tutorial"]}, "stats": {"median": 1.0},
+         "extra_info": {"model": "cgan", "preset": "tutorial", "batch_size": size, "device": "cpu",
+                        "images_per_second": 2000.0, "tutorial_images_per_second": 1000.0,
+                        "ratio_to_tutorial_loop": 2.0, "roofline_share": 0.5, "matrix_rate": 1e11,
+                        "operations_per_image": 1e7}}
+        for size in (64, 256)
+    ],
+}  # fmt: skip
+
+
+def test_the_yardsticks_are_drawn_dashed_beside_the_models(tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps(REAL))
+    (chart,) = throughput_charts(read_benchmarks([tmp_path / "a.json"])[0].rows)
+    assert chart["title"] == "Throughput on Epyc 9, 2 threads"
+    assert [(s["name"], s["points"], bool(s["dash"])) for s in chart["series"]] == [
+        ("cgan tutorial cpu", [[64, 256], [2000, 2000]], False),
+        ("cgan tutorial cpu: roofline", [[64, 256], [4000, 4000]], True),
+        ("the tutorials' loop", [[64, 256], [1000, 1000]], True),
+    ]
+
+
+def test_many_models_have_a_chart_each(tmp_path):
+    content = json.loads(json.dumps(REAL))
+    for i in range(6):
+        entry = json.loads(json.dumps(content["benchmarks"][0]))
+        entry["extra_info"]["model"] = f"m{i}"
+        content["benchmarks"].append(entry)
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    titles = [c["title"] for c in throughput_charts(read_benchmarks([tmp_path / "a.json"])[0].rows)]
+    assert titles == [f"Throughput on Epyc 9, 2 threads: {name}" for name in ("cgan", *(f"m{i}" for i in range(6)))]
+
+
+def test_benchmarks_alone_tell_hardware_versions_commit_and_command(ganzoo):
+    Path("a.json").write_text(json.dumps(REAL))
+    result = ganzoo("compare", "--benchmarks", "a.json", "-o", "r.html", "-o", "r.md", "-o", "r.json")
+    assert result.code == 0, result.err
+    html, text = Path("r.html").read_text(), Path("r.md").read_text()
+    command = (
+        "pytest benchmarks/test_throughput.py --benchmark-only --models cgan --batch-sizes 64,256 "
+        "--benchmark-json again.json"
+    )
+    for told in ("Epyc 9", "3.12.1", "0123456789ab, with changes", "2026-01-02", command):
+        assert told in html
+        assert told in text
+    assert "How it was made" in html
+    (file,) = json.loads(Path("r.json").read_text())["benchmark_files"]
+    assert (file["command"], file["facts"]["cpus"]) == (command, "2")
+
+
+def test_what_ganzoo_bench_prints_is_a_benchmark_too(ganzoo):
+    result = ganzoo("bench", "tiny", "--dataset", "small-digits", "--seconds", "0.01", "--device", "cpu", "--json")
+    assert result.code == 0, result.err
+    Path("b.json").write_text(result.out)
+    (file,) = read_benchmarks([Path("b.json")])
+    assert file.command == "ganzoo bench tiny --batch-size 64 --dataset small-digits --device cpu --json"
+    assert file.rows[0].tutorial_images_per_second > 0
+    assert ganzoo("compare", "b.json", "-o", "r.html").code == 0
 
 
 def test_a_file_that_is_no_benchmark_is_refused(tmp_path):

@@ -1,6 +1,6 @@
 """`ganzoo compare RUN...` and `ganzoo compare MODEL...`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from ganzoo.plugins import Registry
     from ganzoo.report.build import Report
 
-KINDS = (".html", ".md", ".json")
-
 
 @click.command(name="compare", context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("what", metavar="RUN|MODEL...", nargs=-1)
-@click.option("--benchmarks", multiple=True, help="A file of pytest-benchmark; more of them may follow.")
+@click.argument("what", metavar="RUN|MODEL[:PRESET]...", nargs=-1)
+@click.option(
+    "--benchmarks", multiple=True, help="A file of pytest-benchmark or `ganzoo bench --json`; more of them may follow."
+)
 @click.option(
     "-o",
     "--report",
@@ -51,43 +51,49 @@ def command(
     ganzoo compare runs/a runs/b -o report.html -o report.md
     ganzoo compare runs/a --benchmarks results/*.json
     ganzoo compare cgan acgan sngan --dataset mnist --max-time 2m --seeds 0,1,2
+    ganzoo compare cgan cgan:tutorial gan:paper --max-time 3m
 
-    A folder is a run; anything else is a model, which is trained first with every seed, one after the other, and
-    measured. What is done already is used as it is, and what was interrupted goes on: the same command twice trains
-    once. Runs that differ in the seed alone are one line, with mean and spread; runs that were measured otherwise are
-    shown apart, with the reason. The .html is one file that fetches nothing.
+    A folder is a run, or holds runs; anything else is a model, perhaps with a preset, which is trained first with every
+    seed, one after the other, and measured. What is done already is used as it is, and what was interrupted goes on:
+    the same command twice trains once. What fails is named in the report, which has the others; the exit code is 1.
+    Runs that differ in the seed alone are one line, with mean and spread; runs that were measured otherwise are shown
+    apart, with the reason. The .html is one file that fetches nothing.
     """
+    from ganzoo.commands.named import check_targets, sort_out
     from ganzoo.plugins import registry
     from ganzoo.report.build import build
+    from ganzoo.report.read import clean
 
-    for target in reports:
-        if target.suffix not in KINDS:
-            raise UsageError(f"{target}: end the name in {', '.join(KINDS)}")
+    def say(line: str) -> None:
+        if not quiet:
+            click.echo(line, err=True)
+
     plugins = registry().check()
-    files = [*benchmarks, *(name for name in what if Path(name).suffix == ".json")]
-    named = [name for name in what if Path(name).suffix != ".json"]
-    models = [name for name in named if not Path(name).is_dir()]
+    named = sort_out(what, plugins.names("models"))
     given = {key: value for key, value in training.items() if value is not None}
-    if not models and (given or seeds or out):
+    if not named.models and (given or seeds or out):
         raise UsageError(f"{flag(given, seeds)} is for models that are to be trained, and none is named")
-    for name in models:
-        if "/" in name or Path(name).exists():
-            reason = "it is a file" if Path(name).exists() else "there is no such folder"
-            raise UsageError(f"{name} is not a run directory: {reason}")
     home = out or Path("runs/compare")
-    trained = train(models, seeds or "0", given, home, plugins, quiet)
-    folders = [Path(name) for name in named if name not in models]
-    report = build([*folders, *trained], [Path(file) for file in files])
-    targets = reports or ((home if models else Path()) / "report.html",)
+    targets = check_targets(reports, (home if named.models else Path()) / "report.html")
+    for note in named.notes:
+        say(f"note: {note}")
+    trained, failed = train(named.models, seeds or "0", given, home, plugins, quiet, say)
+    files = [*map(Path, benchmarks), *named.benchmarks]
+    if failed and len(failed) >= len(trained) and not named.runs and not named.within and not files:
+        raise failed[0]
+    report = build(named.folders(trained), files, failed=[str(error) for error in failed])
     for target in targets:
         write(report, target, plugins)
     if as_json:
         echo_json(report.to_json())
-        return
-    for sentence in (*report.verdict, *(f"note: {caution}" for caution in report.cautions)):
-        click.echo(sentence)
-    for target in targets:
-        click.echo(target)
+    else:
+        for sentence in (*report.verdict, *(f"note: {caution}" for caution in report.cautions)):
+            click.echo(clean(sentence))
+        for target in targets:
+            click.echo(target)
+    if report.failed:
+        more = f" (and {len(report.failed) - 1} more)" if len(report.failed) > 1 else ""
+        raise GanzooError(f"the report is written, but not whole: {report.failed[0]}{more}")
 
 
 def flag(given: dict[str, Any], seeds: str | None) -> str:
@@ -96,19 +102,16 @@ def flag(given: dict[str, Any], seeds: str | None) -> str:
 
 
 def train(
-    models: Sequence[str], seeds: str, given: dict[str, Any], home: Path, plugins: "Registry", quiet: bool
-) -> list[Path]:
-    """Finished, measured runs of the models with the seeds, those that were there already among them."""
-    from ganzoo.commands.missing import plans, provide, seeds_of
+    models: Sequence[str], seeds: str, given: dict[str, Any], home: Path, plugins: "Registry", quiet: bool,
+    say: Callable[[str], None],
+) -> tuple[list[Path], list[GanzooError]]:  # fmt: skip
+    """Measured runs of the models with the seeds, those that were there already among them; and what failed."""
+    from ganzoo.commands.missing import plans, provide_all, seeds_of
     from ganzoo.progress import Progress
-
-    def say(line: str) -> None:
-        if not quiet:
-            click.echo(line, err=True)
 
     options = {"eval_every": 1.0, "loggers": (), **given}
     made = plans(models, seeds_of(seeds), options, plugins)
-    return [provide(plan, home, plugins, lambda: [] if quiet else [Progress()], say) for plan in made]
+    return provide_all(made, home, plugins, lambda: [] if quiet else [Progress()], say)
 
 
 def write(report: "Report", path: Path, plugins: "Registry") -> None:

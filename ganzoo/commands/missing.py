@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ganzoo.commands.evaluate import N, measure_run, write
-from ganzoo.errors import GanzooError, UsageError
+from ganzoo.errors import GanzooError, UsageError, one_line
 from ganzoo.settings import BUDGET, Plan, resolve
 
 if TYPE_CHECKING:
@@ -17,24 +17,62 @@ ASIDE = {"loggers", "sample_interval", "checkpoint_interval", "workers"}
 
 
 def plans(models: Sequence[str], seeds: Sequence[int], given: Mapping[str, Any], plugins: "Registry") -> list[Plan]:
-    """A plan for each model and seed, all of them valid before anything is trained.
+    """A plan for each MODEL or MODEL:PRESET and seed, all of them valid before anything is trained.
 
     Raises:
-        UsageError: an unknown model (the nearest name is given), or a value out of its range.
+        UsageError: an unknown model, preset or data set (the nearest name is given), or a value out of its range.
     """
-    return [
-        resolve(plugins.get("models", model), {**given, "seed": seed})
-        for model in dict.fromkeys(models)
-        for seed in dict.fromkeys(seeds)
-    ]
+    made = []
+    for name in dict.fromkeys(models):
+        model, colon, preset = name.partition(":")
+        if colon and not preset:
+            raise UsageError(f"{name}: name a preset after the colon, or leave it out")
+        kind = plugins.get("models", model)
+        made += [resolve(kind, {**given, "seed": seed}, preset or None) for seed in dict.fromkeys(seeds)]
+    for plan in made:
+        plugins.get("datasets", plan.settings.dataset)
+    return made
 
 
 def folder_of(plan: Plan, home: Path) -> Path:
-    """Where the run of a plan is: MODEL-DATASET-BUDGET-SEED, the same for the same command."""
+    """Where the run of a plan is: MODEL-PRESET-DATASET-BUDGET-SEED, the same for the same command."""
     settings = plan.settings
     units = {"epochs": "epochs", "steps": "steps", "max_time": "s"}
     parts = [f"{value:g}{units[key]}" for key in BUDGET if (value := getattr(settings, key)) is not None]
-    return home / "-".join([plan.model.name, settings.dataset, *(parts or ["default"]), f"seed{settings.seed}"])
+    names = [plan.model.name, *([plan.preset] if plan.preset else []), settings.dataset]
+    return home / "-".join([*names, *(parts or ["default"]), f"seed{settings.seed}"])
+
+
+def provide_all(
+    plans: Sequence[Plan],
+    home: Path,
+    plugins: "Registry",
+    watchers: Callable[[], "Sequence[Watcher]"],
+    say: Callable[[str], None],
+) -> tuple[list[Path], list[GanzooError]]:
+    """The runs of all plans, and what failed: one seed that diverges does not keep the others from being reported.
+
+    A run that failed is among the folders if it got as far as having one.
+
+    Raises:
+        UsageError: a folder holds a run with other options, or the first run is asked for something that cannot be.
+        Stopped: as `provide`.
+    """
+    for plan in plans:
+        if (folder_of(plan, home) / "run.json").exists():
+            same_plan(plan, folder_of(plan, home))
+    folders, failed = [], []
+    for plan in plans:
+        folder = folder_of(plan, home)
+        try:
+            folders.append(provide(plan, home, plugins, watchers, say))
+        except GanzooError as error:
+            if isinstance(error, UsageError) and not folders:
+                raise
+            say(f"{folder}: failed: {one_line(error)}")
+            failed.append(GanzooError(f"{folder}: {one_line(error)}"))
+            folders += [folder] if (folder / "run.json").is_file() else []
+    return folders, failed
 
 
 def provide(
@@ -51,6 +89,7 @@ def provide(
         GanzooError: training or measuring failed.
         Stopped: a signal came; what was trained is saved, and the same command goes on from there.
     """
+    from ganzoo.blame import blame
     from ganzoo.engine import choose_device
     from ganzoo.files import read_json
     from ganzoo.launch import resume, start
@@ -70,7 +109,13 @@ def provide(
     if not measured(folder):
         say(f"{folder}: measuring")
         options = {"metrics": None, "device": choose_device(plan.settings.device)}
-        evaluator, result = measure_run(folder, plugins, None, None, N, 0, options)
+        try:
+            evaluator, result = measure_run(folder, plugins, None, None, N, 0, options)
+        except GanzooError:
+            raise
+        except Exception as error:  # A plugin's own.
+            whose = blame(error)
+            raise GanzooError(f"cannot be measured: {whose + ': ' if whose else ''}{one_line(error)}") from error
         write(folder / "eval.json", result, evaluator)
     return folder
 
@@ -84,6 +129,9 @@ def same_plan(plan: Plan, folder: Path) -> None:
     from ganzoo.run import open_run
 
     info = open_run(folder)
+    if (info["model"], info.get("preset")) != (plan.model.name, plan.preset):
+        other = ":".join(str(part) for part in (info["model"], info.get("preset")) if part)
+        raise UsageError(f"{folder} is a run of {other}: choose another --out, or compare it by naming its folder")
     wanted = {**plan.settings.model_dump(mode="json"), **plan.options.model_dump(mode="json")}
     found = {**(info.get("settings") or {}), **(info.get("options") or {})}
     for key in wanted.keys() - ASIDE:

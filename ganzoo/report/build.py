@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from ganzoo import __version__
-from ganzoo.errors import UsageError
+from ganzoo.errors import GanzooError, UsageError, one_line
 from ganzoo.metrics.evaluation import comparable, describe
-from ganzoo.report.benchmarks import Benchmark, read_benchmarks
+from ganzoo.report.benchmarks import Benchmarks, read_benchmarks
 from ganzoo.report.lines import (
     MEASURES,
     MORE,
@@ -22,10 +22,11 @@ from ganzoo.report.lines import (
     difference,
     make_lines,
     mark_best,
+    mark_options,
     rank,
     value_of,
 )
-from ganzoo.report.read import RunRecord, number, read_run
+from ganzoo.report.read import RunRecord, clean, number, read_run
 from ganzoo.report.show import show, shown_number
 
 FORMAT = 1
@@ -34,7 +35,8 @@ THRESHOLDS = 3
 RULE = (
     "A value is marked best only when its mean over seeds leads every other line's by more than the spread over seeds "
     "explains: Welch's t-test against each, two-sided, p < 0.05. Spread is the standard deviation over seeds; with one "
-    "seed it is unknown, and nothing is marked."
+    "seed it is unknown, and nothing is marked. A line that lacks the value of a seed is compared by those it has, and "
+    "never marked."
 )
 
 
@@ -80,11 +82,14 @@ class Report:
     """Everything that a page, a Markdown file or a JSON file is made from."""
 
     groups: list[Group]
-    benchmarks: list[Benchmark]
+    benchmarks: list[Benchmarks]
+    """File by file."""
     verdict: list[str]
     best: str | None
     cautions: list[str]
     command: str
+    failed: list[str] = field(default_factory=list)
+    """What was asked for and is not in the report, or not whole, with the reason; among the cautions too."""
     created: str = field(default_factory=lambda: time.strftime("%Y-%m-%d %H:%M"))
     rule: str = RULE
 
@@ -95,7 +100,7 @@ class Report:
     def to_json(self) -> dict[str, Any]:
         """The report as plain values."""
         measures = dict.fromkeys(m for g in self.groups for m in (*g.measures, *g.more))
-        return {
+        told = {
             "kind": "ganzoo report",
             "format": FORMAT,
             "ganzoo": __version__,
@@ -103,6 +108,7 @@ class Report:
             "command": self.command,
             "verdict": {"sentences": self.verdict, "best": self.best, "by": "fid"},
             "cautions": self.cautions,
+            "failed": self.failed,
             "rule": self.rule,
             "measures": [m._asdict() for m in measures],
             "groups": [
@@ -114,16 +120,25 @@ class Report:
                 }
                 for group in self.groups
             ],
-            "benchmarks": [b._asdict() for b in self.benchmarks],
+            "benchmarks": [row._asdict() for file in self.benchmarks for row in file.rows],
+            "benchmark_files": [
+                {"path": file.path, "facts": file.facts, "command": file.command} for file in self.benchmarks
+            ],
         }
+        plain: dict[str, Any] = clean(told)
+        return plain
 
 
-def build(folders: Sequence[Path], benchmarks: Sequence[Path] = (), command: str | None = None) -> Report:
-    """Read everything and decide what may be compared.
+def build(
+    folders: Sequence[Path], benchmarks: Sequence[Path] = (), command: str | None = None, failed: Sequence[str] = ()
+) -> Report:
+    """Read everything and decide what may be compared. A damaged run among others is left out, with the reason.
+
+    `failed` are what the caller knows to be missing.
 
     Raises:
         UsageError: nothing was given, a folder twice, or one that is no run.
-        GanzooError: a file is damaged.
+        GanzooError: a benchmark file is damaged, or every run is.
     """
     seen: set[Path] = set()
     for folder in folders:
@@ -132,13 +147,25 @@ def build(folders: Sequence[Path], benchmarks: Sequence[Path] = (), command: str
         seen.add(folder.resolve())
     if not folders and not benchmarks:
         raise UsageError("name at least one run directory, model or benchmark file")
-    groups = make_groups([read_run(folder) for folder in folders])
+    runs, faults = [], []
+    for folder in folders:
+        try:
+            runs.append(read_run(folder))
+        except UsageError:
+            raise
+        except GanzooError as error:
+            faults.append(error)
+    if faults and not runs:
+        raise faults[0]
+    failed = [*failed, *(f"left out: {one_line(fault)}" for fault in faults)]
+    groups = make_groups(runs)
     for group in groups:
         time_to_thresholds(group)
         mark_best(group.lines, [*group.measures, *group.more])
     sentences, best = verdict(groups[0]) if groups else (["Benchmarks alone: no run was given."], None)
     said = command or shlex.join(["ganzoo", *sys.argv[1:]])
-    return Report(groups, read_benchmarks(benchmarks), sentences, best, cautions(groups), said)
+    files = read_benchmarks(benchmarks)
+    return Report(groups, files, sentences, best, [*failed, *cautions(groups)], said, failed)
 
 
 # Who may be compared
@@ -164,8 +191,8 @@ def make_groups(runs: Sequence[RunRecord]) -> list[Group]:
     for group in groups:
         apart = "" if group is groups[0] else why_apart(groups[0][0], group[0]) or "another run of its group differs"
         made.append(Group(group[0].protocol, apart, make_lines(group)))
-    if made:
-        name_apart(made)
+    name_apart(made)
+    mark_options([line for group in made for line in group.lines])
     return made
 
 
@@ -254,16 +281,28 @@ def verdict(group: Group) -> tuple[list[str], str | None]:
     first = f"No line is surely best: {best.name} has the lowest FID, {told(fid, value)}, {others}."
     if lead.sure is None:
         few = [line.name for line in (best, rival) if line.values["fid"].spread is None]
-        who = "Each line has one seed" if len(few) == 2 else f"There is one seed of {few[0]}"
+        who = "Each of the two has a FID on one seed" if len(few) == 2 else f"{few[0]} has a FID on one seed"
         return [
             first,
             f"The lead is {amount}. {who}, so how far another seed would move these numbers is unknown: nothing is "
             "marked best.",
         ], None
-    where = "" if not lead.sure else " over some other line"
+    if value.note:
+        return [
+            first,
+            f"The lead is {amount}, but {best.name} has a FID on {value.note} only, and what the others would show is "
+            "unknown: nothing is marked best.",
+        ], None
+    if lead.sure:
+        doubtful = [line.name for line in ranked[2:] if not difference(value, line.values["fid"]).sure]
+        return [
+            first,
+            f"The lead of {amount} ({interval(lead)}) is more than the spread over seeds explains, but whether the one "
+            f"over {', '.join(doubtful[:3])} is cannot be told from its seeds.",
+        ], None
     return [
         first,
-        f"The lead of {amount} ({interval(lead)}) is no more than the spread over seeds explains{where}: more seeds or "
+        f"The lead of {amount} ({interval(lead)}) is no more than the spread over seeds explains: more seeds or "
         "longer training would have to tell.",
     ], None
 
@@ -277,7 +316,7 @@ def interval(lead: Difference) -> str:
 def told(measure: Measure, value: Value) -> str:
     """A value in a sentence."""
     n = len(value.values)
-    return f"{show(measure, value)} ({n} seed{'s' if n != 1 else ''})"
+    return f"{show(measure, value)} ({value.note or f'{n} seed' + ('s' if n != 1 else '')})"
 
 
 def cautions(groups: Sequence[Group]) -> list[str]:
@@ -309,7 +348,7 @@ def _budget(line: Line) -> str:
 def _line(line: Line) -> dict[str, Any]:
     return {
         "name": line.name,
-        "model": line.model,
+        "model": line.runs[0].model,
         "options": line.options,
         "differs": line.differs,
         "values": {
@@ -325,6 +364,7 @@ def _line(line: Line) -> dict[str, Any]:
                 "status": run.status.get("status"),
                 "created": run.info.get("created"),
                 "repeat": run.command,
+                "measure": run.measuring,
                 "machine": run.machine,
                 "versions": run.info.get("versions"),
                 "notes": run.notes,

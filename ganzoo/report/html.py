@@ -12,9 +12,10 @@ from markupsafe import Markup
 from ganzoo import __version__
 from ganzoo.plugins import Registry
 from ganzoo.report.build import Report, fid_curve
-from ganzoo.report.charts import fid_charts, loss_charts, series_name, throughput_charts
-from ganzoo.report.pictures import TABLE, Samples, confusion, samples
-from ganzoo.report.read import mapping
+from ganzoo.report.charts import fid_charts, loss_charts, loss_table, series_name, throughput_charts
+from ganzoo.report.lines import drawn
+from ganzoo.report.pictures import TABLE, Samples, confusion, samples, share
+from ganzoo.report.read import listed, mapping
 from ganzoo.report.show import DASH, shown_number
 
 HERE = files("ganzoo.report")
@@ -35,21 +36,26 @@ def page(report: Report, plugins: Registry) -> str:
     environment.filters["text"] = _text
     main = report.groups[0] if report.groups else None
     pictures: list[tuple[str, list[str], Samples]] = []
+    most = share(len(report.lines))
     for line in report.lines:
-        data = mapping(line.runs[0].info.get("data"))
-        pictures.append((line.name, [str(c) for c in data.get("classes") or []][:10], samples(line.runs[0], plugins)))
+        run = drawn(line)
+        classes = [str(c) for c in listed(mapping(run.info.get("data")).get("classes"))][:10]
+        pictures.append((line.name, classes, samples(run, plugins, most)))
+    rows = [row for file in report.benchmarks for row in file.rows]
     charts = {
         "fid": fid_charts(main) if main else [],
         "loss": loss_charts(report),
-        "throughput": throughput_charts(report.benchmarks),
+        "throughput": throughput_charts(rows),
     }
     scripts = [script("uplot/uPlot.iife.min.js"), script("templates/page.js")]
     template = environment.get_template("report.html")
-    return template.render(
+    made = template.render(
         report=report,
+        rows=rows,
+        losses=loss_table(report),
         main=main,
         pictures=pictures,
-        confusions=[(line.name, found) for line in report.lines if (found := confusion(line))],
+        confusions=[(line.name, found) for line in report.lines if (found := confusion(line, most))],
         charts=charts,
         curves=[(line, run, fid_curve(run, main, "seconds")) for line in main.lines for run in line.runs]
         if main
@@ -60,6 +66,7 @@ def page(report: Report, plugins: Registry) -> str:
         policy=policy(scripts),
         version=__version__,
     )
+    return made.encode("utf-8", "replace").decode()  # A folder's name may hold what is no text.
 
 
 def policy(scripts: list[str]) -> str:

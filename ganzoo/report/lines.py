@@ -65,10 +65,11 @@ class Line:
 
     name: str
     model: str
+    """With its preset, if it has one: MODEL:PRESET."""
     runs: list[RunRecord]
     options: dict[str, Any]
     differs: dict[str, Any] = field(default_factory=dict)
-    """Options in which the lines of a report differ."""
+    """Options in which the lines of a report differ, or that other lines do not have."""
     values: dict[str, Value] = field(default_factory=dict)
 
     @property
@@ -81,13 +82,16 @@ def make_lines(runs: Sequence[RunRecord]) -> list[Line]:
     lines: list[tuple[str, Line]] = []
     for run in runs:
         made_on = {k: run.machine.get(k) for k in ("device_name", "precision", "engine")}
+        made_on["processes"] = run.processes
         key = json.dumps([run.model, run.settings, run.trained_on, made_on], sort_keys=True, default=str)
         home = next((line for k, line in lines if k == key and run.seed not in line.seeds), None)
         if home:
             home.runs.append(run)
         else:
-            lines.append((key, Line("", run.model, [run], run.settings)))
+            lines.append((key, Line("", run.label, [run], run.settings)))
     for _, line in lines:
+        if any(run.label != line.model for run in line.runs):  # One was spelt out what the other's preset says.
+            line.model = line.runs[0].model
         line.runs.sort(key=lambda run: run.seed if isinstance(run.seed, int) else -1)
         numbers = [run.numbers() for run in line.runs]
         for name in dict.fromkeys(name for n in numbers for name in n):
@@ -95,6 +99,11 @@ def make_lines(runs: Sequence[RunRecord]) -> list[Line]:
     made = [line for _, line in lines]
     name_lines(made)
     return made
+
+
+def drawn(line: Line) -> RunRecord:
+    """The run that stands for a line in a picture: the first that was measured, else the first."""
+    return next((run for run in line.runs if run.result), line.runs[0])
 
 
 def value_of(values: list[float], runs: int) -> Value:
@@ -108,16 +117,21 @@ def name_lines(lines: Sequence[Line]) -> None:
     """The model's name; where two lines share it, with the options that differ; else with the folder's name."""
     for line in lines:
         others = [other for other in lines if other is not line]
-        keys = [k for k in line.options if any(k in o.options and o.options[k] != line.options[k] for o in others)]
-        line.differs = {k: line.options[k] for k in keys}
         twins = [o for o in others if o.model == line.model]
         apart = [k for k in line.options if any(o.options.get(k) != line.options[k] for o in twins)]
         line.name = line.model + "".join(f", {k.replace('_', '-')} {line.options[k]}" for k in apart)
+    names = [line.name for line in lines]
     for line in lines:
-        if sum(other.name == line.name for other in lines) > 1:
+        if names.count(line.name) > 1:
             line.differs["folder"] = line.runs[0].folder.name
+            line.name += f" ({line.differs['folder']})"
+
+
+def mark_options(lines: Sequence[Line]) -> None:
+    """Say of each line in which options it differs from any other, or what it has that another lacks."""
     for line in lines:
-        line.name += f" ({line.differs['folder']})" if "folder" in line.differs else ""
+        differs = {k: v for k, v in line.options.items() if any(o.options.get(k) != v for o in lines)}
+        line.differs = differs | line.differs
 
 
 class Difference(NamedTuple):
@@ -152,16 +166,20 @@ def difference(better: Value, other: Value) -> Difference:
 
 
 def rank(lines: Sequence[Line], measure: Measure) -> list[Line]:
-    """Lines that have a value on every seed, best first."""
-    ready = [line for line in lines if (v := line.values.get(measure.key)) and v.mean is not None and not v.note]
+    """Lines that have a value on some seed, best first: one that lacks a seed's is still a rival of the others."""
+    ready = [line for line in lines if (v := line.values.get(measure.key)) and v.mean is not None]
     sign = -1 if measure.better == "higher" else 1
     return sorted(ready, key=lambda line: sign * (line.values[measure.key].mean or 0.0))
 
 
 def mark_best(lines: Sequence[Line], measures: Sequence[Measure]) -> None:
-    """Mark the best of each measure, where its lead over every other line exceeds what seeds explain."""
+    """Mark the best of each measure, where its lead over every other line exceeds what seeds explain.
+
+    A line without a value on some seed is never it: what fails is seldom the better half.
+    """
     for measure in measures:
         ranked = rank(lines, measure) if measure.better else []
         if len(ranked) > 1:
             best = ranked[0].values[measure.key]
-            best.best = all(difference(best, line.values[measure.key]).sure for line in ranked[1:])
+            rivals = [line.values[measure.key] for line in ranked[1:]]
+            best.best = not best.note and all(difference(best, rival).sure for rival in rivals)

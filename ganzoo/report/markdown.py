@@ -24,14 +24,18 @@ def markdown(report: Report) -> str:
         rows = [
             [b.machine, series_name(b), shown_number(b.batch_size, ",.0f"), shown_number(b.images_per_second, ",.0f"),
              shown_number(b.ratio_to_tutorial_loop, ".2f"), shown_number(b.roofline_share, ".1%")]
-            for b in report.benchmarks
+            for file in report.benchmarks for b in file.rows
         ]  # fmt: skip
         parts.append(table(["machine", "what", "batch size", "images/s", "× tutorial loop", "of the roofline"], rows))
-    if report.lines:
-        commands = [run.command for line in report.lines for run in line.runs]
+        for file in report.benchmarks:
+            parts.append(escaped(f"{file.path}: {'; '.join(f'{k} {v}' for k, v in file.facts.items())}."))
+    runs = [run for line in report.lines for run in line.runs]
+    told = [c for run in runs for c in (run.command, run.measuring)] + [f.command for f in report.benchmarks]
+    commands = [command for command in told if command]
+    if commands:
         fence = "`" * max([3, *(len(run) + 1 for c in commands for run in re.findall("`+", c))])
         parts.append(f"{fence}console\n" + "\n".join(f"$ {' '.join(c.splitlines())}" for c in commands) + f"\n{fence}")
-    return "\n\n".join(parts) + "\n"
+    return ("\n\n".join(parts) + "\n").encode("utf-8", "replace").decode()
 
 
 def numbers(group: Group) -> str:

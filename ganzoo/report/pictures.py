@@ -22,6 +22,10 @@ from ganzoo.sampler import load
 COLUMNS, ROWS = 6, 10
 LOSSLESS = 48
 """Images with sides up to this are kept as PNG; larger ones as WebP, a tenth of the size."""
+WIDEST = 1020
+"""Pixels of a grid's width: three for each that a page shows."""
+ALL_PICTURES, LARGEST_PICTURE = 6_000_000, 800_000
+"""Characters of all pictures of one kind in a page, and of one: a page of fifty lines can still be sent by mail."""
 
 
 class Samples(NamedTuple):
@@ -34,10 +38,16 @@ class Samples(NamedTuple):
     error: str = ""
 
 
-def samples(run: RunRecord, plugins: Registry) -> Samples:
+def share(lines: int) -> int:
+    """How many characters each of so many lines may take for its picture."""
+    return min(LARGEST_PICTURE, ALL_PICTURES // max(lines, 1))
+
+
+def samples(run: RunRecord, plugins: Registry, most: int = LARGEST_PICTURE) -> Samples:
     """One row for each class (at most ten), one column for each latent: the same latents in every row and model.
 
-    Latents come from one seed, so that models with latents of one size and kind get the same numbers.
+    Latents come from one seed, so that models with latents of one size and kind get the same numbers. The picture
+    takes at most `most` characters.
     """
     try:
         sampler = load(run.folder, "cpu", plugins)
@@ -60,14 +70,30 @@ def samples(run: RunRecord, plugins: Registry) -> Samples:
     of = f"rows are the classes {', '.join(classes)}" if classes else "drawn without labels"
     alt = f"{len(images)} samples of {run.model}, seed {run.seed}; {of}"
     small = max(images.shape[-2:]) <= LOSSLESS
-    return Samples(data_uri(picture, "PNG" if small else "WEBP"), picture.shape[1], picture.shape[0], alt)
+    return Samples(data_uri(picture, small, most), picture.shape[1], picture.shape[0], alt)
 
 
-def data_uri(picture: np.ndarray, kind: str) -> str:
-    """A picture as text that a page can hold."""
-    image, buffer = Image.fromarray(picture), io.BytesIO()
-    grey = picture.ndim == 3 and bool((picture[..., :1] == picture).all())
-    (image.convert("L") if grey else image).save(buffer, kind, **({"quality": 88} if kind == "WEBP" else {}))
+def data_uri(picture: np.ndarray, lossless: bool, most: int) -> str:
+    """A picture as text of at most `most` characters that a page can hold: as it is, or worse, or smaller."""
+    image = Image.fromarray(picture)
+    if picture.ndim == 3 and bool((picture[..., :1] == picture).all()):
+        image = image.convert("L")
+    if lossless and len(text := _encoded(image, "PNG")) <= most:
+        return text
+    image.thumbnail((WIDEST, 4 * WIDEST))
+    quality = 88
+    while len(text := _encoded(image, "WEBP", quality=quality)) > most and min(image.size) > 1:
+        if quality > 70:
+            quality = 70
+        else:
+            by = min(0.9, 0.95 * (most / len(text)) ** 0.5)
+            image = image.resize((max(1, int(image.width * by)), max(1, int(image.height * by))))
+    return text
+
+
+def _encoded(image: Image.Image, kind: str, **options: Any) -> str:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
     return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
@@ -84,8 +110,8 @@ class Confusion(NamedTuple):
 TABLE = 20
 
 
-def confusion(line: Line) -> Confusion | None:
-    """The confusion of a line's runs together, if they were measured with labels."""
+def confusion(line: Line, most: int = LARGEST_PICTURE) -> Confusion | None:
+    """The confusion of a line's runs together, if they were measured with labels; a picture takes `most` characters."""
     tables = [t for run in line.runs if (t := counts(run)) is not None]
     if not tables or any(t.shape != tables[0].shape for t in tables):
         return None
@@ -100,7 +126,7 @@ def confusion(line: Line) -> Confusion | None:
     if len(names) > TABLE:
         scale = max(1, 400 // len(names))
         grey = (255 - 2.55 * shares).round().astype(np.uint8).repeat(scale, 0).repeat(scale, 1)
-        picture = data_uri(grey, "PNG")
+        picture = data_uri(grey, True, most)
     return Confusion(names, shares.round(1).tolist(), worst or "nothing is taken for anything else", picture)
 
 

@@ -14,8 +14,13 @@ from ganzoo.run import open_run, read_metrics
 
 Curve = tuple[list[float], list[float]]
 
-SAME_LINE = ("dataset", "data_root", "image_size", "channels", "epochs", "steps", "max_time", "device", "precision")
-"""Settings in which the runs of one line agree. The rest is the seed, or changes nothing of what is trained."""
+SAME_LINE = ("dataset", "image_size", "channels", "epochs", "steps", "max_time", "precision")
+"""Settings in which the runs of one line agree. The rest is the seed, or changes nothing of what is trained; which
+device of a machine and which folder of its disk were used is no difference: the hardware and the data are compared."""
+REPEATED = (*SAME_LINE, "data_root", "device", "seed", "eval_every")
+"""Settings that a command must name to train the same again."""
+LARGEST = 1e100
+"""Beyond it sums and squares overflow, and nothing that is measured comes near: a number above it is none."""
 
 
 @dataclass
@@ -39,8 +44,19 @@ class RunRecord:
         return str(self.info["model"])
 
     @property
+    def label(self) -> str:
+        """The model, with its preset as `ganzoo compare` takes it: MODEL:PRESET."""
+        preset = self.info.get("preset")
+        return f"{self.model}:{preset}" if isinstance(preset, str) and preset else self.model
+
+    @property
     def seed(self) -> Any:
         return mapping(self.info.get("settings")).get("seed")
+
+    @property
+    def processes(self) -> int:
+        """How many trained it together: each draws its own numbers, so that two are not one with the same seed."""
+        return int(number(self.machine.get("processes")) or 1)
 
     @property
     def trained_on(self) -> tuple[Any, ...]:
@@ -61,9 +77,9 @@ class RunRecord:
 
     @property
     def command(self) -> str:
-        """The command that repeats the run, every option spelt out: defaults may change, presets too."""
+        """What repeats the run in a new folder, every option spelt out: defaults may change, presets too."""
         settings, options = mapping(self.info.get("settings")), mapping(self.info.get("options"))
-        chosen = {key: settings.get(key) for key in (*SAME_LINE, "seed", "eval_every")} | options
+        chosen = {key: settings.get(key) for key in REPEATED} | options
         words = ["ganzoo", "run", self.model]
         for key, value in chosen.items():
             flag = key.replace("_", "-")
@@ -71,7 +87,30 @@ class RunRecord:
                 words.append(f"--{flag}" if value else f"--no-{flag}")
             elif value is not None:
                 words += [f"--{flag}", ",".join(map(str, value)) if isinstance(value, list) else str(value)]
-        return shlex.join([*words, "--out", str(self.folder)])
+        words += ["--nproc", str(self.processes)] if self.processes > 1 else []
+        return shlex.join([*words, "--out", str(self.again)])
+
+    @property
+    def measuring(self) -> str | None:
+        """The command that then measures it as this run was measured; None if `ganzoo eval` did not do that."""
+        if self.result is None or "seed" not in self.result:
+            return None
+        protocol, data = self.result["protocol"], mapping(self.info.get("data")).get("name")
+        chosen = {
+            "dataset": protocol["dataset"] if protocol["dataset"] != data else None,
+            "split": protocol["split"],
+            "features": protocol["extractor"],
+            "metrics": ",".join(self.result["settings"]),
+            "n": protocol["n"],
+            "seed": self.result["seed"],
+        }
+        words = [str(word) for key, value in chosen.items() if value not in (None, "") for word in (f"--{key}", value)]
+        return shlex.join(["ganzoo", "eval", str(self.again), *words])
+
+    @property
+    def again(self) -> Path:
+        """A folder beside the run's own, which `ganzoo run` would refuse."""
+        return self.folder.parent / f"{self.folder.resolve().name}-again"
 
     @property
     def protocol(self) -> dict[str, Any] | None:
@@ -115,11 +154,18 @@ def read_run(folder: Path) -> RunRecord:
         UsageError: it is not one.
         GanzooError: a file in it is damaged.
     """
-    info = open_run(folder)
-    status = read_json(folder / "status.json") if (folder / "status.json").is_file() else {}
+    try:
+        return _read_run(folder)
+    except RecursionError:
+        raise GanzooError(f"{folder} is damaged: a file in it is nested too deeply") from None
+
+
+def _read_run(folder: Path) -> RunRecord:
+    info = clean(open_run(folder))
+    status = clean(read_json(folder / "status.json")) if (folder / "status.json").is_file() else {}
     record = RunRecord(folder, info, mapping(status), list(read_metrics(folder)), None)
     if (folder / "eval.json").is_file():
-        record.result = checked(read_json(folder / "eval.json"), folder / "eval.json")
+        record.result = checked(clean(read_json(folder / "eval.json")), folder / "eval.json")
         measured, trained = record.result.get("step"), record.status.get("step")
         if isinstance(measured, int) and isinstance(trained, int) and measured != trained:
             record.notes.append(f"measured at step {measured:,}, trained to step {trained:,}: run `ganzoo eval` again")
@@ -143,9 +189,12 @@ def checked(result: Any, path: Path) -> dict[str, Any]:
     parts = ("protocol", "metrics", "settings")
     if not isinstance(result, dict) or not all(isinstance(result.get(key), dict) for key in parts):
         raise GanzooError(f"{path} is not a result of `ganzoo eval`: it has no protocol, metrics and settings")
+    for metric, settings in result["settings"].items():
+        if not isinstance(settings, dict):
+            raise GanzooError(f"{path} is damaged: the settings of {metric} are {settings!r:.50}, not names and values")
     try:
         describe(result["protocol"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise GanzooError(f"{path} is damaged: its protocol is not complete ({error!r})") from None
     return result
 
@@ -153,7 +202,7 @@ def checked(result: Any, path: Path) -> dict[str, Any]:
 def logged_result(record: RunRecord) -> dict[str, Any] | None:
     """The evaluation that `--eval-every` made at the last step, as a result; None if there was none."""
     protocol = record.info.get("evaluation")
-    lines = [line for line in record.log if number(line.get("fid")) is not None]
+    lines = [clean(line) for line in record.log if number(line.get("fid")) is not None]
     if not isinstance(protocol, dict) or not lines or lines[-1]["step"] != record.status.get("step"):
         return None
     metrics = {name: lines[-1][name] for name in ("fid", "accuracy") if name in lines[-1]}
@@ -165,14 +214,25 @@ def logged_result(record: RunRecord) -> dict[str, Any] | None:
 
 
 def number(value: Any) -> float | None:
-    """A finite number, or None."""
+    """A finite number of a size that can be reckoned with, or None."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:
         value = float(value)
     except OverflowError:
         return None
-    return value if math.isfinite(value) else None
+    return value if math.isfinite(value) and abs(value) <= LARGEST else None
+
+
+def clean(value: Any) -> Any:
+    """The value of a JSON file with what no JSON or UTF-8 file can hold taken out: NaN, infinities, half characters."""
+    if isinstance(value, dict):
+        return {clean(key): clean(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [clean(item) for item in value]
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def mapping(value: Any) -> dict[str, Any]:
