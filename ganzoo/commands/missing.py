@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ganzoo.commands.evaluate import N, measure_run, write
 from ganzoo.errors import GanzooError, UsageError, one_line
-from ganzoo.settings import BUDGET, Plan, resolve
+from ganzoo.settings import BUDGET, Plan, Settings, resolve, validated
 
 if TYPE_CHECKING:
     from ganzoo.plugins import Registry
@@ -133,7 +133,9 @@ def same_plan(plan: Plan, folder: Path) -> None:
         other = ":".join(str(part) for part in (info["model"], info.get("preset")) if part)
         raise UsageError(f"{folder} is a run of {other}: choose another --out, or compare it by naming its folder")
     wanted = {**plan.settings.model_dump(mode="json"), **plan.options.model_dump(mode="json")}
-    found = {**(info.get("settings") or {}), **(info.get("options") or {})}
+    # What the run's version of ganzoo had no option for was as it is by default now.
+    defaults = validated(Settings, {}).model_dump(mode="json")
+    found = {**defaults, **(info.get("settings") or {}), **(info.get("options") or {})}
     for key in wanted.keys() - ASIDE:
         if wanted[key] != found.get(key):
             raise UsageError(
