@@ -68,6 +68,24 @@ def test_a_seed_that_diverges_is_named_and_the_others_are_reported(ganzoo, monke
     assert ganzoo("compare", "tiny", *QUICK, "--seeds", "0,1").code == 0
 
 
+def test_models_that_cannot_be_built_do_not_keep_another_from_being_reported(ganzoo, monkeypatch):
+    from ganzoo import launch
+
+    build = launch.build
+
+    def picky(model, *rest):
+        if model.name == "plain":
+            raise launch.GanzooError("it does not fit")
+        return build(model, *rest)
+
+    monkeypatch.setattr("ganzoo.launch.build", picky)
+    result = ganzoo("compare", "plain", "tiny", *QUICK, "--seeds", "0,1", "-o", "r.json")
+    assert result.code == 1
+    assert result.err.endswith("plain-small-digits-3steps-seed0: it does not fit (and 1 more)\n")
+    told = json.loads(Path("r.json").read_text())
+    assert [line["name"] for line in told["groups"][0]["lines"]] == ["tiny"]
+
+
 def test_a_preset_is_trained_in_a_folder_of_its_own_and_named(ganzoo):
     result = ganzoo("compare", "tiny", "tiny:short", *QUICK, "--json")
     assert result.code == 0, result.err

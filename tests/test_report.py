@@ -239,6 +239,11 @@ def test_a_line_that_lacks_a_seeds_fid_can_be_beaten(run):
     assert "against 8.05 ± 0.07 (2 of 3 seeds) for tiny, lr 0.1" in report.verdict[0]
 
 
+def test_lines_with_the_same_fid_are_both_named(run):
+    report = build([run("a", 4.0), run("b", 4.0, options={"lr": 0.1})])
+    assert report.verdict == ["No line is best: tiny, lr 0.0002 and tiny, lr 0.1 have the same FID, 4.00 (1 seed)."]
+
+
 def test_a_third_line_of_one_seed_keeps_a_lead_from_being_sure(run):
     runs = [run(f"a{s}", 4.0 + s / 10, seed=s) for s in range(3)]
     runs += [run(f"b{s}", 8.0 + s / 10, seed=s, options={"lr": 0.1}) for s in range(3)]

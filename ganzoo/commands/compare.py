@@ -79,9 +79,10 @@ def command(
         say(f"note: {note}")
     trained, failed = train(named.models, seeds or "0", given, home, plugins, quiet, say)
     files = [*map(Path, benchmarks), *named.benchmarks]
-    if failed and len(failed) >= len(trained) and not named.runs and not named.within and not files:
-        raise failed[0]
-    report = build(named.folders(trained), files, failed=[str(error) for error in failed])
+    folders = named.folders(trained)
+    if failed and failed.keys() >= set(folders) and not files:  # There is nothing to report.
+        raise next(iter(failed.values()))
+    report = build(folders, files, failed=[str(error) for error in failed.values()])
     for target in targets:
         write(report, target, plugins)
     if as_json:
@@ -104,8 +105,8 @@ def flag(given: dict[str, Any], seeds: str | None) -> str:
 def train(
     models: Sequence[str], seeds: str, given: dict[str, Any], home: Path, plugins: "Registry", quiet: bool,
     say: Callable[[str], None],
-) -> tuple[list[Path], list[GanzooError]]:  # fmt: skip
-    """Measured runs of the models with the seeds, those that were there already among them; and what failed."""
+) -> tuple[list[Path], dict[Path, GanzooError]]:  # fmt: skip
+    """Measured runs of the models with the seeds, those that were there already among them; and why some failed."""
     from ganzoo.commands.missing import plans, provide_all, seeds_of
     from ganzoo.progress import Progress
 

@@ -49,8 +49,8 @@ def provide_all(
     plugins: "Registry",
     watchers: Callable[[], "Sequence[Watcher]"],
     say: Callable[[str], None],
-) -> tuple[list[Path], list[GanzooError]]:
-    """The runs of all plans, and what failed: one seed that diverges does not keep the others from being reported.
+) -> tuple[list[Path], dict[Path, GanzooError]]:
+    """The runs of all plans, and why some failed: one seed that diverges does not keep the others from the report.
 
     A run that failed is among the folders if it got as far as having one.
 
@@ -61,7 +61,8 @@ def provide_all(
     for plan in plans:
         if (folder_of(plan, home) / "run.json").exists():
             same_plan(plan, folder_of(plan, home))
-    folders, failed = [], []
+    folders: list[Path] = []
+    failed: dict[Path, GanzooError] = {}
     for plan in plans:
         folder = folder_of(plan, home)
         try:
@@ -70,7 +71,7 @@ def provide_all(
             if isinstance(error, UsageError) and not folders:
                 raise
             say(f"{folder}: failed: {one_line(error)}")
-            failed.append(GanzooError(f"{folder}: {one_line(error)}"))
+            failed[folder] = GanzooError(f"{folder}: {one_line(error)}")
             folders += [folder] if (folder / "run.json").is_file() else []
     return folders, failed
 

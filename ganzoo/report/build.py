@@ -278,6 +278,8 @@ def verdict(group: Group) -> tuple[list[str], str | None]:
     if value.best:
         how_sure = f"The lead of {amount} ({interval(lead)}) is more than the spread over seeds explains."
         return [f"{best.name} is best: FID {told(fid, value)}, {others}.", how_sure], best.name
+    if not lead.amount:
+        return [f"No line is best: {best.name} and {rival.name} have the same FID, {told(fid, value)}."], None
     first = f"No line is surely best: {best.name} has the lowest FID, {told(fid, value)}, {others}."
     if lead.sure is None:
         few = [line.name for line in (best, rival) if line.values["fid"].spread is None]
