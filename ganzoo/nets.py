@@ -91,6 +91,27 @@ class ConditionalBatchNorm2d(nn.Module):
         return x
 
 
+class JoinedLinear(nn.Module):
+    """A linear layer over features (N, `inputs`) joined to an embedded condition (N, `size`), to (N, `outputs`).
+
+    Where no gradient for the features is asked, as for images in the discriminator's turn, none is computed for them
+    either: a plain layer, whose input is one tensor, would spend a product of the layer's size on it.
+    """
+
+    def __init__(self, inputs: int, size: int, outputs: int):
+        super().__init__()
+        self.inputs = inputs
+        self.linear = nn.Linear(inputs + size, outputs)
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        joined = torch.cat([x, condition], dim=1)
+        if x.requires_grad or not condition.requires_grad:
+            return self.linear(joined)
+        # Adds zero, along which the condition gets its gradient: the output is the plain layer's to the last bit.
+        along = F.linear(condition, self.linear.weight.detach()[:, self.inputs :])
+        return self.linear(joined.detach()) + (along - along.detach())
+
+
 class Dropout(nn.Module):
     """Dropout whose mask is cut from random bytes: several times cheaper than a Bernoulli draw on a CPU.
 

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.optim.adam import adam
 
 
 class Progress(NamedTuple):
@@ -69,46 +68,56 @@ def on_cuda(parameters: Iterable[nn.Parameter]) -> bool:
 class FusedAdam(torch.optim.Adam):
     """`torch.optim.Adam(fused=True)` of one group, without gathering its state anew at every step.
 
-    The same function of torch's on the same tensors: equal bit for bit, and with the same `state_dict`. A step in
-    which a parameter has no gradient, and the first, are torch's own.
+    The same kernel of torch's on the same tensors: equal bit for bit, and with the same `state_dict`. A step in which a
+    parameter has no gradient, and the first, are torch's own.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], betas: tuple[float, float], eps: float):
         parameters = list(parameters)
         super().__init__(parameters, betas=betas, eps=eps, fused=True, capturable=on_cuda(parameters))
-        self._kept: tuple[list[Tensor], list[Tensor], list[Tensor]] | None = None
+        self._kept: tuple[list[Tensor], list[Tensor], list[Tensor], Tensor] | None = None
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         super().load_state_dict(state_dict)
+        self._keep()
+
+    def _keep(self) -> None:
+        """Gather the state once; the counters become places in one tensor, which is counted up in one go."""
+        parameters = self.param_groups[0]["params"]
         self._kept = None
+        if all("step" in self.state.get(p, {}) for p in parameters):
+            states = [self.state[p] for p in parameters]
+            counters = torch.stack([state["step"] for state in states])
+            for state, counter in zip(states, counters.unbind(), strict=True):
+                state["step"] = counter
+            first, second, steps = ([s[name] for s in states] for name in ("exp_avg", "exp_avg_sq", "step"))
+            self._kept = first, second, steps, counters
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
         (group,) = self.param_groups
         parameters = group["params"]
         gradients = [p.grad for p in parameters if p.grad is not None]
-        if closure is not None or len(gradients) < len(parameters) or len(self.state) < len(parameters):
-            return super().step(closure)
-        if self._kept is None:
-            states = [self.state[p] for p in parameters]
-            self._kept = [s["exp_avg"] for s in states], [s["exp_avg_sq"] for s in states], [s["step"] for s in states]
-        first, second, steps = self._kept
+        if closure is not None or self._kept is None or len(gradients) < len(parameters):
+            loss = super().step(closure)
+            self._keep()
+            return loss
+        first, second, steps, counters = self._kept
+        counters.add_(1)
         beta1, beta2 = group["betas"]
-        adam(
+        torch._fused_adam_(
             parameters,
             gradients,
             first,
             second,
             [],
             steps,
-            fused=True,
-            amsgrad=False,
+            lr=group["lr"],
             beta1=beta1,
             beta2=beta2,
-            lr=group["lr"],
-            capturable=group["capturable"],
             weight_decay=0.0,
             eps=group["eps"],
+            amsgrad=False,
             maximize=False,
         )
         return None

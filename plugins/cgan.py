@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 import ganzoo
 from ganzoo import losses
-from ganzoo.nets import Condition, Dropout, Maxout, MLPDiscriminator, MLPGenerator, init_uniform, vector
+from ganzoo.nets import Condition, Dropout, JoinedLinear, Maxout, MLPDiscriminator, MLPGenerator, init_uniform, vector
 from ganzoo.optim import SGD, Adam, Rule, exponential, linear_decay, ramp
 
 
@@ -28,8 +28,8 @@ class TutorialDiscriminator(nn.Module):
     def __init__(self, data: ganzoo.DataSpec):
         super().__init__()
         self.condition = Condition(data, data.condition_size)
+        self.first = JoinedLinear(data.pixels, self.condition.size, 512)
         self.layers = nn.Sequential(
-            nn.Linear(data.pixels + self.condition.size, 512),
             nn.LeakyReLU(0.2, inplace=True),
             nn.Linear(512, 512),
             Dropout(0.4),
@@ -41,7 +41,7 @@ class TutorialDiscriminator(nn.Module):
         )
 
     def forward(self, x: Tensor, y: Tensor | None) -> Tensor:
-        return self.layers(torch.cat([x.flatten(1), self.condition(x, y)], dim=1))
+        return self.layers(self.first(x.flatten(1), self.condition(x, y)))
 
 
 class PaperGenerator(nn.Module):

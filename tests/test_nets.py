@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from ganzoo.data import Attribute, DataSpec
-from ganzoo.nets import Condition, Dropout, Maxout, has_batch_statistics, init_uniform, mlp, vector
+from ganzoo.nets import Condition, Dropout, JoinedLinear, Maxout, has_batch_statistics, init_uniform, mlp, vector
 
 PLAIN = DataSpec("plain", (1, 4, 4), 10)
 CLASSES = DataSpec("classes", (1, 4, 4), 10, tuple("abc"))
@@ -143,3 +143,15 @@ def test_uniform_start_fills_its_range_and_clears_biases():
         else:
             assert 0.049 < value.abs().max() <= 0.05
             assert value.mean().abs() < 0.005
+
+
+@pytest.mark.parametrize("of_features", [True, False])
+def test_a_joined_linear_layer_is_a_plain_one_with_the_gradients_that_are_asked(of_features):
+    joined = JoinedLinear(5, 3, 4)
+    x, condition = torch.randn(6, 5, requires_grad=of_features), torch.randn(6, 3, requires_grad=True)
+    wanted = [condition, *joined.parameters(), *([x] if of_features else [])]
+    plain = joined.linear(torch.cat([x, condition], dim=1))
+    assert torch.equal(joined(x, condition), plain)
+    found = torch.autograd.grad(joined(x, condition).square().sum(), wanted)
+    for mine, theirs in zip(found, torch.autograd.grad(plain.square().sum(), wanted), strict=True):
+        torch.testing.assert_close(mine, theirs)
