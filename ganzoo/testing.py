@@ -9,11 +9,12 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 
+from ganzoo.cases import CLASSES, IMAGES, Case, NotApplicable, where
 from ganzoo.data import Attribute, DataSpec
 from ganzoo.engine import own_randomness
 from ganzoo.errors import one_line
 from ganzoo.gan import GAN
-from ganzoo.rules import CLASSES, IMAGES, RULES, Case, NotApplicable, Rule, where
+from ganzoo.rules import RULES, Rule
 
 SPECS = (
     DataSpec("grey", (1, 28, 28), IMAGES, CLASSES),

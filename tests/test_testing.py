@@ -258,6 +258,22 @@ class Counts(Tiny):
         return {name: term * (1 + self.count) for name, term in super().generator_loss(real, fake).items()}
 
 
+class CountsInItsState(Tiny):
+    """The same, kept in checkpoints: only a recording has it stand still."""
+
+    count = 0
+
+    def get_extra_state(self):
+        return self.count
+
+    def set_extra_state(self, state):
+        self.count = state
+
+    def generator_loss(self, real, fake):
+        self.count += self.training
+        return {name: term * (1 + self.count) for name, term in super().generator_loss(real, fake).items()}
+
+
 class Holds(Tiny):
     """A second way to the generator."""
 
@@ -483,6 +499,7 @@ BREAKERS = {
     Unseeded: ("seed", "two models built from one seed differ in generator.layers.0.weight"),
     Forgetful: ("state", "the next steps differ in generator."),
     Counts: ("resume", "two steps after a resume, "),
+    CountsInItsState: ("recorded", "after three steps that were recorded once and replayed, "),
     Holds: ("average", "the same when self.generator is another network"),
     Deaf: ("condition", "the generator draws the same"),
     DeafJudge: ("condition", "the discriminator's loss is the same"),
@@ -512,7 +529,8 @@ BREAKERS = {
 def test_a_model_that_breaks_one_rule_is_told_which_and_no_other(cls: type[ganzoo.GAN]):
     rule, reason = BREAKERS[cls]
     found = broken(cls)
-    assert list(found) == [rule], found
+    # What Python counts or draws breaks a rule of its own, and stands still in a recording besides.
+    assert [name for name in found if name != "recorded" or rule == "recorded"] == [rule], found
     assert reason in found[rule]
     assert "\n" not in found[rule]
 

@@ -1,0 +1,229 @@
+"""One model on one kind of data, and the ways in which the conformance kit looks at it."""
+
+import inspect
+import os
+import traceback
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import ganzoo
+from ganzoo.data import Batch, DataSpec, ImageSet, Loader
+from ganzoo.engine import choose, seed_everything
+from ganzoo.gan import GAN
+from ganzoo.launch import build
+from ganzoo.settings import validated
+from ganzoo.trainer import Trainer
+
+BATCH = 8
+IMAGES = 24
+CLASSES = ("a", "b", "c")
+
+
+class NotApplicable(Exception):
+    """The rule has nothing to say about this model; the message says why."""
+
+
+class Case:
+    """One model on one kind of data, and the ways a rule looks at it."""
+
+    def __init__(self, cls: type[GAN], spec: DataSpec, options: Mapping[str, Any]):
+        self.cls, self.spec = cls, spec
+        self.options = validated(cls.Options, {"batch_size": BATCH, **options})
+        self.images = made_up(spec)
+        self.engine = choose("cpu")
+        self._traced: Exception | None = None
+        self._was_traced = False
+
+    def __str__(self) -> str:
+        c, h, w = self.spec.shape
+        condition = f"{self.spec.condition_size} conditions" if self.spec.conditional else "no labels"
+        return f"{self.spec.name}: {c} x {h} x {w}, {condition}"
+
+    def gan(self, seed: int = 0) -> GAN:
+        """A new model in training mode, all generators seeded before."""
+        seed_everything(seed)
+        return build(self.cls, self.spec, self.options).train()
+
+    def trainer(self, gan: GAN | None = None, steps: int = 0) -> Trainer:
+        """A trainer of `gan`, or of a new one, that has made some steps."""
+        gan = self.gan() if gan is None else gan
+        loader = Loader(self.images, self.options.batch_size, 0, self.engine.device)
+        trainer = Trainer(gan, loader, self.engine, steps=1000)
+        for _ in range(steps):
+            trainer.advance()
+        return trainer
+
+    def real(self, gan: GAN) -> Batch:
+        """The first batch, as the trainer hands it to a loss."""
+        real = next(Loader(self.images, self.options.batch_size, 0, self.engine.device).batches())
+        return real if gan.conditional else real._replace(y=None)
+
+    def traced(self) -> Exception | None:
+        """What stopped a step without values, if anything did. Traced once."""
+        if not self._was_traced:
+            self._traced, self._was_traced = trace(self), True
+        return self._traced
+
+
+def made_up(spec: DataSpec) -> ImageSet:
+    """`IMAGES` random images with every class in turn and attributes within their ranges."""
+    draw = torch.Generator().manual_seed(0)
+    images = torch.randint(256, (IMAGES, *spec.shape), dtype=torch.uint8, generator=draw)
+    labels = torch.arange(IMAGES) % len(spec.classes) if spec.classes else None
+    if spec.attributes:
+        columns = [] if labels is None else [nn.functional.one_hot(labels, len(spec.classes)).float()]
+        for a in spec.attributes:
+            columns.append(a.low + (a.high - a.low) * torch.rand(IMAGES, 1, generator=draw))
+        labels = torch.cat(columns, dim=1)
+    return ImageSet(images, labels, spec.classes, spec.attributes)
+
+
+def turns(gan: GAN, real: Batch) -> Iterable[tuple[str, Callable[[], Mapping[str, Tensor]]]]:
+    """Both turns of a step as the trainer takes them: the player's name, and its loss."""
+    fake = gan.fake(real)
+    yield "discriminator", lambda: gan.discriminator_loss(real, fake.detach())
+    yield "generator", lambda: gan.generator_loss(real, fake)
+
+
+def total(terms: Mapping[str, Tensor]) -> Tensor:
+    """What is minimised."""
+    return torch.stack(list(terms.values())).sum()
+
+
+def named_parameters(gan: GAN) -> dict[str, dict[str, nn.Parameter]]:
+    """Each player's parameters by name."""
+    return {player: dict(module.named_parameters()) for player, module in gan.players().items()}
+
+
+def weights(module: nn.Module) -> dict[str, Tensor]:
+    """A copy of everything that `state_dict` holds, as far as it is tensors."""
+    return {name: value.clone() for name, value in module.state_dict().items() if isinstance(value, Tensor)}
+
+
+def difference(one: Mapping[str, Tensor], two: Mapping[str, Tensor]) -> str | None:
+    """The first name whose tensors are not equal, bit for bit."""
+    for name in [*one, *(name for name in two if name not in one)]:
+        if name not in one or name not in two or not torch.equal(one[name], two[name]):
+            return name
+    return None
+
+
+def where(error: BaseException, cls: type[GAN]) -> str:
+    """The last line of the plugin that an error passed: `my_gan.py:41: x.item()`; empty when it passed none."""
+    home = Path(inspect.getfile(cls))
+    foreign = tuple(f"{Path(m.__file__).parent}{os.sep}" for m in (torch, ganzoo) if m.__file__)
+    best, found = 0, ""
+    for frame in traceback.extract_tb(error.__traceback__):
+        if frame.filename.startswith((*foreign, "<")):
+            continue
+        # A network may live in another file of the plugin, and a call go on into a library.
+        rank = 2 if Path(frame.filename) == home else 1 if "site-packages" not in frame.filename else 0
+        if rank and rank >= best:
+            best, found = rank, f"{Path(frame.filename).name}:{frame.lineno}: {frame.line}"
+    return found
+
+
+class OnHost(RuntimeError):
+    """Something passed between the host and the device."""
+
+
+class _Watch(TorchFunctionMode):
+    """Stops at the calls that bring a tensor to the host, or from it, and that a trace on fake tensors would let pass.
+
+    A copy from the host is one that no captured step can make. A tensor that stays on the CPU is the rule `device`'s.
+    """
+
+    NAMES = frozenset({"cpu", "numpy", "tolist", "__array__"})
+    MAKERS = frozenset({"tensor", "as_tensor", "asarray"})
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        name = getattr(func, "__name__", "")
+        targets = [a for a in (*args[1:2], (kwargs or {}).get("device")) if isinstance(a, str | torch.device)]
+        to_cpu = any(torch.device(t).type == "cpu" for t in targets)
+        moved = args[0] if args and name in ("to", "cuda", "type_as") else None
+        if isinstance(moved, Tensor) and moved.device.type == "cpu":
+            result = func(*args, **(kwargs or {}))
+            if result.device.type != "cpu":
+                raise OnHost(f".{name}() copies from the host")
+            return result
+        if name in self.NAMES or (name == "to" and to_cpu):
+            raise OnHost(f".{name}()")
+        if name in self.MAKERS and targets and not to_cpu and not _on_device(args[:1]):
+            raise OnHost(f"torch.{name}() copies from the host")
+        if name == "new_tensor" and not to_cpu:
+            raise OnHost(".new_tensor() copies from the host")
+        return func(*args, **(kwargs or {}))
+
+
+def _on_device(values: Sequence[Any]) -> bool:
+    return any(isinstance(v, Tensor) and v.device.type != "cpu" for v in values)
+
+
+def trace(case: Case) -> Exception | None:
+    """Take a step on tensors that have shapes, types and a device, but no values. What stops it is the answer.
+
+    The device is neither the CPU nor there, so that a tensor made without `device=` shows as well.
+    """
+    gan = case.gan()
+    real = case.real(gan)
+    device = "meta"
+    try:
+        with FakeTensorMode(allow_non_fake_inputs=True), _Watch():
+            seen: dict[int, Tensor] = {}
+            for module in gan.modules():
+                for held in (module._parameters, module._buffers):
+                    for name, tensor in held.items():
+                        if tensor is not None:
+                            held[name] = seen.setdefault(id(tensor), _hollow(tensor, device))  # type: ignore[assignment]
+            real = Batch(*(None if t is None else _hollow(t, device) for t in real))  # type: ignore[arg-type]
+            for player, loss in turns(gan, real):
+                loss()
+                if player == "discriminator":
+                    with torch.no_grad():
+                        gan.after_discriminator_step()
+    except Exception as error:
+        return error
+    return None
+
+
+def _hollow(tensor: Tensor, device: str) -> Tensor:
+    empty = torch.empty_like(tensor, device=device)
+    return nn.Parameter(empty, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else empty
+
+
+class AllAlike(TorchDispatchMode):
+    """Every sample draws the same: the rows of a draw are copies of its first, so a half draws what the whole does."""
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if torch.Tag.nondeterministic_seeded not in func.tags:
+            return func(*args, **kwargs)
+        name = func._schema.name.removeprefix("aten::")
+        if name == "randperm":
+            return torch.arange(args[0], device=kwargs.get("device"))
+        in_place = name.endswith("_")
+        if sum(isinstance(a, Tensor) for a in args) > (in_place or name.endswith("_like")):
+            raise NotApplicable(f"the step draws by {name}(), from a distribution of its own for each sample")
+        row = func(*(_first(a) for a in args), **kwargs)
+        if in_place:
+            return args[0].copy_(row.clone().expand_as(args[0]))
+        shape = next(a for a in args if isinstance(a, Tensor | Sequence))
+        return row.expand(shape.shape if isinstance(shape, Tensor) else shape).clone()
+
+
+def _first(argument: Any) -> Any:
+    """The first row of a tensor, or of a shape."""
+    if isinstance(argument, Tensor):
+        return argument[:1] if argument.dim() else argument
+    return [1, *argument[1:]] if isinstance(argument, Sequence) and argument else argument
