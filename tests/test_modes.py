@@ -16,7 +16,7 @@ from ganzoo.run import Run, read_metrics
 from ganzoo.tape import on_tape
 from ganzoo.trainer import Trainer
 from ganzoo_test_plugins import SmallDigits, Tiny
-from test_zoo import ZOO, train
+from test_zoo import ZOO, build, images, train
 
 CPU = Engine(torch.device("cpu"), "fp32")
 
@@ -152,6 +152,17 @@ def test_a_momentum_that_changes_is_not_recorded(digits):
 
     with pytest.raises(NotRecorded, match="the discriminator's momentum"):
         recorded(make(digits, Momentum), (1,))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("name", ZOO)
+def test_on_a_gpu_every_model_is_recorded_as_cuda_graphs_that_equal_plain_steps(name):
+    engine, data = Engine(torch.device("cuda", 0), "fp32"), images()
+    gan = build(name, data)
+    trainer = Trainer(gan, Loader(data, gan.options.batch_size, 0, engine.device), engine, steps=100)
+    assert settle(trainer, "graph").used == "graph"
+    go(trainer, 25)
+    trainer.check_weights()
 
 
 def compiled_by(monkeypatch, backend):
