@@ -45,26 +45,30 @@ class TutorialDiscriminator(nn.Module):
 
 
 class PaperGenerator(nn.Module):
-    """z to 200 units and y to 1000, joined to 1200, all rectified, to sigmoid pixels; dropout on hidden units."""
+    """z to 200 units and y to 1000, joined to 1200, all rectified, to sigmoid pixels; dropout on hidden units.
+
+    The dropout is noise that G draws with, in sampling as in training: without it every sample of a class is nearly the
+    same. Its masks are part of the latent (N, latent_dim + `noise`), uniform numbers that keep a unit where they are
+    below a half, so that a latent and a condition make one image.
+    """
+
+    hidden = 1200
+    noise = 2 * hidden
 
     def __init__(self, data: ganzoo.DataSpec, latent_dim: int):
         super().__init__()
         self.from_z = nn.Sequential(nn.Linear(latent_dim, 200), nn.ReLU(inplace=True))
         self.from_y = nn.Sequential(nn.Linear(data.condition_size, 1000), nn.ReLU(inplace=True))
-        self.joint = nn.Sequential(
-            Dropout(0.5),
-            nn.Linear(1200, 1200),
-            nn.ReLU(inplace=True),
-            Dropout(0.5),
-            nn.Linear(1200, data.pixels),
-            nn.Sigmoid(),
-            nn.Unflatten(1, data.shape),
-        )
+        self.joint = nn.Sequential(nn.Linear(self.hidden, self.hidden), nn.ReLU(inplace=True))
+        self.pixels = nn.Sequential(nn.Linear(self.hidden, data.pixels), nn.Sigmoid(), nn.Unflatten(1, data.shape))
         init_uniform(self, 0.05)
 
     def forward(self, z: Tensor, y: Tensor) -> Tensor:
-        y = vector(y, self.from_y[0].in_features)
-        return 2 * self.joint(torch.cat([self.from_z(z), self.from_y(y)], dim=1)) - 1
+        latent_dim, y = self.from_z[0].in_features, vector(y, self.from_y[0].in_features)
+        kept = 2 * (z[:, latent_dim:] < 0.5).to(z.dtype)
+        first, second = kept[:, : self.hidden], kept[:, self.hidden :]
+        h = torch.cat([self.from_z(z[:, :latent_dim]), self.from_y(y)], dim=1)
+        return 2 * self.pixels(self.joint(h * first) * second) - 1
 
 
 class PaperDiscriminator(nn.Module):
@@ -164,7 +168,10 @@ class CGAN(ganzoo.GAN):
         self.loss = losses.ADVERSARIAL[options.loss]
 
     def sample_latent(self, n: int) -> Tensor:
-        return LATENTS[self.options.latent](n, self.options.latent_dim, device=self.device)
+        z = LATENTS[self.options.latent](n, self.options.latent_dim, device=self.device)
+        if isinstance(self.generator, PaperGenerator):
+            z = torch.cat([z, torch.rand(n, self.generator.noise, device=self.device)], dim=1)
+        return z
 
     def discriminator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
         return {"adversarial": self.loss.discriminator(*self.discriminate(real, fake))}

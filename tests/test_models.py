@@ -170,8 +170,7 @@ def test_the_paper_cgan_has_the_sizes_of_section_4_1():
     gan = build(CGAN, MNIST, "paper")
     assert sizes(gan.generator) == [(100, 200), (10, 1000), (1200, 1200), (1200, 784)]
     assert sizes(gan.discriminator) == [(784, 240, 5), (10, 50, 5), (290, 240, 4), (240, 1)]
-    for network in (gan.generator, gan.discriminator):
-        assert [m.keep for m in network.modules() if isinstance(m, Dropout)] == [128, 128]
+    assert [m.keep for m in gan.discriminator.modules() if isinstance(m, Dropout)] == [128, 128]
 
 
 def test_the_paper_gan_has_the_sizes_of_its_published_code():
@@ -201,9 +200,23 @@ def test_the_papers_average_no_weights(model: type[ganzoo.GAN]):
 
 def test_the_paper_cgan_draws_latents_from_the_unit_hypercube():
     z = build(CGAN, MNIST, "paper").sample_latent(200)
-    assert z.shape == (200, 100)
+    assert z.shape == (200, 100 + 2 * 1200)
     assert 0 <= z.min() < 0.01
     assert 0.99 < z.max() < 1
+
+
+def test_the_dropout_of_the_paper_cgans_generator_is_part_of_its_latent():
+    gan = build(CGAN, MNIST, "paper").eval()
+    z, y = gan.sample_latent(3), torch.tensor([1, 2, 3])
+    other = torch.cat([z[:, :100], gan.sample_latent(3)[:, 100:]], dim=1)
+    assert torch.equal(gan.generate(z, y), gan.generate(z, y))
+    assert not torch.equal(gan.generate(z, y), gan.generate(other, y))
+    z[:, 100:] = 0.5  # Nothing is kept: what is left is the bias of the last layer, zero at the start.
+    assert torch.equal(gan.generate(z, y), torch.zeros(3, 1, 28, 28))
+    z[:, 100:] = 0.0  # All is kept, at twice its value.
+    hidden = 2 * torch.cat([gan.generator.from_z(z[:, :100]), gan.generator.from_y(torch.eye(10)[y])], dim=1)
+    images = 2 * gan.generator.pixels(2 * gan.generator.joint(hidden)) - 1
+    torch.testing.assert_close(gan.generate(z, y), images)
 
 
 @pytest.mark.parametrize(("model", "factor"), [(GAN, 1.000004), (CGAN, 1.00004)])
