@@ -6,6 +6,8 @@
 A round is a segment of several steps (`steps_per_round`). `extra_info` holds what `ganzoo bench` reports.
 """
 
+from contextlib import closing
+
 from ganzoo.bench import Contest
 from ganzoo.plugins import registry
 from ganzoo.settings import resolve
@@ -14,6 +16,6 @@ from ganzoo.settings import resolve
 def test_training(benchmark, device, recipe, batch_size, seconds):
     model, preset = recipe
     options = {"device": device, "batch_size": batch_size, "loggers": ()}
-    contest = Contest(resolve(registry().get("models", model), options, preset), registry(), seconds)
-    benchmark.pedantic(contest.ours, setup=contest.theirs, rounds=contest.segments)
-    benchmark.extra_info |= {"steps_per_round": contest.our_steps, **contest.result().to_json()}
+    with closing(Contest(resolve(registry().get("models", model), options, preset), registry(), seconds)) as contest:
+        benchmark.pedantic(contest.ours, setup=contest.theirs, rounds=contest.segments)
+        benchmark.extra_info |= {"steps_per_round": contest.our_steps, **contest.result().to_json()}

@@ -1,14 +1,10 @@
-"""Images per second of a model, beside the tutorial loop and the roofline, measured in the same process and minute."""
+"""Images per second of a model, beside the tutorial loop and the roofline, in turns of the same minute."""
 
-import os
 import statistics
 import time
-from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
-
-from torch import nn
 
 from ganzoo.capture import GROUP
 from ganzoo.engine import forget_peak_memory, peak_memory
@@ -17,10 +13,10 @@ from ganzoo.launch import prepare
 from ganzoo.modes import settle
 from ganzoo.plugins import Registry
 from ganzoo.settings import Plan
-from ganzoo.yardsticks import Discriminator, Generator, Roofline, roofline, tutorial_loop
+from ganzoo.yardsticks import Discriminator, Generator, Roofline, TutorialProcess
 
 SEGMENTS, FEWEST = 10, 3
-"""Short segments of each side, taken in turn; what is reported are medians over them. Fewer where a step is long."""
+"""Short segments of each, taken in turn; what is reported are medians over them. Fewer where a step is long."""
 WARM_UP = 2
 """Steps of each side that are not counted."""
 
@@ -45,14 +41,14 @@ class Result:
     same_network: bool
     """Whether the tutorial loop trains this very network; if not, the ratio compares two models."""
     roofline_share: float
-    """Time of the step's matrix products by themselves over the time of the step."""
+    """Time of the step's matrix products by themselves over that of the step: median over pairs of neighbours."""
     operations_per_image: float
     matrix_rate: float
     """Floating-point operations a second of those products."""
     setup_seconds: float
     """Opening the data, building the model and taking the first steps."""
     peak_memory_bytes: int
-    """Of the device where it keeps count, else of the process, both sides included."""
+    """Of the device where it keeps count, else of the process."""
 
     def to_json(self) -> dict[str, Any]:
         """As plain values."""
@@ -60,82 +56,80 @@ class Result:
 
 
 class Contest:
-    """A model and the tutorial loop, ready to take turns: `theirs()`, `ours()`, and at the end `result()`."""
+    """A model beside the tutorials' loop and its own products: `theirs()` and `ours()` in turn, at last `result()`."""
 
     def __init__(self, plan: Plan, registry: Registry, seconds: float):
         self.plan = plan
-        self._times: tuple[list[float], list[float]] = [], []
+        self._ours: list[float] = []
+        self._tutorial: list[float] = []
+        self._products: list[float] = []
         begun = time.perf_counter()
         self.trainer = prepare(plan, registry).trainer
-        self.engine, self.batch = self.trainer.engine, plan.options.batch_size
-        forget_peak_memory(self.engine.device)
+        self.device, self.batch = self.trainer.engine.device, plan.options.batch_size
+        prepared = time.perf_counter() - begun
+        self.roofline = Roofline(self.trainer.advance)  # Before steps are recorded: a replay shows no operators.
+        forget_peak_memory(self.device)
+        begun = time.perf_counter()
         self.mode = settle(self.trainer, plan.settings.engine)
-        self._ours(WARM_UP)
-        self.setup_seconds = time.perf_counter() - begun
-        self._sink = Path(os.devnull).open("w")  # noqa: SIM115  Closed with the contest.
-        self._loop: Iterator[tuple[int, nn.Module]] = tutorial_loop(
-            registry.get("datasets", "mnist").unpack(), self.batch, device=str(self.engine.device), progress=self._sink
-        )
-        self._theirs(WARM_UP)
-        ours, theirs = self._ours(1), self._theirs(1)
-        self.segments = min(SEGMENTS, max(FEWEST, int(seconds / (ours + theirs))))
-        each = seconds / self.segments / 2
-        self.our_steps, self.their_steps = max(1, round(each / ours)), max(1, round(each / theirs))
+        self._take(WARM_UP)
+        self.setup_seconds = prepared + time.perf_counter() - begun
+        ours = self._take(1)
+        self.peak = peak_memory(self.device) or 0
+        self.loop = TutorialProcess(registry.get("datasets", "mnist").unpack(), self.batch, str(self.device))
+        self.loop(WARM_UP)
+        theirs, products = self.loop(1), self.roofline(1, self.device)
+        self.segments = min(SEGMENTS, max(FEWEST, int(seconds / (ours + theirs + products))))
+        each = seconds / self.segments / 3
+        self.our_steps, self.their_steps, self.passes = (max(1, round(each / one)) for one in (ours, theirs, products))
         if self.trainer.recorded is not None:
             self.our_steps += -self.our_steps % GROUP  # Whole groups, as in all but the last steps of a run.
 
     def ours(self) -> None:
         """A segment of the model's training."""
-        self._times[0].append(self._ours(self.our_steps) / self.our_steps)
+        self._ours.append(self._take(self.our_steps) / self.our_steps)
 
     def theirs(self) -> None:
-        """A segment of the tutorial loop."""
-        self._times[1].append(self._theirs(self.their_steps) / self.their_steps)
+        """A segment of the tutorials' loop, and one of the products of our step."""
+        self._tutorial.append(self.loop(self.their_steps) / self.their_steps)
+        self._products.append(self.roofline(self.passes, self.device) / self.passes)
 
-    def _ours(self, steps: int) -> float:
+    def _take(self, steps: int) -> float:
         begun = time.perf_counter()
         until = self.trainer.step + steps
         while self.trainer.step < until:
             self.trainer.advance(until - self.trainer.step)
-        self.engine.synchronize()
+        self.trainer.engine.synchronize()
         return time.perf_counter() - begun
 
-    def _theirs(self, steps: int) -> float:
-        begun = time.perf_counter()
-        for _ in range(steps):
-            next(self._loop)
-        return time.perf_counter() - begun
+    def close(self) -> None:
+        """End what runs beside."""
+        self.loop.close()
+        self.trainer.feed(None)
 
     def result(self) -> Result:
-        """Medians over the segments so far, of which each side must have had one; ends the contest."""
-        peak = peak_memory(self.engine.device) or 0
-        ours, theirs = self._times
+        """Medians over the segments so far, of which each side must have had one."""
         images = self.batch * self.trainer.n_critic
-        ratios = [images / o / (self.batch / t) for o, t in zip(ours, theirs, strict=False)]
-        step = statistics.median(ours)
-        self.trainer.recorded = None  # A replay shows no operators to count.
-        line: Roofline = roofline(self.trainer.advance, self.engine.device)
-        self._loop = iter(())
-        self.trainer.feed(None)
-        self._sink.close()
+        step, products = statistics.median(self._ours), statistics.median(self._products)
+        ratios = [images / o / (self.batch / t) for o, t in zip(self._ours, self._tutorial, strict=False)]
+        shares = [p / o for o, p in zip(self._ours, self._products, strict=False)]
         plan = self.plan
         return Result(
             model=plan.model.name,
             preset=plan.preset,
             dataset=plan.settings.dataset,
             batch_size=self.batch,
-            device=str(self.engine.device),
+            device=str(self.device),
             mode=self.mode.used,
             mode_why=self.mode.why,
             images_per_second=images / step,
             ratio_to_tutorial_loop=statistics.median(ratios),
-            tutorial_images_per_second=self.batch / statistics.median(theirs),
+            tutorial_images_per_second=self.batch / statistics.median(self._tutorial),
             same_network=same_network(self.trainer.gan),
-            roofline_share=line.share(step),
-            operations_per_image=line.operations / images,
-            matrix_rate=line.rate,
+            roofline_share=statistics.median(shares),
+            operations_per_image=self.roofline.operations / images,
+            matrix_rate=self.roofline.operations / products,
             setup_seconds=self.setup_seconds,
-            peak_memory_bytes=peak,
+            peak_memory_bytes=self.peak,
         )
 
 
@@ -146,13 +140,14 @@ def measure(plan: Plan, registry: Registry, seconds: float) -> Result:
         UsageError, GanzooError: as `ganzoo.launch.prepare`.
     """
     contest = Contest(plan, registry, seconds)
-    for _ in range(contest.segments):
-        contest.theirs()
-        contest.ours()
-    return contest.result()
+    with closing(contest):
+        for _ in range(contest.segments):
+            contest.theirs()
+            contest.ours()
+        return contest.result()
 
 
 def same_network(gan: GAN) -> bool:
-    """Whether both networks have the tutorial's parameters, one by one."""
+    """Whether both networks have as many weights as the tutorial's, which no other pair has."""
     pairs = (gan.generator, Generator()), (gan.discriminator, Discriminator())
-    return all([p.shape for p in ours.parameters()] == [p.shape for p in theirs.parameters()] for ours, theirs in pairs)
+    return all(sum(p.numel() for p in a.parameters()) == sum(p.numel() for p in b.parameters()) for a, b in pairs)

@@ -1,5 +1,6 @@
 """Device, precision and random numbers: everything about the machine that the trainer need not know."""
 
+import ctypes
 import platform
 import random
 from collections.abc import Iterator
@@ -12,6 +13,9 @@ import numpy as np
 import torch
 
 from ganzoo.errors import UsageError
+
+KEPT_BYTES = 2**29
+"""Free memory that a process on the CPU may hold on to."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,22 @@ def choose(device: str = "auto", precision: str = "fp32") -> Engine:
     _refuse_bad_precision(chosen, precision)
     torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
     torch.backends.cudnn.deterministic = True  # A resumed run ends with the same tensors.
+    if chosen.type == "cpu":
+        keep_freed_memory()
     return Engine(chosen, precision)
+
+
+def keep_freed_memory() -> None:
+    """Have the C library keep what tensors give back, for the next step's: glibc's mallopt, where there is one.
+
+    By itself it returns large blocks to the system at once, which then clears each page anew at every step: a fifth of
+    the time of a small convolutional network's step.
+    """
+    trim_threshold, mmap_threshold = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h.
+    if platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        libc.mallopt(mmap_threshold, 32 * 2**20)  # The largest that it takes.
+        libc.mallopt(trim_threshold, KEPT_BYTES)
 
 
 def choose_device(name: str) -> torch.device:

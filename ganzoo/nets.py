@@ -94,22 +94,20 @@ class ConditionalBatchNorm2d(nn.Module):
 class JoinedLinear(nn.Module):
     """A linear layer over features (N, `inputs`) joined to an embedded condition (N, `size`), to (N, `outputs`).
 
-    Where no gradient for the features is asked, as for images in the discriminator's turn, none is computed for them
-    either: a plain layer, whose input is one tensor, would spend a product of the layer's size on it.
+    The weights for the two stand apart, and nothing is copied to join them. The product that the features' weights get
+    their gradient from keeps an even size, twice as fast as one of ten columns more, and where no gradient for the
+    features is asked, as for images in the discriminator's turn, none is computed.
     """
 
     def __init__(self, inputs: int, size: int, outputs: int):
         super().__init__()
-        self.inputs = inputs
-        self.linear = nn.Linear(inputs + size, outputs)
+        bound = (inputs + size) ** -0.5  # As torch starts the joined layer.
+        self.weight = nn.Parameter(torch.empty(outputs, inputs).uniform_(-bound, bound))
+        self.condition_weight = nn.Parameter(torch.empty(outputs, size).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(outputs).uniform_(-bound, bound))
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        joined = torch.cat([x, condition], dim=1)
-        if x.requires_grad or not condition.requires_grad:
-            return self.linear(joined)
-        # Adds zero, along which the condition gets its gradient: the output is the plain layer's to the last bit.
-        along = F.linear(condition, self.linear.weight.detach()[:, self.inputs :])
-        return self.linear(joined.detach()) + (along - along.detach())
+        return torch.addmm(F.linear(condition, self.condition_weight, self.bias), x, self.weight.t())
 
 
 class Dropout(nn.Module):

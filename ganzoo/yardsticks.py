@@ -6,11 +6,11 @@ discriminator for each purpose, every loss read back and a progress bar moved in
 trainer is used.
 """
 
-import statistics
+import os
+import subprocess
+import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import IO, Any
@@ -19,6 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
+
+from ganzoo.errors import GanzooError, one_line
 
 N_CLASSES, LATENT_DIM, IMG_SIZE, BATCH_SIZE = 10, 100, 32, 64
 
@@ -138,34 +140,104 @@ def tutorial_loop(
             yield seen, generator
 
 
+class TutorialProcess:
+    """The tutorials' loop in a process of its own, as when its script is run; it stands still between calls.
+
+    Within ganzoo's process it would run a quarter faster than its script does: memory that ganzoo's start has used and
+    given back spares it from asking the system for pages at every step.
+    """
+
+    def __init__(self, root: Path, batch_size: int, device: str):
+        command = [sys.executable, "-m", "ganzoo.yardsticks", str(root), str(batch_size), device]
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+
+    def __call__(self, steps: int) -> float:
+        """Take so many steps; the seconds that they took.
+
+        Raises:
+            GanzooError: the process ended.
+        """
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        try:
+            self._process.stdin.write(f"{steps}\n")
+            self._process.stdin.flush()
+            return float(self._process.stdout.readline())
+        except (OSError, ValueError) as error:
+            said = self.close().strip().splitlines()
+            raise GanzooError(f"the tutorials' loop stopped: {said[-1] if said else one_line(error)}") from None
+
+    def close(self) -> str:
+        """End the process; what it complained of."""
+        self._process.kill()
+        return self._process.communicate()[1]
+
+
+def serve(root: Path, batch_size: int, device: str) -> None:
+    """Take as many steps as each line of stdin says, and answer with the seconds that they took."""
+    with Path(os.devnull).open("w") as sink:
+        loop = tutorial_loop(root, batch_size, device=device, progress=sink)
+        for line in sys.stdin:
+            begun = time.perf_counter()
+            for _ in range(int(line)):
+                next(loop)  # Its values were read back: nothing is left to wait for.
+            print(time.perf_counter() - begun, flush=True)
+
+
 # The roofline
 
 
-@dataclass(frozen=True)
 class Roofline:
-    """The matrix products of one step: what they cost by themselves, each measured at its own shapes."""
+    """The matrix products and convolutions of one step, by themselves: nothing is done between them.
 
-    operations: int
-    """Floating-point operations, by torch's counter."""
-    seconds: float
-    """Time of all the products when nothing else is done."""
+    Each runs on tensors of its own shapes and layouts, in the order of the step.
+    """
 
-    @property
-    def rate(self) -> float:
-        """Floating-point operations a second that the products reach."""
-        return self.operations / self.seconds
+    def __init__(self, step: Callable[[], Any]):
+        """Take one `step`, and note its products."""
+        with _Products() as products:
+            step()
+        self.operations = products.operations
+        """Floating-point operations, by torch's counter."""
+        self._calls = products.calls
+        self._run: Callable[[], Any] | None = None
 
-    def share(self, seconds: float) -> float:
-        """Of a step that takes `seconds`, the share that its products account for: 1 is the roofline."""
-        return self.seconds / seconds
+    def __call__(self, passes: int, device: torch.device) -> float:
+        """All products, so many times over; the seconds that it took."""
+        if self._run is None:
+            self._run = self._ready(device)
+        begun = time.perf_counter()
+        for _ in range(passes):
+            self._run()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return time.perf_counter() - begun
 
+    def _ready(self, device: torch.device) -> Callable[[], Any]:
+        """Make the tensors, one for all of the same shape and layout, and warm up."""
+        made: dict[_Like, Tensor] = {}
+        ready = [
+            (func, _thawed(args, made), {name: _thawed(value, made) for name, value in kwargs})
+            for func, args, kwargs in self._calls
+        ]
 
-def roofline(step: Callable[[], Any], device: torch.device) -> Roofline:
-    """Count the operations of one call of `step`, and time its matrix products and convolutions by themselves."""
-    with _Products() as products:
-        step()
-    seconds = sum(n * _time(call, device) for call, n in products.calls.items())
-    return Roofline(products.operations, seconds)
+        @torch.no_grad()
+        def run() -> None:
+            for func, args, kwargs in ready:
+                func(*args, **kwargs)
+
+        for _ in range(3):
+            run()
+        if device.type != "cuda":
+            return run
+        # As one graph, for launching them one by one could take longer than the products themselves.
+        torch.cuda.synchronize(device)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            run()
+        return graph.replay
 
 
 class _Like:
@@ -187,7 +259,7 @@ class _Like:
 
 
 class _Products(TorchDispatchMode):
-    """Counts the calls of the operators that torch's counter knows, by operator and shapes, and their operations.
+    """Notes the calls of the operators that torch's counter knows, with the shapes, and counts their operations.
 
     The counter's formulas are used without the counter itself, which cannot follow `autograd.grad` inside a step
     (gradient penalties): it keeps track of modules, which are of no interest here.
@@ -196,7 +268,7 @@ class _Products(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.formulas: dict[Any, Callable[..., int]] = FlopCounterMode(display=False).flop_registry
-        self.calls: Counter[tuple[Any, ...]] = Counter()
+        self.calls: list[tuple[Any, ...]] = []
         self.operations = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -205,7 +277,7 @@ class _Products(TorchDispatchMode):
         formula = self.formulas.get(func._overloadpacket)
         if formula is not None:
             self.operations += formula(*args, **kwargs, out_val=out)
-            self.calls[func, _frozen(args), _frozen(tuple(kwargs.items()))] += 1
+            self.calls.append((func, _frozen(args), _frozen(tuple(kwargs.items()))))
         return out
 
 
@@ -215,36 +287,13 @@ def _frozen(value: Any) -> Any:
     return tuple(_frozen(v) for v in value) if isinstance(value, list | tuple) else value
 
 
-def _thawed(value: Any) -> Any:
+def _thawed(value: Any, made: dict[_Like, Tensor]) -> Any:
     if isinstance(value, _Like):
-        return value.make()
-    return [_thawed(v) for v in value] if isinstance(value, tuple) else value
+        if value not in made:
+            made[value] = value.make()
+        return made[value]
+    return [_thawed(v, made) for v in value] if isinstance(value, tuple) else value
 
 
-AT_LEAST, LONG_ENOUGH = 5, 0.03
-"""Repetitions of each product, and seconds after which five are enough."""
-
-
-def _time(call: tuple[Any, ...], device: torch.device) -> float:
-    """Median seconds of one operator call on tensors of the same shapes."""
-    func, args, kwargs = call[0], _thawed(call[1]), {k: _thawed(v) for k, v in call[2]}
-    run, each = (lambda: func(*args, **kwargs)), 1
-    with torch.no_grad():
-        for _ in range(3):
-            run()
-        if device.type == "cuda":
-            # A graph of many, for launching them one by one would take longer than the products themselves.
-            torch.cuda.synchronize(device)
-            graph, each = torch.cuda.CUDAGraph(), 20
-            with torch.cuda.graph(graph):
-                for _ in range(each):
-                    func(*args, **kwargs)
-            run = graph.replay
-        times: list[float] = []
-        while len(times) < AT_LEAST or (sum(times) < LONG_ENOUGH and len(times) < 1000):
-            begun = time.perf_counter()
-            run()
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-            times.append(time.perf_counter() - begun)
-    return statistics.median(times) / each
+if __name__ == "__main__":
+    serve(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3])

@@ -1,17 +1,20 @@
 """What `ganzoo bench` prints, and the yardsticks it measures with; never how fast anything is."""
 
 import json
+from collections import Counter
 
 import pytest
 import torch
 from ganzoo_plugins.cgan import CGAN
 from ganzoo_plugins.mnist import MNIST
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ganzoo.bench import same_network
 from ganzoo.data import DataSpec
+from ganzoo.errors import GanzooError
 from ganzoo.settings import resolve
-from ganzoo.yardsticks import Roofline, roofline, tutorial_loop
+from ganzoo.yardsticks import Roofline, TutorialProcess, tutorial_loop
 
 TINY = ("tiny", "--dataset", "small-digits", "--seconds", "0.01", "--device", "cpu")
 CPU = torch.device("cpu")
@@ -19,10 +22,10 @@ CPU = torch.device("cpu")
 
 def test_the_roofline_counts_the_products_of_forward_and_backward():
     layer, x = nn.Linear(30, 20), torch.ones(10, 30)
-    line = roofline(lambda: layer(x).sum().backward(), CPU)
+    line = Roofline(lambda: layer(x).sum().backward())
     # Two operations for each number of (10, 20, 30): the product itself, and the one for the weight's gradient.
     assert line.operations == 2 * (2 * 10 * 20 * 30)
-    assert line.seconds > 0
+    assert line(2, CPU) > 0
 
 
 def test_the_roofline_follows_a_gradient_penalty():
@@ -33,13 +36,45 @@ def test_the_roofline_follows_a_gradient_penalty():
         gradient.square().sum().backward()
 
     forward = 2 * 4 * 2 * 6 * 6 * 9
-    assert roofline(step, CPU).operations > 3 * forward
+    line = Roofline(step)
+    assert line.operations > 3 * forward
+    assert line(1, CPU) > 0
 
 
-def test_the_share_of_the_roofline_is_products_over_step():
-    line = Roofline(operations=1000, seconds=0.5)
-    assert line.share(2.0) == 0.25
-    assert line.rate == 2000
+def test_the_roofline_runs_the_steps_products_and_nothing_else():
+    layer, x = nn.Linear(30, 20), torch.ones(10, 30)
+    line = Roofline(lambda: layer(x).sigmoid().sum().backward())
+    line(1, CPU)
+    again = Roofline(lambda: line(1, CPU))
+    assert again.operations == line.operations
+    with Counted() as counted:
+        line(3, CPU)
+    assert counted.names == {"addmm": 3, "mm": 3}
+
+
+class Counted(TorchDispatchMode):
+    """How often each operator ran, but for views."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = Counter()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.names[func._overloadpacket.__name__] += 1
+        return func(*args, **(kwargs or {}))
+
+
+def test_the_tutorial_loop_trains_in_a_process_of_its_own():
+    loop = TutorialProcess(MNIST.unpack(), 16, "cpu")
+    assert loop(2) > 0
+    assert loop(1) > 0
+    loop.close()
+
+
+def test_a_tutorial_loop_that_cannot_start_says_why(tmp_path):
+    loop = TutorialProcess(tmp_path / "nothing", 16, "cpu")
+    with pytest.raises(GanzooError, match=r"the tutorials' loop stopped: .*Dataset not found"):
+        loop(1)
 
 
 def test_the_tutorial_loop_trains(tmp_path):

@@ -12,6 +12,7 @@ from ganzoo.errors import UsageError
 from ganzoo.nets import Dropout, Maxout
 from ganzoo.optim import SGD, Adam
 from ganzoo.settings import Settings
+from test_tutorial import weights
 
 DIGITS = tuple("0123456789")
 MNIST = DataSpec("mnist", (1, 28, 28), 60000, DIGITS)
@@ -37,7 +38,7 @@ def batch(gan: ganzoo.GAN, n: int = 6) -> Batch:
 
 def copy_weights(source: nn.Module, target: nn.Module) -> None:
     """Parameters in order: equal shapes in equal order are part of the claim."""
-    pairs = list(zip(source.parameters(), target.parameters(), strict=True))
+    pairs = list(zip(weights(source), target.parameters(), strict=True))
     assert [s.shape for s, _ in pairs] == [t.shape for _, t in pairs]
     for s, t in pairs:
         t.data.copy_(s.data)
@@ -100,7 +101,7 @@ def test_the_tutorial_cgan_discriminator_is_the_taught_one():
     real = batch(gan)
     taught = network(torch.cat([real.x.view(6, -1), embedding(real.y)], -1))
     torch.testing.assert_close(gan.discriminator(real.x, real.y), taught)
-    assert layers(gan.discriminator)[1:] == [type(m).__name__ for m in network]
+    assert layers(gan.discriminator)[1:] == ["JoinedLinear", *(type(m).__name__ for m in network[1:])]
     assert {m.keep for m in gan.modules() if isinstance(m, Dropout)} == {round(256 * 0.6)}
 
 

@@ -150,8 +150,9 @@ def test_a_joined_linear_layer_is_a_plain_one_with_the_gradients_that_are_asked(
     joined = JoinedLinear(5, 3, 4)
     x, condition = torch.randn(6, 5, requires_grad=of_features), torch.randn(6, 3, requires_grad=True)
     wanted = [condition, *joined.parameters(), *([x] if of_features else [])]
-    plain = joined.linear(torch.cat([x, condition], dim=1))
-    assert torch.equal(joined(x, condition), plain)
+    weight = torch.cat([joined.weight, joined.condition_weight], dim=1)
+    plain = nn.functional.linear(torch.cat([x, condition], dim=1), weight, joined.bias)
+    torch.testing.assert_close(joined(x, condition), plain)
     found = torch.autograd.grad(joined(x, condition).square().sum(), wanted)
     for mine, theirs in zip(found, torch.autograd.grad(plain.square().sum(), wanted), strict=True):
         torch.testing.assert_close(mine, theirs)

@@ -52,10 +52,22 @@ def digits():
     return ImageSet(data.images[:1000], data.labels[:1000], data.classes)  # 15 batches: 50 steps see four epochs.
 
 
+def weights(network):
+    """A network's parameters, in order; a layer that holds its weights in two parts gives them joined."""
+    parts = dict(network.named_parameters())
+    found = []
+    for name, parameter in parts.items():
+        if name.endswith(".condition_weight"):
+            found[-1] = torch.cat([found[-1], parameter], dim=1)
+        else:
+            found.append(parameter)
+    return found
+
+
 def start(plain, gan):
     """Give a plain network the weights of the model's, which come in the same order."""
     with torch.no_grad():
-        for mine, theirs in zip(plain.parameters(), gan.parameters(), strict=True):
+        for mine, theirs in zip(plain.parameters(), weights(gan), strict=True):
             assert mine.shape == theirs.shape
             mine.copy_(theirs)
 

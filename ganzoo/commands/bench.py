@@ -46,7 +46,7 @@ class Sizes(click.ParamType):
 )  # fmt: skip
 @click.option(
     "--seconds", type=click.FloatRange(min=0, min_open=True), default=10.0, show_default=True,
-    help="Time for each line, both sides together; setting up and the roofline come on top.",
+    help="Time for each line: the model, the tutorials' loop and the roofline in turn. Setting up comes on top.",
 )  # fmt: skip
 @json_option
 def command(
