@@ -111,7 +111,8 @@ class CGAN(ganzoo.GAN):
     BatchNorm's momentum but set its epsilon. `paper` is the network and recipe of section 4.1. How weights start is
     not printed there and is taken from the code of Goodfellow et al. 2014; so are the half before D's loss, without
     which a rate of 0.1 is one of 0.2 for D, and G's non-saturating turn, for the printed value (`--loss minimax`)
-    saturates: D(G(z)) is 0.000 after a hundred steps, and G learns nothing. Nothing is averaged: `--ema 0`.
+    saturates: D(G(z)) is 0.000 after a hundred steps, and G learns nothing. Nothing is averaged: `--ema 0`. G's
+    dropout draws when it samples too: it is the noise that G learned to use, and without it a class is one image.
     """
 
     name = "cgan"
