@@ -12,7 +12,8 @@ test: .venv/ready-dev  ## the whole test suite
 
 soak: .venv/ready-dev  ## the long form: a hundred kills, thousands of bad inputs, half an hour of memory
 	GANZOO_SOAK=1 $(BIN)/python -m pytest tests/test_fuzz.py
-	$(BIN)/python -m pytest benchmarks/soak.py benchmarks/soak_models.py
+	$(BIN)/python -m pytest tests/soak.py
+	$(BIN)/python -m pytest benchmarks/soak_models.py
 
 lint: .venv/ready-dev  ## style and types
 	$(BIN)/ruff check .

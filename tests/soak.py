@@ -6,33 +6,33 @@
 import os
 import random
 import signal
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-from conftest import TINY, _one_thread, ganzoo, start  # noqa: F401
+from conftest import TINY, start
 from test_run import assert_equal, kill, logged, state, wait_for
 
 ROUNDS, MOMENTS, MINUTES = (
     int(os.environ.get(f"GANZOO_SOAK_{name}", default))
     for name, default in (("ROUNDS", 100), ("MOMENTS", 50), ("MINUTES", 30))
 )
-SAID = []
 
 
-@pytest.fixture(autouse=True)
-def _say(capsys):
-    """Tell what was counted, at the end of each test."""
-    yield
-    with capsys.disabled():
-        print("".join(f"\n{line}" for line in SAID))
-    SAID.clear()
+@pytest.fixture
+def say(request):
+    """Tell what was counted, whatever is captured."""
+    capture = request.config.pluginmanager.get_plugin("capturemanager")
+
+    def line(text):
+        with capture.global_and_fixture_disabled():
+            print(f"\n{text}")
+
+    return line
 
 
-def test_a_hundred_runs_killed_and_resumed_all_end_alike(ganzoo, tmp_path):  # noqa: F811
+def test_a_hundred_runs_killed_and_resumed_all_end_alike(ganzoo, tmp_path, say):
     """Each is killed once, at a random moment, resumed, and compared with one that was not."""
     arguments = (*TINY, "--steps", 300, "--checkpoint-interval", 7, "--sample-interval", 50, "--quiet")
     assert ganzoo("run", *arguments, "--out", "whole").code == 0
@@ -47,12 +47,12 @@ def test_a_hundred_runs_killed_and_resumed_all_end_alike(ganzoo, tmp_path):  # n
         mine, theirs = state(folder), state(tmp_path / "whole")
         different += sum(not mine["gan"][k].equal(theirs["gan"][k]) for k in theirs["gan"])
         assert_equal(theirs, mine)
-    SAID.append(f"{ROUNDS} rounds: {completed} completed, {different} tensors differ")
+    say(f"{ROUNDS} rounds: {completed} completed, {different} tensors differ")
     assert (completed, different) == (ROUNDS, 0)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_one_run_is_ended_at_many_random_moments(ganzoo, tmp_path, number):  # noqa: F811
+def test_one_run_is_ended_at_many_random_moments(ganzoo, tmp_path, number, say):
     """From the first import to the last write: some moments fall before there is a run, some after its end."""
     # More steps than all the lives together can take, each of up to 6 seconds at up to a thousand steps a second.
     endless = (*TINY, "--steps", 6000 * MOMENTS, "--checkpoint-interval", 5, "--sample-interval", 40, "--quiet")
@@ -76,12 +76,10 @@ def test_one_run_is_ended_at_many_random_moments(ganzoo, tmp_path, number):  # n
     assert ganzoo("run", *endless, "--steps", done + 50, "--out", "whole").code == 0
     assert_equal(state(tmp_path / "whole"), state(tmp_path / "r"))
     assert logged(tmp_path / "whole") == logged(tmp_path / "r")
-    SAID.append(
-        f"{signal.Signals(number).name}: ended at {ended} moments, the last after step {done}, no tensor differs"
-    )
+    say(f"{signal.Signals(number).name}: ended at {ended} moments, the last after step {done}, no tensor differs")
 
 
-def test_memory_and_files_stay_flat(tmp_path):
+def test_memory_and_files_stay_flat(tmp_path, say):
     """A run that samples, saves and logs all the time holds no more at the end than after its first tenth."""
     process = start(
         "run", *TINY[:-2], "--max-time", f"{MINUTES}m", "--sample-interval", 50, "--checkpoint-interval", 200,
@@ -103,7 +101,7 @@ def test_memory_and_files_stay_flat(tmp_path):
     tenth = max(1, len(seen) // 10)
     early, late = seen[tenth : 2 * tenth], seen[-tenth:]
     first, last = max(m for m, _ in early), max(m for m, _ in late)
-    SAID.append(
+    say(
         f"{MINUTES} minutes: {first / 2**20:.1f} MiB, then {last / 2**20:.1f} MiB ({last / first - 1:+.2%}); "
         f"file handles {max(h for _, h in early)}, then {max(h for _, h in late)}"
     )
