@@ -18,6 +18,8 @@ ROUNDS, MOMENTS, MINUTES = (
     int(os.environ.get(f"GANZOO_SOAK_{name}", default))
     for name, default in (("ROUNDS", 100), ("MOMENTS", 50), ("MINUTES", 30))
 )
+ENDLESS = 10**8
+"""Steps: more than all the lives of a run together can take."""
 
 
 @pytest.fixture
@@ -54,13 +56,19 @@ def test_a_hundred_runs_killed_and_resumed_all_end_alike(ganzoo, tmp_path, say):
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_one_run_is_ended_at_many_random_moments(ganzoo, tmp_path, number, say):
     """From the first import to the last write: some moments fall before there is a run, some after its end."""
-    # More steps than all the lives together can take, each of up to 6 seconds at up to a thousand steps a second.
-    endless = (*TINY, "--steps", 6000 * MOMENTS, "--checkpoint-interval", 5, "--sample-interval", 40, "--quiet")
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # As of jobs in the background, whose children inherit it.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    endless = (*TINY, "--steps", ENDLESS, "--checkpoint-interval", 5, "--sample-interval", 40, "--quiet")
+    begun = time.monotonic()
+    process = start("run", *endless, "--out", "first", cwd=tmp_path)
+    wait_for(tmp_path / "first" / "checkpoints" / "step-00000005.json", process)
+    youth = time.monotonic() - begun
+    kill(process)
     moments, ended = random.Random(), 0
     while ended < MOMENTS:
         process = start(*(("resume", "r", "--quiet") if (tmp_path / "r" / "run.json").exists() else
                           ("run", *endless, "--out", "r")), cwd=tmp_path)  # fmt: skip
-        time.sleep(moments.uniform(0, 6))
+        time.sleep(moments.uniform(0, 2 * youth))
         process.send_signal(number)
         _, err = process.communicate(timeout=120)
         ended += 1
@@ -71,7 +79,7 @@ def test_one_run_is_ended_at_many_random_moments(ganzoo, tmp_path, number, say):
             for path in (tmp_path / "r").rglob("*.part"):
                 path.unlink()
     done = state(tmp_path / "r")["step"]
-    assert done < 6000 * MOMENTS
+    assert done < ENDLESS
     assert ganzoo("resume", "r", "--steps", done + 50, "--quiet").code == 0
     assert ganzoo("run", *endless, "--steps", done + 50, "--out", "whole").code == 0
     assert_equal(state(tmp_path / "whole"), state(tmp_path / "r"))
