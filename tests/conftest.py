@@ -54,7 +54,27 @@ def start(*args: object, cwd: Path, **options: object) -> subprocess.Popen:
     """A command in a process of its own."""
     command = [sys.executable, "-m", "ganzoo", *map(str, args)]
     pipe = subprocess.PIPE
-    return subprocess.Popen(command, cwd=cwd, stdout=pipe, stderr=pipe, text=True, **options)
+    process = subprocess.Popen(command, cwd=cwd, stdout=pipe, stderr=pipe, text=True, **options)
+    STARTED.append(process)
+    return process
+
+
+STARTED: list[subprocess.Popen] = []
+
+
+@pytest.fixture(autouse=True)
+def _end_what_was_started():
+    """Leave no process behind a test that failed: it would take the others' time."""
+    yield
+    for process in STARTED:
+        if process.poll() is None:
+            process.terminate()  # A launcher ends those that it started.
+            try:
+                process.communicate(timeout=30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.communicate()
+    STARTED.clear()
 
 
 TINY = ("tiny", "--dataset", "small-digits", "--batch-size", "32", "--loggers", "none")

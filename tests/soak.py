@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from conftest import TINY, start
-from test_run import assert_equal, kill, logged, state, wait_for
+from test_run import assert_equal, kill, logged, saved, state, wait_for
 
 ROUNDS, MOMENTS, MINUTES = (
     int(os.environ.get(f"GANZOO_SOAK_{name}", default))
@@ -42,7 +42,7 @@ def test_a_hundred_runs_killed_and_resumed_all_end_alike(ganzoo, tmp_path, say):
     for i in range(ROUNDS):
         folder = tmp_path / f"r{i}"
         process = start("run", *arguments, "--out", folder, cwd=tmp_path)
-        wait_for(folder / "checkpoints" / "step-00000007.json", process)
+        wait_for(saved(folder, 7), process)
         time.sleep(moments.uniform(0, 1))
         kill(process)
         completed += ganzoo("resume", folder, "--quiet").code == 0
@@ -61,7 +61,7 @@ def test_one_run_is_ended_at_many_random_moments(ganzoo, tmp_path, number, say):
     endless = (*TINY, "--steps", ENDLESS, "--checkpoint-interval", 5, "--sample-interval", 40, "--quiet")
     begun = time.monotonic()
     process = start("run", *endless, "--out", "first", cwd=tmp_path)
-    wait_for(tmp_path / "first" / "checkpoints" / "step-00000005.json", process)
+    wait_for(saved(tmp_path / "first", 5), process)
     youth = time.monotonic() - begun
     kill(process)
     moments, ended = random.Random(), 0

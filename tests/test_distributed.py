@@ -18,7 +18,7 @@ from ganzoo.errors import UsageError
 from ganzoo.nets import has_batch_statistics
 from ganzoo.run import read_metrics
 from ganzoo_test_plugins import SmallDigits, Tiny
-from test_run import assert_equal, logged, state, wait_for
+from test_run import assert_equal, logged, saved, state, wait_for
 
 CLEAN = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")}
 
@@ -132,7 +132,7 @@ def test_stopped_and_resumed_by_two_a_run_ends_as_if_it_had_not_been(ganzoo, tmp
     arguments = (*TINY, "--steps", 400, "--quiet", "--nproc", 2)
     whole = start("run", *arguments, "--out", "whole", cwd=tmp_path)
     process = start("run", *arguments, "--out", "r", "--checkpoint-interval", 30, cwd=tmp_path)
-    wait_for(tmp_path / "r" / "checkpoints" / "step-00000060.json", process, seconds=300)
+    wait_for(saved(tmp_path / "r", 60), process, seconds=300)
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=300)
     assert process.returncode == 143, err
@@ -159,7 +159,7 @@ def test_a_killed_process_is_replaced_by_the_launcher_and_nothing_differs(tmp_pa
     arguments = ("-m", "ganzoo", "run", *TINY, "--steps", 500, "--quiet", "--checkpoint-interval", 30)
     whole = torchrun(*arguments, "--out", "whole", cwd=tmp_path)
     process = torchrun("--max-restarts=1", *arguments, "--out", "r", cwd=tmp_path)
-    wait_for(tmp_path / "r" / "checkpoints" / "step-00000060.json", process, seconds=300)
+    wait_for(saved(tmp_path / "r", 60), process, seconds=300)
     victim = child(process, 1)
     begun = time.monotonic()
     os.kill(victim, signal.SIGKILL)
@@ -188,7 +188,7 @@ def test_a_process_that_is_killed_or_silent_ends_the_run_in_one_line(tmp_path):
     killed = start(*arguments, "--out", "killed", cwd=tmp_path)
     silent = start(*arguments, "--out", "silent", cwd=tmp_path, env={**CLEAN, "GANZOO_TIMEOUT": "3"})
     for name, process, number in (("killed", killed, signal.SIGKILL), ("silent", silent, signal.SIGSTOP)):
-        wait_for(tmp_path / name / "checkpoints" / "step-00000030.json", process, seconds=300)
+        wait_for(saved(tmp_path / name, 30), process, seconds=300)
         victim = child(process, 1)
         os.kill(victim, number)
     _, err = killed.communicate(timeout=180)
