@@ -17,7 +17,7 @@ def command() -> None:
 @click.option("--data-root", type=click.Path(path_type=Path), help="Where the data set's files are.")
 @click.option("--image-size", type=click.IntRange(8, 1024), help="Side of the images; default: the data's own.")
 @click.option("--channels", type=click.Choice(["1", "3"]), help="Grey (1) or colour (3); default: the data's own.")
-@click.option("--epochs", type=click.IntRange(min=1), default=7, show_default=True, help="Passes over the data.")
+@click.option("--epochs", type=click.IntRange(min=1), default=10, show_default=True, help="Passes over the data.")
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Seed of everything.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps.")
 @click.option(

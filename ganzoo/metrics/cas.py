@@ -59,7 +59,7 @@ class CAS(Metric):
         setting = self.setting
         c, side, _ = setting.reference.spec.shape
         shape = Shape(c, side, len(data.classes), WIDTH, FEATURES)
-        net = fit(data, shape, EPOCHS, setting.seed, setting.device, distort=False)
+        net = fit(data, shape, EPOCHS, setting.seed, setting.device)
         return accuracy(net, setting.reference.testing, setting.device)
 
     def _real(self, count: int) -> float:
