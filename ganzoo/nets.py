@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from ganzoo.affine import affine
 from ganzoo.data import DataSpec
 
 
@@ -91,6 +92,13 @@ class ConditionalBatchNorm2d(nn.Module):
         return x
 
 
+class Linear(nn.Linear):
+    """torch's linear layer for features (N, in), whose large products are faster on a CPU."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return affine(x, self.weight, self.bias)
+
+
 class JoinedLinear(nn.Module):
     """A linear layer over features (N, `inputs`) joined to an embedded condition (N, `size`), to (N, `outputs`).
 
@@ -107,7 +115,7 @@ class JoinedLinear(nn.Module):
         self.bias = nn.Parameter(torch.empty(outputs).uniform_(-bound, bound))
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        return torch.addmm(F.linear(condition, self.condition_weight, self.bias), x, self.weight.t())
+        return affine(x, self.weight) + F.linear(condition, self.condition_weight, self.bias)
 
 
 class Dropout(nn.Module):
@@ -142,7 +150,7 @@ class Maxout(nn.Module):
     def __init__(self, inputs: int, outputs: int, pieces: int):
         super().__init__()
         self.pieces = pieces
-        self.linear = nn.Linear(inputs, outputs * pieces)
+        self.linear = Linear(inputs, outputs * pieces)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.linear(x).unflatten(1, (-1, self.pieces)).amax(2)
@@ -152,7 +160,7 @@ def mlp(sizes: Sequence[int], activation: nn.Module) -> nn.Sequential:
     """Linear layers of the given sizes with `activation` after each but the last."""
     layers: list[nn.Module] = []
     for inputs, outputs in pairwise(sizes):
-        layers += [nn.Linear(inputs, outputs), activation]
+        layers += [Linear(inputs, outputs), activation]
     return nn.Sequential(*layers[:-1])
 
 
@@ -176,11 +184,11 @@ class MLPGenerator(nn.Module):
         layers: list[nn.Module] = []
         for inputs, outputs in pairwise([self.condition.size + latent_dim, *sizes]):
             normalised = first_normalised or bool(layers)
-            layers.append(nn.Linear(inputs, outputs))
+            layers.append(Linear(inputs, outputs))
             if normalised:
                 layers.append(nn.BatchNorm1d(outputs, eps))
             layers.append(nn.LeakyReLU(0.2, inplace=True))
-        self.layers = nn.Sequential(*layers, nn.Linear(sizes[-1], data.pixels), nn.Tanh(), nn.Unflatten(1, data.shape))
+        self.layers = nn.Sequential(*layers, Linear(sizes[-1], data.pixels), nn.Tanh(), nn.Unflatten(1, data.shape))
 
     def forward(self, z: Tensor, y: Tensor | None) -> Tensor:
         return self.layers(torch.cat([self.condition(z, y), z], dim=1))
@@ -193,7 +201,7 @@ class MLPDiscriminator(nn.Module):
         super().__init__()
         layers: list[nn.Module] = [nn.Flatten()]
         for inputs, outputs in pairwise([data.pixels, *sizes]):
-            layers += [nn.Linear(inputs, outputs), nn.LeakyReLU(0.2, inplace=True)]
+            layers += [Linear(inputs, outputs), nn.LeakyReLU(0.2, inplace=True)]
         self.layers = nn.Sequential(*layers)
         self.head = Projection(data, sizes[-1])
 

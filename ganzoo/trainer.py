@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -107,13 +108,25 @@ class Trainer:
             values |= self.descend("discriminator", terms, settings)
             with torch.no_grad():
                 gan.after_discriminator_step()
-        with self.engine.autocast():
+        with self.engine.autocast(), self.alone("generator"):
             terms = gan.generator_loss(real, fake)
         for name, value in self.descend("generator", terms, settings).items():
             values[f"{name} after" if name in values else name] = value
         self.world.average_buffers(gan)
         self.ema.update(settings["ema"]["weight"])
         return values
+
+    @contextmanager
+    def alone(self, player: str) -> Iterator[None]:
+        """Inside, no gradient is recorded for the other players' parameters: nothing is kept or computed for them."""
+        others = [p for name, parameters in self.parameters.items() if name != player for p in parameters]
+        for parameter in others:
+            parameter.requires_grad_(False)
+        try:
+            yield
+        finally:
+            for parameter in others:
+                parameter.requires_grad_()
 
     def descend(self, player: str, terms: dict[str, Tensor], settings: Settings | None = None) -> dict[str, Tensor]:
         """Move one player down the sum of its terms; gradients are computed for it alone."""

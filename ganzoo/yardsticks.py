@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
+from ganzoo.affine import ONEDNN
 from ganzoo.errors import GanzooError, one_line
 
 N_CLASSES, LATENT_DIM, IMG_SIZE, BATCH_SIZE = 10, 100, 32, 64
@@ -267,7 +268,9 @@ class _Products(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.formulas: dict[Any, Callable[..., int]] = FlopCounterMode(display=False).flop_registry
+        self.formulas: dict[Any, Callable[..., int]] = dict(FlopCounterMode(display=False).flop_registry)
+        if ONEDNN is not None:
+            self.formulas[ONEDNN] = lambda x, weight, *_, out_val: 2 * x.shape[0] * weight.numel()
         self.calls: list[tuple[Any, ...]] = []
         self.operations = 0
 

@@ -18,7 +18,17 @@ from torch import Tensor, nn
 
 import ganzoo
 from ganzoo import losses
-from ganzoo.nets import Condition, Dropout, JoinedLinear, Maxout, MLPDiscriminator, MLPGenerator, init_uniform, vector
+from ganzoo.nets import (
+    Condition,
+    Dropout,
+    JoinedLinear,
+    Linear,
+    Maxout,
+    MLPDiscriminator,
+    MLPGenerator,
+    init_uniform,
+    vector,
+)
 from ganzoo.optim import SGD, Adam, Rule, exponential, linear_decay, ramp
 
 
@@ -31,10 +41,10 @@ class TutorialDiscriminator(nn.Module):
         self.first = JoinedLinear(data.pixels, self.condition.size, 512)
         self.layers = nn.Sequential(
             nn.LeakyReLU(0.2, inplace=True),
-            nn.Linear(512, 512),
+            Linear(512, 512),
             Dropout(0.4),
             nn.LeakyReLU(0.2, inplace=True),
-            nn.Linear(512, 512),
+            Linear(512, 512),
             Dropout(0.4),
             nn.LeakyReLU(0.2, inplace=True),
             nn.Linear(512, 1),
@@ -57,10 +67,10 @@ class PaperGenerator(nn.Module):
 
     def __init__(self, data: ganzoo.DataSpec, latent_dim: int):
         super().__init__()
-        self.from_z = nn.Sequential(nn.Linear(latent_dim, 200), nn.ReLU(inplace=True))
-        self.from_y = nn.Sequential(nn.Linear(data.condition_size, 1000), nn.ReLU(inplace=True))
-        self.joint = nn.Sequential(nn.Linear(self.hidden, self.hidden), nn.ReLU(inplace=True))
-        self.pixels = nn.Sequential(nn.Linear(self.hidden, data.pixels), nn.Sigmoid(), nn.Unflatten(1, data.shape))
+        self.from_z = nn.Sequential(Linear(latent_dim, 200), nn.ReLU(inplace=True))
+        self.from_y = nn.Sequential(Linear(data.condition_size, 1000), nn.ReLU(inplace=True))
+        self.joint = nn.Sequential(Linear(self.hidden, self.hidden), nn.ReLU(inplace=True))
+        self.pixels = nn.Sequential(Linear(self.hidden, data.pixels), nn.Sigmoid(), nn.Unflatten(1, data.shape))
         init_uniform(self, 0.05)
 
     def forward(self, z: Tensor, y: Tensor) -> Tensor:

@@ -46,6 +46,22 @@ def test_descend_moves_one_player_and_leaves_no_gradient_on_the_other(digits):
     assert all(p.grad is None for p in gan.discriminator.parameters())
 
 
+def test_in_the_generators_turn_nothing_is_recorded_for_the_discriminator(digits, monkeypatch):
+    trainer = make(digits)
+    gan, loss = trainer.gan, trainer.gan.generator_loss
+    seen = []
+
+    def watched(*batches):
+        seen.extend((p.requires_grad for p in module.parameters()) for module in (gan.discriminator, gan.generator))
+        assert [any(flags) for flags in seen] == [False, True]
+        return loss(*batches)
+
+    monkeypatch.setattr(gan, "generator_loss", watched)
+    trainer.advance()
+    assert len(seen) == 2
+    assert all(p.requires_grad for p in gan.parameters())
+
+
 def test_a_step_equals_the_plain_loop_written_out(digits):
     trainer = make(digits)
     seed_everything(1)

@@ -1,0 +1,52 @@
+"""Products of linear layers, by the faster of the two libraries that torch brings for a CPU."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+SMALLEST = 2**18
+"""Weights below which the call costs what the product saves."""
+
+ONEDNN: Any = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
+"""oneDNN's product, which torch has for its compiler, without a gradient. None: not in this build of torch."""
+
+
+def affine(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """`F.linear` of x (N, inputs), weight (outputs, inputs) and bias (outputs,): (N, outputs).
+
+    Large float32 products on a CPU are oneDNN's. torch itself asks MKL, which for the tens of rows of a batch takes up
+    to one and a half times as long on other CPUs than Intel's. Only rounding differs.
+    """
+    return _Affine.apply(x, weight, bias) if _large(x, weight) else F.linear(x, weight, bias)
+
+
+def _large(x: Tensor, weight: Tensor) -> bool:
+    return (
+        ONEDNN is not None
+        and weight.numel() >= SMALLEST
+        and x.dim() == 2
+        and x.device.type == "cpu"
+        and x.dtype == weight.dtype == torch.float32
+        and not torch.is_autocast_enabled("cpu")
+        and not torch.compiler.is_compiling()
+    )
+
+
+class _Affine(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        product: Tensor = ONEDNN(x, weight, bias, "none", [], "")
+        return product
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        (x, weight), (grad,) = ctx.saved_tensors, grads
+        for_x, for_weight, for_bias = ctx.needs_input_grad
+        return (
+            affine(grad, weight.t()) if for_x else None,
+            grad.t() @ x if for_weight else None,
+            grad.sum(0) if for_bias else None,
+        )
