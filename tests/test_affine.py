@@ -8,7 +8,7 @@ from torch import nn
 from ganzoo.affine import ONEDNN, SMALLEST, affine
 from ganzoo.nets import JoinedLinear, Linear
 
-WIDE = 600
+WIDE = 640
 """Units of a layer that is large enough."""
 
 needs_onednn = pytest.mark.skipif(ONEDNN is None, reason="this build of torch has no oneDNN")

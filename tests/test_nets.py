@@ -5,7 +5,17 @@ import torch
 from torch import nn
 
 from ganzoo.data import Attribute, DataSpec
-from ganzoo.nets import Condition, Dropout, JoinedLinear, Maxout, has_batch_statistics, init_uniform, mlp, vector
+from ganzoo.nets import (
+    Condition,
+    Dropout,
+    JoinedLinear,
+    Linear,
+    Maxout,
+    has_batch_statistics,
+    init_uniform,
+    mlp,
+    vector,
+)
 
 PLAIN = DataSpec("plain", (1, 4, 4), 10)
 CLASSES = DataSpec("classes", (1, 4, 4), 10, tuple("abc"))
@@ -129,7 +139,7 @@ def test_a_module_may_say_that_it_has_batch_statistics():
 
 def test_mlp_puts_the_activation_between_layers_only():
     network = mlp([4, 3, 2, 1], nn.ReLU())
-    assert [type(m) for m in network] == [nn.Linear, nn.ReLU, nn.Linear, nn.ReLU, nn.Linear]
+    assert [type(m) for m in network] == [Linear, nn.ReLU, Linear, nn.ReLU, Linear]
     assert [(m.in_features, m.out_features) for m in network if isinstance(m, nn.Linear)] == [(4, 3), (3, 2), (2, 1)]
 
 
