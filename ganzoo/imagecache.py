@@ -3,39 +3,49 @@
 import hashlib
 import shutil
 import sys
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from ganzoo.errors import UsageError
+from ganzoo.errors import GanzooError, UsageError
 from ganzoo.files import cache_dir, whole
 
-FORMAT = 1
-"""Part of the key: to be raised whenever the same files would be decoded to other pixels."""
+FORMAT = 2
+"""Part of the key: to be raised whenever the same files would be decoded to other pixels, or laid out otherwise."""
 
 
 class Mapped(torch.utils.data.Dataset[Tensor]):
-    """A map-style dataset over a file of uint8 (N, C, H, W), read by the page as images are asked for."""
+    """A map-style dataset over a file of uint8 (N, C, H, W), read by the page as images are asked for.
+
+    The CRC-32 of every image stands behind the images, and is compared whenever one is read.
+    """
 
     def __init__(self, path: Path, shape: tuple[int, int, int, int]):
         self.path, self.shape = path, shape
         self._images: Tensor | None = None
+        self._sums = np.empty(0, "<u4")
 
     def __len__(self) -> int:
         return self.shape[0]
 
     def __getitem__(self, index: int) -> Tensor:
         if self._images is None:
-            flat = torch.from_file(str(self.path), shared=False, size=_bytes(self.shape), dtype=torch.uint8)
-            self._images = flat.view(self.shape)
-        return self._images[index]
+            flat = torch.from_file(str(self.path), shared=False, size=_size(self.shape), dtype=torch.uint8)
+            self._images = flat[: _pixels(self.shape)].view(self.shape)
+            self._sums = np.frombuffer(flat[_pixels(self.shape) :].numpy().tobytes(), "<u4")
+        image = self._images[index]
+        if zlib.crc32(image.numpy().data) != self._sums[index]:
+            raise GanzooError(f"image {index} in {self.path} is damaged; delete that file, and it is made anew")
+        return image
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the mapping: another process makes its own."""
-        return self.__dict__ | {"_images": None}
+        return self.__dict__ | {"_images": None, "_sums": np.empty(0, "<u4")}
 
 
 def kept(
@@ -66,11 +76,15 @@ def _write(path: Path, shape: tuple[int, int, int, int], decode: Callable[[], It
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(path.parent).free
-        if free < 1.05 * _bytes(shape):
-            return f"they take {_bytes(shape) / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free"
+        if free < 1.05 * _size(shape):
+            return f"they take {_size(shape) / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are free"
+        sums = []
         with whole(path) as file:
             for image in decode():
-                file.write(image.numpy().tobytes())
+                pixels = image.numpy().tobytes()
+                file.write(pixels)
+                sums.append(zlib.crc32(pixels))
+            file.write(np.array(sums, "<u4").tobytes())
     except OSError as error:
         return error.strerror or str(error)
     return ""
@@ -89,11 +103,16 @@ def _key(paths: Sequence[Path], shape: tuple[int, int, int, int]) -> str:
 
 def _complete(path: Path, shape: tuple[int, int, int, int]) -> bool:
     try:
-        return path.stat().st_size == _bytes(shape)
+        return path.stat().st_size == _size(shape)
     except OSError:
         return False
 
 
-def _bytes(shape: tuple[int, int, int, int]) -> int:
+def _pixels(shape: tuple[int, int, int, int]) -> int:
     n, c, h, w = shape
     return n * c * h * w
+
+
+def _size(shape: tuple[int, int, int, int]) -> int:
+    """Bytes of the file: the pixels, and four for the CRC-32 of each image."""
+    return _pixels(shape) + 4 * shape[0]

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import re
 from collections import namedtuple
 from itertools import islice
 
@@ -12,7 +13,7 @@ from PIL import Image
 
 from ganzoo import imagecache
 from ganzoo.data import ImageSet, Loader
-from ganzoo.errors import UsageError
+from ganzoo.errors import GanzooError, UsageError
 from ganzoo.imagefiles import ImageFiles, decoded_once
 
 
@@ -71,6 +72,25 @@ def test_a_cache_file_that_was_cut_off_is_made_anew(paths, cache):
     (file,) = cache.iterdir()
     file.write_bytes(file.read_bytes()[:100])
     assert torch.equal(decoded_once(ImageFiles(paths, 8, 3))[19], expected)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_bit_that_flipped_in_the_cache_is_found_when_its_image_is_read(paths, cache, workers):
+    mapped = decoded_once(ImageFiles(paths, 8, 3))
+    (file,) = cache.iterdir()
+    content = bytearray(file.read_bytes())
+    content[7 * 3 * 8 * 8 + 5] ^= 4
+    file.write_bytes(content)
+    mapped = decoded_once(ImageFiles(paths, 8, 3))
+    assert mapped[6].shape == (3, 8, 8)
+    complaint = f"image 7 in {file} is damaged; delete that file, and it is made anew"
+    with pytest.raises(GanzooError, match=re.escape(complaint)):
+        mapped[7]
+    loader = Loader(ImageSet(mapped), 10, 0, torch.device("cpu"), workers=workers)
+    with pytest.raises(GanzooError, match=re.escape(complaint)):
+        list(islice(loader.batches(), 2))
+    file.unlink()
+    assert torch.equal(decoded_once(ImageFiles(paths, 8, 3))[7], ImageFiles(paths, 8, 3).read_all()[7])
 
 
 def test_a_broken_image_is_named_and_leaves_nothing_behind(paths, cache):
