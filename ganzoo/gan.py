@@ -147,7 +147,10 @@ class GAN(nn.Module):
         raise GanzooError(f"{type(self).__name__} does not state discriminator_loss")
 
     def generator_loss(self, real: Batch, fake: Batch) -> dict[str, Tensor]:
-        """Named scalar terms; their sum is minimised over the generator."""
+        """Named scalar terms; their sum is minimised over the generator.
+
+        The discriminator's parameters are constants here: no gradient is recorded for them.
+        """
         raise GanzooError(f"{type(self).__name__} does not state generator_loss")
 
     def after_discriminator_step(self) -> None:
