@@ -7,6 +7,7 @@ from torch import nn
 
 from ganzoo.affine import ONEDNN, SMALLEST, affine
 from ganzoo.nets import JoinedLinear, Linear
+from ganzoo.yardsticks import Roofline
 
 WIDE = 640
 """Units of a layer that is large enough."""
@@ -78,6 +79,14 @@ def test_what_onednn_is_not_for_stays_torchs():
     assert not taken(x[None], weight)
     with torch.autocast("cpu", torch.bfloat16):
         assert not taken(x, weight)
+
+
+def test_the_roofline_counts_its_operations_as_torchs():
+    def operations(product):
+        values = operands()
+        return Roofline(lambda: product(*values).sum().backward()).operations
+
+    assert operations(affine) == operations(F.linear) == 3 * 2 * 5 * WIDE**2
 
 
 def test_the_layers_hold_torchs_weights_and_give_what_it_gives():
