@@ -5,9 +5,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ganzoo.affine import ONEDNN, SMALLEST, affine
+from ganzoo.affine import FEW, ONEDNN, SMALLEST, affine
 from ganzoo.nets import JoinedLinear, Linear
-from ganzoo.yardsticks import Roofline
+from ganzoo.yardsticks import Roofline, _Products
 
 WIDE = 640
 """Units of a layer that is large enough."""
@@ -21,19 +21,29 @@ def operands(n: int = 5, inputs: int = WIDE, outputs: int = WIDE):
     return [torch.randn(shape).mul_(inputs**-0.5).requires_grad_() for shape in shapes]
 
 
+@pytest.fixture(params=[1, 2])
+def threads(request):
+    """With two, the gradient of x is summed in halves."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
 def taken(x: torch.Tensor, weight: torch.Tensor) -> bool:
     """Whether the product was oneDNN's."""
     return type(affine(x, weight).grad_fn).__name__ == "_AffineBackward"
 
 
 @needs_onednn
-def test_a_large_product_is_onednns_and_equals_torchs_with_its_gradients():
-    values = operands()
+@pytest.mark.parametrize(("n", "outputs"), [(5, WIDE), (5, WIDE + 1), (FEW + 1, WIDE)])
+def test_a_large_product_is_onednns_and_equals_torchs_with_its_gradients(threads: int, n: int, outputs: int):
+    values = operands(n, outputs=outputs)
     assert WIDE**2 >= SMALLEST
     assert taken(*values[:2])
     ours, theirs = affine(*values), F.linear(*values)
     torch.testing.assert_close(ours, theirs)
-    along = torch.randn(5, WIDE)
+    along = torch.randn(n, outputs)
     for mine, plain in zip(
         torch.autograd.grad(ours, values, along), torch.autograd.grad(theirs, values, along), strict=True
     ):
@@ -41,7 +51,7 @@ def test_a_large_product_is_onednns_and_equals_torchs_with_its_gradients():
 
 
 @pytest.mark.parametrize("shape", [(5, WIDE), (1, 1)])
-def test_a_gradient_in_any_layout_is_taken(shape: tuple[int, int]):
+def test_a_gradient_in_any_layout_is_taken(threads: int, shape: tuple[int, int]):
     values = operands()
     for along in (torch.randn(shape).expand(5, WIDE), torch.randn(WIDE, 5).t()):
         for mine, plain in zip(
@@ -52,7 +62,7 @@ def test_a_gradient_in_any_layout_is_taken(shape: tuple[int, int]):
             torch.testing.assert_close(mine, plain)
 
 
-def test_the_gradient_of_a_gradient_equals_torchs():
+def test_the_gradient_of_a_gradient_equals_torchs(threads: int):
     def penalty(product):
         values = operands()
         (slope,) = torch.autograd.grad(product(*values).tanh().sum(), values[0], create_graph=True)
@@ -72,6 +82,20 @@ def test_only_what_asks_for_a_gradient_is_computed():
 
 
 @needs_onednn
+def test_two_threads_sum_the_gradient_of_a_small_batch_in_halves_and_nothing_else(threads: int):
+    def products(n: int) -> list[str]:
+        values = operands(n)
+        with _Products() as seen:
+            affine(*values).sum().backward()
+        return [func.__name__ for func, *_ in seen.calls]
+
+    halves = ["_linear_pointwise.default", "bmm.default", "mm.default"]
+    whole = ["_linear_pointwise.default", "_linear_pointwise.default", "mm.default"]
+    assert products(FEW) == (halves if threads == 2 else whole)
+    assert products(FEW + 1) == whole
+
+
+@needs_onednn
 def test_what_onednn_is_not_for_stays_torchs():
     x, weight, _ = operands()
     assert not taken(*operands(inputs=10)[:2])
@@ -81,7 +105,7 @@ def test_what_onednn_is_not_for_stays_torchs():
         assert not taken(x, weight)
 
 
-def test_the_roofline_counts_its_operations_as_torchs():
+def test_the_roofline_counts_its_operations_as_torchs(threads: int):
     def operations(product):
         values = operands()
         return Roofline(lambda: product(*values).sum().backward()).operations
