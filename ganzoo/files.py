@@ -6,6 +6,7 @@ import json
 import os
 import secrets
 import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BufferedReader
@@ -33,6 +34,22 @@ def whole(path: Path) -> Iterator[IO[bytes]]:
         part.unlink(missing_ok=True)
         raise
     _sync_folder(path.parent)
+
+
+def check_place(path: Path) -> None:
+    """Find out, before long work, whether a file can be written there.
+
+    Raises:
+        GanzooError: it cannot; why.
+    """
+    if path.is_dir():
+        raise GanzooError(f"cannot write {path}: it is a folder")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise GanzooError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def write_text(path: Path, text: str) -> None:

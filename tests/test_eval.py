@@ -16,8 +16,10 @@ from ganzoo import DataRequest
 from ganzoo.errors import UsageError
 from ganzoo.files import read_json
 from ganzoo.metrics.base import FeatureExtractor, Metric
+from ganzoo.metrics.distances import FID
 from ganzoo.metrics.evaluation import Evaluator, choose_extractor, comparable, describe, generated, given
 from ganzoo.metrics.images import read_images
+from ganzoo.metrics.labels import plot_confusion
 from ganzoo.plugins import Plugin, Registry, registry
 from ganzoo.run import read_metrics
 from ganzoo_test_plugins import Look, SmallDigits, Tiny
@@ -53,10 +55,20 @@ def digits(tmp_path_factory):
         (PIXELS.permute(0, 2, 3, 1).numpy(), PIXELS),
         (PIXELS[:, 0].numpy(), PIXELS[:, :1]),
         ((PIXELS / 255).numpy(), PIXELS),
+        ((PIXELS / 255 - 3e-8).numpy(), PIXELS),
         ((PIXELS / 127.5 - 1).numpy(), PIXELS),
         ((PIXELS / 127.5 - 1).double().permute(0, 2, 3, 1).numpy(), PIXELS),
     ],
-    ids=["uint8", "int64", "channels last", "grey", "floats from 0", "floats from -1", "doubles, channels last"],
+    ids=[
+        "uint8",
+        "int64",
+        "channels last",
+        "grey",
+        "floats from 0",
+        "and rounded below it",
+        "floats from -1",
+        "doubles, channels last",
+    ],
 )
 def test_images_of_any_layout_and_range_are_the_same_images(tmp_path, array, expected):
     np.savez(tmp_path / "x.npz", images=array, labels=np.arange(12, dtype=np.int32))
@@ -187,6 +199,49 @@ def test_without_labels_their_metrics_are_left_out_and_the_reason_given(ganzoo, 
 
 
 @pytest.mark.parametrize(
+    ("chosen", "missing"),
+    [
+        (slice(5), {"prdc": "more than 5 images, not 5", "is": "at least 20 images"}),
+        (None, {"intra-fid": "2 images of each class, and class '0' has 0"}),
+    ],
+    ids=["five images", "one class"],
+)
+def test_a_default_metric_with_too_few_images_does_not_cost_the_others(ganzoo, digits, tmp_path, chosen, missing):
+    images, labels = np.load(digits)["images"], np.load(digits)["labels"]
+    chosen = labels == 7 if chosen is None else chosen
+    np.savez(tmp_path / "x.npz", images=images[chosen], labels=labels[chosen])
+    value = json.loads(ganzoo("eval", "x.npz", *QUICK, "--json").out)
+    assert {"fid", "kid", "accuracy"} <= set(value["metrics"])
+    for name, reason in missing.items():
+        assert reason in value["left_out"][name]
+        result = ganzoo("eval", "x.npz", *QUICK, "--metrics", name)
+        assert (result.code, reason in result.err) == (2, True)
+
+
+def test_what_comes_out_as_no_number_is_never_shown(ganzoo, digits, monkeypatch):
+    monkeypatch.setattr(FID, "compute", lambda self: {"fid": float("nan")})
+    value = json.loads(ganzoo("eval", digits, *QUICK, "--json").out)
+    assert "fid" not in value["metrics"]
+    assert value["left_out"]["fid"] == "fid comes out as nan"
+    result = ganzoo("eval", digits, *QUICK, "--metrics", "fid")
+    assert (result.code, "fid comes out as nan" in result.err) == (1, True)
+
+
+def test_a_place_that_cannot_be_written_costs_no_numbers(ganzoo, digits, tmp_path):
+    (tmp_path / "file").write_text("")
+    result = ganzoo("eval", digits, *QUICK, "--metrics", "fid", "-o", "file/x.json")
+    assert (result.code, "cannot write" in result.err, "fid  " in result.out) == (1, True, True)
+    result = ganzoo("eval", digits, *QUICK, "-o", tmp_path)
+    assert (result.code, "is a folder" in result.err) == (2, True)
+
+
+def test_a_class_may_be_named_like_a_formula(tmp_path):
+    plot_confusion(tmp_path / "c.png", [[1, 0], [0, 1]], (r"$\x$", "$"), "of $1")
+    with Image.open(tmp_path / "c.png") as picture:
+        assert picture.width > 100
+
+
+@pytest.mark.parametrize(
     ("options", "message"),
     [
         (("--metrics", "fud"), "no metric is named 'fud': did you mean 'fid'?"),
@@ -231,6 +286,36 @@ def test_a_user_trains_an_extractor_and_eval_finds_it(ganzoo, digits, monkeypatc
     assert value["metrics"]["fid"] == pytest.approx(0, abs=1e-4)
     by_file = choose_extractor(registry(), "small-digits", facts["file"])
     assert by_file.sha256 == facts["sha256"]
+
+
+def test_each_folder_has_an_extractor_of_its_own(ganzoo, digits, tmp_path, monkeypatch):
+    monkeypatch.setattr(Look, "datasets", ())
+    monkeypatch.setenv("GANZOO_CACHE", str(tmp_path / "cache"))
+    found = set()
+    for seed, root in enumerate(("one", "two")):
+        (tmp_path / root).mkdir()
+        options = ("--dataset", "small-digits", "--data-root", root)
+        facts = json.loads(ganzoo("features", "train", *options, "--epochs", 1, "--seed", seed, "--json").out)
+        value = json.loads(ganzoo("eval", digits, *options, "--metrics", "fid", "--json").out)
+        assert value["protocol"]["extractor_sha256"] == facts["sha256"]
+        found.add(facts["file"])
+    assert len(found) == 2
+
+
+@pytest.mark.parametrize(
+    ("out", "code", "message"),
+    [
+        ("x.pt", 2, "name a .safetensors file"),
+        ("file/x.safetensors", 1, "cannot write"),
+        ("folder.safetensors", 1, "a folder"),
+    ],
+)
+def test_a_place_for_an_extractor_is_looked_at_before_it_is_trained(ganzoo, tmp_path, monkeypatch, out, code, message):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder.safetensors").mkdir()
+    monkeypatch.setattr("ganzoo.metrics.classifier.fit", lambda *a, **k: pytest.fail("trained"))
+    result = ganzoo("features", "train", "--dataset", "small-digits", "-o", out)
+    assert (result.code, message in result.err) == (code, True)
 
 
 def test_metrics_and_extractors_are_listed(ganzoo):

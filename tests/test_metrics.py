@@ -20,10 +20,10 @@ from ganzoo import DataRequest, ImageSet
 from ganzoo.engine import own_randomness
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.metrics import distances as by_torchmetrics
-from ganzoo.metrics import parzen
+from ganzoo.metrics import neighbours, parzen
 from ganzoo.metrics.base import Measured, Metric, Setting
 from ganzoo.metrics.cas import CAS
-from ganzoo.metrics.classifier import Classifier, Shape, Trained, accuracy, fit, keep, pack, set_scale, unpack
+from ganzoo.metrics.classifier import Classifier, Shape, Trained, accuracy, at_once, fit, keep, pack, set_scale, unpack
 from ganzoo.metrics.distances import FID, KID, Inception, IntraFID, frechet, kernel
 from ganzoo.metrics.labels import Accuracy, plot_confusion
 from ganzoo.metrics.neighbours import PRDC, Nearest, nearest, prdc, radii
@@ -181,6 +181,17 @@ def test_the_inception_score_reaches_the_number_of_classes(reference, logits, ex
         assert metric.compute()["is"] == pytest.approx(expected, rel=0.05)
 
 
+def test_the_inception_scores_splits_are_of_one_size(reference):
+    metric = Inception(Setting(reference, 29, True, 0, CPU))
+    with own_randomness(0, CPU):
+        for part in (100 * torch.eye(10).repeat(3, 1))[:29].split(7):
+            metric.update(Measured(torch.zeros(len(part), 1, 8, 8), None, None, part))
+        assert metric.compute()["is"] <= 2  # Two images a split.
+    assert metric.settings() == {"splits": 10, "images": 20}
+    with pytest.raises(UsageError, match="at least 20 images"):
+        Inception(Setting(reference, 19, True, 0, CPU))
+
+
 # Precision, recall, density, coverage
 
 
@@ -246,6 +257,13 @@ def test_a_copied_training_image_is_at_no_distance(setting, reference):
     assert found["nearest"] == found["nearest_least"] == 0
 
 
+def test_the_nearest_training_image_is_the_same_in_any_chunks(monkeypatch, reference):
+    images, queries = reference.training.images, 255 - reference.data.images[:50]
+    whole = nearest(queries, images, CPU)
+    monkeypatch.setattr(neighbours, "PIXELS", 7 * 64)
+    assert torch.equal(nearest(queries, images, CPU), whole)
+
+
 def test_the_nearest_training_image_agrees_with_brute_force():
     draw = torch.Generator().manual_seed(0)
     queries, images = (torch.randint(0, 256, (n, 3, 8, 8), generator=draw, dtype=torch.uint8) for n in (5, 50))
@@ -307,6 +325,26 @@ def test_the_baseline_of_real_images_is_kept_for_one_training_split_only(setting
         CAS(Setting(other, 100, True, 0, CPU))._real(100)
 
 
+def test_neither_side_of_the_score_learns_from_more_images_than_the_other(setting, monkeypatch):
+    learnt = []
+    monkeypatch.setattr("ganzoo.metrics.cas.fit", lambda data, *a, **k: learnt.append(len(data)))
+    monkeypatch.setattr("ganzoo.metrics.cas.accuracy", lambda *a: 0.5)
+    reference = Reference(SmallDigits(), Look())
+    data = setting.reference.training
+    reference.training = ImageSet(data.images[:300], data.labels[:300], data.classes)
+    metric = CAS(Setting(reference, 400, True, 0, CPU))
+    feed(metric, reference, reference.data.images[:400], reference.data.labels[:400])
+    assert (learnt, metric.settings()["images"]) == ([300, 300], 300)
+
+
+def test_what_is_held_against_other_images_says_which(setting):
+    other = Reference(SmallDigits(), Look())
+    other.training = ImageSet(255 - other.training.images, other.training.labels, other.training.classes)
+    for metric in (Nearest, CAS, Parzen):
+        ours, theirs = metric(setting).settings(), metric(Setting(other, setting.n, True, 0, CPU)).settings()
+        assert {key for key in ours if ours[key] != theirs[key]} == {"train"}
+
+
 class OneSet(SmallDigits):
     """The same images whichever split is asked for, as a folder without `train` and `test` in it."""
 
@@ -351,6 +389,18 @@ def test_parzen_takes_the_bandwidth_that_suits_held_out_images(setting, referenc
     assert found["parzen_standard_error"] == pytest.approx(likelihoods.std().item() / 500**0.5)
 
 
+def test_parzen_holds_out_images_of_every_class_where_they_come_class_by_class(setting):
+    metric = Parzen(setting)
+    data = setting.reference.training
+    assert metric._held_out_places() == list(range(417, 500))
+    setting = Setting(Reference(SmallDigits(), Look()), 100, True, 0, CPU)
+    order = data.labels.argsort(stable=True)
+    setting.reference.training = ImageSet(data.images[order], data.labels[order], data.classes)
+    places = Parzen(setting)._held_out_places()
+    assert len(places) == 83
+    assert set(data.labels[order][places].tolist()) == set(range(10))
+
+
 def test_parzen_says_when_the_grid_ends_too_early(setting, reference, monkeypatch):
     monkeypatch.setattr(parzen, "GRID", (1.0, 2.0))
     assert feed(Parzen(setting), reference, reference.training.images, None)["parzen_at_grid_edge"] == 1
@@ -392,7 +442,14 @@ def test_statistics_are_kept_apart_by_split_size_and_extractor(reference):
         Reference(SmallDigits(), Look(), shape=(3, 8, 8)),
         Reference(SmallDigits(), other),
     ]
+    more_classes = Reference(SmallDigits(), Look())
+    more_classes.data = ImageSet(reference.data.images, reference.data.labels, (*reference.data.classes, "zebra"))
+    kinds.append(more_classes)
     assert len({kind.file() for kind in kinds}) == len(kinds)
+
+
+def test_large_images_are_looked_at_few_at_a_time():
+    assert [at_once(side, side) for side in (8, 64, 128, 1024, 4096)] == [500, 500, 125, 1, 1]
 
 
 def test_colour_copies_of_grey_images_are_measured_as_the_grey_ones():

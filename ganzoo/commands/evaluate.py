@@ -53,6 +53,8 @@ def command(
     from ganzoo.metrics.images import read_images
     from ganzoo.plugins import registry
 
+    if out is not None and out.is_dir():
+        raise UsageError(f"--out {out} is a folder: name the JSON file to write")
     plugins, chosen = registry().check(), choose_device(device)
     options: dict[str, Any] = {
         "metrics": metrics, "features": features, "weights": inception_weights, "split": split, "device": chosen
@@ -74,12 +76,14 @@ def command(
             )
         batches, labelled = given(images, labels, count, seed), labels is not None
         result = {"images": str(what), **evaluator.measure(batches, count, labelled, seed)}
-    if out is not None:
-        write(out, result, evaluator)
     if as_json:
         echo_json(result)
     else:
-        show(result, out)
+        show(result)
+    if out is not None:  # Last, so that a place that cannot be written costs no numbers.
+        write(out, result, evaluator)
+        if not as_json:
+            click.echo(out)
 
 
 def measure_run(
@@ -129,7 +133,7 @@ def write(path: Path, result: dict[str, Any], evaluator: "Evaluator") -> None:
         raise GanzooError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def show(result: dict[str, Any], out: Path | None) -> None:
+def show(result: dict[str, Any]) -> None:
     """The numbers, and above them what they depend on."""
     from ganzoo.metrics.evaluation import describe
 
@@ -143,5 +147,3 @@ def show(result: dict[str, Any], out: Path | None) -> None:
             click.echo(f"{name}: " + ", ".join(f"{key} {value}" for key, value in settings.items()))
     if result["metrics"].get("parzen_at_grid_edge"):
         click.echo("warning: the Parzen bandwidth is at an edge of its grid: the likelihood is a lower bound", err=True)
-    if out is not None:
-        click.echo(out)

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from ganzoo.commands.options import echo_json, json_option
+from ganzoo.errors import UsageError
 
 
 @click.group(name="features", context_settings={"help_option_names": ["-h", "--help"]})
@@ -40,10 +41,15 @@ def train(
 
     from ganzoo.data import DataRequest, open_dataset
     from ganzoo.engine import choose_device
+    from ganzoo.files import check_place
     from ganzoo.metrics.classifier import Classifier, Shape, accuracy, fit, keep, pack, set_scale, trained_file
     from ganzoo.plugins import registry
 
+    path = out or trained_file(dataset, data_root)
+    if path.suffix != ".safetensors":
+        raise UsageError(f"--out {path}: name a .safetensors file, or `ganzoo eval --features` will not take it")
     chosen = choose_device(device)
+    check_place(path)
     source = registry().check().get("datasets", dataset)
     depth = int(channels) if channels else None
     data = open_dataset(source(), DataRequest("train", data_root, image_size, depth))
@@ -65,7 +71,6 @@ def train(
     set_scale(net, data, chosen)
     facts = {"dataset": dataset, "classes": list(data.classes), "seed": seed, "epochs": epochs}
     packed = pack(net, shape, {**facts, "test_accuracy": round(reached, 6)})
-    path = out or trained_file(dataset)
     keep(path, packed)
     sha256 = hashlib.sha256(packed).hexdigest()
     if as_json:

@@ -16,7 +16,7 @@ from ganzoo.metrics.neighbours import Gathered
 EPOCHS, WIDTH, FEATURES = 6, 16, 64
 """Of the classifier that is trained: a small one, since two are."""
 SEEN = 50_000
-"""Generated images that it learns from, at most."""
+"""Images of each kind that it learns from, at most; no more of one than there are of the other."""
 
 
 class CAS(Metric):
@@ -33,7 +33,8 @@ class CAS(Metric):
     def __init__(self, setting: Setting):
         super().__init__(setting)
         require(min(setting.reference.spec.shape[1:]) >= 8, "cas needs images of at least 8 x 8")
-        self.images, self.labels = Gathered(SEEN), Gathered(SEEN)
+        self._most = min(setting.n, SEEN, len(setting.reference.training))
+        self.images, self.labels = Gathered(self._most), Gathered(self._most)
 
     @classmethod
     def missing(cls, setting: Setting) -> str | None:
@@ -52,8 +53,15 @@ class CAS(Metric):
         return {"cas": self._reached(generated), "cas_real": self._real(len(generated))}
 
     def settings(self) -> dict[str, float | str]:
-        images = min(self.setting.n, SEEN)
-        return {"epochs": EPOCHS, "width": WIDTH, "features": FEATURES, "images": images, "split": "test"}
+        return {
+            "epochs": EPOCHS,
+            "width": WIDTH,
+            "features": FEATURES,
+            "images": self._most,
+            "split": "test",
+            "train": self.setting.reference.training_fingerprint[:16],
+            "test": self.setting.reference.testing_fingerprint[:16],
+        }
 
     def _reached(self, data: ImageSet) -> float:
         setting = self.setting
@@ -65,8 +73,8 @@ class CAS(Metric):
     def _real(self, count: int) -> float:
         """The same with `count` training images, drawn at random; kept in the cache."""
         setting, reference = self.setting, self.setting.reference
-        splits = [reference.training_fingerprint, reference.testing_fingerprint]
-        facts = [2, splits, list(reference.spec.shape), self.settings(), count, setting.seed]
+        splits = [reference.training_fingerprint, reference.testing_fingerprint, list(reference.data.classes)]
+        facts = [3, splits, list(reference.spec.shape), self.settings(), count, setting.seed]
         key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
         path = cache_dir() / "reference" / f"{reference.name}-cas-{key}.json"
         with suppress(GanzooError, KeyError, TypeError, ValueError):

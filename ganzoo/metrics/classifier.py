@@ -18,6 +18,8 @@ from ganzoo.files import cache_dir, read_bytes, whole
 from ganzoo.metrics.base import FeatureExtractor, Features
 
 BATCH = 128
+LOOKED_AT = 500
+"""Images of up to 64 x 64 pixels that are looked at at once."""
 LARGEST = 2**28
 """Bytes beyond which a file is not taken for a classifier."""
 
@@ -122,9 +124,9 @@ def set_scale(net: Classifier, data: ImageSet, device: torch.device) -> None:
 
     FID grows with the square of the features' scale, and KID's kernel supposes a scale of about 1.
     """
-    squares = 0.0
-    for start in range(0, len(data), 500):
-        x = normalise(read(data, range(start, min(start + 500, len(data)))).to(device))
+    squares, step = 0.0, at_once(*data.images[0].shape[1:])
+    for start in range(0, len(data), step):
+        x = normalise(read(data, range(start, min(start + step, len(data)))).to(device))
         squares += net(x).vectors.double().square().mean(1).sum().item()
     scale = math.sqrt(len(data) / max(squares, 1e-12))
     for tensor in (net.neck.weight, net.neck.bias):  # The ReLU between them lets a positive factor through.
@@ -136,11 +138,16 @@ def set_scale(net: Classifier, data: ImageSet, device: torch.device) -> None:
 def accuracy(net: Classifier, data: ImageSet, device: torch.device) -> float:
     """The share of `data` that `net` classifies rightly, 0 to 1."""
     assert data.labels is not None
-    labels, right = class_index(data.labels, len(data.classes)), 0
-    for start in range(0, len(data), 500):
-        x = normalise(read(data, range(start, min(start + 500, len(data)))).to(device))
-        right += int((net(x).logits.argmax(1).cpu() == labels[start : start + 500]).sum())
+    labels, right, step = class_index(data.labels, len(data.classes)), 0, at_once(*data.images[0].shape[1:])
+    for start in range(0, len(data), step):
+        x = normalise(read(data, range(start, min(start + step, len(data)))).to(device))
+        right += int((net(x).logits.argmax(1).cpu() == labels[start : start + step]).sum())
     return right / len(data)
+
+
+def at_once(height: int, width: int) -> int:
+    """Images of this size that are looked at at once, so that memory does not grow with it."""
+    return max(1, LOOKED_AT * min(64 * 64, height * width) // (height * width))
 
 
 def read(data: ImageSet, index: "range | list[int]") -> Tensor:
@@ -189,9 +196,13 @@ def unpack(data: bytes, source: str) -> tuple[Classifier, Shape, dict[str, Any]]
     return net.eval().requires_grad_(False), shape, about
 
 
-def trained_file(dataset: str) -> Path:
-    """Where `ganzoo features train` leaves the classifier of a data set, and `ganzoo eval` looks for it."""
-    return cache_dir() / "features" / f"{dataset}.safetensors"
+def trained_file(dataset: str, root: Path | None = None) -> Path:
+    """Where `ganzoo features train` leaves the classifier of a data set, and `ganzoo eval` looks for it.
+
+    One for each `root`, the folder of the data set's files where one was given: two may hold other images.
+    """
+    place = f"-{hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:8]}" if root else ""
+    return cache_dir() / "features" / f"{dataset}{place}.safetensors"
 
 
 def keep(path: Path, data: bytes) -> None:

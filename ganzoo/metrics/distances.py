@@ -125,6 +125,7 @@ class KID(Metric):
     def __init__(self, setting: Setting):
         super().__init__(setting)
         require(setting.n >= 2, "kid needs at least 2 images")
+        require(len(setting.reference.data) >= 2, "kid needs at least 2 reference images")
         self.vectors = Gathered(MOST)
 
     def update(self, batch: Measured) -> None:
@@ -151,7 +152,9 @@ class Inception(Metric):
         from torchmetrics.image.inception import InceptionScore
 
         super().__init__(setting)
-        self.metric = _quietly(InceptionScore, nn.Identity(), splits=min(SPLITS, setting.n), sync_on_compute=False)
+        require(setting.n >= 2 * SPLITS, f"is needs at least {2 * SPLITS} images: {SPLITS} splits of 2")
+        self.metric = _quietly(InceptionScore, nn.Identity(), splits=SPLITS, sync_on_compute=False)
+        self._left = self._images = setting.n - setting.n % SPLITS  # torchmetrics' splits are of one size only so.
 
     @classmethod
     def missing(cls, setting: Setting) -> str | None:
@@ -159,13 +162,13 @@ class Inception(Metric):
 
     def update(self, batch: Measured) -> None:
         assert batch.logits is not None
-        self.metric.update(batch.logits.double().cpu())
+        if self._left > 0:
+            self.metric.update(batch.logits[: self._left].double().cpu())
+            self._left -= len(batch.logits)
 
     def compute(self) -> dict[str, float]:
-        if self.setting.n < 2:  # One image has no deviation.
-            return {"is": 1.0, "is_std": 0.0}
         mean, deviation = self.metric.compute()
         return {"is": mean.item(), "is_std": deviation.item()}
 
     def settings(self) -> dict[str, float | str]:
-        return {"splits": min(SPLITS, self.setting.n)}
+        return {"splits": SPLITS, "images": self._images}

@@ -1,5 +1,6 @@
 """One evaluation: images in, a result out in which no number stands without what it depends on."""
 
+import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,30 +15,37 @@ from ganzoo.data import Dataset, to_uint8
 from ganzoo.engine import own_randomness
 from ganzoo.errors import GanzooError, UsageError, did_you_mean
 from ganzoo.gan import GAN
-from ganzoo.metrics.base import FeatureExtractor, Images, Measured, Metric, Setting
-from ganzoo.metrics.classifier import Trained, class_index, trained_file
+from ganzoo.metrics.base import FeatureExtractor, Images, Measured, Metric, Setting, require
+from ganzoo.metrics.classifier import Trained, at_once, class_index, trained_file
 from ganzoo.metrics.labels import Accuracy
-from ganzoo.metrics.reference import BATCH, Reference, Split
+from ganzoo.metrics.reference import Reference, Split
 from ganzoo.plugins import Registry
 
 FORMAT = 1
 
 
 def choose_extractor(
-    registry: Registry, dataset: str, name: str | None = None, weights: Path | None = None
+    registry: Registry,
+    dataset: str,
+    name: str | None = None,
+    weights: Path | None = None,
+    root: Path | None = None,
 ) -> FeatureExtractor:
     """The extractor that a user names: a plugin, a data set that one was trained for, or a file of weights.
 
-    Without a name: the one that is made for the data set, else the one that was trained for it.
+    Without a name: the one that is made for the data set, else the one that was trained for it. One that was trained on
+    the files in `root` comes first.
 
     Raises:
         UsageError: there is none.
         GanzooError: its weights cannot be had.
     """
     known = registry.names("features")
+    places = [trained_file(name or dataset, root), trained_file(name or dataset)]
+    trained = next((place for place in places if place.is_file()), None)
     if name is None:
         made = [key for key in known if dataset in registry.get("features", key).datasets]
-        if not made and not trained_file(dataset).is_file():
+        if not made and trained is None:
             raise UsageError(
                 f"no feature extractor is known for '{dataset}': train one with `ganzoo features train --dataset "
                 f"{dataset}`, or name one with --features ({', '.join(known)})"
@@ -50,8 +58,8 @@ def choose_extractor(
         raise UsageError("--inception-weights is for --features inception")
     if Path(name).suffix == ".safetensors":
         return Trained(Path(name))
-    if trained_file(name).is_file():
-        return Trained(trained_file(name))
+    if trained is not None:
+        return Trained(trained)
     raise UsageError(
         f"no feature extractor is named '{name}': {did_you_mean(name, known)}, or give a .safetensors file, "
         f"or train one with `ganzoo features train --dataset {name}`"
@@ -109,9 +117,9 @@ class Evaluator:
         source: type[Dataset] = registry.get("datasets", dataset)
         extractor = None
         if features is not None or any(metric.features for metric in self.chosen.values()):
-            extractor = choose_extractor(registry, dataset, features, weights).to(self._statistics_device).eval()
-        self.extractor = extractor
-        self.reference = Reference(source(), extractor, split, shape, root, self._statistics_device)
+            extractor = choose_extractor(registry, dataset, features, weights, root)
+        self.extractor = extractor.to(self._statistics_device).eval() if extractor else None
+        self.reference = Reference(source(), self.extractor, split, shape, root, self._statistics_device)
 
     @property
     def _statistics_device(self) -> torch.device:
@@ -146,7 +154,7 @@ class Evaluator:
 
         Raises:
             UsageError: a metric that was named cannot be measured.
-            GanzooError: the images cannot be made.
+            GanzooError: the images cannot be made, or what was named comes out as no number.
         """
         started = time.perf_counter()
         with exact(), torch.no_grad(), own_randomness(seed, self.device):
@@ -154,13 +162,12 @@ class Evaluator:
             left_out: dict[str, str] = {}
             metrics: list[Metric] = []
             for name, kind in self.chosen.items():
-                reason = kind.missing(setting)
-                if reason is None:
+                with self._leaving_out(name, left_out):
+                    reason = kind.missing(setting)
+                    require(
+                        reason is None, f"metric '{name}' cannot be measured: {reason}" if self.named else f"{reason}"
+                    )
                     metrics.append(kind(setting))
-                elif self.named:
-                    raise UsageError(f"metric '{name}' cannot be measured: {reason}")
-                else:
-                    left_out[name] = reason
             looked = self.extractor if any(m.features for m in metrics) else None
             for images, labels in batches:
                 found = looked.extract(images) if looked else None
@@ -172,9 +179,9 @@ class Evaluator:
             numbers: dict[str, float] = {}
             settings: dict[str, Any] = {}
             for metric in metrics:
-                with own_randomness(seed, self.device), torch.enable_grad():
-                    numbers |= metric.compute()
-                settings[metric.name] = metric.settings()
+                with self._leaving_out(metric.name, left_out), own_randomness(seed, self.device), torch.enable_grad():
+                    numbers |= _finite(metric.compute())
+                    settings[metric.name] = metric.settings()
         result = {
             "protocol": self.protocol(n),
             "metrics": numbers,
@@ -186,9 +193,30 @@ class Evaluator:
             "versions": {"ganzoo": __version__, "torch": torch.__version__},
         }
         for metric in metrics:
-            if isinstance(metric, Accuracy):
+            if isinstance(metric, Accuracy) and metric.name in settings:
                 result["confusion"] = metric.confusion().tolist()
         return result
+
+    @contextmanager
+    def _leaving_out(self, name: str, left_out: dict[str, str]) -> Iterator[None]:
+        """Where nobody named the metrics, one that cannot be measured does not cost the others."""
+        try:
+            yield
+        except (UsageError, NotFinite) as error:
+            if self.named:
+                raise
+            left_out[name] = str(error)
+
+
+class NotFinite(GanzooError):
+    """A metric that came out as no number."""
+
+
+def _finite(numbers: dict[str, float]) -> dict[str, float]:
+    for name, value in numbers.items():
+        if not math.isfinite(value):
+            raise NotFinite(f"{name} comes out as {value}")
+    return numbers
 
 
 @contextmanager
@@ -213,8 +241,9 @@ def generated(gan: GAN, n: int, seed: int, reference: Reference) -> Iterator[Ima
         GanzooError: a sample is not finite.
     """
     classes = len(gan.data.classes) if gan.conditional else 0
-    for number, start in enumerate(range(0, n, BATCH)):
-        size = min(BATCH, n - start)
+    step = at_once(*gan.data.shape[1:])
+    for number, start in enumerate(range(0, n, step)):
+        size = min(step, n - start)
         index = torch.arange(start, start + size)
         labels = None
         with torch.no_grad(), own_randomness((seed * 1_000_003 + number) % 2**31, gan.device):
@@ -238,7 +267,7 @@ def generated(gan: GAN, n: int, seed: int, reference: Reference) -> Iterator[Ima
 def given(images: Tensor, labels: Tensor | None, n: int, seed: int) -> Iterator[Images]:
     """`n` of the images, uint8 (N, C, H, W), and labels, drawn at random without repetition, batch by batch."""
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[:n]
-    for index in order.split(BATCH):
+    for index in order.split(at_once(*images.shape[2:])):
         yield Images(images[index], None if labels is None else labels[index])
 
 

@@ -20,14 +20,16 @@ LARGEST = 8 * 2**30
 LONGEST_HEADER = 2**16
 """Bytes of an array's header: its shape and type take a hundred."""
 SIDES = (8, 4096)
+ROUNDING = 1e-3
+"""By how much floats may miss their range: what was normalised and brought back seldom ends at 0 exactly."""
 
 
 def read_images(path: Path) -> tuple[Tensor, Tensor | None]:
     """The images, uint8 (N, C, H, W) with C 1 or 3, and the labels, int64 (N,), of an `.npz` or a folder.
 
     An `.npz` holds `images`: (N, C, H, W), (N, H, W, C) or (N, H, W); integers 0 to 255, or floats in [0, 1] or, when
-    any is negative, in [-1, 1]. It may hold `labels`: integers (N,). In a folder, names that end in `-LABEL`, as
-    `ganzoo sample` writes them, are taken for labels.
+    any is below 0 by more than rounding, in [-1, 1]. It may hold `labels`: integers (N,). In a folder, names that end
+    in `-LABEL`, as `ganzoo sample` writes them, are taken for labels.
 
     Raises:
         UsageError: no such thing, or something else.
@@ -108,10 +110,10 @@ def _pixels(array: Any) -> Tensor:
     if array.dtype.kind != "f":
         raise UsageError(f"pixels must be integers or floats, not {array.dtype}")
     least, most = float(array.min()), float(array.max())
-    if not (least >= -1.001 and most <= 1.001):  # NaN is refused, too.
+    if not (least >= -1 - ROUNDING and most <= 1 + ROUNDING):  # NaN is refused, too.
         raise UsageError(f"float pixels must lie in [0, 1] or [-1, 1], not {least:g} to {most:g}")
     values = torch.from_numpy(array.astype(np.float32))
-    return to_uint8(values if least < 0 else values * 2 - 1)
+    return to_uint8(values if least < -ROUNDING else values * 2 - 1)
 
 
 def _scaled(high: int) -> None:

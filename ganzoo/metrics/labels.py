@@ -53,6 +53,7 @@ def plot_confusion(path: Path, counts: list[list[int]], names: tuple[str, ...], 
     table = torch.tensor(counts).double()
     share = (100 * table / table.sum(1, keepdim=True).clamp(min=1)).numpy()
     k = len(names)
+    names, title = tuple(name.replace("$", r"\$") for name in names), title.replace("$", r"\$")  # No formulas.
     side = min(4 + 0.4 * k, 20)
     figure = Figure(figsize=(side, side), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)

@@ -10,6 +10,8 @@ K = 5
 """Neighbours, as Naeem et al. choose."""
 CELLS = 2**22
 """Distances held at once."""
+PIXELS = 2**24
+"""Pixels of each side held at once, as numbers."""
 ROUNDING = 1e-12
 """Squared distances that differ by less than this share of the largest squared norm count as equal."""
 
@@ -117,12 +119,17 @@ def nearest(queries: Tensor, images: Tensor, device: torch.device) -> Tensor:
         images: uint8 (N, C, H, W).
         device: where to compute.
     """
+    step = max(1, PIXELS // queries[0].numel())
+    return torch.cat([_nearest(part, images, device, step) for part in queries.split(step)])
+
+
+def _nearest(queries: Tensor, images: Tensor, device: torch.device, step: int) -> Tensor:
     flat = queries.flatten(1).to(device).float() / 255
     best = torch.full((len(flat),), torch.inf, device=device)
     index = torch.zeros(len(flat), dtype=torch.int64, device=device)
     square = flat.square().sum(1, keepdim=True)
-    for start in range(0, len(images), 10_000):
-        part = images[start : start + 10_000].flatten(1).to(device).float() / 255
+    for start in range(0, len(images), step):
+        part = images[start : start + step].flatten(1).to(device).float() / 255
         d = square - 2 * flat @ part.T + part.square().sum(1)
         value, where = d.min(1)
         index = torch.where(value < best, where + start, index)
@@ -167,4 +174,11 @@ class Nearest(Metric):
         return {"nearest": mine.mean().item(), "nearest_test": theirs.mean().item(), "nearest_least": mine.min().item()}
 
     def settings(self) -> dict[str, float | str]:
-        return {"space": "pixels in [0, 1]", "split": "train", "images": min(self.setting.n, self.LOOKED_AT)}
+        reference = self.setting.reference
+        return {
+            "space": "pixels in [0, 1]",
+            "split": "train",
+            "images": min(self.setting.n, self.LOOKED_AT),
+            "train": reference.training_fingerprint[:16],
+            "test": reference.testing_fingerprint[:16],
+        }

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ganzoo.data import ImageSet
 from ganzoo.metrics.base import MOST, Measured, Metric, Setting, needs_test_split, require
-from ganzoo.metrics.classifier import read
+from ganzoo.metrics.classifier import class_index, read
 from ganzoo.metrics.neighbours import Gathered
 
 GRID = tuple(10 ** (-1 + i / 9) for i in range(10))
@@ -38,7 +38,8 @@ def log_likelihood(points: Tensor, samples: Tensor, sigmas: tuple[float, ...]) -
 class Parzen(Metric):
     """Mean log-likelihood of the test split, in nats, under a Parzen window on the samples (Breuleux et al., 2011).
 
-    The bandwidth is the one of `GRID` under which held-out images, the last of the training split, are likeliest.
+    The bandwidth is the one of `GRID` under which held-out images are likeliest: the last of the training split, or
+    evenly spaced ones where it comes class by class.
     """
 
     name = "parzen"
@@ -61,10 +62,11 @@ class Parzen(Metric):
     def compute(self) -> dict[str, float]:
         train, test = self.setting.reference.training, self.setting.reference.testing
         samples = self._points(self.samples.all())
-        held_out = self._points(read(train, range(len(train) - self._held_out(), len(train))))
+        held_out = self._points(read(train, self._held_out_places()))
         by_sigma = log_likelihood(held_out, samples, GRID).mean(1)
         best = int(by_sigma.argmax())
-        found = log_likelihood(self._points(read(test, range(self._tested(test)))), samples, GRID[best : best + 1])[0]
+        tested = self._points(read(test, _spread(len(test), self._tested(test))))
+        found = log_likelihood(tested, samples, GRID[best : best + 1])[0]
         error = found.std().item() / math.sqrt(len(found)) if len(found) > 1 else 0.0
         return {
             "parzen": found.mean().item(),
@@ -80,14 +82,29 @@ class Parzen(Metric):
             "split": "test",
             "samples": min(self.setting.n, MOST),
             "held_out": self._held_out(),
-            "test": self._tested(reference.testing),
+            "tested": self._tested(reference.testing),
+            "train": reference.training_fingerprint[:16],
+            "test": reference.testing_fingerprint[:16],
         }
 
     def _held_out(self) -> int:
         return min(MOST, max(1, len(self.setting.reference.training) // 6))
+
+    def _held_out_places(self) -> list[int]:
+        train, count = self.setting.reference.training, self._held_out()
+        if train.labels is None or not train.classes:
+            return list(range(len(train) - count, len(train)))
+        classes = class_index(train.labels, len(train.classes))
+        by_class = bool((classes.diff() >= 0).all())
+        return _spread(len(train), count) if by_class else list(range(len(train) - count, len(train)))
 
     def _tested(self, test: ImageSet) -> int:
         return min(MOST, len(test))
 
     def _points(self, images: Tensor) -> Tensor:
         return images.flatten(1).to(self.setting.device).double() / 255
+
+
+def _spread(length: int, count: int) -> list[int]:
+    """`count` of the places 0 to `length` - 1, evenly spaced."""
+    return [i * length // count for i in range(count)]

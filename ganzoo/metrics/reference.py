@@ -16,16 +16,14 @@ from ganzoo.data import DataRequest, Dataset, DataSpec, ImageSet, open_dataset
 from ganzoo.errors import UsageError
 from ganzoo.files import cache_dir, whole
 from ganzoo.metrics.base import MOST, FeatureExtractor
-from ganzoo.metrics.classifier import class_index, read
+from ganzoo.metrics.classifier import at_once, class_index, read
 from ganzoo.metrics.neighbours import radii
 
-BATCH = 500
-"""Images that are looked at at once."""
-FORMAT = 3
+FORMAT = 4
 LARGEST = 2**31
 """Bytes of a cached file beyond which it is not read."""
-LARGEST_CLASS_MOMENTS = 2**28
-"""Bytes of covariances by class beyond which they are not kept: a thousand classes of 2048 features take 33 GB."""
+LARGEST_CLASS_MOMENTS = 2**30
+"""Bytes of covariances by class beyond which they are not kept: 32 classes of 2048 features, a thousand of 366."""
 
 Split = Literal["train", "test"]
 
@@ -169,16 +167,17 @@ class Reference:
         """Where the statistics are kept: one file for each data, size, split and extractor."""
         extractor = self.extractor
         h, w = self.spec.shape[1:]
-        facts = [FORMAT, self.fingerprint, self.name, self.split, list(self.spec.shape)]
+        facts = [FORMAT, self.fingerprint, self.name, self.split, list(self.spec.shape), list(self.data.classes)]
         facts += [extractor.name, extractor.sha256, extractor.resizing(h, w)]
         key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
         return cache_dir() / "reference" / f"{self.name}-{self.split}-{extractor.name}-{key}.stats"
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor | None]]:
         """The images, uint8 (n, C, H, W), and their classes, in order."""
-        for start in range(0, len(self.data), BATCH):
-            images = read(self.data, range(start, min(start + BATCH, len(self.data))))
-            yield images, None if self.labels is None else self.labels[start : start + BATCH]
+        step = at_once(*self.spec.shape[1:])
+        for start in range(0, len(self.data), step):
+            images = read(self.data, range(start, min(start + step, len(self.data))))
+            yield images, None if self.labels is None else self.labels[start : start + step]
 
     def _compute(self) -> Statistics:
         size = self.extractor.num_features
