@@ -16,7 +16,10 @@ class EMA:
 
     def __init__(self, generator: nn.Module, decay: float):
         self.decay = decay
-        self.module = copy.deepcopy(generator).eval().requires_grad_(False)
+        # Synchronised BatchNorm holds on to its processes, of which there is no copy.
+        groups = [getattr(module, "process_group", None) for module in generator.modules()]
+        shared = {id(group): group for group in groups if group is not None}
+        self.module = copy.deepcopy(generator, shared).eval().requires_grad_(False)
         self._averaged, self._copied = _tensors(self.module)
         self._live, self._live_copied = _tensors(generator)
 

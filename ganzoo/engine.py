@@ -60,9 +60,12 @@ def choose(device: str = "auto", precision: str = "fp32") -> Engine:
     chosen = choose_device(device)
     _refuse_bad_precision(chosen, precision)
     torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+    torch.backends.cudnn.allow_tf32 = precision == "tf32"  # By default it would be, whatever products are.
     torch.backends.cudnn.deterministic = True  # A resumed run ends with the same tensors.
     if chosen.type == "cpu":
         keep_freed_memory()
+    elif chosen.type == "cuda":
+        torch.cuda.set_device(chosen)  # Where streams and graphs are made by default.
     return Engine(chosen, precision)
 
 

@@ -22,6 +22,7 @@ from ganzoo.gan import GAN
 from ganzoo.launch import build
 from ganzoo.plugins import Registry
 from ganzoo.settings import validated
+from ganzoo.weights import apart
 
 BATCHES = (1, 2, 7, 64)
 """Sizes of the random batches on which the exported generator must equal the original."""
@@ -144,7 +145,7 @@ def compare(gan: GAN, loaded: Loaded) -> float:
 def _safetensors(gan: GAN, facts: dict[str, str]) -> bytes:
     from safetensors.torch import save
 
-    return save({k: v.contiguous() for k, v in gan.generator.state_dict().items()}, metadata=facts)
+    return save(apart(gan.generator.state_dict()), metadata=facts)
 
 
 def _load_safetensors(content: bytes, plugins: Registry) -> Loaded:

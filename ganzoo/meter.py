@@ -43,6 +43,10 @@ class Meter:
         """Whether a step was taken since the last read."""
         return bool(self._rows)
 
+    def start(self, waited: float = 0.0) -> None:
+        """The clock starts now: what came before was setting up. `waited` as in `read`."""
+        self._since, self._aside, self._waited = time.perf_counter(), 0.0, waited
+
     @contextmanager
     def aside(self) -> Iterator[None]:
         """Leave the time spent inside out of the speed: sampling, checkpoints, evaluation."""
@@ -60,7 +64,10 @@ class Meter:
         Raises:
             GanzooError: a value is not finite; the step and the term are named.
         """
-        rows = torch.cat(self._rows).cpu() if self._rows else torch.zeros(0, len(self.names))
+        device = self._rows[-1].device if self._rows else None  # A checkpoint's rows may come from elsewhere.
+        rows = (
+            torch.cat([row.to(device) for row in self._rows]).cpu() if self._rows else torch.zeros(0, len(self.names))
+        )
         rows = self.world.mean(rows)
         bad = (~rows.isfinite()).nonzero()
         if len(bad):

@@ -111,7 +111,7 @@ def _probe(
     before.restore()
     plain = _take(trainer, before)
     before.restore()
-    undo = make(trainer)
+    undo = _made(trainer, make)
     try:
         before.restore()
         if trainer.recorded is None:  # Compiled on the first use.
@@ -122,6 +122,22 @@ def _probe(
         undo()
         raise
     return _difference(plain, fast), plain.seconds / fast.seconds, undo
+
+
+def _made(trainer: Trainer, make: Callable[[Trainer], Callable[[], None]]) -> Callable[[], None]:
+    """`make` it, in every process or in none: steps of some would wait for the others' gradients for ever."""
+    failure: Exception | None = None
+    undo: Callable[[], None] | None = None
+    try:
+        undo = make(trainer)
+    except Exception as error:
+        failure = error
+    failed = trainer.world.mean(torch.tensor([float(failure is not None)])).item()
+    if failed or undo is None:
+        if undo is not None:
+            undo()
+        raise failure or GanzooError("it failed in another process")
+    return undo
 
 
 @dataclass

@@ -97,7 +97,8 @@ class Run:
             raise GanzooError(f"cannot write in {self.folder}: {error.strerror or error}") from error
         with file:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                # Not flock, which processes that read images would inherit, and hold on to when this one is killed.
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 file.seek(0)
                 owner = file.read().strip() or "unknown"
@@ -161,13 +162,15 @@ class Run:
 
     def begin(self, trainer: "Trainer") -> None:
         """Look at the data and the untrained generator once, so that a broken plugin or disk shows at the start."""
-        with self.meter.aside():
-            self.world.on_first(lambda: self._look(trainer))
+        self.world.on_first(lambda: self._look(trainer))
         forget_peak_memory(trainer.engine.device)
         for watcher in self.watchers:
             watcher.begin(trainer)
+        self.meter.start(trainer.loader.waited)
 
     def _look(self, trainer: "Trainer") -> None:
+        if trainer.fraction < 1:  # How an earlier session ended is no longer how the run stands.
+            (self.folder / "status.json").unlink(missing_ok=True)
         if not (self.folder / "real.png").exists():
             self._real_images(trainer.loader, trainer.gan)
         if self.evaluation is not None:

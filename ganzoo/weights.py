@@ -10,11 +10,19 @@ CHECKSUM = "sha256"
 """Where it stands in the file's metadata."""
 
 
+def apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """On the CPU, each with memory of its own: of a layer that stands in two places of a network, two copies.
+
+    The file format refuses what shares memory.
+    """
+    return {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
+
+
 def pack(tensors: Mapping[str, Tensor], about: Mapping[str, str]) -> bytes:
     """A safetensors file of the tensors, what is said about them, and the checksum of both."""
     from safetensors.torch import save
 
-    kept = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    kept = apart(tensors)
     return save(kept, {**about, CHECKSUM: checksum(kept, about)})
 
 

@@ -236,7 +236,7 @@ class Roofline:
         # As one graph, for launching them one by one could take longer than the products themselves.
         torch.cuda.synchronize(device)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        with torch.cuda.graph(graph, stream=torch.cuda.Stream(device), capture_error_mode="thread_local"):
             run()
         return graph.replay
 

@@ -18,8 +18,8 @@ class TensorBoard(ganzoo.Logger):
         # Importing it takes a second, which only runs should pay.
         from torch.utils.tensorboard import SummaryWriter
 
-        # A run that was killed may have logged beyond the checkpoint it resumes from: TensorBoard drops those.
-        self.writer = SummaryWriter(folder / "tensorboard", purge_step=step + 1 if step else None)
+        # A run that was killed may have logged beyond the step it goes on from: TensorBoard drops those.
+        self.writer = SummaryWriter(folder / "tensorboard", purge_step=step + 1)
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         for name, value in values.items():

@@ -7,8 +7,9 @@ import pickle
 
 import pytest
 import torch
+from safetensors.torch import load
 
-from ganzoo import files
+from ganzoo import files, weights
 from ganzoo.checkpoint import Checkpoints
 from ganzoo.errors import GanzooError
 
@@ -108,6 +109,14 @@ def test_a_pickle_that_would_run_code_is_refused_unrun(store, tmp_path):
     with pytest.raises(GanzooError, match="is not one of ganzoo's"):
         store.load(1, CPU)
     assert not (tmp_path / "trapped").exists()
+
+
+def test_a_layer_that_stands_in_two_places_is_kept_twice():
+    shared = torch.nn.Embedding(3, 4)
+    network = torch.nn.ModuleDict({"one": shared, "two": torch.nn.Sequential(shared)})
+    kept = load(weights.pack(network.state_dict(), {}))
+    assert kept.keys() == network.state_dict().keys()
+    assert all(torch.equal(value, shared.weight) for value in kept.values())
 
 
 def test_whole_files_leave_nothing_behind_when_the_block_fails(tmp_path):

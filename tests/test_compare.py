@@ -8,6 +8,7 @@ import pytest
 from ganzoo.commands import missing
 from ganzoo.errors import UsageError
 from ganzoo.run import Run
+from ganzoo_test_plugins import Plain
 
 QUICK = ("--dataset", "small-digits", "--steps", 3, "--quiet")
 RUNS = Path("runs/compare")
@@ -82,6 +83,15 @@ def test_models_that_cannot_be_built_do_not_keep_another_from_being_reported(gan
     result = ganzoo("compare", "plain", "tiny", *QUICK, "--seeds", "0,1", "-o", "r.json")
     assert result.code == 1
     assert result.err.endswith("plain-small-digits-3steps-seed0: it does not fit (and 1 more)\n")
+    told = json.loads(Path("r.json").read_text())
+    assert [line["name"] for line in told["groups"][0]["lines"]] == ["tiny"]
+
+
+def test_a_plugins_own_exception_while_a_run_is_prepared_does_not_keep_another_from_being_reported(ganzoo, monkeypatch):
+    monkeypatch.setattr(Plain, "optimizer", lambda self, player: self.options.gone, raising=False)
+    result = ganzoo("compare", "tiny", "plain", *QUICK, "-o", "r.json")
+    assert result.code == 1
+    assert "plain-small-digits-3steps-seed0: cannot be trained: " in result.err
     told = json.loads(Path("r.json").read_text())
     assert [line["name"] for line in told["groups"][0]["lines"]] == ["tiny"]
 

@@ -139,6 +139,18 @@ def test_a_capture_that_fails_falls_back_and_says_why(digits):
     assert_same(trainer, untouched)
 
 
+def test_a_capture_that_fails_in_another_process_is_given_up_before_any_step_of_it(digits, monkeypatch):
+    trainer = make(digits)
+    monkeypatch.setattr(type(trainer.world), "mean", lambda self, rows: rows + 0.5)
+    taken = []
+    take = modes._take
+    monkeypatch.setattr(modes, "_take", lambda *a: taken.append(trainer.recorded) or take(*a))
+    mode = settle(trainer, "auto", on_tape)
+    assert (mode.used, mode.why) == ("eager", "graph: it failed in another process")
+    assert taken == [None]  # The plain steps.
+    assert trainer.recorded is None
+
+
 def test_slower_graphs_are_not_taken(digits, monkeypatch):
     monkeypatch.setattr(modes, "_probe", lambda trainer, before, make: (None, 0.9, lambda: None))
     mode = settle(make(digits), "auto", on_tape)

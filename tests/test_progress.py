@@ -3,7 +3,9 @@
 from types import SimpleNamespace
 
 import pytest
+import torch
 
+from ganzoo.meter import Meter
 from ganzoo.progress import Progress, describe
 from ganzoo.settings import duration
 
@@ -22,6 +24,15 @@ def test_what_a_model_does_not_log_is_left_out():
 def test_waiting_for_data_is_shown_where_there_is_any():
     assert describe(LINE | {"wait": 0.0}) == describe(LINE)
     assert describe(LINE | {"wait": 0.123}).endswith("| 2,013 img/s | 12% waiting for data")
+
+
+def test_setting_up_is_no_part_of_the_speed(monkeypatch):
+    clock = iter([0.0, 100.0, 102.0])
+    monkeypatch.setattr("ganzoo.meter.time.perf_counter", lambda: next(clock))
+    meter = Meter()
+    meter.start()
+    meter.add(1, {"loss": torch.zeros(())}, 64)
+    assert meter.read()["images_per_second"] == 32
 
 
 def test_plain_lines_replace_the_bar_where_there_is_no_terminal(ganzoo):

@@ -5,7 +5,10 @@ import json
 import os
 import random
 import signal
+import subprocess
+import sys
 import time
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -332,6 +335,66 @@ def test_a_second_process_on_one_run_directory_is_refused_by_number(ganzoo, tmp_
         _, err = process.communicate(timeout=120)
     assert process.returncode == 1
     assert f"process {os.getpid()}" in err
+
+
+HOLDER = """
+import os, signal, sys, time
+from pathlib import Path
+from ganzoo.run import Run
+
+with Run(Path(sys.argv[1]), 1, 1).lock():
+    child = os.fork()
+    if child == 0:
+        time.sleep(60)
+        os._exit(0)
+    Path("child").write_text(str(child))
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="POSIX")
+def test_what_a_killed_run_leaves_running_does_not_hold_its_directory(tmp_path):
+    from ganzoo.run import Run
+
+    killed = subprocess.run([sys.executable, "-c", HOLDER, tmp_path], cwd=tmp_path, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    child = int((tmp_path / "child").read_text())
+    try:
+        os.kill(child, 0)  # It lives.
+        with Run(tmp_path, 1, 1).lock():
+            pass
+    finally:
+        os.kill(child, signal.SIGKILL)
+
+
+def test_while_a_run_goes_on_it_is_not_said_to_be_finished(ganzoo, tmp_path):
+    from ganzoo.launch import resume
+    from ganzoo.plugins import registry
+    from ganzoo.run import Watcher
+
+    class Looks(Watcher):
+        seen: ClassVar[list[bool]] = []
+
+        def step(self, trainer):
+            self.seen.append((tmp_path / "r" / "status.json").exists())
+
+    ganzoo("run", *TINY, "--steps", 3, "--out", "r")
+    resume(tmp_path / "r", registry(), {"steps": 5}, [Looks()])
+    assert Looks.seen == [False, False]
+    assert json.loads((tmp_path / "r" / "status.json").read_text())["step"] == 5
+
+
+def test_a_resumed_run_takes_what_another_machine_asks_for(ganzoo, tmp_path):
+    ganzoo("run", *TINY, "--steps", 3, "--out", "r", "--workers", 2)
+    options = ("--workers", 0, "--engine", "eager", "--precision", "fp32", "--no-sync-batchnorm")
+    assert ganzoo("resume", "r", "--steps", 5, *options).code == 0
+    settings = json.loads((tmp_path / "r" / "run.json").read_text())["settings"]
+    assert [settings[name] for name in ("workers", "engine", "precision", "sync_batchnorm")] == [
+        0,
+        "eager",
+        "fp32",
+        False,
+    ]
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

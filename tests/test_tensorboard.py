@@ -33,3 +33,14 @@ def test_a_resumed_run_drops_what_was_logged_beyond_its_checkpoint(tmp_path):
     second.scalars(4, {"loss": 40.0})
     second.close()
     assert [(e.step, e.value) for e in read(tmp_path).Scalars("loss")] == [(1, 1), (2, 2), (3, 3), (4, 40)]
+
+
+def test_a_run_that_begins_anew_drops_all_but_its_picture_of_the_data(tmp_path):
+    for value in (1.0, 10.0):
+        logger = TensorBoard(tmp_path, 0)
+        logger.image(0, "real", np.zeros((4, 6, 3), dtype=np.uint8))
+        logger.scalars(1, {"loss": value})
+        logger.close()
+    events = read(tmp_path)
+    assert [(e.step, e.value) for e in events.Scalars("loss")] == [(1, 10)]
+    assert {e.step for e in events.Images("real")} == {0}

@@ -129,6 +129,19 @@ def test_the_averaged_generator_follows_the_closed_form():
     assert ema.module.weight.item() == pytest.approx(expected, rel=1e-5)
 
 
+def test_synchronised_batch_normalisation_is_averaged_with_the_processes_it_has():
+    class Group:
+        """As torch's: there is no copy of it."""
+
+        def __deepcopy__(self, _memo):
+            raise TypeError("cannot pickle a process group")
+
+    live = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.SyncBatchNorm(3, process_group=Group()))
+    mine = EMA(live, 0.9).module
+    assert mine[1].process_group is live[1].process_group
+    assert mine[1].weight is not live[1].weight
+
+
 def test_without_averaging_samples_come_from_the_live_weights(digits):
     trainer = make(digits, ema=0.0)
     for _ in range(3):

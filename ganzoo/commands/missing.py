@@ -1,6 +1,7 @@
 """What `ganzoo compare MODEL...` does before it reports: train and measure what is not there yet."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,7 +91,6 @@ def provide(
         GanzooError: training or measuring failed.
         Stopped: a signal came; what was trained is saved, and the same command goes on from there.
     """
-    from ganzoo.blame import blame
     from ganzoo.engine import choose_device
     from ganzoo.files import read_json
     from ganzoo.launch import resume, start
@@ -98,27 +98,39 @@ def provide(
     folder = folder_of(plan, home)
     if not (folder / "run.json").exists():
         say(f"{folder}: training")
-        start(plan, plugins, folder, watchers())
+        with told("cannot be trained"):
+            start(plan, plugins, folder, watchers())
     else:
         same_plan(plan, folder)
         status = read_json(folder / "status.json") if (folder / "status.json").exists() else {}
         if not isinstance(status, dict) or status.get("status") != "finished":
             say(f"{folder}: going on from its last checkpoint")
-            resume(folder, plugins, None, watchers(), say)
+            with told("cannot be trained"):
+                resume(folder, plugins, None, watchers(), say)
         else:
             say(f"{folder}: done already")
     if not measured(folder):
         say(f"{folder}: measuring")
         options = {"metrics": None, "device": choose_device(plan.settings.device)}
-        try:
+        with told("cannot be measured"):
             evaluator, result = measure_run(folder, plugins, None, None, N, 0, options)
-        except GanzooError:
-            raise
-        except Exception as error:  # A plugin's own.
-            whose = blame(error)
-            raise GanzooError(f"cannot be measured: {whose + ': ' if whose else ''}{one_line(error)}") from error
         write(folder / "eval.json", result, evaluator)
     return folder
+
+
+@contextmanager
+def told(what: str) -> Iterator[None]:
+    """An exception of a plugin's own inside, as one line: the other runs go on."""
+    from ganzoo.blame import blame
+    from ganzoo.signals import Stopped
+
+    try:
+        yield
+    except (GanzooError, Stopped):
+        raise
+    except Exception as error:
+        whose = blame(error)
+        raise GanzooError(f"{what}: {whose + ': ' if whose else ''}{one_line(error)}") from error
 
 
 def same_plan(plan: Plan, folder: Path) -> None:

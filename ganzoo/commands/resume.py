@@ -14,6 +14,12 @@ from ganzoo.commands.options import Duration, check_spread, json_option, nproc_o
 @click.option("--steps", type=click.IntRange(min=1), help="A new budget: total generator steps.")
 @click.option("--max-time", type=Duration(), help="A new budget: total training time, as 90s, 2m, 1h30m.")
 @click.option("--device", help="Another device than the run began on.")
+@click.option("--precision", type=click.Choice(["fp32", "tf32", "bf16"]), help="Another arithmetic, as a device asks.")
+@click.option(
+    "--engine", type=click.Choice(["auto", "eager", "graph", "compile"]), help="Another way in which steps are run."
+)
+@click.option("--workers", type=click.IntRange(0, 64), help="Processes that decode images, for sets beyond memory.")
+@click.option("--sync-batchnorm/--no-sync-batchnorm", default=None, help="BatchNorm over the global batch, or not.")
 @click.option("--sample-interval", type=click.IntRange(min=1), help="Steps between sample grids.")
 @click.option("--checkpoint-interval", type=click.IntRange(min=1), help="Steps between checkpoints.")
 @nproc_option(click.option)
