@@ -48,7 +48,7 @@ def mean_squared_generator(fake: Tensor) -> Tensor:
 
 
 def _squared_distance(logits: Tensor, target: float) -> Tensor:
-    """E[(D(x) - target)^2] by torch's own loss: two small operators, where the formula has eight with its gradient."""
+    """E[(D(x) - target)^2] by torch's own loss: three operators with its gradient; the formula has eight."""
     return F.mse_loss(logits, torch.full_like(logits, target))
 
 

@@ -92,11 +92,11 @@ class Parzen(Metric):
 
     def _held_out_places(self) -> list[int]:
         train, count = self.setting.reference.training, self._held_out()
-        if train.labels is None or not train.classes:
-            return list(range(len(train) - count, len(train)))
-        classes = class_index(train.labels, len(train.classes))
-        by_class = bool((classes.diff() >= 0).all())
-        return _spread(len(train), count) if by_class else list(range(len(train) - count, len(train)))
+        if train.labels is not None and train.classes:
+            by_class = class_index(train.labels, len(train.classes)).diff() >= 0
+            if by_class.all():
+                return _spread(len(train), count)
+        return list(range(len(train) - count, len(train)))
 
     def _tested(self, test: ImageSet) -> int:
         return min(MOST, len(test))
