@@ -6,8 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-SMALLEST = 2**23
-"""Multiplications below which the call costs what the product saves."""
+SMALLEST = 2**17
+"""Weights below which the call costs what the product saves. How many rows there are does not count, so that a sample
+is rounded alike whatever it comes with."""
 
 FEW = 128
 """Rows up to which what the optimizer saves is worth a slower product: see `_through`."""
@@ -32,8 +33,8 @@ def affine(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 def _large(x: Tensor, weight: Tensor) -> bool:
     return (
         ONEDNN is not None
+        and weight.numel() >= SMALLEST
         and x.dim() == 2
-        and len(x) * weight.numel() >= SMALLEST
         and x.device.type == "cpu"
         and x.dtype == weight.dtype == torch.float32
         and not torch.is_autocast_enabled("cpu")
@@ -75,4 +76,4 @@ def _through(grad: Tensor, weight: Tensor) -> Tensor:
 
 def _against(grad: Tensor, x: Tensor) -> Tensor:
     """The gradient of the weight, (outputs, inputs): `grad` (N, outputs) transposed times `x` (N, inputs)."""
-    return affine(grad.t(), x.t()) if TWICE else grad.t() @ x
+    return _Affine.apply(grad.t(), x.t(), None) if TWICE else grad.t() @ x
