@@ -49,6 +49,26 @@ def pytest_benchmark_update_json(config, benchmarks, output_json):
     output_json["ganzoo"] = [choose(device).describe() for device in DEVICES]
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_terminal_summary(terminalreporter, config):
+    """Below pytest-benchmark's table, which has times alone, what else was measured."""
+    measured = [bench for bench in config._benchmarksession.benchmarks if bench.extra_info]
+    if measured:
+        terminalreporter.section("what else was measured")
+    for bench in measured:
+        terminalreporter.line(f"{bench.name}: {', '.join(numbers(bench.extra_info))}")
+
+
+def numbers(info, prefix=""):
+    """The numbers in `info` as text; those of a mapping within it after its name."""
+    for name, value in info.items():
+        if isinstance(value, dict):
+            yield from numbers(value, f"{prefix}{name} ")
+        elif isinstance(value, int | float):
+            shown = value if isinstance(value, bool | int) else f"{value:.4g}"
+            yield f"{prefix}{name} {shown}"
+
+
 @pytest.fixture
 def seconds(request):
     return request.config.getoption("--seconds")

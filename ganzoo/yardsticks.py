@@ -193,7 +193,7 @@ def serve(root: Path, batch_size: int, device: str) -> None:
 class Roofline:
     """The matrix products and convolutions of one step, by themselves: nothing is done between them.
 
-    Each runs on tensors of its own shapes and layouts, in the order of the step.
+    Each runs on tensors of its own shapes and layouts, in the order of the step; there are as many as in the step.
     """
 
     def __init__(self, step: Callable[[], Any]):
@@ -217,8 +217,8 @@ class Roofline:
         return time.perf_counter() - begun
 
     def _ready(self, device: torch.device) -> Callable[[], Any]:
-        """Make the tensors, one for all of the same shape and layout, and warm up."""
-        made: dict[_Like, Tensor] = {}
+        """Make the tensors, and warm up. What shares memory in the step does so here."""
+        made: dict[Any, Tensor] = {}
         ready = [
             (func, _thawed(args, made), {name: _thawed(value, made) for name, value in kwargs})
             for func, args, kwargs in self._calls
@@ -242,21 +242,19 @@ class Roofline:
 
 
 class _Like:
-    """A tensor's shape and layout: what a product's speed depends on."""
+    """A tensor's memory, and its place in it: what the speed of a product depends on."""
 
     def __init__(self, tensor: Tensor):
-        self.key = tuple(tensor.shape), tuple(tensor.stride()), tensor.dtype, tensor.device
+        self._place = tuple(tensor.shape), tuple(tensor.stride()), tensor.storage_offset()
+        memory = tensor.untyped_storage()
+        self._memory = memory.data_ptr(), memory.nbytes() // tensor.element_size(), tensor.dtype, tensor.device
 
-    def make(self) -> Tensor:
-        shape, stride, dtype, device = self.key
-        reach = 1 + sum((n - 1) * step for n, step in zip(shape, stride, strict=True)) if 0 not in shape else 0
-        return torch.randn(reach, dtype=dtype, device=device).as_strided(shape, stride)  # Expanded ones overlap.
-
-    def __hash__(self) -> int:
-        return hash(self.key)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Like) and self.key == other.key
+    def make(self, made: dict[Any, Tensor]) -> Tensor:
+        """Another tensor in the same place of other memory: in that of `made`, where it is there."""
+        if self._memory not in made:
+            _, size, dtype, device = self._memory
+            made[self._memory] = torch.randn(size, dtype=dtype, device=device)
+        return made[self._memory].as_strided(*self._place)
 
 
 class _Products(TorchDispatchMode):
@@ -290,11 +288,9 @@ def _frozen(value: Any) -> Any:
     return tuple(_frozen(v) for v in value) if isinstance(value, list | tuple) else value
 
 
-def _thawed(value: Any, made: dict[_Like, Tensor]) -> Any:
+def _thawed(value: Any, made: dict[Any, Tensor]) -> Any:
     if isinstance(value, _Like):
-        if value not in made:
-            made[value] = value.make()
-        return made[value]
+        return value.make(made)
     return [_thawed(v, made) for v in value] if isinstance(value, tuple) else value
 
 
