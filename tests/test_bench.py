@@ -52,6 +52,36 @@ def test_the_roofline_runs_the_steps_products_and_nothing_else():
     assert counted.names == {"addmm": 3, "mm": 3}
 
 
+def test_tensors_share_memory_in_the_roofline_as_they_do_in_the_step():
+    layer, x = nn.Linear(30, 20), torch.ones(10, 30, requires_grad=True)
+
+    def step():
+        layer(x).sigmoid().sum().backward()
+
+    line = Roofline(step)
+    line(1, CPU)
+    with Operands() as ours:
+        line(1, CPU)
+    with Operands() as theirs:
+        step()
+    bias, features, weight, slope = range(4)
+    assert ours.places == theirs.places == [(bias, features, weight), (slope, weight), (slope, features)]
+
+
+class Operands(TorchDispatchMode):
+    """The memory of each product's operands, counted as it is met."""
+
+    def __init__(self):
+        super().__init__()
+        self.places, self._met = [], {}
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func._overloadpacket.__name__ in ("addmm", "mm"):
+            memory = [a.untyped_storage().data_ptr() for a in args]
+            self.places.append(tuple(self._met.setdefault(m, len(self._met)) for m in memory))
+        return func(*args, **(kwargs or {}))
+
+
 class Counted(TorchDispatchMode):
     """How often each operator ran, but for views."""
 
