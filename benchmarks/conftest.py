@@ -52,11 +52,10 @@ def pytest_benchmark_update_json(config, benchmarks, output_json):
 @pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(terminalreporter, config):
     """Below pytest-benchmark's table, which has times alone, what else was measured."""
-    measured = [bench for bench in config._benchmarksession.benchmarks if bench.extra_info]
-    if measured:
-        terminalreporter.section("what else was measured")
-    for bench in measured:
-        terminalreporter.line(f"{bench.name}: {', '.join(numbers(bench.extra_info))}")
+    lines = [(bench.name, ", ".join(numbers(bench.extra_info))) for bench in config._benchmarksession.benchmarks]
+    terminalreporter.section("what else was measured")
+    for name, measured in filter(all, lines):
+        terminalreporter.line(f"{name}: {measured}")
 
 
 def numbers(info, prefix=""):
