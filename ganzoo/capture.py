@@ -1,14 +1,16 @@
 """Whole steps recorded and replayed: what a step launches is fixed, so Python need not launch it again every time."""
 
+import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ganzoo.engine import random_state, set_random_state
 from ganzoo.errors import GanzooError
+from ganzoo.optim import at
 
 if TYPE_CHECKING:
     from ganzoo.trainer import Settings, Trainer
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 GROUP = 10
 """Steps in one recording: enough that starting it costs nothing, few enough that logging need not wait."""
 ON_DEVICE = {"lr", "weight"}
-"""Settings that fused kernels read from the device; others are fixed in the recording."""
+"""Settings that kernels can read from the device, so that schedules go on; others are fixed in the recording."""
 
 Record = Callable[[Callable[[], None]], Callable[[], None]]
 """Runs a function, perhaps several times, and gives what does the same work again without Python."""
@@ -24,6 +26,10 @@ Record = Callable[[Callable[[], None]], Callable[[], None]]
 
 class NotRecorded(GanzooError):
     """Steps cannot be recorded; the message says why."""
+
+
+class Unsteady(NotRecorded):
+    """A step is not the same every time."""
 
 
 class Recorded:
@@ -38,15 +44,21 @@ class Recorded:
         """Record. The trainer's weights have moved afterwards: take a `Snapshot` before, and restore it.
 
         Raises:
-            NotRecorded: a schedule that recordings cannot follow.
+            NotRecorded: a schedule that recordings cannot follow, or what `record` refuses.
             RuntimeError: what the device's capture does not allow.
         """
         self.trainer = trainer
         self.names: list[str] = []
         now = trainer.settings()
-        self._keys = [(who, name) for who, values in now.items() for name in values if name in ON_DEVICE]
-        self._fixed = fixed(now)
-        if self._fixed != fixed(trainer.settings(ahead=1000)):
+        # What a rule has as a plain number never changes, and not every kernel reads a tensor in its place.
+        self._keys = [
+            (who, name)
+            for who, values in now.items()
+            for name in values
+            if name in ON_DEVICE and callable(getattr(trainer.rules.get(who), name, at))
+        ]
+        self._fixed = self._rest(now)
+        if self._fixed != self._rest(trainer.settings(ahead=1000)):
             raise NotRecorded(f"{', '.join(sorted(self._fixed))} follows a schedule, which is fixed in a recording")
         device, most = trainer.engine.device, max(sizes)
         # Fused kernels read a rate as float32 on a GPU, and as what it is on a CPU.
@@ -60,6 +72,8 @@ class Recorded:
         for player, optimizer in trainer.optimizers.items():
             for group in optimizer.param_groups:  # The recording has its own; what a checkpoint holds is a number.
                 group.update(now[player])
+            for parameter in trainer.parameters[player]:
+                parameter.grad = None
 
     def _steps(self, count: int) -> Callable[[], None]:
         """What is recorded: `count` steps that read from `_parts` and `_numbers` and leave their values in `_rows`."""
@@ -73,12 +87,15 @@ class Recorded:
                 values = trainer.play(batches, self._settings(i))
                 self.names = list(values)
                 rows.append(torch.stack([value.detach().float() for value in values.values()]))
-            self._rows[count] = torch.stack(rows)
+            if count in self._rows:  # In place: where a replay writes is where `advance` reads.
+                self._rows[count].copy_(torch.stack(rows))
+            else:
+                self._rows[count] = torch.stack(rows)
 
         return take
 
     def _settings(self, i: int) -> "Settings":
-        """The settings of the i-th step of a group, those of `ON_DEVICE` as scalar tensors."""
+        """The settings of the i-th step of a group, those that change as scalar tensors."""
         settings: dict[str, Any] = {who: dict(values) for who, values in self.trainer.settings().items()}
         for key, (who, name) in enumerate(self._keys):
             settings[who][name] = self._numbers[i, key]
@@ -104,7 +121,7 @@ class Recorded:
         trainer = self.trainer
         count = max(size for size in self._replay if size <= max(most, 1))
         settings = [trainer.settings(ahead) for ahead in range(count)]
-        if any(fixed(s) != self._fixed for s in settings):
+        if any(self._rest(s) != self._fixed for s in settings):
             raise NotRecorded(f"{', '.join(sorted(self._fixed))} has changed, and is fixed in the recording")
         parts = islice(iter(trainer.next_parts, None), count * trainer.n_critic)
         self._fill(list(parts), settings)
@@ -112,15 +129,14 @@ class Recorded:
         trainer.step += count
         return dict(zip(self.names, self._rows[count].clone().unbind(1), strict=True))
 
-
-def fixed(settings: "Settings") -> dict[str, float]:
-    """Those settings that a recording cannot follow, by name."""
-    return {
-        f"the {who}'s {name}": value
-        for who, values in settings.items()
-        for name, value in values.items()
-        if name not in ON_DEVICE
-    }
+    def _rest(self, settings: "Settings") -> dict[str, float]:
+        """Those settings that the recording does not follow, by name."""
+        return {
+            f"the {who}'s {name}": value
+            for who, values in settings.items()
+            for name, value in values.items()
+            if (who, name) not in self._keys
+        }
 
 
 def cuda_graph(device: torch.device) -> Record:
@@ -163,15 +179,22 @@ class Snapshot:
         self.step = trainer.step
         self.random = random_state(trainer.engine.device)
         self.kept = {id(tensor): (tensor, tensor.detach().clone()) for tensor in _tensors(trainer)}
+        self.extra = [
+            (module, copy.deepcopy(module.get_extra_state()))
+            for module in trainer.gan.modules()
+            if type(module).get_extra_state is not nn.Module.get_extra_state
+        ]
 
     @torch.no_grad()
     def restore(self) -> None:
-        """Weights, averages, optimizers, generators and the step. Optimizer state made since is as if never used."""
+        """Everything that a checkpoint holds. Optimizer state made since is as if never used."""
         for tensor in _tensors(self.trainer):
             if id(tensor) in self.kept:
                 tensor.copy_(self.kept[id(tensor)][1])
             else:
                 tensor.zero_()
+        for module, state in self.extra:
+            module.set_extra_state(copy.deepcopy(state))
         self.trainer.step = self.step
         set_random_state(self.random, self.trainer.engine.device)
 

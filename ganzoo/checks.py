@@ -11,7 +11,7 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicO
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
-from ganzoo.capture import NotRecorded, Recorded, Snapshot
+from ganzoo.capture import NotRecorded, Recorded, Snapshot, Unsteady
 from ganzoo.cases import (
     AllAlike,
     Case,
@@ -412,6 +412,8 @@ def recorded(case: Case) -> str | None:
     before = Snapshot(trainer)
     try:
         trainer.recorded = Recorded(trainer, on_tape, sizes=(1,))
+    except Unsteady as error:
+        return str(error)
     except NotRecorded as error:
         raise NotApplicable(str(error)) from error
     before.restore()

@@ -30,12 +30,15 @@ class EMA:
     @torch.no_grad()
     def update(self, weight: float | Tensor) -> None:
         """Take in the generator with this weight, a number or a scalar tensor on the device."""
-        if isinstance(weight, Tensor):
+        if not isinstance(weight, Tensor):
+            torch._foreach_lerp_(self._averaged, self._live, weight)
+        elif weight.device.type == "cpu":  # The same kernel, rounded alike.
+            weights = {dtype: weight.to(dtype) for dtype in {t.dtype for t in self._averaged}}
+            torch._foreach_lerp_(self._averaged, self._live, [weights[t.dtype] for t in self._averaged])
+        else:
             change = torch._foreach_sub(self._live, self._averaged)
             torch._foreach_mul_(change, weight)
             torch._foreach_add_(self._averaged, change)
-        else:
-            torch._foreach_lerp_(self._averaged, self._live, weight)
         for mine, theirs in zip(self._copied, self._live_copied, strict=True):
             mine.copy_(theirs)
 

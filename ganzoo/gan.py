@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ganzoo.data import Batch, DataSpec
 from ganzoo.errors import GanzooError, UsageError
-from ganzoo.nets import has_batch_statistics
+from ganzoo.nets import has_batch_statistics, vector
 from ganzoo.optim import Adam, Rule
 
 SHOWN_CLASSES = 100
@@ -101,7 +101,7 @@ class GAN(nn.Module):
             classes = torch.randint(len(self.data.classes), (n,), device=self.device)
             if not self.data.attributes:
                 return classes
-            columns.append(nn.functional.one_hot(classes, len(self.data.classes)).float())
+            columns.append(vector(classes, len(self.data.classes)))
         for a in self.data.attributes:
             columns.append(torch.empty(n, 1, device=self.device).uniform_(a.low, a.high))
         return torch.cat(columns, dim=1)

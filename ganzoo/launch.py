@@ -332,13 +332,13 @@ def _examiner(settings: Settings, registry: Registry, gan: GAN, engine: Engine) 
 
 
 def _note_mode(folder: Path, mode: Mode) -> None:
-    """Write in `run.json` how steps are run and why; say so where it is not what one may expect."""
+    """Write in `run.json` how steps are run and why; say so where a fast mode failed."""
     info = read_json(folder / "run.json")
     sessions = info.get("sessions") or [{}]
     for made in (info, sessions[-1]):
         made["machine"] = {**made.get("machine", {}), "engine": mode.used}
     write_json(folder / "run.json", {**info, "engine": mode.to_json()})
-    if mode.used == "eager" and mode.setup_seconds:
+    if mode.failed:
         warn(f"steps run operator by operator: {mode.why}")
 
 

@@ -1,14 +1,16 @@
-"""How steps are run: operator by operator, recorded as CUDA graphs, or compiled; and how that is chosen.
+"""How steps are run: operator by operator, recorded and replayed, or compiled; and how that is chosen.
 
 A fast mode is never taken on trust. It takes a few steps beside plain ones, from the same state, seeds and images; what
 it moves and what it reports must be the same, and it must be the faster.
 """
 
+import math
+import statistics
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from itertools import repeat
+from itertools import chain, cycle
 from typing import Any, Literal
 
 import torch
@@ -16,6 +18,7 @@ from torch import Tensor, nn
 
 from ganzoo.capture import GROUP, Record, Recorded, Snapshot, cuda_graph
 from ganzoo.errors import GanzooError, UsageError, one_line
+from ganzoo.tape import on_tape
 from ganzoo.trainer import Trainer
 
 Name = Literal["auto", "eager", "graph", "compile"]
@@ -24,6 +27,8 @@ TOLERANCE, MOVE_TOLERANCE = 1e-3, 0.05
 the way that they move in the probe. Fused kernels round differently, and Adam's first steps magnify it."""
 UNCOUNTED = 3
 """Plain steps before those that are timed."""
+LONG = 0.15
+"""Seconds of a step on a CPU that is not worth a probe of twenty more: recording gains a few thousandths of each."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,8 @@ class Mode:
     """Recording or compiling and comparing; not part of any speed."""
     speedup: float | None = None
     """Times as fast as plain steps in the probe; None: nothing was probed."""
+    failed: bool = False
+    """Whether a fast mode failed, or did not do what plain steps do."""
 
     def to_json(self) -> dict[str, Any]:
         """As plain values, for `run.json`."""
@@ -47,97 +54,152 @@ def refuse(asked: Name, device: torch.device) -> None:
     """Say before anything is built that a mode cannot be had.
 
     Raises:
-        UsageError: `graph` without a CUDA device.
+        UsageError: `graph` on a device whose steps cannot be recorded.
     """
-    if asked == "graph" and device.type != "cuda":
-        raise UsageError(f"--engine graph needs a CUDA device, not {device}; use auto")
+    if asked == "graph" and device.type not in ("cpu", "cuda"):
+        raise UsageError(f"--engine graph needs a CUDA device or the CPU, not {device}; use auto")
 
 
 def settle(trainer: Trainer, asked: Name = "auto", record: Record | None = None) -> Mode:
     """Choose, and set the trainer to it. Training stands where it stood, down to the random numbers.
 
-    `auto` takes graphs on a CUDA device, where they pass the probe and are faster, and plain steps elsewhere.
-    `record` stands in for CUDA's graphs.
+    `auto` takes recorded steps, on CUDA devices and on the CPU, where they pass the probe and are faster. On the CPU
+    they must be equal bit for bit: what is faster may change from one session of a run to the next.
+    `record` stands in for the device's way to record.
 
     Raises:
-        UsageError: `graph` without a CUDA device.
+        UsageError: `graph` on a device whose steps cannot be recorded.
         GanzooError: a mode asked for by name failed, or did not do what plain steps do.
     """
     device = trainer.engine.device
     if record is None:
         refuse(asked, device)
+    if why := _plain_because(trainer, asked):
+        return Mode(asked, "eager", why)
     begun = time.perf_counter()
-    if asked == "eager":
-        return Mode(asked, "eager", "asked for")
-    if asked == "auto" and device.type != "cuda" and record is None:
-        return Mode(asked, "eager", "graphs are CUDA's, and compiled steps are no faster here")
     name: Literal["graph", "compile"] = "compile" if asked == "compile" else "graph"
-    make = _compile if asked == "compile" else lambda trainer: _record(trainer, record or cuda_graph(device))
-    failure: str | None = None
-    speedup: float | None = None
-    undo: Callable[[], None] | None = None
-    before = Snapshot(trainer)
-    try:
-        failure, speedup, undo = _probe(trainer, before, make)
-    except GanzooError as error:
-        failure = str(error)
-    except Exception as error:  # Whatever torch, the driver or a compiler may say.
-        failure = one_line(error)
-    before.restore()
-    trainer.feed(None)
-    slower = asked == "auto" and speedup is not None and speedup <= 1
-    refused = trainer.world.mean(torch.tensor([float(failure is not None or slower)])).item()
-    if refused and failure is None and not slower:  # All processes take the same steps, or none does.
-        failure = "it failed in another process"
+    make = _compile if asked == "compile" else lambda trainer: _record(trainer, record or _recorder(device))
+    limit = LONG if asked == "auto" and device.type == "cpu" else math.inf
+    probe = _Probe(trainer, make)
+    why, failed, speedup = probe.verdict(limit, exact=name == "graph" and device.type == "cpu")
+    probe.close()
+    if why is None and asked == "auto" and speedup <= 1:
+        why = "recorded steps are no faster here"
+    if agreed := probe.agreed(why):
+        why, failed = agreed, failed or why is None
     seconds = time.perf_counter() - begun
-    if not refused:
-        why = "equal to plain steps, and faster" if asked == "auto" else "asked for"
-        return Mode(asked, name, why, seconds, speedup)
-    if undo is not None:
-        undo()
-    if asked != "auto":
-        raise GanzooError(f"--engine {asked}: {failure}; --engine eager always works")
-    return Mode(asked, "eager", f"graph: {failure}" if failure else "graphs are no faster here", seconds, speedup)
+    if why is None:
+        equal = "equal to plain steps bit for bit" if device.type == "cpu" else "equal to plain steps"
+        return Mode(asked, name, f"{equal}, and faster" if asked == "auto" else "asked for", seconds, speedup)
+    probe.undo()
+    if failed and asked != "auto":
+        raise GanzooError(f"--engine {asked}: {why}; --engine eager always works")
+    return Mode(asked, "eager", f"graph: {why}" if failed else why, seconds, speedup or None, failed)
 
 
-def _probe(
-    trainer: Trainer, before: Snapshot, make: Callable[[Trainer], Callable[[], None]]
-) -> tuple[str | None, float, Callable[[], None]]:
-    """Plain and fast steps from one state: what is wrong, if anything; how many times as fast; how to undo it."""
-    parts = trainer.next_parts()
-    trainer.feed(repeat(parts))  # The same images for both, and no waiting for them.
-    for _ in range(UNCOUNTED):
-        trainer.advance()
-    before.restore()
-    plain = _take(trainer, before)
-    before.restore()
-    undo = _made(trainer, make)
-    try:
-        before.restore()
-        if trainer.recorded is None:  # Compiled on the first use.
-            trainer.advance()
-            before.restore()
-        fast = _take(trainer, before)
-    except BaseException:
-        undo()
-        raise
-    return _difference(plain, fast), plain.seconds / fast.seconds, undo
+def _plain_because(trainer: Trainer, asked: Name) -> str | None:
+    """Why there is nothing to probe."""
+    if asked == "eager":
+        return "asked for"
+    kind = trainer.engine.device.type
+    if asked == "auto" and kind not in ("cpu", "cuda"):
+        return "steps are recorded on CUDA devices and on the CPU"
+    if asked == "auto" and kind == "cpu" and trainer.world.size > 1:
+        return "steps of several processes are not recorded on a CPU"
+    return None
 
 
-def _made(trainer: Trainer, make: Callable[[Trainer], Callable[[], None]]) -> Callable[[], None]:
-    """`make` it, in every process or in none: steps of some would wait for the others' gradients for ever."""
-    failure: Exception | None = None
-    undo: Callable[[], None] | None = None
-    try:
-        undo = make(trainer)
-    except Exception as error:
-        failure = error
-    failed = trainer.world.mean(torch.tensor([float(failure is not None)])).item()
-    if failed or undo is None:
-        if undo is not None:
-            undo()
-        raise failure or GanzooError("it failed in another process")
-    return undo
+class _Probe:
+    """Plain steps and fast ones of a trainer, from one state. At last it stands where it stood: see `close`."""
+
+    def __init__(self, trainer: Trainer, make: Callable[[Trainer], Callable[[], None]]):
+        self.trainer, self.make = trainer, make
+        self.undo: Callable[[], None] = lambda: None
+        """Make steps plain again."""
+        self._before = Snapshot(trainer)
+        self._parts = [trainer.next_parts(), trainer.next_parts()]
+        self._rest = trainer.feed(None)
+
+    def verdict(self, limit: float, exact: bool) -> tuple[str | None, bool, float]:
+        """Why fast steps may not be taken, or None; whether they failed; how many times as fast they are, or 0.
+
+        Where a plain step takes more seconds than `limit`, or training itself fails, they are not tried.
+        """
+        plain: _Taken | None = None
+        fast: _Taken | None = None
+        why: str | None = None
+        try:
+            why = self._warm_up(limit)
+            plain = None if why else self._take()
+        except Exception as error:  # Training will say so in its place.
+            why = f"plain steps fail: {one_line(error)}"
+        if plain and not all(value.isfinite().all() for value in plain.values.values()):
+            why = "plain steps report what is not finite"
+        if (why := self.agreed(why)) or plain is None:
+            return why, False, 0.0
+        try:
+            self._rewind()
+            self.undo = self.make(self.trainer)
+        except Exception as error:  # Whatever torch, the driver or a compiler may say.
+            why = one_line(error)
+        if why := self.agreed(why):
+            return why, True, 0.0
+        try:
+            if self.trainer.recorded is None:  # Compiled on the first use.
+                self._rewind()
+                self.trainer.advance()
+            fast = self._take()
+            why = _difference(plain, fast, exact)
+        except Exception as error:
+            why = one_line(error)
+        return why, why is not None, plain.seconds / fast.seconds if fast else 0.0
+
+    def agreed(self, why: str | None) -> str | None:
+        """Stop in all processes or in none: one that goes on alone waits for the others' gradients for ever."""
+        failed = self.trainer.world.mean(torch.tensor([float(why is not None)])).item()
+        return why or ("it failed in another process" if failed else None)
+
+    def _warm_up(self, limit: float) -> str | None:
+        """Plain steps, until one takes longer, which is told. The first does not count: libraries start."""
+        self._rewind()
+        for i in range(UNCOUNTED):
+            begun = time.perf_counter()
+            self.trainer.advance()
+            self.trainer.engine.synchronize()
+            seconds = time.perf_counter() - begun
+            if i and seconds > limit:
+                return f"a step takes {seconds:.2g} s, hardly any of it outside of kernels"
+        return None
+
+    def _take(self) -> "_Taken":
+        """Steps from the beginning, and what they did."""
+        self._rewind()
+        trainer = self.trainer
+        trainer.engine.synchronize()
+        begun, until = time.perf_counter(), trainer.step + GROUP
+        rows, each = [], []
+        while trainer.step < until:
+            began = time.perf_counter()
+            rows.append({name: value.detach().float().reshape(-1) for name, value in trainer.advance(GROUP).items()})
+            each.append(time.perf_counter() - began)
+        trainer.engine.synchronize()
+        # A GPU is told of steps ahead of time; on a CPU each has its own, and one that was disturbed does not count.
+        seconds = (time.perf_counter() - begun) / GROUP
+        if trainer.engine.device.type == "cpu" and len(each) == GROUP:
+            seconds = statistics.median(each)
+        values = {name: torch.cat([row[name] for row in rows]).cpu() for name in rows[0]}
+        parameters = {name: [p.detach().clone() for p in ps] for name, ps in trainer.parameters.items()}
+        return _Taken(values, parameters, dict(self._before.moved()), seconds)
+
+    def _rewind(self) -> None:
+        """To the beginning, with the same images for both, which change from step to step, and no waiting for them."""
+        self._before.restore()
+        self.trainer.feed(cycle(self._parts))
+
+    def close(self) -> None:
+        """Go on from where training stood, with the images that would have been next."""
+        self._before.restore()
+        self.trainer.feed(chain(self._parts, self._rest))
 
 
 @dataclass
@@ -149,36 +211,26 @@ class _Taken:
     parameters: dict[str, list[Tensor]]
     moved: dict[str, float]
     seconds: float
+    """Of one step."""
 
 
-def _take(trainer: Trainer, before: Snapshot) -> _Taken:
-    trainer.engine.synchronize()
-    begun, until = time.perf_counter(), trainer.step + GROUP
-    rows = []
-    while trainer.step < until:
-        rows.append({name: value.detach().float().reshape(-1) for name, value in trainer.advance(GROUP).items()})
-    trainer.engine.synchronize()
-    seconds = time.perf_counter() - begun
-    values = {name: torch.cat([row[name] for row in rows]).cpu() for name in rows[0]}
-    parameters = {name: [p.detach().clone() for p in ps] for name, ps in trainer.parameters.items()}
-    return _Taken(values, parameters, dict(before.moved()), seconds)
-
-
-def _difference(plain: _Taken, fast: _Taken) -> str | None:
+def _difference(plain: _Taken, fast: _Taken, exact: bool) -> str | None:
     """What of the fast steps is not as the plain ones have it."""
     if plain.values.keys() != fast.values.keys():
         return f"it reports {', '.join(fast.values)}, and plain steps {', '.join(plain.values)}"
     for player, distance in fast.moved.items():
         if not distance > 0 and plain.moved[player] > 0:
             return f"the {player} does not move"
-        apart = torch.stack(
-            [(a - b).norm() for a, b in zip(plain.parameters[player], fast.parameters[player], strict=True)]
-        ).norm()
+        pairs = list(zip(plain.parameters[player], fast.parameters[player], strict=True))
+        apart = torch.stack([(a - b).norm() for a, b in pairs]).norm()
         if not apart <= MOVE_TOLERANCE * plain.moved[player] + 1e-12:
             share = float(apart) / max(plain.moved[player], 1e-12)
             return f"the {player} ends {share:.0%} of its way from where plain steps take it"
+        if exact and not all(torch.equal(a, b) for a, b in pairs):
+            return f"the {player} is not bit for bit where plain steps take it"
+    tolerance = 0.0 if exact else TOLERANCE
     for name, value in plain.values.items():
-        if not torch.allclose(value, fast.values[name], rtol=TOLERANCE, atol=TOLERANCE):
+        if not torch.allclose(value, fast.values[name], rtol=tolerance, atol=tolerance):
             return f"{name} is {_list(fast.values[name])}, and with plain steps {_list(value)}"
     return None
 
@@ -187,8 +239,13 @@ def _list(values: Tensor) -> str:
     return ", ".join(f"{v:.4g}" for v in values[:3].tolist())
 
 
+def _recorder(device: torch.device) -> Record:
+    return on_tape if device.type == "cpu" else cuda_graph(device)
+
+
 def _record(trainer: Trainer, record: Record) -> Callable[[], None]:
-    trainer.recorded = Recorded(trainer, record)
+    # Replays on a CPU cost nothing to start, so that there is no need for groups.
+    trainer.recorded = Recorded(trainer, record, (1,) if trainer.engine.device.type == "cpu" else (GROUP, 1))
 
     def undo() -> None:
         trainer.recorded = None

@@ -41,8 +41,11 @@ class Condition(nn.Module):
 
 
 def vector(y: Tensor, size: int) -> Tensor:
-    """A condition as float vectors (N, `size`): classes one-hot, vectors as they are."""
-    return y if y.is_floating_point() else F.one_hot(y, size).float()
+    """A condition as float vectors (N, `size`): classes one-hot, vectors as they are.
+
+    torch's `one_hot` reads the classes back to check them, and a step that reads a value cannot be recorded.
+    """
+    return y if y.is_floating_point() else (y.unsqueeze(1) == torch.arange(size, device=y.device)).float()
 
 
 class Projection(nn.Module):

@@ -44,7 +44,7 @@ class Trainer:
         self.elapsed = 0.0
         """Seconds of training so far, earlier sessions included; looking, measuring and saving are not training."""
         self.recorded: Recorded | None = None
-        """Steps recorded as a CUDA graph, which `advance` replays; None: operators are launched one by one."""
+        """Steps that were recorded, which `advance` replays; None: Python takes each anew."""
         self._feed: Iterator[tuple[Tensor, ...]] | None = None
 
     @property
@@ -154,12 +154,13 @@ class Trainer:
             self._feed = self.loader.parts(self.step * self.n_critic)
         return next(self._feed)
 
-    def feed(self, parts: Iterator[tuple[Tensor, ...]] | None) -> None:
+    def feed(self, parts: Iterator[tuple[Tensor, ...]] | None) -> Iterator[tuple[Tensor, ...]]:
         """Train on these instead of what the loader gives; None: on the loader's, from where training stands.
 
-        The workers of a streaming loader are let go.
+        What it was to train on next comes back. Unless that is kept, the workers of a streaming loader are let go.
         """
-        self._feed = parts
+        before, self._feed = self._feed, parts
+        return before or iter(())
 
     def check_weights(self) -> None:
         """Refuse to go on, or to save, with weights that are not finite.

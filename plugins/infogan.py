@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 import ganzoo
 from ganzoo import losses
-from ganzoo.nets import ConvFeatures, ConvGenerator
+from ganzoo.nets import ConvFeatures, ConvGenerator, vector
 from ganzoo.optim import Adam, Rule
 
 
@@ -106,7 +106,7 @@ class InfoGAN(ganzoo.GAN):
 
     def latent(self, noise: Tensor, category: Tensor, continuous: Tensor) -> Tensor:
         """Noise (n, latent_dim), categories (n,) and continuous codes (n, continuous), joined."""
-        return torch.cat([noise, F.one_hot(category, self.options.categories).float(), continuous], dim=1)
+        return torch.cat([noise, vector(category, self.options.categories), continuous], dim=1)
 
     def codes(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """The one-hot category and the continuous codes in latents: (n, categories), (n, continuous)."""

@@ -131,7 +131,8 @@ def test_bench_as_json_has_what_reports_read(ganzoo):
     result = ganzoo("bench", *TINY, "--batch-size", "8", "--json")
     assert result.code == 0, result.err
     (line,) = json.loads(result.out)
-    assert (line["model"], line["batch_size"], line["device"], line["mode"]) == ("tiny", 8, "cpu", "eager")
+    assert (line["model"], line["batch_size"], line["device"]) == ("tiny", 8, "cpu")
+    assert line["mode"] in ("eager", "graph")
     for name in ("images_per_second", "ratio_to_tutorial_loop", "roofline_share", "setup_seconds", "peak_memory_bytes"):
         assert line[name] > 0, name
 

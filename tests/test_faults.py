@@ -261,7 +261,8 @@ def test_a_model_that_raises_late_keeps_what_was_saved(ganzoo, whole, tmp_path, 
         return real(self, real_batch, fake)
 
     monkeypatch.setattr(Tiny, "generator_loss", generator_loss)
-    assert "model 'tiny' failed in generator_loss, step 73" in one_line(ganzoo(*RUN, "--out", "r"))
+    line = one_line(ganzoo(*RUN, "--engine", "eager", "--out", "r"))  # A recorded step runs no method again.
+    assert "model 'tiny' failed in generator_loss, step 73" in line
     assert state(tmp_path / "r")["step"] == 60
     assert_ends_the_same(ganzoo, whole, tmp_path / "r")
 

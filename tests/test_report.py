@@ -107,6 +107,18 @@ def test_which_card_of_a_machine_and_where_its_data_lay_make_no_line(run):
     ]  # fmt: skip
 
 
+def test_how_auto_took_the_steps_makes_no_line_and_what_was_asked_for_does(run):
+    made = [
+        run(used, 4.0, seed=i, settings={"engine": "auto"}, machine={"device_name": "cpu", "engine": used})
+        for i, used in enumerate(("graph", "eager"))
+    ]
+    asked = run("asked", 4.0, seed=2, settings={"engine": "eager"}, machine={"device_name": "cpu", "engine": "eager"})
+    report = build([*made, asked])
+    assert [(line.name, line.seeds) for line in report.lines] == [
+        ("tiny, engine auto", [0, 1]), ("tiny, engine eager", [2]),
+    ]  # fmt: skip
+
+
 def test_a_run_of_two_processes_is_another_line_and_its_command_says_so(run):
     machine = {"device_name": "cpu", "processes": 2}
     report = build([run("a", 4.0, machine={"device_name": "cpu"}), run("b", 5.0, seed=1, machine=machine)])

@@ -499,7 +499,7 @@ BREAKERS = {
     Unseeded: ("seed", "two models built from one seed differ in generator.layers.0.weight"),
     Forgetful: ("state", "the next steps differ in generator."),
     Counts: ("resume", "two steps after a resume, "),
-    CountsInItsState: ("recorded", "after three steps that were recorded once and replayed, "),
+    CountsInItsState: ("recorded", "a step is not as the one before: "),
     Holds: ("average", "the same when self.generator is another network"),
     Deaf: ("condition", "the generator draws the same"),
     DeafJudge: ("condition", "the discriminator's loss is the same"),

@@ -81,7 +81,7 @@ def make_lines(runs: Sequence[RunRecord]) -> list[Line]:
     """Runs as lines, in the order of their first runs; a second run of one seed begins a line of its own."""
     lines: list[tuple[str, Line]] = []
     for run in runs:
-        made_on = {k: run.machine.get(k) for k in ("device_name", "precision", "engine")}
+        made_on = {k: run.machine.get(k) for k in ("device_name", "precision")}
         made_on["processes"] = run.processes
         key = json.dumps([run.model, run.settings, run.trained_on, made_on], sort_keys=True, default=str)
         home = next((line for k, line in lines if k == key and run.seed not in line.seeds), None)

@@ -14,9 +14,10 @@ from ganzoo.run import open_run, read_metrics
 
 Curve = tuple[list[float], list[float]]
 
-SAME_LINE = ("dataset", "image_size", "channels", "epochs", "steps", "max_time", "precision")
+SAME_LINE = ("dataset", "image_size", "channels", "epochs", "steps", "max_time", "precision", "engine")
 """Settings in which the runs of one line agree. The rest is the seed, or changes nothing of what is trained; which
-device of a machine and which folder of its disk were used is no difference: the hardware and the data are compared."""
+device of a machine and which folder of its disk were used is no difference: the hardware and the data are compared.
+Nor is it one how engine `auto` took the steps of each."""
 REPEATED = (*SAME_LINE, "data_root", "device", "seed", "eval_every")
 """Settings that a command must name to train the same again."""
 LARGEST = 1e100
