@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 GROUP = 10
 """Steps in one recording: enough that starting it costs nothing, few enough that logging need not wait."""
-ON_DEVICE = {"lr", "weight"}
+ON_DEVICE = {"lr", "momentum", "weight"}
 """Settings that kernels can read from the device, so that schedules go on; others are fixed in the recording."""
 
 Record = Callable[[Callable[[], None]], Callable[[], None]]
@@ -57,9 +57,12 @@ class Recorded:
             for name in values
             if name in ON_DEVICE and callable(getattr(trainer.rules.get(who), name, at))
         ]
-        self._fixed = self._rest(now)
-        if self._fixed != self._rest(trainer.settings(ahead=1000)):
-            raise NotRecorded(f"{', '.join(sorted(self._fixed))} follows a schedule, which is fixed in a recording")
+        self._fixed = {
+            (who, name): value for who, values in now.items() for name, value in values.items()
+            if (who, name) not in self._keys
+        }  # fmt: skip
+        if changed := self._changed(trainer.settings(ahead=1000)):
+            raise NotRecorded(f"{changed} follows a schedule, which is fixed in a recording")
         device, most = trainer.engine.device, max(sizes)
         # Fused kernels read a rate as float32 on a GPU, and as what it is on a CPU.
         kind = torch.float64 if device.type == "cpu" else torch.float32
@@ -121,22 +124,18 @@ class Recorded:
         trainer = self.trainer
         count = max(size for size in self._replay if size <= max(most, 1))
         settings = [trainer.settings(ahead) for ahead in range(count)]
-        if any(self._rest(s) != self._fixed for s in settings):
-            raise NotRecorded(f"{', '.join(sorted(self._fixed))} has changed, and is fixed in the recording")
+        if changed := next(filter(None, map(self._changed, settings)), None):
+            raise NotRecorded(f"{changed} has changed, and is fixed in the recording")
         parts = islice(iter(trainer.next_parts, None), count * trainer.n_critic)
         self._fill(list(parts), settings)
         self._replay[count]()
         trainer.step += count
         return dict(zip(self.names, self._rows[count].clone().unbind(1), strict=True))
 
-    def _rest(self, settings: "Settings") -> dict[str, float]:
-        """Those settings that the recording does not follow, by name."""
-        return {
-            f"the {who}'s {name}": value
-            for who, values in settings.items()
-            for name, value in values.items()
-            if (who, name) not in self._keys
-        }
+    def _changed(self, settings: "Settings") -> str:
+        """The names of settings that the recording does not follow, and that are no longer what they were."""
+        changed = [f"the {who}'s {name}" for (who, name), value in self._fixed.items() if settings[who][name] != value]
+        return ", ".join(changed)
 
 
 def cuda_graph(device: torch.device) -> Record:

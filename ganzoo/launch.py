@@ -355,7 +355,7 @@ def _train(run: Run, prepared: Prepared, registry: Registry, watchers: Sequence[
         run.begin(trainer)
         trainer.fit(run)
         status = "finished"
-    except Stopped:
+    except (Stopped, KeyboardInterrupt):
         status = "stopped"
         raise
     except GanzooError:

@@ -81,8 +81,10 @@ def settle(trainer: Trainer, asked: Name = "auto", record: Record | None = None)
     make = _compile if asked == "compile" else lambda trainer: _record(trainer, record or _recorder(device))
     limit = LONG if asked == "auto" and device.type == "cpu" else math.inf
     probe = _Probe(trainer, make)
-    why, failed, speedup = probe.verdict(limit, exact=name == "graph" and device.type == "cpu")
-    probe.close()
+    try:
+        why, failed, speedup = probe.verdict(limit, exact=name == "graph" and device.type == "cpu")
+    finally:
+        probe.close()
     if why is None and asked == "auto" and speedup <= 1:
         why = "recorded steps are no faster here"
     if agreed := probe.agreed(why):

@@ -123,6 +123,32 @@ class FusedAdam(torch.optim.Adam):
         return None
 
 
+class FusedSGD(torch.optim.SGD):
+    """`torch.optim.SGD(fused=True)` of one group, whose momentum may be a tensor, so that a recording can follow it.
+
+    torch's kernel takes a number. It gets 1, and the buffers are multiplied beforehand; only rounding differs.
+    """
+
+    def __init__(self, parameters: Iterable[nn.Parameter], momentum: bool):
+        super().__init__(parameters, lr=0.0, momentum=1.0 if momentum else 0.0, fused=True)
+        self._momentum = momentum
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        if not self._momentum:
+            return super().step(closure)
+        (group,) = self.param_groups
+        moving = [p for p in group["params"] if p.grad is not None]
+        buffers = [b for p in moving if (b := self.state[p].get("momentum_buffer")) is not None]
+        momentum, group["momentum"] = group["momentum"], 1.0
+        if buffers:
+            torch._foreach_mul_(buffers, momentum)
+        try:
+            return super().step(closure)
+        finally:
+            group["momentum"] = momentum
+
+
 @dataclass(frozen=True)
 class Adam:
     """Kingma & Ba 2015."""
@@ -162,8 +188,7 @@ class SGD:
     momentum: Schedule = 0.0
 
     def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-        # A momentum above zero at the start keeps the buffers; its value is set at every step.
-        return torch.optim.SGD(parameters, lr=0.0, momentum=0.5 if self.momentum else 0.0, fused=True)
+        return FusedSGD(parameters, momentum=bool(self.momentum))
 
     def settings(self, progress: Progress) -> dict[str, float]:
         return {"lr": at(self.lr, progress), "momentum": at(self.momentum, progress)}

@@ -125,7 +125,7 @@ RULES = (
     ),
     Rule(
         "recorded",
-        "recorded steps and plain steps agree, as CUDA graphs ask",
+        "recorded steps and plain steps agree",
         "compute each step from tensors and options alone; what Python counts or draws is fixed in a recording: "
         "keep counters in buffers (register_buffer), and draw with torch",
         checks.recorded,

@@ -65,7 +65,7 @@ class Settings(BaseModel):
     precision: Literal["fp32", "tf32", "bf16"] = Field("fp32", description="Arithmetic of the networks.")
     engine: Literal["auto", "eager", "graph", "compile"] = Field(
         "auto",
-        description="How steps are run: one operator after the other, recorded as CUDA graphs, or compiled; "
+        description="How steps are run: one operator after the other, recorded and replayed, or compiled; "
         "auto takes graphs where they prove equal and faster.",
     )
     sample_interval: int = Field(500, ge=1, description="Steps between sample grids; a grid changes no step's weights.")

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -185,13 +186,35 @@ def test_slower_graphs_are_not_taken(digits, monkeypatch):
     assert (mode.used, mode.why, mode.speedup) == ("eager", "recorded steps are no faster here", 0.9)
 
 
-def test_a_momentum_that_changes_is_not_recorded(digits):
-    class Momentum(Tiny):
-        def optimizer(self, player):
-            return SGD(0.01, momentum=ramp(0.5, 0.7, epochs=100))
+class Momentum(Tiny):
+    """The papers' rule of 2014."""
 
-    with pytest.raises(NotRecorded, match="the discriminator's momentum"):
-        recorded(make(digits, Momentum), (1,))
+    def optimizer(self, player):
+        return SGD(exponential(0.01, 1.01), momentum=ramp(0.5, 0.7, epochs=3))
+
+
+def test_rising_momentum_is_recorded(digits):
+    plain = make(digits, Momentum)
+    values = go(plain, 10)
+    fast = recorded(make(digits, Momentum), (4, 1))
+    torch.testing.assert_close(go(fast, 10), values, rtol=0, atol=0)
+    assert_same(fast, plain)
+
+
+def test_a_number_that_changes_and_that_kernels_take_from_python_is_not_recorded(digits):
+    @dataclass(frozen=True)
+    class Decaying(SGD):
+        def settings(self, progress):
+            return super().settings(progress) | {"weight_decay": 0.1 / (1 + progress.step)}
+
+    class Decayed(Tiny):
+        def optimizer(self, player):
+            return Decaying(0.01)
+
+    with pytest.raises(
+        NotRecorded, match=r"^the discriminator's weight_decay, the generator's weight_decay follows a schedule"
+    ):
+        recorded(make(digits, Decayed), (1,))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
