@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ganzoo.engine import random_state, set_random_state
-from ganzoo.errors import GanzooError
-from ganzoo.optim import at
+from ganzoo.errors import NotRecorded
+from ganzoo.optim import SGD, Adam, RMSprop
 
 if TYPE_CHECKING:
     from ganzoo.trainer import Settings, Trainer
@@ -22,14 +22,6 @@ ON_DEVICE = {"lr", "momentum", "weight"}
 
 Record = Callable[[Callable[[], None]], Callable[[], None]]
 """Runs a function, perhaps several times, and gives what does the same work again without Python."""
-
-
-class NotRecorded(GanzooError):
-    """Steps cannot be recorded; the message says why."""
-
-
-class Unsteady(NotRecorded):
-    """A step is not the same every time."""
 
 
 class Recorded:
@@ -50,12 +42,11 @@ class Recorded:
         self.trainer = trainer
         self.names: list[str] = []
         now = trainer.settings()
-        # What a rule has as a plain number never changes, and not every kernel reads a tensor in its place.
         self._keys = [
             (who, name)
             for who, values in now.items()
             for name in values
-            if name in ON_DEVICE and callable(getattr(trainer.rules.get(who), name, at))
+            if name in ON_DEVICE and not _constant(trainer.rules.get(who), name)
         ]
         self._fixed = {
             (who, name): value for who, values in now.items() for name, value in values.items()
@@ -71,12 +62,14 @@ class Recorded:
         self._parts = [torch.stack([part] * most * trainer.n_critic) for part in example]
         self._fill([example] * most * trainer.n_critic, [now] * most)
         self._rows: dict[int, Tensor] = {}
-        self._replay = {size: record(self._steps(size)) for size in sorted(sizes, reverse=True)}
-        for player, optimizer in trainer.optimizers.items():
-            for group in optimizer.param_groups:  # The recording has its own; what a checkpoint holds is a number.
-                group.update(now[player])
-            for parameter in trainer.parameters[player]:
-                parameter.grad = None
+        try:
+            self._replay = {size: record(self._steps(size)) for size in sorted(sizes, reverse=True)}
+        finally:
+            for player, optimizer in trainer.optimizers.items():
+                for group in optimizer.param_groups:  # The recording has its own; what a checkpoint holds is a number.
+                    group.update(now[player])
+                for parameter in trainer.parameters[player]:
+                    parameter.grad = None
 
     def _steps(self, count: int) -> Callable[[], None]:
         """What is recorded: `count` steps that read from `_parts` and `_numbers` and leave their values in `_rows`."""
@@ -138,6 +131,11 @@ class Recorded:
         return ", ".join(changed)
 
 
+def _constant(rule: Any, name: str) -> bool:
+    """Whether a setting is a plain number of a rule that has no other, and not every kernel reads a tensor instead."""
+    return type(rule) in (Adam, RMSprop, SGD) and not callable(getattr(rule, name))
+
+
 def cuda_graph(device: torch.device) -> Record:
     """A `Record` by CUDA graphs.
 
@@ -171,13 +169,18 @@ def _leave_capture(device: torch.device) -> None:
 
 
 class Snapshot:
-    """A trainer as it was, to be put back in place: recordings hold on to the tensors themselves."""
+    """A trainer as it was, to be put back: all that a checkpoint holds, in place where a recording holds on to it."""
 
     def __init__(self, trainer: "Trainer"):
         self.trainer = trainer
         self.step = trainer.step
         self.random = random_state(trainer.engine.device)
+        modules = [*trainer.gan.modules(), *trainer.ema.module.modules()]
+        self.buffers = [(module._buffers, dict(module._buffers)) for module in modules]
         self.kept = {id(tensor): (tensor, tensor.detach().clone()) for tensor in _tensors(trainer)}
+        self.optimizers = {
+            name: copy.deepcopy(optimizer.state_dict()) for name, optimizer in trainer.optimizers.items()
+        }
         self.extra = [
             (module, copy.deepcopy(module.get_extra_state()))
             for module in trainer.gan.modules()
@@ -186,12 +189,16 @@ class Snapshot:
 
     @torch.no_grad()
     def restore(self) -> None:
-        """Everything that a checkpoint holds. Optimizer state made since is as if never used."""
-        for tensor in _tensors(self.trainer):
-            if id(tensor) in self.kept:
-                tensor.copy_(self.kept[id(tensor)][1])
+        """Put everything back. State of an optimizer that a recording made, and that was not there, becomes zero."""
+        for buffers, kept in self.buffers:  # A step may have put others in their place.
+            buffers.update(kept)
+        for tensor, value in self.kept.values():
+            tensor.copy_(value)
+        for name, optimizer in self.trainer.optimizers.items():
+            if self.trainer.recorded is None:
+                optimizer.load_state_dict(copy.deepcopy(self.optimizers[name]))
             else:
-                tensor.zero_()
+                _fill_state(optimizer, self.optimizers[name]["state"])
         for module, state in self.extra:
             module.set_extra_state(copy.deepcopy(state))
         self.trainer.step = self.step
@@ -206,10 +213,17 @@ class Snapshot:
 
 
 def _tensors(trainer: "Trainer") -> Iterator[Tensor]:
-    """Everything that a step changes in place."""
+    """The tensors of the networks, the averaged generator's included."""
     for module in (trainer.gan, trainer.ema.module):
         yield from module.parameters()
         yield from module.buffers()
-    for optimizer in trainer.optimizers.values():
-        for state in optimizer.state.values():
-            yield from (value for value in state.values() if isinstance(value, Tensor))
+
+
+def _fill_state(optimizer: torch.optim.Optimizer, saved: Mapping[int, Mapping[str, Any]]) -> None:
+    """Give an optimizer's tensors the values that its `state_dict` had; zero where it had none."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    for index, parameter in enumerate(parameters):
+        for key, value in optimizer.state.get(parameter, {}).items():
+            if isinstance(value, Tensor):
+                before = saved.get(index, {}).get(key)
+                value.zero_() if before is None else value.copy_(before)

@@ -11,7 +11,7 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicO
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
-from ganzoo.capture import NotRecorded, Recorded, Snapshot, Unsteady
+from ganzoo.capture import Recorded, Snapshot
 from ganzoo.cases import (
     AllAlike,
     Case,
@@ -27,7 +27,7 @@ from ganzoo.cases import (
 from ganzoo.data import Batch
 from ganzoo.ema import with_generator
 from ganzoo.engine import seed_everything
-from ganzoo.errors import UsageError, one_line
+from ganzoo.errors import NotRecorded, Unsteady, UsageError, one_line
 from ganzoo.gan import GAN
 from ganzoo.launch import build
 from ganzoo.nets import Dropout

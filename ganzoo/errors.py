@@ -1,5 +1,6 @@
-"""The two errors a user meets. Each prints as one line; neither ever prints a traceback."""
+"""The errors that a user meets, and notes. Each prints as one line; none ever prints a traceback."""
 
+import sys
 import unicodedata
 
 
@@ -13,6 +14,19 @@ class UsageError(GanzooError):
     """The user asked for something that cannot be: exit code 2."""
 
     exit_code = 2
+
+
+class NotRecorded(GanzooError):
+    """Steps cannot be recorded; the message says why."""
+
+
+class Unsteady(NotRecorded):
+    """A step is not the same every time."""
+
+
+def warn(line: str) -> None:
+    """Say something that nobody asked for."""
+    print(f"note: {plain(line)}", file=sys.stderr, flush=True)
 
 
 def one_line(error: BaseException) -> str:

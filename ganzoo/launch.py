@@ -17,7 +17,7 @@ from ganzoo.blame import blame
 from ganzoo.data import LARGEST_SIDE, DataRequest, DataSpec, ImageSet, Loader, open_dataset
 from ganzoo.distributed import ALONE, World, joined, restarted
 from ganzoo.engine import Engine, choose, seed_everything
-from ganzoo.errors import GanzooError, UsageError, one_line, plain
+from ganzoo.errors import GanzooError, UsageError, one_line, warn
 from ganzoo.files import memory, read_json, write_json
 from ganzoo.gan import GAN
 from ganzoo.modes import Mode, refuse, settle
@@ -77,7 +77,7 @@ def prepare(plan: Plan, registry: Registry, world: World = ALONE) -> Prepared:
     for name in settings.loggers:
         registry.get("loggers", name)
     engine = choose(world.device(settings.device), settings.precision)
-    refuse(settings.engine, engine.device)
+    refuse(settings.engine, engine.device, world.size)
     world.use(engine.device)
     data = world.first_before_others(lambda: load_data(settings, registry))
     spec = data.spec(settings.dataset)
@@ -199,11 +199,6 @@ def _where(plan: Plan, out: Path | None) -> tuple[Path, bool]:
     if (info["model"], info.get("settings"), info.get("options")) != (plan.model.name, settings, options):
         raise UsageError(f"{folder} is another run: its settings differ from this one's; choose another --out")
     return folder, True
-
-
-def warn(line: str) -> None:
-    """Say something that nobody asked for."""
-    print(f"note: {plain(line)}", file=sys.stderr, flush=True)
 
 
 def session(prepared: Prepared, step: int) -> dict[str, Any]:

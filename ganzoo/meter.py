@@ -21,6 +21,8 @@ class Meter:
         self.first_step = 1
         self._rows: list[Tensor] = []
         self._images = 0
+        self._before = 0.0
+        """Seconds since the last read that were another session's."""
         self._since = time.perf_counter()
         self._aside = 0.0
         self.aside_seconds = 0.0
@@ -88,19 +90,27 @@ class Meter:
         now = time.perf_counter()
         seconds = max(now - self._since - self._aside, 1e-9)
         wait = min(max(waited - self._waited, 0.0) / seconds, 1.0)
-        values = {"images_per_second": self._images / seconds, "wait": round(wait, 4)}
+        values = {"images_per_second": self._images / (self._before + seconds), "wait": round(wait, 4)}
         if len(rows):
             values |= dict(zip(self.names, rows.double().mean(0).tolist(), strict=True))
         self._rows, self._images, self._since, self._aside = [], 0, now, 0.0
-        self._waited = waited
+        self._before, self._waited = 0.0, waited
         return values
 
     def state_dict(self) -> dict[str, Any]:
-        """The unread rows, so that a resumed run logs the same means."""
-        return {"names": self.names, "first_step": self.first_step, "rows": self.check()}
+        """The unread rows, so that a resumed run logs the same means, and how fast they were."""
+        seconds = self._before + time.perf_counter() - self._since - self._aside
+        return {
+            "names": self.names,
+            "first_step": self.first_step,
+            "rows": self.check(),
+            "images": self._images,
+            "seconds": seconds if self._rows else 0.0,
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """The inverse of `state_dict`; the clock starts now."""
         self.names, self.first_step = list(state["names"]), int(state["first_step"])
         self._rows = [state["rows"]] if len(state["rows"]) else []
-        self._images, self._since, self._aside = 0, time.perf_counter(), 0.0
+        self._images, self._before = int(state.get("images", 0)), float(state.get("seconds", 0.0))
+        self._since, self._aside = time.perf_counter(), 0.0

@@ -50,12 +50,14 @@ class Mode:
         return asdict(self)
 
 
-def refuse(asked: Name, device: torch.device) -> None:
+def refuse(asked: Name, device: torch.device, processes: int = 1) -> None:
     """Say before anything is built that a mode cannot be had.
 
     Raises:
-        UsageError: `graph` on a device whose steps cannot be recorded.
+        UsageError: `graph` on a device whose steps cannot be recorded, or in several processes on a CPU.
     """
+    if asked == "graph" and device.type == "cpu" and processes > 1:
+        raise UsageError("--engine graph: steps of several processes are not recorded on a CPU; use auto")
     if asked == "graph" and device.type not in ("cpu", "cuda"):
         raise UsageError(f"--engine graph needs a CUDA device or the CPU, not {device}; use auto")
 
@@ -68,12 +70,13 @@ def settle(trainer: Trainer, asked: Name = "auto", record: Record | None = None)
     `record` stands in for the device's way to record.
 
     Raises:
-        UsageError: `graph` on a device whose steps cannot be recorded.
-        GanzooError: a mode asked for by name failed, or did not do what plain steps do.
+        UsageError: as `refuse`.
+        GanzooError: a mode asked for by name failed, or did not do what plain steps do. Where plain steps fail, nothing
+            else is tried: training is left to say why in its place.
     """
     device = trainer.engine.device
     if record is None:
-        refuse(asked, device)
+        refuse(asked, device, trainer.world.size)
     if why := _plain_because(trainer, asked):
         return Mode(asked, "eager", why)
     begun = time.perf_counter()
@@ -94,6 +97,7 @@ def settle(trainer: Trainer, asked: Name = "auto", record: Record | None = None)
         equal = "equal to plain steps bit for bit" if device.type == "cpu" else "equal to plain steps"
         return Mode(asked, name, f"{equal}, and faster" if asked == "auto" else "asked for", seconds, speedup)
     probe.undo()
+    probe.close()
     if failed and asked != "auto":
         raise GanzooError(f"--engine {asked}: {why}; --engine eager always works")
     return Mode(asked, "eager", f"graph: {why}" if failed else why, seconds, speedup or None, failed)
@@ -191,7 +195,12 @@ class _Probe:
             seconds = statistics.median(each)
         values = {name: torch.cat([row[name] for row in rows]).cpu() for name in rows[0]}
         parameters = {name: [p.detach().clone() for p in ps] for name, ps in trainer.parameters.items()}
-        return _Taken(values, parameters, dict(self._before.moved()), seconds)
+        tensors = {
+            f"{prefix}{name}": value.detach().clone()
+            for prefix, module in (("", trainer.gan), ("the average's ", trainer.ema.module))
+            for name, value in (*module.named_parameters(), *module.named_buffers())
+        }
+        return _Taken(values, parameters, tensors, dict(self._before.moved()), seconds)
 
     def _rewind(self) -> None:
         """To the beginning, with the same images for both, which change from step to step, and no waiting for them."""
@@ -211,6 +220,9 @@ class _Taken:
     values: dict[str, Tensor]
     """(steps,) by name."""
     parameters: dict[str, list[Tensor]]
+    """By player."""
+    tensors: dict[str, Tensor]
+    """Of both networks and the averaged generator, buffers included."""
     moved: dict[str, float]
     seconds: float
     """Of one step."""
@@ -228,8 +240,9 @@ def _difference(plain: _Taken, fast: _Taken, exact: bool) -> str | None:
         if not apart <= MOVE_TOLERANCE * plain.moved[player] + 1e-12:
             share = float(apart) / max(plain.moved[player], 1e-12)
             return f"the {player} ends {share:.0%} of its way from where plain steps take it"
-        if exact and not all(torch.equal(a, b) for a, b in pairs):
-            return f"the {player} is not bit for bit where plain steps take it"
+    for name, value in plain.tensors.items() if exact else ():
+        if not torch.equal(value, fast.tensors[name]):
+            return f"{name} is not bit for bit what plain steps make it"
     tolerance = 0.0 if exact else TOLERANCE
     for name, value in plain.values.items():
         if not torch.allclose(value, fast.values[name], rtol=tolerance, atol=tolerance):

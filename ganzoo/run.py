@@ -167,6 +167,10 @@ class Run:
         for watcher in self.watchers:
             watcher.begin(trainer)
         self.meter.start(trainer.loader.waited)
+        if self.meter.pending and self._due(trainer):  # A signal came in its step.
+            scores = self.evaluate(trainer)
+            self.log(trainer, scores)
+            self.save(trainer, scores.get("fid"))
 
     def _look(self, trainer: "Trainer") -> None:
         if trainer.fraction < 1:  # How an earlier session ended is no longer how the run stands.
@@ -189,8 +193,9 @@ class Run:
         """Log, look and save where it is due. `values` are of one step, or (n,) of the last n."""
         step, taken = trainer.step, next(iter(values.values())).numel()
         self.meter.add(step, values, taken * trainer.loader.batch_size * trainer.n_critic)
-        scores = self.evaluate(trainer) if stop.requested is None else {}
-        if scores or step % LOG_INTERVAL == 0:
+        due = self._due(trainer)
+        scores = self.evaluate(trainer) if due and stop.requested is None else {}
+        if scores or (step % LOG_INTERVAL == 0 and not due):  # One that a signal cancels is made up for: see `begin`.
             self.log(trainer, scores)
         for watcher in self.watchers:
             watcher.step(trainer)
@@ -201,9 +206,12 @@ class Run:
         if stop.requested is not None:
             raise Stopped(stop.requested, f"step {step} is saved: `ganzoo resume {self.folder}` goes on from there")
 
+    def _due(self, trainer: "Trainer") -> bool:
+        return self.evaluation is not None and self.evaluation.due(trainer)
+
     def evaluate(self, trainer: "Trainer") -> dict[str, float]:
-        """Scores by name, where an evaluation is asked for and due. Training does not notice."""
-        if self.evaluation is None or not self.evaluation.due(trainer):
+        """Scores by name, where evaluations are asked for. Training does not notice."""
+        if self.evaluation is None:
             return {}
         with self.meter.aside():
             self.meter.check()

@@ -14,10 +14,11 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakIdKeyDictionary
 
-from ganzoo.capture import NotRecorded, Unsteady
+from ganzoo.errors import NotRecorded, Unsteady
 
 ALIASES = {torch.ops.aten.detach.default, torch.ops.aten.alias.default}
 """Operators that give their argument once more: autograd asks for it, and memory does not change."""
@@ -33,10 +34,24 @@ def on_tape(take: Callable[[], None]) -> Callable[[], None]:
     take()  # Optimizers make their state.
     first, second = _Tape(), _Tape()
     for tape in (first, second):
-        with tape:
+        with tape, _NoReading():
             take()
     second.compare(first)
     return torch.inference_mode()(second.program())
+
+
+class _NoReading(TorchFunctionMode):
+    """Refuses what gives Python a tensor's values, and is no operator."""
+
+    NAMES = frozenset({"numpy", "tolist", "__array__"})
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = getattr(func, "__name__", "")
+        if name in self.NAMES:
+            raise NotRecorded(
+                f"Python reads values from a tensor (.{name}()), and a recording would not read them again"
+            )
+        return func(*args, **(kwargs or {}))
 
 
 class _Call(NamedTuple):
@@ -69,6 +84,8 @@ class _Tape(TorchDispatchMode):
             return func(*args, **kwargs)
         if func.namespace == "c10d":
             raise NotRecorded("processes that talk to each other are not recorded on a CPU")
+        if torch.Tag.inplace_view in func.tags:
+            raise NotRecorded(f"{func} changes the shape of a tensor in place")
         reads: set[str] = set()
         given = [self._code(value, reads) for value in args]
         given += [f"{name}={self._code(value, reads)}" for name, value in kwargs.items()]
@@ -78,7 +95,7 @@ class _Tape(TorchDispatchMode):
             return result
         results = result if isinstance(result, list | tuple) else [result]
         if any(value is not None and not isinstance(value, Tensor) for value in results):
-            raise NotRecorded(f"Python read a value from a tensor ({func}), and a recording would not read it again")
+            raise NotRecorded(f"Python reads a value from a tensor ({func}), and a recording would not read it again")
         once = func.is_view and not reads & self._passing
         names = [self._name(value) for value in results]
         makes = tuple(name for name in names if name != "_")
@@ -133,9 +150,11 @@ class _Tape(TorchDispatchMode):
                 lines = [call.code if call else "nothing" for call in (theirs, mine)]
                 raise Unsteady(f"a step is not as the one before: {lines[0]}, then {lines[1]}")
         for name, value in self.held.items():
-            other = before.held[name]
+            other = before.held.get(name)
+            if isinstance(value, Tensor) and before._names.get(value, "").startswith("made_"):
+                raise Unsteady("a step reads what the step before made: keep it in a buffer, and change it in place")
             if isinstance(value, Tensor) and value.dim():
-                same = value is other and self._places[name] == before._places[name]
+                same = value is other and self._places[name] == before._places.get(name)
                 what = f"a tensor of shape {tuple(value.shape)}"
             else:  # Numbers may be made anew, in a tensor or without.
                 same = value is other or (type(value) is type(other) and bool(value == other))

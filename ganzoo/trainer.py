@@ -12,7 +12,7 @@ from ganzoo.data import Batch, Loader
 from ganzoo.distributed import ALONE, World
 from ganzoo.ema import EMA
 from ganzoo.engine import Engine, random_state, seed_everything, set_random_state
-from ganzoo.errors import GanzooError
+from ganzoo.errors import GanzooError, NotRecorded, warn
 from ganzoo.gan import GAN
 from ganzoo.optim import Progress
 from ganzoo.run import Run
@@ -87,7 +87,11 @@ class Trainer:
     def advance(self, most: int = 1) -> dict[str, Tensor]:
         """Take a step, or up to `most` of them where steps are recorded. What is returned is still on the device."""
         if self.recorded is not None:
-            return self.recorded.advance(most)
+            try:
+                return self.recorded.advance(most)
+            except NotRecorded as error:  # Before anything was done.
+                self.recorded = None
+                warn(f"from step {self.step + 1} on, steps run operator by operator: {error}")
         values = self.play((self.loader.batch(*self.next_parts()) for _ in range(self.n_critic)), self.settings())
         self.step += 1
         return values

@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+import signal
 import sys
 import zipfile
 from dataclasses import replace
@@ -21,7 +23,8 @@ from ganzoo.metrics.evaluation import Evaluator, choose_extractor, comparable, d
 from ganzoo.metrics.images import read_images
 from ganzoo.metrics.labels import plot_confusion
 from ganzoo.plugins import Plugin, Registry, registry
-from ganzoo.run import read_metrics
+from ganzoo.run import Watcher, read_metrics
+from ganzoo.signals import Stopped
 from ganzoo_test_plugins import Look, SmallDigits, Tiny
 
 QUICK = ("--dataset", "small-digits")
@@ -366,6 +369,37 @@ def test_each_evaluation_is_a_full_line_of_the_log(evaluated):
     assert not any("fid" in line for line in read_metrics(evaluated / "without"))
     assert read_json(evaluated / "with" / "run.json")["evaluation"]["extractor_sha256"] == Look.sha256
     assert read_json(evaluated / "without" / "run.json")["evaluation"] is None
+
+
+class InterruptedBefore(Watcher):
+    """A signal that arrives in the step before this one, so that the run stops after this one."""
+
+    def __init__(self, at):
+        self.at = at
+
+    def step(self, trainer):
+        if trainer.step == self.at - 1:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.parametrize("number", [0, 1], ids=["in the middle", "at the end"])
+def test_an_evaluation_that_a_signal_cancels_is_made_up_for_when_the_run_goes_on(evaluated, tmp_path, number):
+    from ganzoo.launch import resume, start
+    from ganzoo.settings import resolve
+
+    def told(folder):
+        timed = {"seconds", "images_per_second", "wait"}
+        return [{k: v for k, v in line.items() if k not in timed} for line in read_metrics(folder)]
+
+    whole = evaluated / "with"
+    at = [line["step"] for line in read_metrics(whole) if "fid" in line][number]
+    options = {"dataset": "small-digits", "batch_size": 32, "epochs": 2, "seed": 3, "eval_every": 1}
+    with pytest.raises(Stopped, match=f"step {at} is saved"):
+        start(resolve(Tiny, options), registry(), tmp_path / "r", [InterruptedBefore(at)])
+    assert not any("fid" in line for line in read_metrics(tmp_path / "r") if line["step"] == at)
+    resume(tmp_path / "r", registry())
+    assert told(tmp_path / "r") == told(whole)
+    assert read_json(tmp_path / "r" / "checkpoints" / "best.json") == read_json(whole / "checkpoints" / "best.json")
 
 
 def test_the_best_checkpoint_is_the_one_with_the_lowest_fid(evaluated):

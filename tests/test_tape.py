@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from ganzoo.capture import NotRecorded
+from ganzoo.errors import NotRecorded
 from ganzoo.tape import on_tape
 
 
@@ -53,7 +53,7 @@ def test_gradients_and_updates_are_replayed_bit_for_bit():
 
 
 def test_an_optimizer_that_counts_steps_in_python_is_refused():
-    with pytest.raises(NotRecorded, match="Python read a value from a tensor"):
+    with pytest.raises(NotRecorded, match="Python reads a value from a tensor"):
         train(on_tape, fused=False)
 
 
@@ -82,7 +82,7 @@ def test_a_replay_keeps_nothing_and_a_recording_no_step():
 
 def test_a_number_read_from_a_tensor_is_refused():
     x = torch.ones(3)
-    with pytest.raises(NotRecorded, match="Python read a value from a tensor"):
+    with pytest.raises(NotRecorded, match="Python reads a value from a tensor"):
         on_tape(lambda: x.mul_(float(x.sum())))
 
 
@@ -142,3 +142,36 @@ def test_operators_that_give_lists_are_recorded():
     x.fill_(1.0)
     play()
     assert parts.tolist() == [4, 8]
+
+
+@pytest.mark.parametrize(
+    "read", [torch.Tensor.tolist, torch.Tensor.numpy, np.asarray], ids=["tolist", "numpy", "asarray"]
+)
+def test_values_that_python_reads_without_an_operator_are_refused(read):
+    x = torch.ones(3)
+    with pytest.raises(NotRecorded, match="Python reads values from a tensor"):
+        on_tape(lambda: x.mul_(2.0 if read(x.detach())[0] > 0 else 3.0))
+
+
+def test_what_a_step_hands_to_the_next_outside_of_memory_is_refused_though_it_did_not_move_yet():
+    class Model:
+        level = torch.zeros(())
+
+    x, model = torch.zeros(3), Model()
+
+    def take():
+        x.add_(model.level)
+        model.level = (model.level + x.sum()).clamp(0, 1)
+
+    with pytest.raises(NotRecorded, match="a step reads what the step before made: keep it in a buffer, and change it"):
+        on_tape(take)
+
+
+def test_a_shape_that_changes_in_place_is_refused():
+    x = torch.ones(3)
+
+    def take():
+        x.detach().unsqueeze_(0)
+
+    with pytest.raises(NotRecorded, match=r"unsqueeze_.* changes the shape of a tensor in place"):
+        on_tape(take)

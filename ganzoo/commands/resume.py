@@ -36,7 +36,8 @@ def command(run: Path, nproc: int | None, quiet: bool, as_json: bool, **changes:
     ganzoo resume runs/mine --epochs 40
     """
     from ganzoo.commands.run import show_result
-    from ganzoo.launch import resume, warn
+    from ganzoo.errors import warn
+    from ganzoo.launch import resume
     from ganzoo.plugins import registry
     from ganzoo.progress import Progress
 
