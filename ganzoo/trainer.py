@@ -83,6 +83,7 @@ class Trainer:
                 run.finish(self)
             finally:
                 self.feed(None)
+                self.recorded = None  # It holds on to the trainer, which would wait for the garbage collector.
 
     def advance(self, most: int = 1) -> dict[str, Tensor]:
         """Take a step, or up to `most` of them where steps are recorded. What is returned is still on the device."""

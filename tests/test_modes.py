@@ -270,6 +270,7 @@ def test_a_run_of_recorded_steps_logs_and_saves_when_a_plain_one_does(digits, tm
     one, plain = run("plain", lambda trainer: trainer)
     two, fast = run("fast", lambda trainer: recorded(trainer, (10, 1)))
     assert_same(one, two)
+    assert two.recorded is None  # Both are let go at once.
     files = [sorted(p.name for p in folder.rglob("*.png")) for folder in (plain, fast)]
     assert files[0] == files[1] == ["00000045.png", "00000090.png", "00000120.png", "losses.png"]
     names = [sorted(p.name for p in (folder / "checkpoints").iterdir()) for folder in (plain, fast)]
