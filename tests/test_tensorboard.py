@@ -1,5 +1,6 @@
 """The TensorBoard logger, read back as TensorBoard reads it."""
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,11 @@ reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumul
 
 def read(folder: Path):
     return reader.EventAccumulator(str(folder / "tensorboard")).Reload()
+
+
+def next_second() -> None:
+    """TensorBoard orders the files of one second by their names alone: .10 before .9. No run is resumed so soon."""
+    time.sleep(1.01 - time.time() % 1)
 
 
 def test_scalars_and_pictures_arrive(tmp_path):
@@ -29,6 +35,7 @@ def test_a_resumed_run_drops_what_was_logged_beyond_its_checkpoint(tmp_path):
     for step in range(1, 6):
         first.scalars(step, {"loss": float(step)})
     first.close()
+    next_second()
     second = TensorBoard(tmp_path, 3)
     second.scalars(4, {"loss": 40.0})
     second.close()
@@ -41,6 +48,7 @@ def test_a_run_that_begins_anew_drops_all_but_its_picture_of_the_data(tmp_path):
         logger.image(0, "real", np.zeros((4, 6, 3), dtype=np.uint8))
         logger.scalars(1, {"loss": value})
         logger.close()
+        next_second()
     events = read(tmp_path)
     assert [(e.step, e.value) for e in events.Scalars("loss")] == [(1, 10)]
     assert {e.step for e in events.Images("real")} == {0}
