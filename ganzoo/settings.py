@@ -66,7 +66,7 @@ class Settings(BaseModel):
     engine: Literal["auto", "eager", "graph", "compile"] = Field(
         "auto",
         description="How steps are run: one operator after the other, recorded and replayed, or compiled; "
-        "auto takes graphs where they prove equal and faster.",
+        "auto records them where that proves equal and faster.",
     )
     sample_interval: int = Field(500, ge=1, description="Steps between sample grids; a grid changes no step's weights.")
     checkpoint_interval: int = Field(2000, ge=1, description="Steps between checkpoints.")

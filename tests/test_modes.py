@@ -76,6 +76,14 @@ def assert_same(one, two):
         assert torch.equal(mine, theirs)
 
 
+def assert_go_on_alike(one, two, until):
+    """Both trained to this step with the same random numbers."""
+    for trainer in (one, two):
+        seed_everything(8)
+        go(trainer, until)
+    assert_same(one, two)
+
+
 def test_recorded_steps_equal_plain_ones_through_schedules_averages_and_a_partial_group(digits):
     plain = make(digits, Scheduled, n_critic=2)
     values = go(plain, 25)
@@ -88,12 +96,7 @@ def test_recorded_steps_equal_plain_ones_through_schedules_averages_and_a_partia
 
 @pytest.mark.parametrize("name", ZOO)
 def test_every_model_can_be_recorded_penalties_included(name):
-    plain, fast = train(name), recorded(train(name), (2, 1))
-    seed_everything(3)
-    go(plain, 3)
-    seed_everything(3)
-    go(fast, 3)
-    assert_same(fast, plain)
+    assert_go_on_alike(recorded(train(name), (2, 1)), train(name), 3)
 
 
 def test_settling_leaves_training_where_it_stood(digits):
@@ -106,11 +109,7 @@ def test_settling_leaves_training_where_it_stood(digits):
     assert (mode.used, trainer.step, trainer.recorded is not None) == ("graph", 0, True)
     assert mode.setup_seconds > 0
     assert_same(trainer, untouched)
-    seed_everything(8)
-    go(untouched, 12)
-    seed_everything(8)
-    go(trainer, 12)
-    assert_same(trainer, untouched)
+    assert_go_on_alike(trainer, untouched, 12)
 
 
 def test_a_model_that_counts_in_python_is_found_out_and_runs_plainly(digits):
@@ -353,11 +352,7 @@ def test_a_buffer_that_is_assigned_is_found_out_and_put_back(digits, model, why)
     assert mode.used == "eager"
     assert why in mode.why
     assert_same(trainer, untouched)
-    seed_everything(8)
-    go(untouched, 5)
-    seed_everything(8)
-    go(trainer, 5)
-    assert_same(trainer, untouched)
+    assert_go_on_alike(trainer, untouched, 5)
 
 
 class Counted(torch.optim.SGD):
@@ -400,10 +395,7 @@ def test_an_optimizers_state_is_where_it_was_before_the_probe(digits, resumed):
         if resumed:
             go(one, 4)
     assert settle(trainer, "graph").used == "graph"
-    for one in (plain, trainer):
-        seed_everything(3)
-        go(one, 9)
-    assert_same(trainer, plain)
+    assert_go_on_alike(trainer, plain, 9)
     for name, optimizer in plain.optimizers.items():
         other = trainer.optimizers[name].state_dict()["state"]
         torch.testing.assert_close(other, optimizer.state_dict()["state"], rtol=0, atol=0)
