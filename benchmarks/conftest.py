@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from ganzoo.engine import choose
 from ganzoo.plugins import registry
+from ganzoo.training.engine import choose
 
 DEVICES = ["cpu"] + (["cuda"] if torch.cuda.is_available() else [])
 

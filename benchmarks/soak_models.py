@@ -12,12 +12,12 @@ import pytest
 import torch
 
 from ganzoo.data import ImageSet, Loader
-from ganzoo.engine import choose, seed_everything
 from ganzoo.launch import build
 from ganzoo.plugins import registry
 from ganzoo.settings import resolve
 from ganzoo.testing import check_gan
-from ganzoo.trainer import Trainer
+from ganzoo.training.engine import choose, seed_everything
+from ganzoo.training.trainer import Trainer
 
 MODELS = [
     name for name in registry().names("models") if registry().get("models", name).__module__.startswith("ganzoo_")

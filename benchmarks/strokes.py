@@ -16,10 +16,10 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from ganzoo.data import to_uint8
-from ganzoo.engine import own_randomness
 from ganzoo.metrics.evaluation import choose_extractor
 from ganzoo.plugins import registry
-from ganzoo.sampler import load
+from ganzoo.runs.sampler import load
+from ganzoo.training.engine import own_randomness
 
 
 def follows(images: Tensor, conditions: Tensor, classes: int) -> dict[str, float]:

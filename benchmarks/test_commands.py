@@ -10,12 +10,12 @@ import time
 
 import pytest
 
-from ganzoo.ema import with_generator
 from ganzoo.launch import prepare
 from ganzoo.metrics.evaluation import Evaluator, generated
 from ganzoo.metrics.training import METRICS, N
 from ganzoo.plugins import registry
 from ganzoo.settings import resolve
+from ganzoo.training.ema import with_generator
 
 GANZOO = [sys.executable, "-m", "ganzoo"]
 

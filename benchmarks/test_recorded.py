@@ -10,9 +10,9 @@ import statistics
 import time
 
 from ganzoo.launch import prepare
-from ganzoo.modes import settle
 from ganzoo.plugins import registry
 from ganzoo.settings import resolve
+from ganzoo.training.modes import settle
 
 SEGMENTS = 8
 

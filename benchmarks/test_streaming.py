@@ -9,10 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
-from ganzoo import data
 from ganzoo.launch import start
 from ganzoo.plugins import registry
-from ganzoo.run import read_metrics
+from ganzoo.runs.run import read_metrics
 from ganzoo.settings import resolve
 
 IMAGES, SIDE, STEPS = 2000, 64, 150
@@ -33,7 +32,7 @@ def folder(tmp_path_factory):
 @pytest.mark.parametrize("model", ["cgan", "dcgan", "sngan", "r3gan"])
 def test_waiting_for_streamed_images(benchmark, device, model, folder, tmp_path, monkeypatch):
     """`extra_info` has the share of the time that is spent waiting, between the first line of the log and the last."""
-    monkeypatch.setattr(data, "IN_MEMORY_BYTES", 0)
+    monkeypatch.setattr("ganzoo.data.memory.IN_MEMORY_BYTES", 0)
     monkeypatch.setenv("GANZOO_CACHE", str(folder.parent / "cache"))
     options = {"dataset": "folder", "data_root": folder, "steps": STEPS, "device": device, "loggers": ()}
     plan = resolve(registry().get("models", model), options)

@@ -8,9 +8,9 @@ A round is a segment of several steps (`steps_per_round`). `extra_info` holds wh
 
 from contextlib import closing
 
-from ganzoo.bench import Contest
 from ganzoo.plugins import registry
 from ganzoo.settings import resolve
+from ganzoo.speed.bench import Contest
 
 
 def test_training(benchmark, device, recipe, batch_size, seconds):

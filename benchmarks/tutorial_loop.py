@@ -1,4 +1,4 @@
-"""The yardstick by itself: a conditional GAN on MNIST exactly as PyTorch tutorials write it (`ganzoo/yardsticks.py`).
+"""The yardstick by itself: a conditional GAN on MNIST as PyTorch tutorials write it (`ganzoo/speed/yardsticks.py`).
 
 python benchmarks/tutorial_loop.py --seconds 30
 python benchmarks/tutorial_loop.py --epochs 10 --samples samples.npz
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from ganzoo_plugins.mnist import MNIST
 
-from ganzoo.yardsticks import BATCH_SIZE, LATENT_DIM, tutorial_loop
+from ganzoo.speed.yardsticks import BATCH_SIZE, LATENT_DIM, tutorial_loop
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ganzoo.gan import GAN, Options
     from ganzoo.loggers import Logger
     from ganzoo.metrics.base import FeatureExtractor, Metric
-    from ganzoo.sampler import load
+    from ganzoo.runs.sampler import load
 
 __version__ = "0.1.0"
 
@@ -29,7 +29,7 @@ _WHERE = {
     "FeatureExtractor": "ganzoo.metrics.base",
     "Logger": "ganzoo.loggers",
     "Metric": "ganzoo.metrics.base",
-    "load": "ganzoo.sampler",
+    "load": "ganzoo.runs.sampler",
 }
 
 __all__ = [

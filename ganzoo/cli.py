@@ -13,7 +13,7 @@ import click
 from ganzoo import __version__
 from ganzoo.blame import blame
 from ganzoo.errors import GanzooError, did_you_mean, one_line, plain
-from ganzoo.signals import Stopped
+from ganzoo.training.signals import Stopped
 
 COMMANDS = {
     "run": ("ganzoo.commands.run", "Train a model."),

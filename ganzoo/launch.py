@@ -15,18 +15,20 @@ from torch import nn
 from ganzoo import __version__
 from ganzoo.blame import blame
 from ganzoo.data import LARGEST_SIDE, DataRequest, DataSpec, ImageSet, Loader, open_dataset
-from ganzoo.distributed import ALONE, World, joined, restarted
-from ganzoo.engine import Engine, choose, seed_everything
 from ganzoo.errors import GanzooError, UsageError, one_line, warn
-from ganzoo.files import memory, read_json, write_json
+from ganzoo.files import read_json, write_json
 from ganzoo.gan import GAN
-from ganzoo.modes import Mode, refuse, settle
 from ganzoo.nets import has_batch_statistics
 from ganzoo.plugins import Registry
-from ganzoo.run import Run, Watcher, default_folder, default_folders, open_run
+from ganzoo.runs.run import Run, default_folder, default_folders, open_run
 from ganzoo.settings import BUDGET, Plan, Settings, flatten, resolve
-from ganzoo.signals import Stopped
-from ganzoo.trainer import Trainer
+from ganzoo.training.building import build, refuse_giants
+from ganzoo.training.distributed import ALONE, World, joined, restarted
+from ganzoo.training.engine import Engine, choose, seed_everything
+from ganzoo.training.modes import Mode, refuse, settle
+from ganzoo.training.signals import Stopped
+from ganzoo.training.trainer import Trainer
+from ganzoo.training.watcher import Watcher
 
 if TYPE_CHECKING:
     from ganzoo.metrics.training import Examiner
@@ -98,48 +100,6 @@ def prepare(plan: Plan, registry: Registry, world: World = ALONE) -> Prepared:
     if world.rank:  # The weights are the same in all processes; latents, labels and dropout are each one's own.
         seed_everything(world.own_seed(settings.seed, 0))
     return Prepared(plan, spec, trainer, examiner)
-
-
-def build(model: type[GAN], spec: DataSpec, options: Any) -> GAN:
-    """A model for the data, its plugin's faults told in one line.
-
-    Raises:
-        GanzooError: the plugin raised, or left out a network.
-    """
-    try:
-        gan = model(spec, options)
-    except GanzooError:
-        raise
-    except Exception as error:
-        raise GanzooError(
-            f"model '{model.name}' cannot be built for {spec.name} {spec.shape}: {one_line(error)}"
-        ) from error
-    for network in ("generator", "discriminator"):
-        if not hasattr(gan, network):
-            raise GanzooError(f"model '{model.name}' does not set self.{network} in __init__")
-    return gan
-
-
-def refuse_giants(model: type[GAN], spec: DataSpec, options: Any) -> GAN | None:
-    """The model built without memory: options may come from a file that nobody looked at. None: it cannot be so built.
-
-    Raises:
-        GanzooError: the plugin raised; or its weights are larger than this machine's memory.
-    """
-    try:
-        with torch.device("meta"):
-            gan = build(model, spec, options)
-    except GanzooError as error:
-        if isinstance(error.__cause__, RuntimeError) and "meta" in str(error.__cause__).lower():
-            return None  # It reads a number of a tensor, or mixes in one that has memory.
-        raise
-    size, most = sum(t.nbytes for t in (*gan.parameters(), *gan.buffers())), memory()
-    if size > most:
-        raise GanzooError(
-            f"model '{model.name}' cannot be built for {spec.name} {spec.shape}: "
-            f"its weights take {size / 1e9:,.0f} GB, more than this machine's memory ({most / 1e9:,.0f} GB)"
-        )
-    return gan
 
 
 def synchronised(gan: GAN, device: torch.device, world: World) -> GAN:

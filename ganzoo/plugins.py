@@ -3,12 +3,13 @@
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from importlib import metadata
+from importlib import import_module, metadata
 from typing import Any
 
 import pluggy
 
 from ganzoo import hookspecs
+from ganzoo.blame import BASES
 from ganzoo.errors import GanzooError, UsageError, did_you_mean, one_line
 
 GROUP = "ganzoo"
@@ -65,7 +66,7 @@ class Registry:
         self.conflicts: list[str] = []
         self._manager = pluggy.PluginManager(GROUP)
         self._manager.add_hookspecs(hookspecs)
-        self._items: dict[str, dict[str, tuple[type[Any], Plugin]]] = {kind: {} for kind in _kinds()}
+        self._items: dict[str, dict[str, tuple[type[Any], Plugin]]] = {kind: {} for kind in NOUNS}
 
     def add(self, plugin: Plugin, module: Any) -> None:
         """Register what `module` brings, all of it or, when it is broken, none."""
@@ -196,40 +197,16 @@ def _package(entry: metadata.EntryPoint) -> tuple[str, str]:
     return (dist.name, dist.version) if dist else ("unknown", "0")
 
 
-def _kinds() -> dict[str, Any]:
-    """Each kind's base class, behind a function: the classes need torch, and this module is imported before it."""
-
-    def model() -> type[Any]:
-        from ganzoo.gan import GAN
-
-        return GAN
-
-    def dataset() -> type[Any]:
-        from ganzoo.data import Dataset
-
-        return Dataset
-
-    def logger() -> type[Any]:
-        from ganzoo.loggers import Logger
-
-        return Logger
-
-    def metric() -> type[Any]:
-        from ganzoo.metrics.base import Metric
-
-        return Metric
-
-    def extractor() -> type[Any]:
-        from ganzoo.metrics.base import FeatureExtractor
-
-        return FeatureExtractor
-
-    return {"models": model, "datasets": dataset, "metrics": metric, "features": extractor, "loggers": logger}
+def _base(kind: str) -> type[Any]:
+    """A kind's base class. Found when it is asked for: it needs torch, and this module is imported before it."""
+    module, name = BASES[NOUNS[kind]]
+    base: type[Any] = getattr(import_module(module), name)
+    return base
 
 
 def _checked(cls: Any, hook: str, kinds: tuple[str, ...]) -> str:
     """The kind of a class that a hook was given."""
-    bases = {kind: _kinds()[kind]() for kind in kinds}
+    bases = {kind: _base(kind) for kind in kinds}
     found = [kind for kind, base in bases.items() if isinstance(cls, type) and issubclass(cls, base)]
     if not found:
         names = " or ".join(f"ganzoo.{base.__name__}" for base in bases.values())

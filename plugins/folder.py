@@ -27,7 +27,7 @@ class Folder(ganzoo.Dataset):
     summary = "your own images in --data-root: one subfolder per class, or all in one folder without labels"
 
     def load(self, request: ganzoo.DataRequest) -> ganzoo.ImageSet:
-        from ganzoo.imagefiles import load_files, survey
+        from ganzoo.data.imagefiles import load_files, survey
 
         train, chosen = _splits(_root(request.root), request.split)
         size, channels = request.image_size, request.channels
@@ -85,7 +85,7 @@ def find(root: Path) -> dict[str, list[Path]]:
     Raises:
         UsageError: there are none; or some lie beside the class folders, so that it is not clear what is meant.
     """
-    from ganzoo.imagefiles import ENDINGS
+    from ganzoo.data.imagefiles import ENDINGS
 
     links: list[str] = []
     classes: dict[str, list[Path]] = {}

@@ -90,7 +90,7 @@ class CelebA(ganzoo.Dataset):
     summary = CELEBA.summary
 
     def load(self, request: ganzoo.DataRequest) -> ganzoo.ImageSet:
-        from ganzoo.imagefiles import ImageFiles, decoded_once
+        from ganzoo.data.imagefiles import ImageFiles, decoded_once
 
         data = fetch(CELEBA, request)
         folder = Path(data.root) / data.base_folder / "img_align_celeba"

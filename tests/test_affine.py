@@ -7,7 +7,7 @@ from torch import nn
 
 from ganzoo.affine import FEW, ONEDNN, SMALLEST, affine
 from ganzoo.nets import JoinedLinear, Linear
-from ganzoo.yardsticks import Roofline, _Products
+from ganzoo.speed.yardsticks import Roofline, _Products
 
 UNITS = 640
 """Units of a layer that is large enough."""

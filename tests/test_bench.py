@@ -10,11 +10,11 @@ from ganzoo_plugins.mnist import MNIST
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ganzoo.bench import same_network
 from ganzoo.data import DataSpec
 from ganzoo.errors import GanzooError
 from ganzoo.settings import resolve
-from ganzoo.yardsticks import Roofline, TutorialProcess, tutorial_loop
+from ganzoo.speed.bench import same_network
+from ganzoo.speed.yardsticks import Roofline, TutorialProcess, tutorial_loop
 
 TINY = ("tiny", "--dataset", "small-digits", "--seconds", "0.01", "--device", "cpu")
 CPU = torch.device("cpu")

@@ -11,12 +11,13 @@ import pytest
 import torch
 
 from ganzoo import DataSpec
-from ganzoo.demo import Player, serve
+from ganzoo.demo.player import Player
+from ganzoo.demo.server import serve
 from ganzoo.launch import build as build_model
 from ganzoo.plugins import registry
 from ganzoo.report.build import build
 from ganzoo.report.html import page as render
-from ganzoo.sampler import Sampler
+from ganzoo.runs.sampler import Sampler
 from ganzoo_test_plugins import Tiny
 from test_report import EVIL, benchmark_file, run, trained  # noqa: F401
 

@@ -9,9 +9,10 @@ import pytest
 import torch
 from safetensors.torch import load
 
-from ganzoo import files, weights
-from ganzoo.checkpoint import Checkpoints
+from ganzoo import files
 from ganzoo.errors import GanzooError
+from ganzoo.runs import weights
+from ganzoo.runs.checkpoint import Checkpoints
 
 CPU = torch.device("cpu")
 

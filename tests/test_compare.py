@@ -7,7 +7,7 @@ import pytest
 
 from ganzoo.commands import missing
 from ganzoo.errors import UsageError
-from ganzoo.run import Run
+from ganzoo.runs.run import Run
 from ganzoo_test_plugins import Plain
 
 QUICK = ("--dataset", "small-digits", "--steps", 3, "--quiet")

@@ -11,7 +11,6 @@ import torch
 from PIL import Image
 
 import ganzoo
-from ganzoo import data
 from ganzoo.data import (
     Attribute,
     Batch,
@@ -125,7 +124,7 @@ def test_streamed_batches_equal_resident_ones(workers):
 
 def test_a_tensor_too_large_for_the_device_streams_the_same_batches(monkeypatch):
     resident = list(islice(Loader(numbered(), 4, 3, CPU).batches(), 8))
-    monkeypatch.setattr(data, "IN_MEMORY_BYTES", 100)
+    monkeypatch.setattr("ganzoo.data.memory.IN_MEMORY_BYTES", 100)
     loader = Loader(numbered(), 4, 3, CPU, workers=0)
     assert not loader.resident
     assert all(same(a, b) for a, b in zip(resident, loader.batches(), strict=False))
@@ -224,7 +223,7 @@ def test_resize_takes_the_middle_square():
 def test_conversion_by_chunks_changes_nothing(monkeypatch):
     images = torch.randint(256, (7, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     whole = resize(to_channels(images, 1), 5)
-    monkeypatch.setattr(data, "CHUNK", 400)
+    monkeypatch.setattr("ganzoo.data.pixels.CHUNK", 400)
     assert torch.equal(resize(to_channels(images, 1), 5), whole)
 
 
@@ -268,7 +267,7 @@ def test_a_streamed_set_gets_size_and_channels_as_it_is_read():
 
 
 def test_a_set_that_would_outgrow_memory_is_resized_as_it_is_read(monkeypatch):
-    monkeypatch.setattr(data, "IN_MEMORY_BYTES", 23 * 3 * 16)
+    monkeypatch.setattr("ganzoo.data.memory.IN_MEMORY_BYTES", 23 * 3 * 16)
     opened = open_dataset(Given(numbered()), DataRequest(image_size=8))
     assert not isinstance(opened.images, torch.Tensor)
     assert opened.images[0].shape == (3, 8, 8)

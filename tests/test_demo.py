@@ -10,10 +10,11 @@ import torch
 from PIL import Image
 
 from ganzoo import Attribute, DataSpec
-from ganzoo.demo import Player, asked, between, render, serve
+from ganzoo.demo.player import Player, between
+from ganzoo.demo.server import asked, render, serve
 from ganzoo.errors import GanzooError
 from ganzoo.launch import build
-from ganzoo.sampler import Sampler
+from ganzoo.runs.sampler import Sampler
 from ganzoo_test_plugins import Plain, Tiny
 
 DIGITS = DataSpec("small-digits", (1, 8, 8), 500, tuple("0123456789"))

@@ -13,10 +13,10 @@ import torch
 
 from conftest import SUPPORT, TINY, start
 from ganzoo.data import DataRequest, DataSpec, Loader
-from ganzoo.distributed import ALONE, World
 from ganzoo.errors import UsageError
 from ganzoo.nets import has_batch_statistics
-from ganzoo.run import read_metrics
+from ganzoo.runs.run import read_metrics
+from ganzoo.training.distributed import ALONE, World
 from ganzoo_test_plugins import SmallDigits, Tiny
 from test_run import assert_equal, logged, saved, state, wait_for
 

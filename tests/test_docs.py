@@ -20,7 +20,7 @@ import ganzoo.plugins
 from conftest import TINY
 from ganzoo import hookspecs, losses, nets
 from ganzoo.cli import COMMANDS, cli
-from ganzoo.rules import RULES
+from ganzoo.kit.rules import RULES
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]

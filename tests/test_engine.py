@@ -8,7 +8,7 @@ import pytest
 
 MEASURE = """
 import resource, torch
-from ganzoo.engine import choose
+from ganzoo.training.engine import choose
 
 def faults():
     begun = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

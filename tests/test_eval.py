@@ -23,8 +23,8 @@ from ganzoo.metrics.evaluation import Evaluator, choose_extractor, comparable, d
 from ganzoo.metrics.images import read_images
 from ganzoo.metrics.labels import plot_confusion
 from ganzoo.plugins import Plugin, Registry, registry
-from ganzoo.run import Watcher, read_metrics
-from ganzoo.signals import Stopped
+from ganzoo.runs.run import Watcher, read_metrics
+from ganzoo.training.signals import Stopped
 from ganzoo_test_plugins import Look, SmallDigits, Tiny
 
 QUICK = ("--dataset", "small-digits")

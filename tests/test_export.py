@@ -9,9 +9,9 @@ import torch
 
 from conftest import TINY
 from ganzoo.errors import GanzooError
-from ganzoo.export import FORMATS, compare, draw, export
 from ganzoo.launch import build, load_data
 from ganzoo.plugins import registry
+from ganzoo.runs.export import FORMATS, compare, draw, export
 from ganzoo.settings import Settings, resolve
 
 

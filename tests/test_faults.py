@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from conftest import SUPPORT, TINY
-from ganzoo.checkpoint import Checkpoints
+from ganzoo.runs.checkpoint import Checkpoints
 from ganzoo_test_plugins import Look, SmallDigits, Tiny
 from test_run import assert_equal, logged, state, wait_for
 
@@ -109,7 +109,7 @@ def test_a_disk_that_is_full_for_one_file_stops_the_run_and_loses_nothing(
         seen.extend([path.name] if path.name == name else [])
         return full() if path.name == name and len(seen) > skip else real(path)
 
-    for module in ("files", "run", "checkpoint", "pictures"):
+    for module in ("files", "runs.run", "runs.checkpoint", "runs.pictures"):
         monkeypatch.setattr(f"ganzoo.{module}.whole", some)
     result = ganzoo(*RUN, "--out", "r")
     assert "No space left on device" in one_line(result)
@@ -170,7 +170,7 @@ def test_a_folder_that_cannot_be_written_is_refused(ganzoo, whole, tmp_path, mon
 
     shutil.copytree(whole, tmp_path / "r")
     with monkeypatch.context() as patched:
-        patched.setattr("ganzoo.run.Path.mkdir", read_only)
+        patched.setattr("ganzoo.runs.run.Path.mkdir", read_only)
         assert "cannot write in new: Read-only file system" in one_line(ganzoo(*RUN, "--out", "new"), 2)
     real = Path.open
     with monkeypatch.context() as patched:

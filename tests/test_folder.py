@@ -9,10 +9,9 @@ import torch
 from ganzoo_plugins.folder import Folder
 from PIL import Image
 
-from ganzoo import data
 from ganzoo.data import DataRequest, ImageSet, Loader, open_dataset
+from ganzoo.data.imagefiles import ImageFiles
 from ganzoo.errors import UsageError
-from ganzoo.imagefiles import ImageFiles
 
 RED, BLUE = (200, 10, 10), (10, 10, 200)
 
@@ -319,7 +318,7 @@ def many(tmp_path, tmp_path_factory, monkeypatch):
     monkeypatch.setenv("GANZOO_CACHE", str(tmp_path_factory.mktemp("cache")))
     for i in range(20):
         paint(tmp_path / f"{i:02}.png", (i, 0, 255))
-    monkeypatch.setattr(data, "IN_MEMORY_BYTES", 16 * 16 * 3)
+    monkeypatch.setattr("ganzoo.data.memory.IN_MEMORY_BYTES", 16 * 16 * 3)
     return tmp_path
 
 

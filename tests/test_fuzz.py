@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from ganzoo import files
 from ganzoo.errors import UsageError
-from ganzoo.export import FORMATS, Format
+from ganzoo.runs.export import FORMATS, Format
 
 SHORT, LONG = 120, 5000
 settings.register_profile("short", max_examples=SHORT, derandomize=True, deadline=None, database=None)
@@ -109,14 +109,14 @@ def idle(made, monkeypatch, tmp_path):
     def busy(*_, **__):
         raise UsageError("not now")
 
-    monkeypatch.setattr("ganzoo.trainer.Trainer.fit", lambda self, run: run.finish(self))
+    monkeypatch.setattr("ganzoo.training.trainer.Trainer.fit", lambda self, run: run.finish(self))
     monkeypatch.setattr("ganzoo.metrics.evaluation.Evaluator._open", busy)
     monkeypatch.setattr("ganzoo.metrics.classifier.fit", busy)
     monkeypatch.setattr("ganzoo.testing.examine", busy)
     monkeypatch.setattr("ganzoo.commands.sample.MOST", 100)
     monkeypatch.setattr("ganzoo.commands.missing.provide", busy)
-    monkeypatch.setattr("ganzoo.bench.measure", busy)
-    monkeypatch.setattr("ganzoo.demo.serve", busy)
+    monkeypatch.setattr("ganzoo.speed.bench.measure", busy)
+    monkeypatch.setattr("ganzoo.demo.server.serve", busy)
     for kind in ("pt2", "onnx"):
         monkeypatch.setitem(FORMATS, kind, Format(busy, busy, 0.0, ""))
     shutil.copytree(made, tmp_path / "r")

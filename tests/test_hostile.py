@@ -16,9 +16,9 @@ import pytest
 import torch
 
 from ganzoo import files
-from ganzoo.checkpoint import Checkpoints
 from ganzoo.errors import GanzooError, UsageError
-from ganzoo.run import read_metrics
+from ganzoo.runs.checkpoint import Checkpoints
+from ganzoo.runs.run import read_metrics
 
 
 @pytest.fixture(scope="module")
@@ -339,7 +339,7 @@ def test_what_torch_writes_passes_when_it_is_packed_anew(one):
 def test_a_pickle_that_names_anything_else_is_refused_before_torch_sees_it(one, monkeypatch, pickled):
     store, path = one
     packed(path, {name: pickled if name.endswith("data.pkl") else data for name, data in entries(path).items()})
-    monkeypatch.setattr("ganzoo.checkpoint.torch.load", lambda *_, **__: pytest.fail("torch saw it"))
+    monkeypatch.setattr("ganzoo.runs.checkpoint.torch.load", lambda *_, **__: pytest.fail("torch saw it"))
     assert_refused(store)
 
 
@@ -352,7 +352,7 @@ def test_parts_of_an_archive_that_overlap_are_refused(one, monkeypatch):
     at = data.rindex(name) - 46  # Its entry in the directory: there, the offset is 4 bytes before the name.
     path.write_bytes(data[: at + 42] + struct.pack("<I", offset) + data[at + 46 :])
     seal(path)
-    monkeypatch.setattr("ganzoo.checkpoint.torch.load", lambda *_, **__: pytest.fail("torch saw it"))
+    monkeypatch.setattr("ganzoo.runs.checkpoint.torch.load", lambda *_, **__: pytest.fail("torch saw it"))
     assert_refused(store)
 
 
@@ -368,7 +368,7 @@ def test_a_tensor_that_is_larger_than_its_part_of_the_file_is_refused(one):
 
 def test_lists_that_share_lists_are_not_walked_through_for_ever(one, monkeypatch):
     store, _ = one
-    monkeypatch.setattr("ganzoo.checkpoint.MOST_VALUES", 10_000)
+    monkeypatch.setattr("ganzoo.runs.checkpoint.MOST_VALUES", 10_000)
     shared = []
     for _ in range(60):
         shared = [shared, shared]
@@ -469,7 +469,7 @@ def test_a_picture_or_a_classifier_that_never_ends_is_refused(ganzoo, tmp_path, 
 
 
 def test_a_log_is_read_up_to_a_limit(run, monkeypatch):
-    monkeypatch.setattr("ganzoo.run.LONGEST_LOG", 1000)
+    monkeypatch.setattr("ganzoo.runs.run.LONGEST_LOG", 1000)
     (run / "metrics.jsonl").write_text("{}\n" * 1000 + '{"step": 3}\n')
     assert read_metrics(run) == []
 
@@ -549,7 +549,7 @@ def test_numbers_that_are_none_are_not_json(ganzoo, run):
 def test_a_step_that_is_no_number_is_none(run):
     from safetensors.torch import load_file, save_file
 
-    from ganzoo.sampler import step_of
+    from ganzoo.runs.sampler import step_of
 
     tensors = load_file(run / "generator.safetensors")
     for text in ("²", "٣", "9" * 5000, "", "-1"):

@@ -11,10 +11,9 @@ import pytest
 import torch
 from PIL import Image
 
-from ganzoo import imagecache
-from ganzoo.data import ImageSet, Loader
+from ganzoo.data import ImageSet, Loader, imagecache
+from ganzoo.data.imagefiles import ImageFiles, decoded_once
 from ganzoo.errors import GanzooError, UsageError
-from ganzoo.imagefiles import ImageFiles, decoded_once
 
 
 @pytest.fixture

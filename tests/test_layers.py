@@ -10,24 +10,68 @@ import pytest
 import ganzoo
 
 CORE = Path(ganzoo.__file__).parent
-MODULES = {".".join(p.relative_to(CORE.parent).with_suffix("").parts): p for p in sorted(CORE.rglob("*.py"))}
+MODULES = {
+    ".".join(p.relative_to(CORE.parent).with_suffix("").parts).removesuffix(".__init__"): p
+    for p in sorted(CORE.rglob("*.py"))
+}
 
 
 def imports(path: Path) -> set[str]:
-    """Every module that the file imports, inside functions too; a name from `ganzoo` counts as its module."""
+    """Every module that the file imports, inside functions too; of `from ganzoo.data import memory`, that module."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert not node.level, f"{path}: relative imports are not used"
-            found.add(node.module)
-            found |= {f"{node.module}.{a.name}" for a in node.names if f"{node.module}.{a.name}" in MODULES}
+            modules = {f"{node.module}.{a.name}" for a in node.names} & MODULES.keys()
+            found |= modules if len(modules) == len(node.names) else modules | {node.module}
     return found
 
 
 def within(name: str, package: str) -> bool:
     return name == package or name.startswith(package + ".")
+
+
+ROOMS = ["data", "training", "metrics", "runs", "report", "demo", "speed", "kit", "commands"]
+"""The rooms, lowest first: each imports those before it, and no other. Modules in no room are held by the next test."""
+GRAPH = {
+    name: {other for other in imports(path) if other in MODULES and other not in (name, "ganzoo")}
+    for name, path in MODULES.items()
+    if name != "ganzoo"  # The door, which names what lies behind it for types.
+}
+"""What each module imports of ganzoo, for types alone too; a name that a room's `__init__` gives counts as the room."""
+
+
+def room(module: str) -> str | None:
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 and parts[1] in ROOMS else None
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if room(name)])
+def test_rooms_import_downwards_only(module: str):
+    mine = ROOMS.index(room(module))
+    for other in GRAPH[module]:
+        assert room(other) is None or ROOMS.index(room(other)) <= mine, f"{module} imports {other}"
+
+
+def test_every_folder_is_a_room():
+    folders = {path.name for path in CORE.iterdir() if (path / "__init__.py").exists()}
+    assert folders == set(ROOMS)
+
+
+def test_no_two_modules_import_each_other_not_even_by_way_of_others():
+    done: set[str] = set()
+
+    def walk(module: str, way: tuple[str, ...]) -> None:
+        assert module not in way, " -> ".join([*way[way.index(module) :], module])
+        if module not in done:
+            for other in sorted(GRAPH[module]):
+                walk(other, (*way, module))
+            done.add(module)
+
+    for module in sorted(GRAPH):
+        walk(module, ())
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -36,7 +80,7 @@ def test_the_core_imports_no_plugin(module: str):
 
 
 def test_the_trainer_knows_no_plugins():
-    assert not imports(MODULES["ganzoo.trainer"]) & {"ganzoo.plugins", "pluggy"}
+    assert not imports(MODULES["ganzoo.training.trainer"]) & {"ganzoo.plugins", "pluggy"}
 
 
 def test_the_contract_stands_on_torch_and_pydantic_alone():

@@ -17,18 +17,19 @@ from ganzoo_plugins.mnist import MNIST
 from torch import Tensor
 
 from ganzoo import DataRequest, ImageSet
-from ganzoo.engine import own_randomness
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.metrics import distances as by_torchmetrics
 from ganzoo.metrics import neighbours, parzen
+from ganzoo.metrics.balls import prdc, radii
 from ganzoo.metrics.base import Measured, Metric, Setting
 from ganzoo.metrics.cas import CAS
 from ganzoo.metrics.classifier import Classifier, Shape, Trained, accuracy, at_once, fit, keep, pack, set_scale, unpack
 from ganzoo.metrics.distances import FID, KID, Inception, IntraFID, frechet, kernel
 from ganzoo.metrics.labels import Accuracy, plot_confusion
-from ganzoo.metrics.neighbours import PRDC, Nearest, nearest, prdc, radii
+from ganzoo.metrics.neighbours import PRDC, Nearest, nearest
 from ganzoo.metrics.parzen import GRID, Parzen, log_likelihood
 from ganzoo.metrics.reference import Accumulator, Reference
+from ganzoo.training.engine import own_randomness
 from ganzoo_test_plugins import Look, SmallDigits, Unlabelled
 
 CPU = torch.device("cpu")
@@ -219,7 +220,7 @@ def test_prdc_agrees_with_brute_force_in_any_chunks(monkeypatch, k):
     fake = normal(30, 3, seed=1).mul(2).round() + 1
     expected = brute(real, fake, k)
     assert prdc(real, fake, k=k) == pytest.approx(expected)
-    monkeypatch.setattr("ganzoo.metrics.neighbours.CELLS", 100)
+    monkeypatch.setattr("ganzoo.metrics.balls.CELLS", 100)
     assert prdc(real, fake, radii(real, k), k) == pytest.approx(expected)
 
 

@@ -7,17 +7,17 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from ganzoo import modes
-from ganzoo.capture import Recorded, Snapshot
 from ganzoo.data import DataRequest, Loader
-from ganzoo.distributed import World
-from ganzoo.engine import Engine, seed_everything
 from ganzoo.errors import GanzooError, NotRecorded, UsageError
-from ganzoo.modes import settle
 from ganzoo.optim import SGD, Adam, exponential, ramp
-from ganzoo.run import Run, read_metrics
-from ganzoo.tape import on_tape
-from ganzoo.trainer import Trainer
+from ganzoo.runs.run import Run, read_metrics
+from ganzoo.training import modes
+from ganzoo.training.capture import Recorded, Snapshot
+from ganzoo.training.distributed import World
+from ganzoo.training.engine import Engine, seed_everything
+from ganzoo.training.modes import settle
+from ganzoo.training.tape import on_tape
+from ganzoo.training.trainer import Trainer
 from ganzoo_test_plugins import SmallDigits, Tiny
 from test_zoo import ZOO, build, images, train
 

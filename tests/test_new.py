@@ -14,7 +14,7 @@ import pytest
 import ganzoo as package
 import ganzoo.plugins
 from ganzoo.errors import GanzooError
-from ganzoo.scaffold import class_name, write_package
+from ganzoo.kit.scaffold import class_name, write_package
 
 
 @pytest.fixture

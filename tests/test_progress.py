@@ -5,9 +5,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from ganzoo.meter import Meter
-from ganzoo.progress import Progress, describe
 from ganzoo.settings import duration
+from ganzoo.training.meter import Meter
+from ganzoo.training.progress import Progress, describe
 
 LINE = {"step": 50, "epoch": 0.05, "images_per_second": 2013.4, "discriminator_loss": 0.69, "generator_loss": 0.72}
 
@@ -28,7 +28,7 @@ def test_waiting_for_data_is_shown_where_there_is_any():
 
 def test_setting_up_is_no_part_of_the_speed(monkeypatch):
     clock = iter([0.0, 100.0, 102.0])
-    monkeypatch.setattr("ganzoo.meter.time.perf_counter", lambda: next(clock))
+    monkeypatch.setattr("ganzoo.training.meter.time.perf_counter", lambda: next(clock))
     meter = Meter()
     meter.start()
     meter.add(1, {"loss": torch.zeros(())}, 64)

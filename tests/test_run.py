@@ -17,10 +17,10 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from conftest import TINY, start
-from ganzoo.checkpoint import Checkpoints
 from ganzoo.commands.sample import parse_labels
 from ganzoo.errors import UsageError
-from ganzoo.run import read_metrics
+from ganzoo.runs.checkpoint import Checkpoints
+from ganzoo.runs.run import read_metrics
 
 
 def state(folder):
@@ -149,7 +149,7 @@ def test_a_run_ended_before_its_first_step_can_be_resumed_and_sampled(ganzoo, tm
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("ganzoo.run.Run.lock", end)
+        patch.setattr("ganzoo.runs.run.Run.lock", end)
         ganzoo("run", *TINY, "--steps", 5, "--out", "r")
     assert ganzoo("resume", "r").code == 0
     assert ganzoo("sample", "r").code == 0
@@ -168,7 +168,7 @@ def test_resume_makes_what_it_takes_to_sample_where_it_is_missing(ganzoo, tmp_pa
 
 
 def test_a_generator_of_an_older_step_is_replaced_when_a_finished_run_is_resumed(ganzoo, tmp_path):
-    from ganzoo.sampler import step_of
+    from ganzoo.runs.sampler import step_of
 
     ganzoo("run", *TINY, "--steps", 5, "--out", "r")
     old = (tmp_path / "r" / "generator.safetensors").read_bytes()
@@ -239,7 +239,7 @@ def test_each_session_is_recorded_with_its_machine_and_versions(ganzoo, tmp_path
 
 
 def test_runs_begun_in_one_second_take_folders_of_their_own(ganzoo, tmp_path, monkeypatch):
-    from ganzoo.run import default_folder, default_folders
+    from ganzoo.runs.run import default_folder, default_folders
 
     monkeypatch.setattr(time, "strftime", lambda *_: "20200101-000000")
     for _ in range(2):
@@ -327,7 +327,7 @@ def test_a_full_disk_stops_the_run_and_keeps_the_last_good_checkpoint(ganzoo, tm
 
 
 def test_a_second_process_on_one_run_directory_is_refused_by_number(ganzoo, tmp_path):
-    from ganzoo.run import Run
+    from ganzoo.runs.run import Run
 
     ganzoo("run", *TINY, "--steps", 5, "--out", "r")
     run = Run(tmp_path / "r", 1, 1)
@@ -341,7 +341,7 @@ def test_a_second_process_on_one_run_directory_is_refused_by_number(ganzoo, tmp_
 HOLDER = """
 import os, signal, sys, time
 from pathlib import Path
-from ganzoo.run import Run
+from ganzoo.runs.run import Run
 
 with Run(Path(sys.argv[1]), 1, 1).lock():
     child = os.fork()
@@ -355,7 +355,7 @@ with Run(Path(sys.argv[1]), 1, 1).lock():
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="POSIX")
 def test_what_a_killed_run_leaves_running_does_not_hold_its_directory(tmp_path):
-    from ganzoo.run import Run
+    from ganzoo.runs.run import Run
 
     killed = subprocess.run([sys.executable, "-c", HOLDER, tmp_path], cwd=tmp_path, check=False)
     assert killed.returncode == -signal.SIGKILL
@@ -371,7 +371,7 @@ def test_what_a_killed_run_leaves_running_does_not_hold_its_directory(tmp_path):
 def test_while_a_run_goes_on_it_is_not_said_to_be_finished(ganzoo, tmp_path):
     from ganzoo.launch import resume
     from ganzoo.plugins import registry
-    from ganzoo.run import Watcher
+    from ganzoo.runs.run import Watcher
 
     class Looks(Watcher):
         seen: ClassVar[list[bool]] = []
@@ -522,7 +522,7 @@ def test_where_samples_go_is_checked_before_they_are_drawn(ganzoo, tmp_path, mon
     assert ganzoo("sample", "r", "-n", 4, "-o", "OUT.PNG").code == 0
     assert size(tmp_path / "OUT.PNG") == (4 * 10 + 2, 10 + 2)
     (tmp_path / "a.png").write_text("mine")
-    monkeypatch.setattr("ganzoo.sampler.load", lambda *_: pytest.fail("it was drawn"))
+    monkeypatch.setattr("ganzoo.runs.sampler.load", lambda *_: pytest.fail("it was drawn"))
     for arguments, hint in [
         (("-o", "v1.2"), "end the name in .png or .npz"),
         (("-o", "r"), "is not an empty folder"),

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from ganzoo.errors import NotRecorded
-from ganzoo.tape import on_tape
+from ganzoo.training.tape import on_tape
 
 
 def test_a_replay_computes_from_what_is_in_memory_now():

@@ -17,9 +17,9 @@ from torch import nn
 import ganzoo
 from ganzoo import losses
 from ganzoo.data import Attribute, DataSpec
+from ganzoo.kit.rules import RULES
 from ganzoo.nets import Condition
 from ganzoo.optim import Adam
-from ganzoo.rules import RULES
 from ganzoo.testing import Broken, check_gan, examine
 from ganzoo_test_plugins import Plain, Tiny
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from ganzoo.data import DataRequest, Loader
-from ganzoo.ema import EMA, with_generator
-from ganzoo.engine import Engine, own_randomness, seed_everything
 from ganzoo.errors import GanzooError
-from ganzoo.trainer import Trainer
+from ganzoo.training.ema import EMA, with_generator
+from ganzoo.training.engine import Engine, own_randomness, seed_everything
+from ganzoo.training.trainer import Trainer
 from ganzoo_test_plugins import Plain, SmallDigits, Tiny
 
 CPU = Engine(torch.device("cpu"), "fp32")

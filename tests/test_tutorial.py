@@ -7,11 +7,11 @@ from ganzoo_plugins.mnist import MNIST
 from torch import nn
 
 from ganzoo.data import DataRequest, ImageSet, Loader, normalise, open_dataset
-from ganzoo.engine import Engine, seed_everything
-from ganzoo.modes import settle
 from ganzoo.nets import Dropout
 from ganzoo.settings import resolve
-from ganzoo.trainer import Trainer
+from ganzoo.training.engine import Engine, seed_everything
+from ganzoo.training.modes import settle
+from ganzoo.training.trainer import Trainer
 
 STEPS, BATCH, LATENT = 50, 64, 100
 

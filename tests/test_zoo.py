@@ -14,15 +14,15 @@ from torch import Tensor, nn
 
 import ganzoo
 from ganzoo.data import Attribute, Batch, DataSpec, ImageSet, Loader
-from ganzoo.ema import EMA
-from ganzoo.engine import Engine, seed_everything
 from ganzoo.errors import UsageError
 from ganzoo.nets import has_batch_statistics
 from ganzoo.optim import Adam, RMSprop
 from ganzoo.plugins import registry
 from ganzoo.settings import Settings, resolve
 from ganzoo.testing import check_gan
-from ganzoo.trainer import Trainer
+from ganzoo.training.ema import EMA
+from ganzoo.training.engine import Engine, seed_everything
+from ganzoo.training.trainer import Trainer
 
 CPU = Engine(torch.device("cpu"), "fp32")
 SHAPES = [(1, 28, 28), (3, 32, 32), (3, 64, 64), (1, 29, 29)]

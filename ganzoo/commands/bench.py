@@ -8,7 +8,7 @@ import click
 from ganzoo.commands.options import echo_json, json_option
 
 if TYPE_CHECKING:
-    from ganzoo.bench import Result
+    from ganzoo.speed.bench import Result
 
 
 class Sizes(click.ParamType):
@@ -67,9 +67,9 @@ def command(
     ganzoo bench cgan --preset tutorial
     ganzoo bench cgan dcgan --batch-size 64,256,1024 --json
     """
-    from ganzoo.bench import measure
     from ganzoo.plugins import registry
     from ganzoo.settings import resolve
+    from ganzoo.speed.bench import measure
 
     plugins = registry().check()
     given = {name: value for name, value in values.items() if value is not None} | {"loggers": ()}

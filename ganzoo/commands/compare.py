@@ -108,7 +108,7 @@ def train(
 ) -> tuple[list[Path], dict[Path, GanzooError]]:  # fmt: skip
     """Measured runs of the models with the seeds, those that were there already among them; and why some failed."""
     from ganzoo.commands.missing import plans, provide_all, seeds_of
-    from ganzoo.progress import Progress
+    from ganzoo.training.progress import Progress
 
     options = {"eval_every": 1.0, "loggers": (), **given}
     made = plans(models, seeds_of(seeds), options, plugins)

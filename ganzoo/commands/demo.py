@@ -23,9 +23,9 @@ def command(run: Path, port: int, no_browser: bool, device: str) -> None:
     """
     import webbrowser
 
-    from ganzoo.demo import Player, serve
+    from ganzoo.demo.server import Player, serve
     from ganzoo.plugins import registry
-    from ganzoo.sampler import load
+    from ganzoo.runs.sampler import load
 
     server = serve(Player(load(run, device, registry().check())), port)
     address = f"http://127.0.0.1:{server.server_port}/"

@@ -57,7 +57,7 @@ def _device() -> dict[str, Any]:
     try:
         import torch
 
-        from ganzoo.engine import choose_device, device_name
+        from ganzoo.training.engine import choose_device, device_name
     except Exception as error:
         return {"torch": f"cannot be imported: {error}"}
     chosen = choose_device("auto")

@@ -48,10 +48,10 @@ def command(
     ganzoo eval digits.npz --json                    images from another program
     ganzoo eval runs/mine --metrics fid,parzen --n 10000
     """
-    from ganzoo.engine import choose_device
     from ganzoo.metrics.evaluation import Evaluator, given
     from ganzoo.metrics.images import read_images
     from ganzoo.plugins import registry
+    from ganzoo.training.engine import choose_device
 
     if out is not None and out.is_dir():
         raise UsageError(f"--out {out} is a folder: name the JSON file to write")
@@ -97,8 +97,8 @@ def measure_run(
         GanzooError: as `load` and `Evaluator`.
     """
     from ganzoo.metrics.evaluation import Evaluator, generated
-    from ganzoo.run import open_run
-    from ganzoo.sampler import load, step_of
+    from ganzoo.runs.run import open_run
+    from ganzoo.runs.sampler import load, step_of
 
     sampler, settings = load(run, str(options["device"]), plugins), open_run(run).get("settings", {})
     name = dataset or sampler.data.name

@@ -28,9 +28,9 @@ def command(run: Path, kind: str | None, out: Path | None, as_json: bool) -> Non
     ganzoo export runs/mine --format pt2
     ganzoo export runs/mine --format onnx -o digits.onnx
     """
-    from ganzoo.export import export
     from ganzoo.plugins import registry
-    from ganzoo.sampler import load, step_of
+    from ganzoo.runs.export import export
+    from ganzoo.runs.sampler import load, step_of
 
     if kind is None:
         ending = out.suffix.removeprefix(".") if out else "pt2"

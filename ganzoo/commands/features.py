@@ -40,10 +40,10 @@ def train(
     import hashlib
 
     from ganzoo.data import DataRequest, open_dataset
-    from ganzoo.engine import choose_device
     from ganzoo.files import check_place
     from ganzoo.metrics.classifier import Classifier, Shape, accuracy, fit, keep, pack, set_scale, trained_file
     from ganzoo.plugins import registry
+    from ganzoo.training.engine import choose_device
 
     path = out or trained_file(dataset, data_root)
     if path.suffix != ".safetensors":

@@ -11,7 +11,7 @@ from ganzoo.settings import BUDGET, Plan, Settings, resolve, validated
 
 if TYPE_CHECKING:
     from ganzoo.plugins import Registry
-    from ganzoo.run import Watcher
+    from ganzoo.runs.run import Watcher
 
 ASIDE = {"loggers", "sample_interval", "checkpoint_interval", "workers"}
 """Settings that change nothing of what is trained."""
@@ -91,9 +91,9 @@ def provide(
         GanzooError: training or measuring failed.
         Stopped: a signal came; what was trained is saved, and the same command goes on from there.
     """
-    from ganzoo.engine import choose_device
     from ganzoo.files import read_json
     from ganzoo.launch import resume, start
+    from ganzoo.training.engine import choose_device
 
     folder = folder_of(plan, home)
     if not (folder / "run.json").exists():
@@ -122,7 +122,7 @@ def provide(
 def told(what: str) -> Iterator[None]:
     """An exception of a plugin's own inside, as one line: the other runs go on."""
     from ganzoo.blame import blame
-    from ganzoo.signals import Stopped
+    from ganzoo.training.signals import Stopped
 
     try:
         yield
@@ -139,7 +139,7 @@ def same_plan(plan: Plan, folder: Path) -> None:
     Raises:
         UsageError: an option differs; it is named with both values.
     """
-    from ganzoo.run import open_run
+    from ganzoo.runs.run import open_run
 
     info = open_run(folder)
     if (info["model"], info.get("preset")) != (plan.model.name, plan.preset):
@@ -160,7 +160,7 @@ def same_plan(plan: Plan, folder: Path) -> None:
 def measured(folder: Path) -> bool:
     """Whether `eval.json` is of the generator that is there."""
     from ganzoo.files import read_json
-    from ganzoo.sampler import step_of
+    from ganzoo.runs.sampler import step_of
 
     try:
         result = read_json(folder / "eval.json")

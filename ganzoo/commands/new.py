@@ -21,8 +21,8 @@ def command(name: str, conditional: bool, as_json: bool) -> None:
     ganzoo new my-gan
     ganzoo new my-gan --conditional
     """
+    from ganzoo.kit.scaffold import write_package
     from ganzoo.plugins import registry
-    from ganzoo.scaffold import write_package
 
     plugins = registry()
     if name in plugins.names("models"):

@@ -143,7 +143,7 @@ def check_spread(count: int | None, device: str, batch_size: int | None = None) 
     """
     if count is None or count == 1:
         return
-    from ganzoo.distributed import World, is_worker
+    from ganzoo.training.distributed import World, is_worker
 
     if is_worker():
         return
@@ -160,7 +160,7 @@ def spread(count: int | None) -> None:
     """
     if count is None or count == 1:
         return
-    from ganzoo.distributed import is_worker, launch
+    from ganzoo.training.distributed import is_worker, launch
 
     if is_worker():
         return

@@ -39,7 +39,7 @@ def command(run: Path, nproc: int | None, quiet: bool, as_json: bool, **changes:
     from ganzoo.errors import warn
     from ganzoo.launch import resume
     from ganzoo.plugins import registry
-    from ganzoo.progress import Progress
+    from ganzoo.training.progress import Progress
 
     check_spread(nproc, changes["device"] or "auto")
     spread(nproc)

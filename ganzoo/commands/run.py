@@ -11,7 +11,7 @@ from ganzoo.settings import Settings, read_config, resolve
 
 if TYPE_CHECKING:
     from ganzoo.gan import GAN
-    from ganzoo.run import Run
+    from ganzoo.runs.run import Run
 
 RUN, MODEL = "Options of the run", "Options of the model"
 
@@ -133,7 +133,7 @@ def _train(
 ) -> None:
     from ganzoo.launch import prepare, start
     from ganzoo.plugins import registry
-    from ganzoo.progress import Progress
+    from ganzoo.training.progress import Progress
 
     file = read_config(config) if config else None
     if file and file.get("model", model.name) != model.name:
@@ -166,7 +166,7 @@ def show_result(run: "Run", as_json: bool) -> None:
     if run.world.rank:
         return
     from ganzoo.files import read_json
-    from ganzoo.run import read_metrics
+    from ganzoo.runs.run import read_metrics
 
     status = read_json(run.folder / "status.json")
     grid = max((run.folder / "samples").glob("*.png"), default=None)

@@ -44,7 +44,7 @@ def command(
     """
     from ganzoo.data import to_uint8
     from ganzoo.plugins import registry
-    from ganzoo.sampler import load
+    from ganzoo.runs.sampler import load
 
     target = out or run / "sample.png"
     check_target(target, grid)
@@ -84,7 +84,7 @@ def write(images, classes, target: Path, columns: int, grid: bool) -> list[Path]
     import numpy as np
 
     from ganzoo.files import whole
-    from ganzoo.pictures import picture_of, save_png, tile
+    from ganzoo.runs.pictures import picture_of, save_png, tile
 
     names = classes.tolist() if classes is not None else None
     kind = target.suffix.lower()

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ganzoo.data import ImageSet, Loader, normalise, resize, to_channels
-from ganzoo.engine import own_randomness
 from ganzoo.errors import GanzooError, UsageError, one_line
 from ganzoo.files import cache_dir, read_bytes, whole
-from ganzoo.metrics.base import FeatureExtractor, Features
+from ganzoo.metrics.extractor import FeatureExtractor, Features
+from ganzoo.training.engine import own_randomness
 
 BATCH = 128
 LOOKED_AT = 500

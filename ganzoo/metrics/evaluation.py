@@ -12,7 +12,6 @@ from torch import Tensor
 
 from ganzoo import __version__
 from ganzoo.data import Dataset, to_uint8
-from ganzoo.engine import own_randomness
 from ganzoo.errors import GanzooError, UsageError, did_you_mean
 from ganzoo.gan import GAN
 from ganzoo.metrics.base import FeatureExtractor, Images, Measured, Metric, Setting, require
@@ -20,6 +19,7 @@ from ganzoo.metrics.classifier import Trained, at_once, class_index, trained_fil
 from ganzoo.metrics.labels import Accuracy
 from ganzoo.metrics.reference import Reference, Split
 from ganzoo.plugins import Registry
+from ganzoo.training.engine import own_randomness
 
 FORMAT = 1
 

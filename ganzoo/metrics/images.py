@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from ganzoo.data import to_uint8
+from ganzoo.data.imagefiles import ENDINGS, ImageFiles, survey
 from ganzoo.errors import UsageError, one_line
 from ganzoo.files import memory, regular
-from ganzoo.imagefiles import ENDINGS, ImageFiles, survey
 
 LARGEST = 8 * 2**30
 """Bytes of an array beyond which it is not read; on a small machine, a quarter of its memory."""

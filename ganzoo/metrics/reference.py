@@ -15,9 +15,9 @@ from torch import Tensor
 from ganzoo.data import DataRequest, Dataset, DataSpec, ImageSet, open_dataset
 from ganzoo.errors import UsageError
 from ganzoo.files import cache_dir, whole
-from ganzoo.metrics.base import MOST, FeatureExtractor
+from ganzoo.metrics.balls import radii
 from ganzoo.metrics.classifier import at_once, class_index, read
-from ganzoo.metrics.neighbours import radii
+from ganzoo.metrics.extractor import MOST, FeatureExtractor
 
 FORMAT = 4
 LARGEST = 2**31

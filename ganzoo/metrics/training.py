@@ -1,19 +1,17 @@
 """Evaluation of a run while it trains, which does not notice."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
-from ganzoo.ema import with_generator
-from ganzoo.engine import own_randomness
 from ganzoo.gan import GAN
 from ganzoo.metrics.base import Setting
 from ganzoo.metrics.evaluation import Evaluator, describe, exact, generated
 from ganzoo.plugins import Registry
 from ganzoo.settings import Settings
-
-if TYPE_CHECKING:
-    from ganzoo.trainer import Trainer
+from ganzoo.training.ema import with_generator
+from ganzoo.training.engine import own_randomness
+from ganzoo.training.trainer import Trainer
 
 N, SEED = 10_000, 0
 """As `ganzoo eval` takes them, so that it finds the same numbers."""
@@ -62,17 +60,17 @@ class Examiner:
         with exact(), torch.no_grad(), own_randomness(SEED, self.evaluator.device):
             _ = self.evaluator.reference.statistics
 
-    def due(self, trainer: "Trainer") -> bool:
+    def due(self, trainer: Trainer) -> bool:
         """Whether the step just taken ended so many epochs, or the training."""
         before = (trainer.step - 1) * trainer.n_critic / trainer.loader.batches_per_epoch
         return int(trainer.epoch / self.every) > int(before / self.every) or trainer.fraction >= 1
 
-    def until_due(self, trainer: "Trainer") -> int:
+    def until_due(self, trainer: Trainer) -> int:
         """Steps that can be taken for sure before the next evaluation; 1 when it may be due after the next."""
         ends = (trainer.epoch // self.every + 1) * self.every
         return max(1, int(ends * trainer.loader.batches_per_epoch / trainer.n_critic) - trainer.step)
 
-    def measure(self, trainer: "Trainer") -> dict[str, float]:
+    def measure(self, trainer: Trainer) -> dict[str, float]:
         """The numbers, by name: `fid` and perhaps `accuracy`."""
         gan = with_generator(trainer.gan, trainer.ema.module)
         batches = generated(gan, N, SEED, self.evaluator.reference)

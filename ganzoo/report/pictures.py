@@ -10,14 +10,14 @@ import torch
 from PIL import Image
 
 from ganzoo.data import to_uint8
-from ganzoo.engine import own_randomness
 from ganzoo.errors import GanzooError, one_line
-from ganzoo.pictures import tile
 from ganzoo.plugins import Registry
 from ganzoo.report.lines import Line
 from ganzoo.report.read import RunRecord, listed, number
-from ganzoo.run import SHOWCASE_SEED
-from ganzoo.sampler import load
+from ganzoo.runs.pictures import tile
+from ganzoo.runs.run import SHOWCASE_SEED
+from ganzoo.runs.sampler import load
+from ganzoo.training.engine import own_randomness
 
 COLUMNS, ROWS = 6, 10
 LOSSLESS = 48

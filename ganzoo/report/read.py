@@ -10,7 +10,7 @@ from typing import Any
 from ganzoo.errors import GanzooError
 from ganzoo.files import read_json
 from ganzoo.metrics.evaluation import describe
-from ganzoo.run import open_run, read_metrics
+from ganzoo.runs.run import open_run, read_metrics
 
 Curve = tuple[list[float], list[float]]
 

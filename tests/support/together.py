@@ -9,9 +9,9 @@ import torch
 import ganzoo
 from ganzoo import losses
 from ganzoo.data import DataRequest, Loader
-from ganzoo.distributed import joined
-from ganzoo.engine import Engine, seed_everything
-from ganzoo.trainer import Trainer
+from ganzoo.training.distributed import joined
+from ganzoo.training.engine import Engine, seed_everything
+from ganzoo.training.trainer import Trainer
 from ganzoo_test_plugins import Discriminator, SmallDigits, Tiny
 
 

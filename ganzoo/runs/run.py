@@ -7,29 +7,28 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from ganzoo import weights
-from ganzoo.checkpoint import Checkpoints
+from ganzoo.runs import weights
+from ganzoo.runs.checkpoint import Checkpoints
 from ganzoo.data import Loader, to_uint8
-from ganzoo.distributed import ALONE, World
-from ganzoo.ema import with_generator
-from ganzoo.engine import forget_peak_memory, own_randomness, peak_memory
+from ganzoo.training.distributed import ALONE, World
+from ganzoo.training.ema import with_generator
+from ganzoo.training.engine import forget_peak_memory, own_randomness, peak_memory
 from ganzoo.errors import GanzooError, UsageError, one_line, plain
 from ganzoo.files import clean_parts, contained, from_json, read_json, regular, whole, write_json, write_text
 from ganzoo.gan import GAN
 from ganzoo.loggers import Logger
-from ganzoo.meter import Meter
-from ganzoo.pictures import plot_losses, save_png, tile
-from ganzoo.signals import Stop, Stopped
-from ganzoo.soundness import fits, sound
+from ganzoo.training.meter import Meter
+from ganzoo.runs.pictures import plot_losses, save_png, tile
+from ganzoo.training.signals import Stop, Stopped
+from ganzoo.training.trainer import Trainer
+from ganzoo.training.watcher import Watcher
+from ganzoo.runs.soundness import fits, sound
 
-if TYPE_CHECKING:
-    from ganzoo.metrics.training import Examiner
-    from ganzoo.trainer import Trainer
 
 LOG_INTERVAL = 50
 """Steps between lines of `metrics.jsonl`: often enough to plot, rarely enough to cost nothing."""
@@ -37,6 +36,30 @@ LONGEST_LINE, MOST_LINES, LONGEST_LOG = 2**16, 2_000_000, 2**28
 """Bytes of a line, number of lines, and bytes of `metrics.jsonl` beyond which nothing is read."""
 SHOWCASE_SEED = 20140611
 """The fixed latents of sample grids are drawn from this seed, in every run of every model."""
+
+
+class Evaluation(Protocol):
+    """What measures the averaged generator while it trains, if anything does: `ganzoo.metrics.training.Examiner`."""
+
+    @property
+    def text(self) -> str:
+        """What the numbers depend on, to stand beside each."""
+
+    @property
+    def tag(self) -> str:
+        """The same as part of a name."""
+
+    def begin(self) -> None:
+        """Open what is measured against."""
+
+    def due(self, trainer: Trainer) -> bool:
+        """Whether the step just taken is one after which to measure."""
+
+    def until_due(self, trainer: Trainer) -> int:
+        """Steps that can be taken for sure before that."""
+
+    def measure(self, trainer: Trainer) -> dict[str, float]:
+        """The numbers, by name."""
 
 
 class Run:
@@ -54,7 +77,7 @@ class Run:
         self.meter = Meter(world)
         self.loggers: list[Logger] = []
         self.watchers: list[Watcher] = []
-        self.evaluation: Examiner | None = None
+        self.evaluation: Evaluation | None = None
         self._showcase: tuple[Tensor, Tensor | None, int] | None = None
 
     # Opening
@@ -108,7 +131,7 @@ class Run:
             file.flush()
             yield
 
-    def restore(self, trainer: "Trainer", say: Callable[[str], None]) -> None:
+    def restore(self, trainer: Trainer, say: Callable[[str], None]) -> None:
         """Bring the trainer to the newest good checkpoint, and the log back to that step.
 
         Raises:
@@ -121,7 +144,7 @@ class Run:
         if state is not None:
             try:
                 trainer.load_state_dict(state)
-                fits(trainer)
+                fits(trainer.optimizers)
                 self.meter.load_state_dict(state["meter"])
                 before = 1 + len(state.get("others", ()))
             except Exception as error:  # torch's optimizers take much for granted.
@@ -160,7 +183,7 @@ class Run:
 
     # While training
 
-    def begin(self, trainer: "Trainer") -> None:
+    def begin(self, trainer: Trainer) -> None:
         """Look at the data and the untrained generator once, so that a broken plugin or disk shows at the start."""
         self.world.on_first(lambda: self._look(trainer))
         forget_peak_memory(trainer.engine.device)
@@ -172,7 +195,7 @@ class Run:
             self.log(trainer, scores)
             self.save(trainer, scores.get("fid"))
 
-    def _look(self, trainer: "Trainer") -> None:
+    def _look(self, trainer: Trainer) -> None:
         if trainer.fraction < 1:  # How an earlier session ended is no longer how the run stands.
             (self.folder / "status.json").unlink(missing_ok=True)
         if not (self.folder / "real.png").exists():
@@ -180,7 +203,7 @@ class Run:
         if self.evaluation is not None:
             self.evaluation.begin()
 
-    def until_due(self, trainer: "Trainer") -> int:
+    def until_due(self, trainer: Trainer) -> int:
         """How many steps may be taken before something is to be logged, looked at, saved or measured."""
         left = [n - trainer.step % n for n in (LOG_INTERVAL, self.sample_interval, self.checkpoint_interval)]
         if trainer.steps:
@@ -189,7 +212,7 @@ class Run:
             left.append(self.evaluation.until_due(trainer))
         return max(1, min(left))
 
-    def after_step(self, trainer: "Trainer", values: Mapping[str, Tensor], stop: Stop) -> None:
+    def after_step(self, trainer: Trainer, values: Mapping[str, Tensor], stop: Stop) -> None:
         """Log, look and save where it is due. `values` are of one step, or (n,) of the last n."""
         step, taken = trainer.step, next(iter(values.values())).numel()
         self.meter.add(step, values, taken * trainer.loader.batch_size * trainer.n_critic)
@@ -206,10 +229,10 @@ class Run:
         if stop.requested is not None:
             raise Stopped(stop.requested, f"step {step} is saved: `ganzoo resume {self.folder}` goes on from there")
 
-    def _due(self, trainer: "Trainer") -> bool:
+    def _due(self, trainer: Trainer) -> bool:
         return self.evaluation is not None and self.evaluation.due(trainer)
 
-    def evaluate(self, trainer: "Trainer") -> dict[str, float]:
+    def evaluate(self, trainer: Trainer) -> dict[str, float]:
         """Scores by name, where evaluations are asked for. Training does not notice."""
         if self.evaluation is None:
             return {}
@@ -218,7 +241,7 @@ class Run:
             examiner = self.evaluation
             return self.world.on_first(lambda: examiner.measure(trainer))
 
-    def log(self, trainer: "Trainer", scores: Mapping[str, float] | None = None) -> None:
+    def log(self, trainer: Trainer, scores: Mapping[str, float] | None = None) -> None:
         """One line of `metrics.jsonl`: the means since the last, and the scores of an evaluation."""
         values = self.meter.read(trainer.loader.waited)
         if self.world.rank:
@@ -235,7 +258,7 @@ class Run:
         for watcher in self.watchers:
             watcher.log(line)
 
-    def sample(self, trainer: "Trainer") -> Path:
+    def sample(self, trainer: Trainer) -> Path:
         """A grid from the averaged generator, always from the same latents. Training does not notice."""
         with self.meter.aside():
             z, y, columns = self._fixed(trainer.gan)
@@ -248,7 +271,7 @@ class Run:
                 logger.image(trainer.step, "generated", picture)
         return path
 
-    def save(self, trainer: "Trainer", score: float | None = None) -> None:
+    def save(self, trainer: Trainer, score: float | None = None) -> None:
         """A checkpoint, kept beyond the next two while its score (lower is better) is the best, and the generator.
 
         Raises:
@@ -269,13 +292,13 @@ class Run:
                 reason = error.strerror or str(error)
                 raise GanzooError(f"cannot save step {trainer.step} in {self.folder}: {reason}; {kept}") from error
 
-    def save_generator(self, trainer: "Trainer") -> None:
+    def save_generator(self, trainer: Trainer) -> None:
         """`generator.safetensors`: the averaged generator's weights."""
         about = {"model": trainer.gan.name, "step": str(trainer.step)}
         with whole(self.folder / "generator.safetensors") as file:
             file.write(weights.pack(trainer.ema.module.state_dict(), about))
 
-    def finish(self, trainer: "Trainer") -> None:
+    def finish(self, trainer: Trainer) -> None:
         """The last grid, checkpoint, log line and the plot."""
         if self.meter.pending:
             self.log(trainer)
@@ -284,7 +307,7 @@ class Run:
         if self.world.on_first(lambda: trainer.step not in self.checkpoints.steps()):
             self.save(trainer)
 
-    def close(self, status: str, trainer: "Trainer") -> None:
+    def close(self, status: str, trainer: Trainer) -> None:
         """Record how the run ended, draw the plot, close the loggers."""
         if self.world.rank:
             return
@@ -321,22 +344,6 @@ class Run:
         save_png(self.folder / "real.png", picture)
         for logger in self.loggers:
             logger.image(0, "real", picture)
-
-
-class Watcher:
-    """Something that follows a run and writes nothing into it: a progress bar."""
-
-    def begin(self, trainer: "Trainer") -> None:
-        """Training starts, or goes on, from where `trainer` stands."""
-
-    def step(self, trainer: "Trainer") -> None:
-        """A step was taken; called at every step, so it must cost nothing."""
-
-    def log(self, line: Mapping[str, Any]) -> None:
-        """A line of `metrics.jsonl` was written."""
-
-    def close(self) -> None:
-        """Training ended."""
 
 
 def open_run(folder: Path) -> dict[str, Any]:

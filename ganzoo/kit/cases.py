@@ -15,11 +15,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import ganzoo
 from ganzoo.data import Batch, DataSpec, ImageSet, Loader
-from ganzoo.engine import choose, seed_everything
 from ganzoo.gan import GAN
-from ganzoo.launch import build
 from ganzoo.settings import validated
-from ganzoo.trainer import Trainer
+from ganzoo.training.building import build
+from ganzoo.training.engine import choose, seed_everything
+from ganzoo.training.trainer import Trainer
 
 BATCH = 8
 IMAGES = 24

@@ -11,8 +11,10 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicO
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
-from ganzoo.capture import Recorded, Snapshot
-from ganzoo.cases import (
+from ganzoo.data import Batch
+from ganzoo.errors import NotRecorded, Unsteady, UsageError, one_line
+from ganzoo.gan import GAN
+from ganzoo.kit.cases import (
     AllAlike,
     Case,
     NotApplicable,
@@ -24,16 +26,14 @@ from ganzoo.cases import (
     weights,
     where,
 )
-from ganzoo.data import Batch
-from ganzoo.ema import with_generator
-from ganzoo.engine import seed_everything
-from ganzoo.errors import NotRecorded, Unsteady, UsageError, one_line
-from ganzoo.gan import GAN
-from ganzoo.launch import build
 from ganzoo.nets import Dropout
 from ganzoo.settings import resolve
-from ganzoo.tape import on_tape
-from ganzoo.trainer import Trainer
+from ganzoo.training.building import build
+from ganzoo.training.capture import Recorded, Snapshot
+from ganzoo.training.ema import with_generator
+from ganzoo.training.engine import seed_everything
+from ganzoo.training.tape import on_tape
+from ganzoo.training.trainer import Trainer
 
 
 def explained(case: Case) -> str | None:

@@ -2,14 +2,13 @@
 
 import math
 import random
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from ganzoo.trainer import Trainer
 
 
 def sound(state: dict[str, Any], step: int) -> None:
@@ -34,13 +33,13 @@ def sound(state: dict[str, Any], step: int) -> None:
         _random(drawn)
 
 
-def fits(trainer: "Trainer") -> None:
+def fits(optimizers: Mapping[str, torch.optim.Optimizer]) -> None:
     """Compare what the optimizers took from a checkpoint with their parameters: torch's own steps do not.
 
     Raises:
         ValueError: a tensor of theirs has another shape than its parameter.
     """
-    for name, optimizer in trainer.optimizers.items():
+    for name, optimizer in optimizers.items():
         for parameter, kept in optimizer.state.items():
             for key, value in kept.items():
                 shape = torch.Size() if key == "step" else parameter.shape

@@ -3,26 +3,49 @@
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from ganzoo.data import Batch, Loader
-from ganzoo.distributed import ALONE, World
-from ganzoo.ema import EMA
-from ganzoo.engine import Engine, random_state, seed_everything, set_random_state
 from ganzoo.errors import GanzooError, NotRecorded, warn
 from ganzoo.gan import GAN
 from ganzoo.optim import Progress
-from ganzoo.run import Run
-from ganzoo.signals import Stop
-
-if TYPE_CHECKING:
-    from ganzoo.capture import Recorded
+from ganzoo.training.distributed import ALONE, World
+from ganzoo.training.ema import EMA
+from ganzoo.training.engine import Engine, random_state, seed_everything, set_random_state
+from ganzoo.training.meter import Meter
+from ganzoo.training.signals import Stop
 
 Settings = Mapping[str, Mapping[str, float]]
 """What schedules give for one step: by player, the numbers of its update rule; under `ema`, the average's weight."""
+
+
+class Replay(Protocol):
+    """Recorded steps: `ganzoo.training.capture.Recorded`."""
+
+    def advance(self, most: int) -> dict[str, Tensor]:
+        """Take up to `most` steps; their values by name, (n,) each.
+
+        Raises:
+            NotRecorded: before anything was done: the steps that come next are not as they were recorded.
+        """
+
+
+class Keeper(Protocol):
+    """What keeps what training gives, and says when to look: `ganzoo.runs.run.Run`."""
+
+    meter: Meter
+
+    def until_due(self, trainer: "Trainer") -> int:
+        """How many steps may be taken before something is to be logged, looked at, saved or measured."""
+
+    def after_step(self, trainer: "Trainer", values: Mapping[str, Tensor], stop: Stop) -> None:
+        """Log, look and save where it is due."""
+
+    def finish(self, trainer: "Trainer") -> None:
+        """The budget is spent."""
 
 
 class Trainer:
@@ -43,7 +66,7 @@ class Trainer:
         self.step: int = 0
         self.elapsed = 0.0
         """Seconds of training so far, earlier sessions included; looking, measuring and saving are not training."""
-        self.recorded: Recorded | None = None
+        self.recorded: Replay | None = None
         """Steps that were recorded, which `advance` replays; None: Python takes each anew."""
         self._feed: Iterator[tuple[Tensor, ...]] | None = None
 
@@ -70,7 +93,7 @@ class Trainer:
         epoch = step * self.n_critic / self.loader.batches_per_epoch
         return Progress(step, epoch, min(max(by_steps, by_time), 1.0))
 
-    def fit(self, run: Run) -> None:
+    def fit(self, run: Keeper) -> None:
         """Train until the budget is spent, a signal comes, or a value is not finite; the run directory looks on."""
         begun = time.perf_counter() - self.elapsed - run.meter.aside_seconds
         with Stop() as stop:

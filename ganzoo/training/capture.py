@@ -3,17 +3,15 @@
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ganzoo.engine import random_state, set_random_state
 from ganzoo.errors import NotRecorded
 from ganzoo.optim import SGD, Adam, RMSprop
-
-if TYPE_CHECKING:
-    from ganzoo.trainer import Settings, Trainer
+from ganzoo.training.engine import random_state, set_random_state
+from ganzoo.training.trainer import Settings, Trainer
 
 GROUP = 10
 """Steps in one recording: enough that starting it costs nothing, few enough that logging need not wait."""
@@ -32,7 +30,7 @@ class Recorded:
     torch's generators take part in it.
     """
 
-    def __init__(self, trainer: "Trainer", record: Record, sizes: Sequence[int] = (GROUP, 1)):
+    def __init__(self, trainer: Trainer, record: Record, sizes: Sequence[int] = (GROUP, 1)):
         """Record. The trainer's weights have moved afterwards: take a `Snapshot` before, and restore it.
 
         Raises:
@@ -90,14 +88,14 @@ class Recorded:
 
         return take
 
-    def _settings(self, i: int) -> "Settings":
+    def _settings(self, i: int) -> Settings:
         """The settings of the i-th step of a group, those that change as scalar tensors."""
         settings: dict[str, Any] = {who: dict(values) for who, values in self.trainer.settings().items()}
         for key, (who, name) in enumerate(self._keys):
             settings[who][name] = self._numbers[i, key]
         return settings
 
-    def _fill(self, parts: Sequence[tuple[Tensor, ...]], settings: Sequence["Settings"]) -> None:
+    def _fill(self, parts: Sequence[tuple[Tensor, ...]], settings: Sequence[Settings]) -> None:
         """Put in place what the next replay reads."""
         for kept, fresh in zip(self._parts, zip(*parts, strict=True), strict=True):
             torch.stack(fresh, out=kept[: len(parts)])
@@ -125,7 +123,7 @@ class Recorded:
         trainer.step += count
         return dict(zip(self.names, self._rows[count].clone().unbind(1), strict=True))
 
-    def _changed(self, settings: "Settings") -> str:
+    def _changed(self, settings: Settings) -> str:
         """The names of settings that the recording does not follow, and that are no longer what they were."""
         changed = [f"the {who}'s {name}" for (who, name), value in self._fixed.items() if settings[who][name] != value]
         return ", ".join(changed)
@@ -171,7 +169,7 @@ def _leave_capture(device: torch.device) -> None:
 class Snapshot:
     """A trainer as it was, to be put back: all that a checkpoint holds, in place where a recording holds on to it."""
 
-    def __init__(self, trainer: "Trainer"):
+    def __init__(self, trainer: Trainer):
         self.trainer = trainer
         self.step = trainer.step
         self.random = random_state(trainer.engine.device)
@@ -212,7 +210,7 @@ class Snapshot:
         }
 
 
-def _tensors(trainer: "Trainer") -> Iterator[Tensor]:
+def _tensors(trainer: Trainer) -> Iterator[Tensor]:
     """The tensors of the networks, the averaged generator's included."""
     for module in (trainer.gan, trainer.ema.module):
         yield from module.parameters()

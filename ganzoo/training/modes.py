@@ -16,10 +16,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from ganzoo.capture import GROUP, Record, Recorded, Snapshot, cuda_graph
 from ganzoo.errors import GanzooError, UsageError, one_line
-from ganzoo.tape import on_tape
-from ganzoo.trainer import Trainer
+from ganzoo.training.capture import GROUP, Record, Recorded, Snapshot, cuda_graph
+from ganzoo.training.tape import on_tape
+from ganzoo.training.trainer import Trainer
 
 Name = Literal["auto", "eager", "graph", "compile"]
 TOLERANCE, MOVE_TOLERANCE = 1e-3, 0.05

@@ -25,7 +25,7 @@ ALIASES = {torch.ops.aten.detach.default, torch.ops.aten.alias.default}
 
 
 def on_tape(take: Callable[[], None]) -> Callable[[], None]:
-    """A `ganzoo.capture.Record`: runs `take` three times, twice on a tape, and gives what plays it.
+    """A `ganzoo.training.capture.Record`: runs `take` three times, twice on a tape, and gives what plays it.
 
     Raises:
         Unsteady: the second recording is not as the first, or a step reads what no operator of torch has made.

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ganzoo import checks
-from ganzoo.cases import Case
+from ganzoo.kit import checks
+from ganzoo.kit.cases import Case
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,10 @@
 import sys
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ganzoo.run import Watcher
-
-if TYPE_CHECKING:
-    from ganzoo.trainer import Trainer
+from ganzoo.training.trainer import Trainer
+from ganzoo.training.watcher import Watcher
 
 LINE_SECONDS = 10.0
 """Seconds between plain lines."""
@@ -23,7 +21,7 @@ class Progress(Watcher):
         self._last = ""
         self._trainer: Trainer | None = None
 
-    def begin(self, trainer: "Trainer") -> None:
+    def begin(self, trainer: Trainer) -> None:
         self._trainer = trainer
         if not sys.stderr.isatty():
             return
@@ -37,7 +35,7 @@ class Progress(Watcher):
             bar_format="{desc}: {percentage:3.0f}%|{bar}| [{elapsed}<{remaining}]{postfix}",
         )
 
-    def step(self, trainer: "Trainer") -> None:
+    def step(self, trainer: Trainer) -> None:
         if self._bar is not None:
             self._bar.update(trainer.fraction - self._bar.n)
 

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ganzoo.distributed import ALONE, World
 from ganzoo.errors import GanzooError
+from ganzoo.training.distributed import ALONE, World
 
 
 class Meter:

@@ -149,7 +149,7 @@ class TutorialProcess:
     """
 
     def __init__(self, root: Path, batch_size: int, device: str):
-        command = [sys.executable, "-m", "ganzoo.yardsticks", str(root), str(batch_size), device]
+        command = [sys.executable, "-m", "ganzoo.speed.yardsticks", str(root), str(batch_size), device]
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )

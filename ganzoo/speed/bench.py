@@ -6,14 +6,14 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ganzoo.capture import GROUP
-from ganzoo.engine import forget_peak_memory, peak_memory
 from ganzoo.gan import GAN
 from ganzoo.launch import prepare
-from ganzoo.modes import settle
 from ganzoo.plugins import Registry
 from ganzoo.settings import Plan
-from ganzoo.yardsticks import Discriminator, Generator, Roofline, TutorialProcess
+from ganzoo.speed.yardsticks import Discriminator, Generator, Roofline, TutorialProcess
+from ganzoo.training.capture import GROUP
+from ganzoo.training.engine import forget_peak_memory, peak_memory
+from ganzoo.training.modes import settle
 
 SEGMENTS, FEWEST = 10, 3
 """Short segments of each, taken in turn; what is reported are medians over them. Fewer where a step is long."""

@@ -13,10 +13,10 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from ganzoo import data
+from ganzoo.data import memory
+from ganzoo.data.imagecache import Mapped, kept
 from ganzoo.errors import UsageError, one_line
 from ganzoo.files import regular
-from ganzoo.imagecache import Mapped, kept
 
 ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 """Files with these endings, in either case, are taken for images."""
@@ -114,7 +114,7 @@ def load_files(paths: Sequence[Path], size: int, channels: int) -> "Tensor | Map
         UsageError: one of them is broken; it is named.
     """
     files = ImageFiles(paths, size, channels)
-    return files.read_all() if files.nbytes <= data.IN_MEMORY_BYTES else decoded_once(files)
+    return files.read_all() if files.nbytes <= memory.IN_MEMORY_BYTES else decoded_once(files)
 
 
 def decoded_once(files: ImageFiles) -> "Mapped | ImageFiles":

@@ -43,7 +43,7 @@ def write_package(name: str, parent: Path, conditional: bool = False) -> list[Pa
     try:
         for path, template in files.items():
             (part / path).parent.mkdir(parents=True, exist_ok=True)
-            text = (resources.files("ganzoo") / "templates" / template).read_text(encoding="utf-8")
+            text = (resources.files("ganzoo.kit") / "templates" / template).read_text(encoding="utf-8")
             (part / path).write_text(Template(text).substitute(names), encoding="utf-8")
         part.rename(folder)
     except OSError as error:

@@ -1,0 +1,24 @@
+"""Data: what a model is told of it, what a data set plugin supplies, and the loader that feeds the step."""
+
+from ganzoo.data.loader import Loader
+from ganzoo.data.memory import IN_MEMORY_BYTES
+from ganzoo.data.pixels import normalise, resize, to_channels, to_uint8
+from ganzoo.data.sets import DataRequest, Dataset, ImageSet, open_dataset
+from ganzoo.data.spec import LARGEST_SIDE, Attribute, Batch, DataSpec
+
+__all__ = [
+    "IN_MEMORY_BYTES",
+    "LARGEST_SIDE",
+    "Attribute",
+    "Batch",
+    "DataRequest",
+    "DataSpec",
+    "Dataset",
+    "ImageSet",
+    "Loader",
+    "normalise",
+    "open_dataset",
+    "resize",
+    "to_channels",
+    "to_uint8",
+]

@@ -1,0 +1,47 @@
+"""Images as numbers: sizes, channels, and the range that networks see."""
+
+import torch
+from torch import Tensor
+
+CHUNK = 2**24
+"""Numbers to convert at a time: few enough for little memory, many enough for all cores."""
+
+
+def to_channels(images: Tensor, channels: int | None) -> Tensor:
+    """uint8 (N, C, H, W), C 1 or 3, in grey (1; ITU-R BT.601 luma) or colour (3)."""
+    n, have, h, w = images.shape
+    if channels is None or channels == have:
+        return images
+    if have == 1:
+        return images.expand(-1, channels, -1, -1).contiguous()
+    weight = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
+    grey = images.new_empty(n, 1, h, w)
+    step = max(1, CHUNK // (have * h * w))
+    for source, target in zip(images.split(step), grey.split(step), strict=True):
+        target.copy_((source.float() * weight).sum(1, keepdim=True).round_())
+    return grey
+
+
+def resize(images: Tensor, size: int | None) -> Tensor:
+    """uint8 (N, C, H, W) to (N, C, size, size): the middle square, antialiased bilinear, as torchvision's Resize."""
+    n, c, h, w = images.shape
+    if size is None or (h, w) == (size, size):
+        return images
+    side = min(h, w)
+    top, left = (h - side) // 2, (w - side) // 2
+    square = images[:, :, top : top + side, left : left + side]
+    small = images.new_empty(n, c, size, size)
+    step = max(1, CHUNK // (c * max(side, size) ** 2))
+    for source, target in zip(square.split(step), small.split(step), strict=True):
+        target.copy_(torch.nn.functional.interpolate(source, (size, size), mode="bilinear", antialias=True))
+    return small
+
+
+def normalise(images: Tensor) -> Tensor:
+    """uint8 [0, 255] to float [-1, 1]."""
+    return images.float().div_(127.5).sub_(1)
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """Float [-1, 1] to uint8 [0, 255], rounded."""
+    return images.float().add(1).mul(127.5).round().clamp(0, 255).byte()

@@ -1,0 +1,149 @@
+"""What a model is told of data: batches, and the description that it is built for."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ganzoo.errors import UsageError, one_line
+
+LARGEST_SIDE = 1024
+"""Pixels: what models are built for, and what `--image-size` takes."""
+
+
+class Batch(NamedTuple):
+    """Samples, their condition, and for fakes the latent they were made from."""
+
+    x: Tensor
+    """Samples, float (N, C, H, W) in [-1, 1]."""
+    y: Tensor | None = None
+    """Condition: class indices, int64 (N,); or tags and vectors, float (N, K). None when unconditional."""
+    z: Tensor | None = None
+    """The latent that `x` was made from; None for real samples."""
+
+    def detach(self) -> "Batch":
+        """The same batch with `x` cut from the graph."""
+        return self._replace(x=self.x.detach())
+
+
+class Attribute(NamedTuple):
+    """One named number in a condition vector."""
+
+    name: str
+    low: float = 0.0
+    high: float = 1.0
+    help: str = ""
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """What a model may know of the data it is built for.
+
+    A condition is a class index when the set has classes and no attributes. With attributes it is a float
+    vector: the one-hot class (when there are classes) followed by the attributes in order.
+    """
+
+    name: str
+    shape: tuple[int, int, int]
+    """(C, H, W)."""
+    count: int
+    """Number of training images."""
+    classes: tuple[str, ...] = ()
+    attributes: tuple[Attribute, ...] = ()
+
+    @property
+    def conditional(self) -> bool:
+        """Whether each image comes with a condition."""
+        return bool(self.classes or self.attributes)
+
+    @property
+    def condition_size(self) -> int:
+        """Number of classes, or K of a condition vector; 0 when there is no condition."""
+        return len(self.classes) + len(self.attributes)
+
+    @property
+    def pixels(self) -> int:
+        """C * H * W."""
+        return self.shape[0] * self.shape[1] * self.shape[2]
+
+    def condition(self, classes: Tensor | None, values: Mapping[str, float] | None = None) -> Tensor | None:
+        """The condition tensor for class indices (N,) and attribute values by name (absent ones: mid-range).
+
+        Raises:
+            UsageError: an attribute is unknown or out of its range, or no classes were given where there are some.
+        """
+        values = dict(values or {})
+        for name, value in values.items():
+            known = {a.name: a for a in self.attributes}
+            if name not in known:
+                raise UsageError(
+                    f"data set '{self.name}' has no attribute '{name}' (it has: {', '.join(known) or 'none'})"
+                )
+            if not known[name].low <= value <= known[name].high:
+                raise UsageError(f"{name}={value:g} is outside {known[name].low:g} to {known[name].high:g}")
+        if not self.attributes:
+            return classes
+        if classes is None:
+            raise UsageError("the number of samples must be given as class indices")
+        columns = []
+        if self.classes:
+            columns.append(torch.nn.functional.one_hot(classes, len(self.classes)).float())
+        for a in self.attributes:
+            value = values.get(a.name, (a.low + a.high) / 2)
+            columns.append(torch.full((len(classes), 1), value, device=classes.device))
+        return torch.cat(columns, dim=1)
+
+    def without_labels(self) -> "DataSpec":
+        """The same data as an unconditional model sees it."""
+        return replace(self, classes=(), attributes=())
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values, for `config.json`."""
+        return {
+            "name": self.name,
+            "shape": list(self.shape),
+            "count": self.count,
+            "classes": list(self.classes),
+            "attributes": [a._asdict() for a in self.attributes],
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "DataSpec":
+        """The inverse of `to_json`.
+
+        Raises:
+            UsageError: the value does not describe a data set, or one of absurd size.
+        """
+        try:
+            c, h, w = (int(n) for n in value["shape"])
+            spec = cls(
+                name=str(value["name"]),
+                shape=(c, h, w),
+                count=int(value["count"]),
+                classes=tuple(_listed(value["classes"])),
+                attributes=tuple(_attribute(a) for a in _listed(value["attributes"], dict)),
+            )
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise UsageError(f"the description of the data set is damaged: {one_line(error)}") from error
+        if not (c in (1, 3) and 0 < h <= LARGEST_SIDE and 0 < w <= LARGEST_SIDE and spec.count >= 0):
+            raise UsageError(f"the description of the data set is damaged: shape {spec.shape}, count {spec.count}")
+        if spec.condition_size > 100_000:
+            raise UsageError(f"the description of the data set is damaged: {spec.condition_size:,} classes and tags")
+        return spec
+
+
+def _listed(value: Any, kind: type = str) -> list[Any]:
+    """`value`, if it is a list of `kind`; a string would pass for a list of letters."""
+    if not (isinstance(value, list | tuple) and all(isinstance(v, kind) for v in value)):
+        raise TypeError(f"a list of {kind.__name__} was expected, not {str(value)[:40]!r}")
+    return list(value)
+
+
+def _attribute(value: Mapping[str, Any]) -> Attribute:
+    a = Attribute(**value)
+    a = Attribute(str(a.name), float(a.low), float(a.high), str(a.help))
+    if not a.low <= a.high:
+        raise ValueError(f"attribute '{a.name}' ranges from {a.low:g} to {a.high:g}")
+    return a

@@ -1,0 +1,1 @@
+"""A trained generator to play with."""

@@ -1,0 +1,1 @@
+"""What a plugin's author uses: the rules of the contract, and templates."""

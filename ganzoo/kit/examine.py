@@ -1,0 +1,116 @@
+"""The conformance kit: what a model must keep so that the trainer can run, resume, average and capture it.
+
+A plugin's own test needs one line, `check_gan(MyGAN)`; `ganzoo check NAME` does the same from the command line. The
+rules are in `rules.py`. Models are trained for a few steps on a handful of random images, on the CPU.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+import torch
+
+from ganzoo.data import Attribute, DataSpec
+from ganzoo.errors import one_line
+from ganzoo.gan import GAN
+from ganzoo.kit.cases import CLASSES, IMAGES, Case, NotApplicable, where
+from ganzoo.kit.rules import RULES, Rule
+from ganzoo.training.engine import own_randomness
+
+SPECS = (
+    DataSpec("grey", (1, 28, 28), IMAGES, CLASSES),
+    DataSpec("colour", (3, 32, 32), IMAGES, CLASSES),
+    DataSpec("attributes", (1, 28, 28), IMAGES, CLASSES, (Attribute("slant", -1, 1),)),
+    DataSpec("unlabelled", (1, 28, 28), IMAGES),
+)
+"""What a model is checked on unless told otherwise; it may refuse the last two with a `UsageError`."""
+
+
+class Verdict(NamedTuple):
+    """What became of one rule."""
+
+    rule: str
+    """Its short name, as in `RULES`."""
+    says: str
+    status: Literal["passed", "broken", "skipped"]
+    reason: str | None = None
+    """Why it is broken or was skipped, in one line."""
+    fix: str | None = None
+
+
+class Broken(AssertionError):
+    """The model breaks at least one rule; the message names each with reason and fix."""
+
+
+def check_gan(
+    cls: type[GAN],
+    data: DataSpec | Sequence[DataSpec] | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> list[Verdict]:
+    """Check that a model keeps every rule: the test that a plugin's author runs.
+
+    Args:
+        cls: the model's class.
+        data: descriptions of the data to build it for; default: `SPECS`. The images are made up.
+        options: the model's options by name, where they differ from the defaults.
+
+    Raises:
+        Broken: a rule is broken. It is an `AssertionError`, so pytest shows the message.
+    """
+    verdicts = examine(cls, data, options)
+    broken = [v for v in verdicts if v.status == "broken"]
+    if broken:
+        lines = [f"\n  {v.rule}: {v.says}\n    why: {v.reason}\n    fix: {v.fix}" for v in broken]
+        raise Broken(f"{cls.__name__} breaks {len(broken)} of {len(verdicts)} rules:{''.join(lines)}")
+    return verdicts
+
+
+def examine(
+    cls: type[GAN],
+    data: DataSpec | Sequence[DataSpec] | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> list[Verdict]:
+    """One verdict for each rule, in the order of `RULES`. What a model raises is a verdict too.
+
+    Arguments as `check_gan`. The random numbers of the caller go on as if nothing had been drawn.
+
+    Raises:
+        TypeError: `cls` is not a subclass of `ganzoo.GAN`.
+    """
+    if not (isinstance(cls, type) and issubclass(cls, GAN)):
+        raise TypeError(f"check_gan needs a subclass of ganzoo.GAN, not {cls!r}")
+    specs = SPECS if data is None else (data,) if isinstance(data, DataSpec) else tuple(data)
+    with own_randomness(0, torch.device("cpu")):
+        by_case = [_verdicts(Case(cls, spec, options or {})) for spec in specs]
+    return [_worst(of_rule) for of_rule in zip(*by_case, strict=True)]
+
+
+def _verdicts(case: Case) -> list[Verdict]:
+    verdicts: list[Verdict] = []
+    closed = None
+    for rule in RULES:
+        verdict = Verdict(rule.name, rule.says, "skipped", closed) if closed else _verdict(rule, case)
+        if rule.gate and not closed and verdict.status != "passed":
+            closed = verdict.reason if verdict.status == "skipped" else f"not reached: '{rule.name}' is broken"
+        verdicts.append(verdict)
+    return verdicts
+
+
+def _verdict(rule: Rule, case: Case) -> Verdict:
+    try:
+        complaint = rule.check(case)
+    except NotApplicable as reason:
+        return Verdict(rule.name, rule.says, "skipped", str(reason))
+    except (Exception, SystemExit) as error:
+        place = where(error, case.cls)
+        complaint = one_line(error) + (f", at {place}" if place else "")
+    if complaint is None:
+        return Verdict(rule.name, rule.says, "passed")
+    return Verdict(rule.name, rule.says, "broken", f"{complaint} [{case}]", rule.fix)
+
+
+def _worst(verdicts: Sequence[Verdict]) -> Verdict:
+    for status in ("broken", "passed"):
+        for verdict in verdicts:
+            if verdict.status == status:
+                return verdict
+    return verdicts[0]

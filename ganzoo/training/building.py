@@ -1,0 +1,52 @@
+"""A model built from its class, the data's description and options; what a plugin does wrong told in one line."""
+
+from typing import Any
+
+import torch
+
+from ganzoo.data import DataSpec
+from ganzoo.errors import GanzooError, one_line
+from ganzoo.files import memory
+from ganzoo.gan import GAN
+
+
+def build(model: type[GAN], spec: DataSpec, options: Any) -> GAN:
+    """A model for the data, its plugin's faults told in one line.
+
+    Raises:
+        GanzooError: the plugin raised, or left out a network.
+    """
+    try:
+        gan = model(spec, options)
+    except GanzooError:
+        raise
+    except Exception as error:
+        raise GanzooError(
+            f"model '{model.name}' cannot be built for {spec.name} {spec.shape}: {one_line(error)}"
+        ) from error
+    for network in ("generator", "discriminator"):
+        if not hasattr(gan, network):
+            raise GanzooError(f"model '{model.name}' does not set self.{network} in __init__")
+    return gan
+
+
+def refuse_giants(model: type[GAN], spec: DataSpec, options: Any) -> GAN | None:
+    """The model built without memory: options may come from a file that nobody looked at. None: it cannot be so built.
+
+    Raises:
+        GanzooError: the plugin raised; or its weights are larger than this machine's memory.
+    """
+    try:
+        with torch.device("meta"):
+            gan = build(model, spec, options)
+    except GanzooError as error:
+        if isinstance(error.__cause__, RuntimeError) and "meta" in str(error.__cause__).lower():
+            return None  # It reads a number of a tensor, or mixes in one that has memory.
+        raise
+    size, most = sum(t.nbytes for t in (*gan.parameters(), *gan.buffers())), memory()
+    if size > most:
+        raise GanzooError(
+            f"model '{model.name}' cannot be built for {spec.name} {spec.shape}: "
+            f"its weights take {size / 1e9:,.0f} GB, more than this machine's memory ({most / 1e9:,.0f} GB)"
+        )
+    return gan
