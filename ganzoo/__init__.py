@@ -10,7 +10,7 @@ from ganzoo.hookspecs import hookimpl
 
 if TYPE_CHECKING:
     from ganzoo.data import Attribute, Batch, DataRequest, Dataset, DataSpec, ImageSet
-    from ganzoo.gan import GAN, Options
+    from ganzoo.gan import GAN, Clock, Options, Sampling, Turn
     from ganzoo.loggers import Logger
     from ganzoo.metrics.base import FeatureExtractor, Metric
     from ganzoo.runs.sampler import load
@@ -19,7 +19,10 @@ __version__ = "0.1.0"
 
 _WHERE = {
     "GAN": "ganzoo.gan",
+    "Clock": "ganzoo.gan",
     "Options": "ganzoo.gan",
+    "Sampling": "ganzoo.gan",
+    "Turn": "ganzoo.gan",
     "Attribute": "ganzoo.data",
     "Batch": "ganzoo.data",
     "DataRequest": "ganzoo.data",
@@ -36,6 +39,7 @@ __all__ = [
     "GAN",
     "Attribute",
     "Batch",
+    "Clock",
     "DataRequest",
     "DataSpec",
     "Dataset",
@@ -44,6 +48,8 @@ __all__ = [
     "Logger",
     "Metric",
     "Options",
+    "Sampling",
+    "Turn",
     "__version__",
     "hookimpl",
     "load",

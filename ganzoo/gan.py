@@ -1,7 +1,7 @@
 """The contract: what a GAN family states, and nothing of how it is trained. Imports torch and pydantic only."""
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -32,11 +32,64 @@ class Options(BaseModel):
     )
 
 
+class Sampling(BaseModel):
+    """Options of drawing samples from a trained model: truncation, say. A model subclasses this, as `Sampling`.
+
+    Training draws with the defaults. Each field becomes an option of `sample`, `demo`, `eval` and `compare`, and part
+    of what a score depends on.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Turn(NamedTuple):
+    """One player's move in a step."""
+
+    player: str
+    """Who moves: a name of `players()`."""
+    loss: Callable[[Batch, Batch], dict[str, Tensor]]
+    """From real and fake to named scalar terms, whose sum the player goes down."""
+    every: int = 1
+    """Taken only in steps whose number, counted from 0, it divides: lazy regularisation."""
+    repeat: int = 1
+    """Taken so often in one step, each time on a batch of its own: n_critic."""
+    fresh: bool = False
+    """Whether it gets fakes, and reals, of its own, not those of the turn before."""
+
+    @property
+    def name(self) -> str:
+        """What its loss is called in the log: as its function, without `_loss` at the end; a lambda as the player."""
+        function = getattr(self.loss, "func", self.loss)  # Of a partial.
+        name = getattr(function, "__name__", type(function).__name__)
+        return self.player if name == "<lambda>" else name.removesuffix("_loss").strip("_") or name
+
+
+class Clock(nn.Module):
+    """Where training stands, as scalar tensors on the model's device: right in plain, recorded and resumed steps alike.
+
+    The trainer sets it before each step. A loss may compute with it, and must not read it in Python.
+    """
+
+    step: Tensor
+    """Steps done, int64: 0 in the first."""
+    images: Tensor
+    """Real images seen before this step, over all processes, int64."""
+    fraction: Tensor
+    """Share of the run's budget that is spent, float in [0, 1]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("step", torch.zeros((), dtype=torch.int64), persistent=False)
+        self.register_buffer("images", torch.zeros((), dtype=torch.int64), persistent=False)
+        self.register_buffer("fraction", torch.zeros(()), persistent=False)
+
+
 class GAN(nn.Module):
     """One GAN family: two networks, two losses, and how latents and labels are drawn.
 
     Subclass it, set `self.generator` and `self.discriminator` in `__init__`, and write `discriminator_loss` and
-    `generator_loss`. Networks take `(z, y)` and `(x, y)`; `y` is None when unconditional. The trainer owns device,
+    `generator_loss`. Networks take `(z, y)` and `(x, y)`; `y` is None when unconditional; the generator of a model that
+    `translates` takes `(source, y)`. `turns` says who moves, in which order. The trainer owns device,
     precision, gradients, optimizer steps, averaging, logging and checkpoints: a model never calls `backward`,
     `step`, `to(device)` or `item`. To let whole steps be captured, keep shapes static, draw random numbers from the
     default generator on `self.device`, and never branch on a tensor's value.
@@ -48,24 +101,37 @@ class GAN(nn.Module):
     """Authors, title, year, and where to find it."""
     conditional: bool = False
     """Whether the networks use labels; of an instance, what `uses_labels` decided for it."""
+    translates: ClassVar[bool] = False
+    """Whether the generator makes a sample from an image, `source`: the data must have sources."""
+    saved: ClassVar[tuple[str, ...]] = ("generator",)
+    """Attributes whose modules a run keeps and averages, and can sample with: an encoder, the second generator."""
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     """Named bundles of options, the run's own (`image_size`, `epochs`) included."""
     Options: ClassVar[type[Options]] = Options
+    Sampling: ClassVar[type[BaseModel]] = Sampling
 
     generator: nn.Module
     discriminator: nn.Module
 
     def __init__(self, data: DataSpec, options: Any):
-        """Keep the options and the description of the data, in `self.data`: without labels if the model uses none.
+        """Keep the options and the description of the data, in `self.data`: without what the model does not use.
 
         Raises:
-            UsageError: the model is conditional and the data has no labels.
+            UsageError: the model is conditional and the data has no labels, or it translates and there are no sources.
         """
         super().__init__()
         self.conditional = self.uses_labels(data, options)
-        self.data = data if self.conditional else data.without_labels()
+        seen = data if self.conditional else data.without_labels()
+        self.data = seen if self.translates else seen.without_sources()
         self.options = options
+        self.sampling = self.Sampling()
+        self.clock = Clock()
         self._watched: dict[str, Tensor] = {}
+        if self.translates and data.source_shape is None:
+            raise UsageError(
+                f"model '{self.name}' makes images from images, and data set '{data.name}' has none to start from: "
+                "choose a data set with sources, such as mnist-edges"
+            )
         if self.conditional and not data.conditional:
             raise UsageError(
                 f"model '{self.name}' needs labels, and data set '{data.name}' has none: "
@@ -89,7 +155,9 @@ class GAN(nn.Module):
         return next(self.generator.parameters()).device
 
     def sample_latent(self, n: int) -> Tensor:
-        """Draw latents: float (n, latent_dim), standard normal unless overridden."""
+        """Draw latents: float (n, latent_dim), standard normal unless overridden; (n, 0) of a model that translates."""
+        if self.translates:
+            return torch.empty(n, 0, device=self.device)
         return torch.randn(n, self.options.latent_dim, device=self.device)
 
     def sample_labels(self, n: int) -> Tensor | None:
@@ -109,22 +177,28 @@ class GAN(nn.Module):
     def fake_labels(self, real: Batch) -> Tensor | None:
         """Conditions for the fakes that face `real`: drawn anew for classes.
 
-        Vectors are taken from the real batch, since their joint distribution is known only from data; a model that
-        pairs real with fake (relativistic losses) overrides this to return `real.y`.
+        Vectors are taken from the real batch, since their joint distribution is known only from data, and so are the
+        conditions of what is made from a source; a model that pairs real with fake (relativistic losses) overrides
+        this to return `real.y`.
         """
-        if self.conditional and self.data.attributes:
+        if self.conditional and (self.data.attributes or self.translates):
             return real.y
         return self.sample_labels(len(real.x))
 
-    def generate(self, z: Tensor, y: Tensor | None) -> Tensor:
-        """Samples for latents (N, ...) and conditions: float (N, C, H, W) in [-1, 1]."""
-        return self.generator(z, y)
+    def generate(self, z: Tensor, y: Tensor | None, source: Tensor | None = None) -> Tensor:
+        """Samples for latents (N, ...) and conditions: float (N, C, H, W) in [-1, 1], or vectors (N, D).
+
+        A model that translates gets `source` too, and its generator takes `(source, y)` unless it overrides this.
+        Options of drawing are in `self.sampling`.
+        """
+        return self.generator(source, y) if self.translates else self.generator(z, y)
 
     def fake(self, real: Batch) -> Batch:
-        """As many fakes as `real` has samples, latents drawn first, then labels."""
+        """As many fakes as `real` has samples, latents drawn first, then labels; made from `real.source` if need be."""
         z = self.sample_latent(len(real.x))
         y = self.fake_labels(real)
-        return Batch(self.generate(z, y), y, z)
+        x = self.generate(z, y, real.source) if self.translates else self.generate(z, y)
+        return Batch(x, y, z, real.source)
 
     def showcase(self) -> tuple[Tensor, Tensor | None, int]:
         """What sample grids show: latents, conditions and the number of columns.
@@ -140,6 +214,20 @@ class GAN(nn.Module):
         index = torch.tensor(shown, device=self.device).repeat(10)
         return self.sample_latent(10 * columns), self.data.condition(index), columns
 
+    def pictures(self, examples: Batch) -> dict[str, Tensor]:
+        """What grids show of fixed held-out examples: by name, images float (N, C, H, W) in [-1, 1], one for each.
+
+        Called without gradients, on the averaged networks in evaluation mode. Of a model that translates: source,
+        output and, where the data is paired, target. Override it for more: reconstructions, say.
+        """
+        if not self.translates:
+            return {}
+        z = self.sample_latent(len(examples.x))
+        shown = {"source": examples.source, "output": self.generate(z, examples.y, examples.source)}
+        if self.data.paired:
+            shown["target"] = examples.x
+        return {name: images for name, images in shown.items() if images is not None}
+
     # What is minimised
 
     def discriminator_loss(self, real: Batch, fake: Batch) -> dict[str, Tensor]:
@@ -154,11 +242,21 @@ class GAN(nn.Module):
         raise GanzooError(f"{type(self).__name__} does not state generator_loss")
 
     def after_discriminator_step(self) -> None:
-        """Called after each discriminator step, without gradients: weight clipping and the like."""
+        """Called after each step of the player `discriminator`, without gradients: weight clipping and the like."""
 
     def players(self) -> dict[str, nn.Module]:
-        """The modules that play, by name, in the order they move."""
+        """The modules that play, by name. No two share a parameter."""
         return {"discriminator": self.discriminator, "generator": self.generator}
+
+    def turns(self) -> Sequence[Turn]:
+        """Who moves in a step, in order, and down which loss. Every player has a turn. Asked once, before training.
+
+        Unless overridden, the discriminator `n_critic` times, then the generator against the last of its batches.
+        """
+        return [
+            Turn("discriminator", self.discriminator_loss, repeat=self.options.n_critic),
+            Turn("generator", self.generator_loss),
+        ]
 
     def optimizer(self, player: str) -> Rule:
         """The update rule of a player: Adam with the options' `lr`, `b1`, `b2` unless overridden."""
@@ -175,15 +273,17 @@ class GAN(nn.Module):
         D(G(z)).
         """
         if len(batches) == 1 or has_batch_statistics(self.discriminator):
-            outputs = [self.discriminator(b.x, b.y) for b in batches]
+            outputs = [self.judge(b) for b in batches]
         else:
-            x = torch.cat([b.x for b in batches])
-            y = None if batches[0].y is None else torch.cat([b.y for b in batches if b.y is not None])
-            outputs = _split(self.discriminator(x, y), [len(b.x) for b in batches])
+            outputs = _split(self.judge(_joined(batches)), [len(b.x) for b in batches])
         for batch, output in zip(batches, outputs, strict=True):
             logits = output[0] if isinstance(output, tuple) else output
             self.watch("D(x)" if batch.z is None else "D(G(z))", self.score(logits.detach()))
         return outputs[0] if len(batches) == 1 else tuple(outputs)
+
+    def judge(self, batch: Batch) -> Any:
+        """The discriminator's output for a batch: `self.discriminator(x, y)`; overridden where it sees the source."""
+        return self.discriminator(batch.x, batch.y)
 
     def score(self, logits: Tensor) -> Tensor:
         """What to show of the discriminator's output: the probability of being real, unless overridden."""
@@ -197,6 +297,16 @@ class GAN(nn.Module):
         """What was watched since the last call, by name. The trainer asks after each loss."""
         seen, self._watched = self._watched, {}
         return seen
+
+
+def _joined(batches: Sequence[Batch]) -> Batch:
+    """One batch of all samples, with what each of them has; of latents, nothing."""
+
+    def column(name: str) -> Tensor | None:
+        parts = [getattr(batch, name) for batch in batches]
+        return None if any(part is None for part in parts) else torch.cat(parts)
+
+    return Batch(torch.cat([batch.x for batch in batches]), column("y"), None, column("source"))
 
 
 def _split(output: Any, sizes: list[int]) -> list[Any]:

@@ -1,5 +1,6 @@
 """What a model is told of data: batches, and the description that it is built for."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -14,14 +15,17 @@ LARGEST_SIDE = 1024
 
 
 class Batch(NamedTuple):
-    """Samples, their condition, and for fakes the latent they were made from."""
+    """Samples, their condition, the image they are to be made from, and for fakes the latent they were made from."""
 
     x: Tensor
-    """Samples, float (N, C, H, W) in [-1, 1]."""
+    """Samples: images, float (N, C, H, W) in [-1, 1]; or vectors, float (N, D)."""
     y: Tensor | None = None
     """Condition: class indices, int64 (N,); or tags and vectors, float (N, K). None when unconditional."""
     z: Tensor | None = None
     """The latent that `x` was made from; None for real samples."""
+    source: Tensor | None = None
+    """The images that `x` is to be made from, float (N, C', H', W') in [-1, 1]: in paired sets `x`'s own counterparts,
+    in unpaired ones other draws. None where the data has none, or the model does not translate."""
 
     def detach(self) -> "Batch":
         """The same batch with `x` cut from the graph."""
@@ -46,12 +50,18 @@ class DataSpec:
     """
 
     name: str
-    shape: tuple[int, int, int]
-    """(C, H, W)."""
+    shape: tuple[int, ...]
+    """(C, H, W) of images; (D,) of vectors."""
     count: int
-    """Number of training images."""
+    """Number of training samples."""
     classes: tuple[str, ...] = ()
     attributes: tuple[Attribute, ...] = ()
+    counts: tuple[int, ...] = ()
+    """Training samples of each class; empty where there are no classes, or where fakes draw them uniformly."""
+    source_shape: tuple[int, int, int] | None = None
+    """(C', H', W') of the images that samples are to be made from; None where there are none."""
+    paired: bool = True
+    """Whether each sample has a source of its own; otherwise sources are another set of images."""
 
     @property
     def conditional(self) -> bool:
@@ -65,8 +75,13 @@ class DataSpec:
 
     @property
     def pixels(self) -> int:
-        """C * H * W."""
-        return self.shape[0] * self.shape[1] * self.shape[2]
+        """C * H * W, or D: numbers in a sample."""
+        return math.prod(self.shape)
+
+    @property
+    def is_images(self) -> bool:
+        """Whether samples are images, not vectors."""
+        return len(self.shape) == 3
 
     def condition(self, classes: Tensor | None, values: Mapping[str, float] | None = None) -> Tensor | None:
         """The condition tensor for class indices (N,) and attribute values by name (absent ones: mid-range).
@@ -97,7 +112,11 @@ class DataSpec:
 
     def without_labels(self) -> "DataSpec":
         """The same data as an unconditional model sees it."""
-        return replace(self, classes=(), attributes=())
+        return replace(self, classes=(), attributes=(), counts=())
+
+    def without_sources(self) -> "DataSpec":
+        """The same data as a model sees it that translates nothing."""
+        return replace(self, source_shape=None, paired=True)
 
     def to_json(self) -> dict[str, Any]:
         """As plain values, for `config.json`."""

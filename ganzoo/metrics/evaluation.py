@@ -78,7 +78,7 @@ class Evaluator:
         features: str | None = None,
         weights: Path | None = None,
         split: Split = "test",
-        shape: tuple[int, int, int] | None = None,
+        shape: tuple[int, ...] | None = None,
         root: Path | None = None,
         device: torch.device | None = None,
     ):
@@ -104,7 +104,7 @@ class Evaluator:
 
     def _open(
         self, registry: Registry, dataset: str, metrics: Sequence[str] | None, features: str | None,
-        weights: Path | None, split: Split, shape: tuple[int, int, int] | None, root: Path | None,
+        weights: Path | None, split: Split, shape: tuple[int, ...] | None, root: Path | None,
     ) -> None:  # fmt: skip
         self.chosen: dict[str, type[Metric]] = {}
         for name in metrics if metrics is not None else registry.names("metrics"):

@@ -74,7 +74,7 @@ class Reference:
         dataset: Dataset,
         extractor: FeatureExtractor | None = None,
         split: Split = "test",
-        shape: tuple[int, int, int] | None = None,
+        shape: tuple[int, ...] | None = None,
         root: Path | None = None,
         device: torch.device | None = None,
     ):
@@ -212,7 +212,7 @@ class Reference:
         )
 
 
-def fingerprint_of(data: ImageSet, shape: tuple[int, int, int]) -> str:
+def fingerprint_of(data: ImageSet, shape: tuple[int, ...]) -> str:
     """SHA-256 of the images and labels; of a set that streams, of its labels and 256 images evenly spread."""
     digest = hashlib.sha256(json.dumps([len(data), list(shape)]).encode())
     if isinstance(data.images, Tensor):

@@ -21,13 +21,34 @@ def build(model: type[GAN], spec: DataSpec, options: Any) -> GAN:
     except GanzooError:
         raise
     except Exception as error:
+        _refuse_taken(model, error)
         raise GanzooError(
             f"model '{model.name}' cannot be built for {spec.name} {spec.shape}: {one_line(error)}"
         ) from error
     for network in ("generator", "discriminator"):
         if not hasattr(gan, network):
             raise GanzooError(f"model '{model.name}' does not set self.{network} in __init__")
+    for name in METHODS:
+        if not callable(getattr(gan, name)):
+            raise _taken(model, name)
     return gan
+
+
+METHODS = ("turns", "pictures", "judge")
+"""Names of the contract that a plugin written for ganzoo 0.1 may have used for something of its own."""
+
+
+def _refuse_taken(model: type[GAN], error: Exception) -> None:
+    """Say what torch's `attribute 'turns' already exists` means."""
+    for name in METHODS:
+        if isinstance(error, KeyError) and f"attribute '{name}' already exists" in str(error):
+            raise _taken(model, name) from error
+
+
+def _taken(model: type[GAN], name: str) -> GanzooError:
+    return GanzooError(
+        f"model '{model.name}' sets self.{name}, which is a method of ganzoo.GAN: give the attribute another name"
+    )
 
 
 def refuse_giants(model: type[GAN], spec: DataSpec, options: Any) -> GAN | None:

@@ -78,15 +78,15 @@ class Tiny(ganzoo.GAN):
         super().__init__(data, options)
         self.generator = Generator(self.data, options.latent_dim)
         self.discriminator = Discriminator(self.data)
-        self.register_buffer("turns", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("losses_taken", torch.zeros((), dtype=torch.int64))
 
     def discriminator_loss(self, real, fake):
         return {"adversarial": losses.hinge_discriminator(*self.discriminate(real, fake))}
 
     def generator_loss(self, real, fake):
-        self.turns += 1
+        self.losses_taken += 1
         loss = losses.hinge_generator(self.discriminate(fake))
-        broken = self.turns == self.options.explode_at
+        broken = self.losses_taken == self.options.explode_at
         return {"adversarial": loss, "extra": torch.where(broken, float("nan"), 0.0) * loss}
 
 
