@@ -15,7 +15,7 @@ from ganzoo.metrics.evaluation import Evaluator, generated
 from ganzoo.metrics.training import METRICS, N
 from ganzoo.plugins import registry
 from ganzoo.settings import resolve
-from ganzoo.training.ema import with_generator
+from ganzoo.training.ema import averaged
 
 GANZOO = [sys.executable, "-m", "ganzoo"]
 
@@ -69,7 +69,7 @@ def test_evaluation(benchmark, device, metrics):
     """10,000 samples: as `run --eval-every` measures them, and as `ganzoo eval` does; the reference is at hand."""
     options = {"device": device, "eval_every": 1.0, "loggers": ()}
     prepared = prepare(resolve(registry().get("models", "cgan"), options), registry())
-    gan = with_generator(prepared.trainer.gan, prepared.trainer.ema.module)
+    gan = averaged(prepared.trainer.gan, prepared.trainer.ema)
     evaluator = Evaluator(registry(), "mnist", metrics=metrics, device=prepared.trainer.engine.device)
 
     def measure():

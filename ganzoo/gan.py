@@ -30,6 +30,15 @@ class Options(BaseModel):
     ema: float = Field(
         0.999, ge=0, lt=1, description="Decay of the generator's moving average, used for samples; 0: none."
     )
+    ema_kimg: float | None = Field(
+        None, gt=0, le=1e6, description="Half-life of the average in thousands of real images, instead of its decay."
+    )
+    ema_rampup: float = Field(
+        0.05,
+        ge=0,
+        le=1,
+        description="With --ema-kimg: the half-life is at most this share of the images seen; 0: no limit.",
+    )
 
 
 class Sampling(BaseModel):

@@ -25,9 +25,11 @@ from ganzoo.settings import BUDGET, Plan, Settings, flatten, resolve
 from ganzoo.training.building import build, refuse_giants
 from ganzoo.training.distributed import ALONE, World, joined, restarted
 from ganzoo.training.engine import Engine, choose, seed_everything
+from ganzoo.training.gradients import treatments
 from ganzoo.training.modes import Mode, refuse, settle
 from ganzoo.training.signals import Stopped
 from ganzoo.training.trainer import Trainer
+from ganzoo.training.turns import Schedule
 from ganzoo.training.watcher import Watcher
 
 if TYPE_CHECKING:
@@ -274,8 +276,9 @@ def config_of(prepared: Prepared) -> dict[str, Any]:
 def _trainer(plan: Plan, gan: GAN, data: ImageSet, engine: Engine, world: World) -> Trainer:
     settings, share = plan.settings, (world.rank, world.size)
     loader = Loader(data, plan.options.batch_size, settings.seed, engine.device, settings.workers, share)
-    steps = settings.total_steps(loader.batches_per_epoch, plan.options.n_critic)
-    return Trainer(gan, loader, engine, steps, settings.max_time, world)
+    steps = settings.total_steps(loader.batches_per_epoch, Schedule(gan).batches_per_step)
+    treated = treatments(settings.nonfinite_gradients, settings.clip_gradients)
+    return Trainer(gan, loader, engine, steps, settings.max_time, world, treated)
 
 
 def _examiner(settings: Settings, registry: Registry, gan: GAN, engine: Engine) -> "Examiner | None":

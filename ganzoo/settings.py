@@ -72,17 +72,23 @@ class Settings(BaseModel):
     checkpoint_interval: int = Field(2000, ge=1, description="Steps between checkpoints.")
     eval_every: float | None = Field(None, gt=0, description="Epochs between evaluations by FID; default: none.")
     workers: int = Field(2, ge=0, le=64, description="Processes that decode images, for sets larger than memory.")
+    clip_gradients: float | None = Field(
+        None, gt=0, description="Scale each player's gradients down to this norm at most; default: they are left alone."
+    )
+    nonfinite_gradients: Literal["stop", "zero"] = Field(
+        "stop", description="Gradients that are not finite end the run, or count as zero."
+    )
     sync_batchnorm: bool = Field(False, description="BatchNorm over the global batch, where several GPUs share it.")
     loggers: tuple[str, ...] = Field(("tensorboard",), description="Loggers, by name (`ganzoo list loggers`).")
 
-    def total_steps(self, batches_per_epoch: int, n_critic: int) -> int | None:
-        """Generator steps to take; None when only time limits the run. An epoch counts every real batch."""
+    def total_steps(self, batches_per_epoch: int, batches_per_step: float) -> int | None:
+        """Steps to take; None when only time limits the run. An epoch counts every real batch."""
         if self.steps is not None:
             return self.steps
         if self.epochs is None and self.max_time is not None:
             return None
         epochs = DEFAULT_EPOCHS if self.epochs is None else self.epochs
-        return max(1, round(epochs * batches_per_epoch / n_critic))
+        return max(1, round(epochs * batches_per_epoch / batches_per_step))
 
 
 class Record(dict[str, Any]):

@@ -8,9 +8,10 @@ import torch
 
 from ganzoo.data import DataRequest, Loader
 from ganzoo.errors import GanzooError
-from ganzoo.training.ema import EMA, with_generator
+from ganzoo.training.ema import EMA, averaged
 from ganzoo.training.engine import Engine, own_randomness, seed_everything
 from ganzoo.training.trainer import Trainer
+from ganzoo.training.turns import Schedule
 from ganzoo_test_plugins import Plain, SmallDigits, Tiny
 
 CPU = Engine(torch.device("cpu"), "fp32")
@@ -57,6 +58,7 @@ def test_in_the_generators_turn_nothing_is_recorded_for_the_discriminator(digits
         return loss(*batches)
 
     monkeypatch.setattr(gan, "generator_loss", watched)
+    trainer.schedule = Schedule(gan)
     trainer.advance()
     assert len(seen) == 2
     assert all(p.requires_grad for p in gan.parameters())
@@ -99,6 +101,7 @@ def test_every_critic_step_sees_a_batch_of_its_own(digits):
     seen = []
     original = trainer.gan.discriminator_loss
     trainer.gan.discriminator_loss = lambda real, fake: seen.append(real.x) or original(real, fake)
+    trainer.schedule = Schedule(trainer.gan)
     trainer.advance()
     trainer.advance()
     expected = trainer.loader.batches()
@@ -112,6 +115,7 @@ def test_an_unconditional_model_is_not_given_labels(digits):
     seen = []
     original = trainer.gan.discriminator_loss
     trainer.gan.discriminator_loss = lambda real, fake: seen.append((real.y, fake.y)) or original(real, fake)
+    trainer.schedule = Schedule(trainer.gan)
     trainer.advance()
     assert seen == [(None, None)]
 
@@ -119,7 +123,7 @@ def test_an_unconditional_model_is_not_given_labels(digits):
 def test_the_averaged_generator_follows_the_closed_form():
     live = torch.nn.Linear(1, 1, bias=False)
     live.weight.data.fill_(1.0)
-    ema = EMA(live, decay=0.9)
+    ema = EMA({"generator": live}, decay=0.9)
     expected = 1.0
     for step in range(1, 200):
         live.weight.data.fill_(float(step))
@@ -137,7 +141,7 @@ def test_synchronised_batch_normalisation_is_averaged_with_the_processes_it_has(
             raise TypeError("cannot pickle a process group")
 
     live = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.SyncBatchNorm(3, process_group=Group()))
-    mine = EMA(live, 0.9).module
+    mine = EMA({"generator": live}, 0.9).module
     assert mine[1].process_group is live[1].process_group
     assert mine[1].weight is not live[1].weight
 
@@ -154,7 +158,7 @@ def test_sampling_from_the_averaged_generator_changes_nothing(digits):
     trainer.advance()
     before, random = weights(trainer.gan), torch.get_rng_state()
     with own_randomness(5, CPU.device), torch.no_grad():
-        view = with_generator(trainer.gan, trainer.ema.module)
+        view = averaged(trainer.gan, trainer.ema)
         view.generate(view.sample_latent(4), view.sample_labels(4))
     assert moved(before, weights(trainer.gan)) == set()
     assert torch.equal(random, torch.get_rng_state())

@@ -144,7 +144,7 @@ def test_samples_to_show_fill_their_grid(name: str):
 @pytest.mark.parametrize("name", ["gan", "cgan", *CONVOLUTIONAL])
 def test_the_averaged_generator_draws_the_same_with_the_same_weights(name: str):
     gan = build(name, ema=0.0).eval()
-    ema = EMA(gan.generator, 0.0)
+    ema = EMA({"generator": gan.generator}, 0.0)
     z, y = gan.sample_latent(3), gan.sample_labels(3)
     torch.testing.assert_close(ema.module(z, y), gan.generator(z, y))
 

@@ -30,7 +30,7 @@ from ganzoo.nets import Dropout
 from ganzoo.settings import resolve
 from ganzoo.training.building import build
 from ganzoo.training.capture import Recorded, Snapshot
-from ganzoo.training.ema import with_generator
+from ganzoo.training.ema import with_modules
 from ganzoo.training.engine import seed_everything
 from ganzoo.training.tape import on_tape
 from ganzoo.training.trainer import Trainer
@@ -249,7 +249,7 @@ def averaged(case: Case) -> str | None:
             parameter.zero_()
         z, y = gan.sample_latent(2), gan.sample_labels(2)
         images = []
-        for view in (gan, with_generator(gan, blank)):
+        for view in (gan, with_modules(gan, {"generator": blank})):
             seed_everything(0)
             images.append(view.generate(z, y))
     if torch.equal(*images):

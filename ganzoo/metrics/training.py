@@ -9,7 +9,7 @@ from ganzoo.metrics.base import Setting
 from ganzoo.metrics.evaluation import Evaluator, describe, exact, generated
 from ganzoo.plugins import Registry
 from ganzoo.settings import Settings
-from ganzoo.training.ema import with_generator
+from ganzoo.training.ema import averaged
 from ganzoo.training.engine import own_randomness
 from ganzoo.training.trainer import Trainer
 
@@ -62,17 +62,17 @@ class Examiner:
 
     def due(self, trainer: Trainer) -> bool:
         """Whether the step just taken ended so many epochs, or the training."""
-        before = (trainer.step - 1) * trainer.n_critic / trainer.loader.batches_per_epoch
+        before = trainer.progress(-1).epoch
         return int(trainer.epoch / self.every) > int(before / self.every) or trainer.fraction >= 1
 
     def until_due(self, trainer: Trainer) -> int:
         """Steps that can be taken for sure before the next evaluation; 1 when it may be due after the next."""
         ends = (trainer.epoch // self.every + 1) * self.every
-        return max(1, int(ends * trainer.loader.batches_per_epoch / trainer.n_critic) - trainer.step)
+        return max(1, trainer.schedule.steps_for(ends * trainer.loader.batches_per_epoch) - trainer.step)
 
     def measure(self, trainer: Trainer) -> dict[str, float]:
         """The numbers, by name: `fid` and perhaps `accuracy`."""
-        gan = with_generator(trainer.gan, trainer.ema.module)
+        gan = averaged(trainer.gan, trainer.ema)
         batches = generated(gan, N, SEED, self.evaluator.reference)
         numbers: dict[str, float] = self.evaluator.measure(batches, N, self.labelled, SEED)["metrics"]
         return numbers

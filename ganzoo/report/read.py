@@ -130,9 +130,9 @@ class RunRecord:
 
     def _images(self, line: Mapping[str, Any]) -> float | None:
         """Real images seen: epochs are whole batches, as the loader counts them."""
-        options = mapping(self.info.get("options"))
-        step, batch, critic = number(line.get("step")), number(options.get("batch_size")), options.get("n_critic", 1)
-        return None if step is None or batch is None else step * batch * (number(critic) or 1)
+        batch = number(mapping(self.info.get("options")).get("batch_size"))
+        epoch, batches = number(line.get("epoch")), number(self.info.get("batches_per_epoch"))
+        return None if epoch is None or batch is None or batches is None else round(epoch * batches) * batch
 
     def numbers(self) -> dict[str, float]:
         """Everything measured, by name: the evaluation's metrics, speed, sizes, time."""

@@ -16,7 +16,7 @@ from ganzoo.runs import weights
 from ganzoo.runs.checkpoint import Checkpoints
 from ganzoo.data import Loader, to_uint8
 from ganzoo.training.distributed import ALONE, World
-from ganzoo.training.ema import with_generator
+from ganzoo.training.ema import averaged
 from ganzoo.training.engine import forget_peak_memory, own_randomness, peak_memory
 from ganzoo.errors import GanzooError, UsageError, one_line, plain
 from ganzoo.files import clean_parts, contained, from_json, read_json, regular, whole, write_json, write_text
@@ -215,7 +215,7 @@ class Run:
     def after_step(self, trainer: Trainer, values: Mapping[str, Tensor], stop: Stop) -> None:
         """Log, look and save where it is due. `values` are of one step, or (n,) of the last n."""
         step, taken = trainer.step, next(iter(values.values())).numel()
-        self.meter.add(step, values, taken * trainer.loader.batch_size * trainer.n_critic)
+        self.meter.add(step, values, trainer.images() - trainer.images(step - taken))
         due = self._due(trainer)
         scores = self.evaluate(trainer) if due and stop.requested is None else {}
         if scores or (step % LOG_INTERVAL == 0 and not due):  # One that a signal cancels is made up for: see `begin`.
@@ -263,7 +263,7 @@ class Run:
         with self.meter.aside():
             z, y, columns = self._fixed(trainer.gan)
             with torch.no_grad(), own_randomness(SHOWCASE_SEED, trainer.engine.device):
-                images = with_generator(trainer.gan, trainer.ema.module).generate(z, y)
+                images = averaged(trainer.gan, trainer.ema).generate(z, y)
             picture = tile(to_uint8(images), columns)
             path = self.folder / "samples" / f"{trainer.step:08d}.png"
             save_png(path, picture)
@@ -293,10 +293,11 @@ class Run:
                 raise GanzooError(f"cannot save step {trainer.step} in {self.folder}: {reason}; {kept}") from error
 
     def save_generator(self, trainer: Trainer) -> None:
-        """`generator.safetensors`: the averaged generator's weights."""
+        """`generator.safetensors`, the averaged generator's weights, and a file for each other module of `saved`."""
         about = {"model": trainer.gan.name, "step": str(trainer.step)}
-        with whole(self.folder / "generator.safetensors") as file:
-            file.write(weights.pack(trainer.ema.module.state_dict(), about))
+        for name, module in trainer.ema.modules.items():
+            with whole(self.folder / f"{name}.safetensors") as file:
+                file.write(weights.pack(module.state_dict(), about))
 
     def finish(self, trainer: Trainer) -> None:
         """The last grid, checkpoint, log line and the plot."""

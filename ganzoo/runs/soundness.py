@@ -20,8 +20,8 @@ def sound(state: dict[str, Any], step: int) -> None:
     _demand(_count(state.get("step")) and state["step"] == step, "step")
     elapsed = state.get("elapsed")
     _demand(isinstance(elapsed, int | float) and 0 <= elapsed < math.inf, "elapsed")
-    for name in ("gan", "ema"):
-        part = state.get(name)
+    for name in ("gan", "ema", "averages"):
+        part = state.get(name, {} if name == "averages" else None)
         _demand(isinstance(part, dict) and all(isinstance(k, str) for k in part), name)
     parts = state.get("optimizers")
     _demand(isinstance(parts, dict) and all(_optimizer(part) for part in parts.values()), "optimizers")
@@ -68,7 +68,7 @@ def _optimizer(part: Any) -> bool:
 
 
 def _meter(meter: dict[str, Any]) -> bool:
-    names, rows = meter.get("names"), meter.get("rows")
+    names, rows, told = meter.get("names"), meter.get("rows"), meter.get("told")
     return (
         isinstance(names, list)
         and all(isinstance(name, str) for name in names)
@@ -77,6 +77,7 @@ def _meter(meter: dict[str, Any]) -> bool:
         and rows.dim() == 2
         and rows.is_floating_point()
         and rows.shape[1] == len(names)
+        and (told is None or (isinstance(told, Tensor) and told.dtype == torch.bool and told.shape == rows.shape))
     )
 
 

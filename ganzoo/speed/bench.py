@@ -108,7 +108,7 @@ class Contest:
 
     def result(self) -> Result:
         """Medians over the segments so far, of which each side must have had one."""
-        images = self.batch * self.trainer.n_critic
+        images = self.batch * self.trainer.schedule.batches_per_step
         step, products = statistics.median(self._ours), statistics.median(self._products)
         ratios = [images / o / (self.batch / t) for o, t in zip(self._ours, self._tutorial, strict=False)]
         shares = [p / o for o, p in zip(self._ours, self._products, strict=False)]

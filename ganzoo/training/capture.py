@@ -6,12 +6,15 @@ from itertools import islice
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ganzoo.errors import NotRecorded
+from ganzoo.errors import NotRecorded, Unsteady
 from ganzoo.optim import SGD, Adam, RMSprop
 from ganzoo.training.engine import random_state, set_random_state
+from ganzoo.training.state import PythonState
+from ganzoo.training.tape import watch
 from ganzoo.training.trainer import Settings, Trainer
+from ganzoo.training.turns import Pattern
 
 GROUP = 10
 """Steps in one recording: enough that starting it costs nothing, few enough that logging need not wait."""
@@ -23,11 +26,11 @@ Record = Callable[[Callable[[], None]], Callable[[], None]]
 
 
 class Recorded:
-    """A trainer's steps, recorded in groups and one by one, for the last steps before something is due.
+    """A trainer's steps, recorded for each set of turns that are due together, in groups and one by one.
 
-    A recording reads what changes from step to step (which images, which learning rate, the weight of the average)
-    from tensors that are filled before each replay. Latents, labels and dropout are drawn anew by each replay, as
-    torch's generators take part in it.
+    A recording reads what changes from step to step (which images, which learning rate, the weight of the average,
+    where training stands) from tensors that are filled before each replay. Latents, labels and dropout are drawn anew
+    by each replay, as torch's generators take part in it.
     """
 
     def __init__(self, trainer: Trainer, record: Record, sizes: Sequence[int] = (GROUP, 1)):
@@ -38,8 +41,8 @@ class Recorded:
             RuntimeError: what the device's capture does not allow.
         """
         self.trainer = trainer
-        self.names: list[str] = []
-        now = trainer.settings()
+        self.names: dict[Pattern, list[str]] = {}
+        now, schedule = trainer.settings(), trainer.schedule
         self._keys = [
             (who, name)
             for who, values in now.items()
@@ -48,20 +51,30 @@ class Recorded:
         ]
         self._fixed = {
             (who, name): value for who, values in now.items() for name, value in values.items()
-            if (who, name) not in self._keys
+            if (who, name) not in self._keys and who != "clock"
         }  # fmt: skip
         if changed := self._changed(trainer.settings(ahead=1000)):
             raise NotRecorded(f"{changed} follows a schedule, which is fixed in a recording")
-        device, most = trainer.engine.device, max(sizes)
-        # Fused kernels read a rate as float32 on a GPU, and as what it is on a CPU.
+        device = trainer.engine.device
+        # Groups are of steps that follow each other and are alike.
+        self._sizes = {
+            pattern: sorted({min(size, schedule.longest_run(pattern, size)) for size in sizes} | {1}, reverse=True)
+            for pattern in schedule.moves
+        }
+        most = max(max(sizes) for sizes in self._sizes.values())
+        # Fused kernels read a rate as float32 on a GPU, and as what it is on a CPU. Counts need every digit.
         kind = torch.float64 if device.type == "cpu" else torch.float32
         self._numbers = torch.zeros(most, len(self._keys), dtype=kind, device=device)
+        self._clock = torch.zeros(most, len(now["clock"]), dtype=torch.float64, device=device)
         example = trainer.next_parts()
-        self._parts = [torch.stack([part] * most * trainer.n_critic) for part in example]
-        self._fill([example] * most * trainer.n_critic, [now] * most)
-        self._rows: dict[int, Tensor] = {}
+        self._parts = [torch.stack([part] * most * max(schedule.batches.values())) for part in example]
+        self._fill([example] * len(self._parts[0]), [now] * most)
+        self._rows: dict[tuple[Pattern, int], Tensor] = {}
+        self._replay: dict[tuple[Pattern, int], Callable[[], None]] = {}
         try:
-            self._replay = {size: record(self._steps(size)) for size in sorted(sizes, reverse=True)}
+            for pattern, counts in self._sizes.items():
+                for count in counts:
+                    self._replay[pattern, count] = record(self._steps(pattern, count))
         finally:
             for player, optimizer in trainer.optimizers.items():
                 for group in optimizer.param_groups:  # The recording has its own; what a checkpoint holds is a number.
@@ -69,59 +82,73 @@ class Recorded:
                 for parameter in trainer.parameters[player]:
                     parameter.grad = None
 
-    def _steps(self, count: int) -> Callable[[], None]:
+    def _steps(self, pattern: Pattern, count: int) -> Callable[[], None]:
         """What is recorded: `count` steps that read from `_parts` and `_numbers` and leave their values in `_rows`."""
-        trainer, n_critic = self.trainer, self.trainer.n_critic
+        trainer, batches = self.trainer, self.trainer.schedule.batches[pattern]
 
         def take() -> None:
             rows = []
             for i in range(count):
-                indices = range(i * n_critic, (i + 1) * n_critic)
-                batches = (trainer.loader.batch(*(part[k] for part in self._parts)) for k in indices)
-                values = trainer.play(batches, self._settings(i))
-                self.names = list(values)
+                indices = range(i * batches, (i + 1) * batches)
+                reals = (trainer.loader.batch(*(part[k] for part in self._parts)) for k in indices)
+                values = trainer.play(pattern, reals, self._settings(i))
+                self._name(pattern, list(values))
                 rows.append(torch.stack([value.detach().float() for value in values.values()]))
-            if count in self._rows:  # In place: where a replay writes is where `advance` reads.
-                self._rows[count].copy_(torch.stack(rows))
-            else:
-                self._rows[count] = torch.stack(rows)
+            kept = self._rows.get((pattern, count))
+            if kept is None:
+                self._rows[pattern, count] = torch.stack(rows)
+            else:  # In place: where a replay writes is where `advance` reads.
+                kept.copy_(torch.stack(rows))
 
         return take
+
+    def _name(self, pattern: Pattern, names: list[str]) -> None:
+        """Take down what steps of a pattern tell.
+
+        Raises:
+            Unsteady: it is not what they told before.
+        """
+        known = self.names.setdefault(pattern, names)
+        if known != names:
+            other = next(iter(set(known) ^ set(names)), "the order")
+            raise Unsteady(f"the terms of a loss are not the same in every step: {other} is in some")
 
     def _settings(self, i: int) -> Settings:
         """The settings of the i-th step of a group, those that change as scalar tensors."""
         settings: dict[str, Any] = {who: dict(values) for who, values in self.trainer.settings().items()}
         for key, (who, name) in enumerate(self._keys):
             settings[who][name] = self._numbers[i, key]
+        settings["clock"] = {name: self._clock[i, key] for key, name in enumerate(settings["clock"])}
         return settings
 
     def _fill(self, parts: Sequence[tuple[Tensor, ...]], settings: Sequence[Settings]) -> None:
         """Put in place what the next replay reads."""
         for kept, fresh in zip(self._parts, zip(*parts, strict=True), strict=True):
             torch.stack(fresh, out=kept[: len(parts)])
-        numbers = torch.tensor(
-            [[s[who][name] for who, name in self._keys] for s in settings], dtype=self._numbers.dtype
-        )
-        if self._numbers.is_cuda:
-            numbers = numbers.pin_memory()
-        self._numbers[: len(settings)].copy_(numbers, non_blocking=True)
+        rows = [[s[who][name] for who, name in self._keys] for s in settings]
+        for kept, values in ((self._numbers, rows), (self._clock, [list(s["clock"].values()) for s in settings])):
+            numbers = torch.tensor(values, dtype=kept.dtype)
+            if kept.is_cuda:
+                numbers = numbers.pin_memory()
+            kept[: len(settings)].copy_(numbers, non_blocking=True)
 
     def advance(self, most: int) -> dict[str, Tensor]:
-        """Replay the largest group of at most `most` steps; values (n,) of its n steps by name, on the device.
+        """Replay the largest group of at most `most` steps that are alike; values (n,) of its n steps by name.
 
         Raises:
             NotRecorded: a setting that is fixed in the recording has changed.
         """
-        trainer = self.trainer
-        count = max(size for size in self._replay if size <= max(most, 1))
+        trainer, schedule = self.trainer, self.trainer.schedule
+        pattern, alike = schedule.pattern(trainer.step), schedule.run(trainer.step, max(most, 1))
+        count = next(size for size in self._sizes[pattern] if size <= alike)
         settings = [trainer.settings(ahead) for ahead in range(count)]
         if changed := next(filter(None, map(self._changed, settings)), None):
             raise NotRecorded(f"{changed} has changed, and is fixed in the recording")
-        parts = islice(iter(trainer.next_parts, None), count * trainer.n_critic)
+        parts = islice(iter(trainer.next_parts, None), count * schedule.batches[pattern])
         self._fill(list(parts), settings)
-        self._replay[count]()
+        self._replay[pattern, count]()
         trainer.step += count
-        return dict(zip(self.names, self._rows[count].clone().unbind(1), strict=True))
+        return dict(zip(self.names[pattern], self._rows[pattern, count].clone().unbind(1), strict=True))
 
     def _changed(self, settings: Settings) -> str:
         """The names of settings that the recording does not follow, and that are no longer what they were."""
@@ -137,7 +164,8 @@ def _constant(rule: Any, name: str) -> bool:
 def cuda_graph(device: torch.device) -> Record:
     """A `Record` by CUDA graphs.
 
-    What is recorded runs once before, on a stream of its own: libraries set themselves up, optimizers make their state.
+    What is recorded runs three times before, on a stream of its own: libraries set themselves up, optimizers make their
+    state, and two runs are held against each other on a tape, which finds what a graph would freeze.
     """
 
     def record(take: Callable[[], None]) -> Callable[[], None]:
@@ -145,6 +173,7 @@ def cuda_graph(device: torch.device) -> Record:
         side.wait_stream(torch.cuda.current_stream(device))
         with torch.cuda.stream(side):
             take()
+            watch(take, talking=True)
         torch.cuda.current_stream(device).wait_stream(side)
         graph = torch.cuda.CUDAGraph()
         try:
@@ -167,29 +196,29 @@ def _leave_capture(device: torch.device) -> None:
 
 
 class Snapshot:
-    """A trainer as it was, to be put back: all that a checkpoint holds, in place where a recording holds on to it."""
+    """A trainer as it was, to be put back: all that a checkpoint holds, in place where a recording holds on to it, and
+    whatever a step can touch in Python."""
 
     def __init__(self, trainer: Trainer):
         self.trainer = trainer
         self.step = trainer.step
         self.random = random_state(trainer.engine.device)
-        modules = [*trainer.gan.modules(), *trainer.ema.module.modules()]
-        self.buffers = [(module._buffers, dict(module._buffers)) for module in modules]
+        modules = [*trainer.gan.modules(), *(m for module in trainer.ema.modules.values() for m in module.modules())]
+        self.places: list[tuple[dict[str, Any], dict[str, Any]]] = [
+            (held, dict(held)) for module in modules for held in (module._parameters, module._buffers)
+        ]
         self.kept = {id(tensor): (tensor, tensor.detach().clone()) for tensor in _tensors(trainer)}
         self.optimizers = {
             name: copy.deepcopy(optimizer.state_dict()) for name, optimizer in trainer.optimizers.items()
         }
-        self.extra = [
-            (module, copy.deepcopy(module.get_extra_state()))
-            for module in trainer.gan.modules()
-            if type(module).get_extra_state is not nn.Module.get_extra_state
-        ]
+        self.python = PythonState(roots(trainer))
 
     @torch.no_grad()
     def restore(self) -> None:
         """Put everything back. State of an optimizer that a recording made, and that was not there, becomes zero."""
-        for buffers, kept in self.buffers:  # A step may have put others in their place.
-            buffers.update(kept)
+        for held, kept in self.places:  # A step may have put others in their place.
+            if any(held[name] is not tensor for name, tensor in kept.items()):
+                held.update(kept)
         for tensor, value in self.kept.values():
             tensor.copy_(value)
         for name, optimizer in self.trainer.optimizers.items():
@@ -197,8 +226,7 @@ class Snapshot:
                 optimizer.load_state_dict(copy.deepcopy(self.optimizers[name]))
             else:
                 _fill_state(optimizer, self.optimizers[name]["state"])
-        for module, state in self.extra:
-            module.set_extra_state(copy.deepcopy(state))
+        self.python.restore()
         self.trainer.step = self.step
         set_random_state(self.random, self.trainer.engine.device)
 
@@ -210,9 +238,15 @@ class Snapshot:
         }
 
 
+def roots(trainer: Trainer) -> dict[str, Any]:
+    """Where to begin to look for what a step can touch in Python."""
+    rules = {f"the {name}'s update rule": rule for name, rule in trainer.rules.items()}
+    return {"self": trainer.gan, **rules, **{f"the turn {t.name}": t.loss for t in trainer.schedule.turns}}
+
+
 def _tensors(trainer: Trainer) -> Iterator[Tensor]:
-    """The tensors of the networks, the averaged generator's included."""
-    for module in (trainer.gan, trainer.ema.module):
+    """The tensors of the networks, the averaged ones included."""
+    for module in (trainer.gan, *trainer.ema.modules.values()):
         yield from module.parameters()
         yield from module.buffers()
 

@@ -17,9 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from ganzoo.errors import GanzooError, UsageError, one_line
-from ganzoo.training.capture import GROUP, Record, Recorded, Snapshot, cuda_graph
+from ganzoo.training.capture import GROUP, Record, Recorded, Snapshot, cuda_graph, roots
+from ganzoo.training.state import PythonState
 from ganzoo.training.tape import on_tape
 from ganzoo.training.trainer import Trainer
+from ganzoo.training.turns import Pattern
 
 Name = Literal["auto", "eager", "graph", "compile"]
 TOLERANCE, MOVE_TOLERANCE = 1e-3, 0.05
@@ -79,11 +81,17 @@ def settle(trainer: Trainer, asked: Name = "auto", record: Record | None = None)
         refuse(asked, device, trainer.world.size)
     if why := _plain_because(trainer, asked):
         return Mode(asked, "eager", why)
+    if (loose := PythonState(roots(trainer)).unfollowable) and asked != "compile":
+        # Not even probed: what cannot be put back would end elsewhere than plain steps.
+        why = f"{loose}, so that a recording cannot follow it"
+        if asked != "auto":
+            raise GanzooError(f"--engine {asked}: {why}; --engine eager always works")
+        return Mode(asked, "eager", f"graph: {why}", failed=True)
     begun = time.perf_counter()
     name: Literal["graph", "compile"] = "compile" if asked == "compile" else "graph"
     make = _compile if asked == "compile" else lambda trainer: _record(trainer, record or _recorder(device))
     limit = LONG if asked == "auto" and device.type == "cpu" else math.inf
-    probe = _Probe(trainer, make)
+    probe = _Probe(trainer, make, steady=name == "graph")
     try:
         why, failed, speedup = probe.verdict(limit, exact=name == "graph" and device.type == "cpu")
     finally:
@@ -118,8 +126,8 @@ def _plain_because(trainer: Trainer, asked: Name) -> str | None:
 class _Probe:
     """Plain steps and fast ones of a trainer, from one state. At last it stands where it stood: see `close`."""
 
-    def __init__(self, trainer: Trainer, make: Callable[[Trainer], Callable[[], None]]):
-        self.trainer, self.make = trainer, make
+    def __init__(self, trainer: Trainer, make: Callable[[Trainer], Callable[[], None]], steady: bool):
+        self.trainer, self.make, self.steady = trainer, make, steady
         self.undo: Callable[[], None] = lambda: None
         """Make steps plain again."""
         self._before = Snapshot(trainer)
@@ -134,15 +142,17 @@ class _Probe:
         plain: _Taken | None = None
         fast: _Taken | None = None
         why: str | None = None
+        moved: str | None = None
         try:
             why = self._warm_up(limit)
-            plain = None if why else self._take()
+            moved = None if why or not self.steady else self._moved()
+            plain = None if why or moved else self._take()
         except Exception as error:  # Training will say so in its place.
             why = f"plain steps fail: {one_line(error)}"
         if plain and not all(value.isfinite().all() for value in plain.values.values()):
             why = "plain steps report what is not finite"
-        if (why := self.agreed(why)) or plain is None:
-            return why, False, 0.0
+        if (why := self.agreed(moved or why)) or plain is None:
+            return why, bool(moved), 0.0
         try:
             self._rewind()
             self.undo = self.make(self.trainer)
@@ -177,8 +187,32 @@ class _Probe:
                 return f"a step takes {seconds:.2g} s, hardly any of it outside of kernels"
         return None
 
+    def _moved(self) -> str | None:
+        """What changes in Python from step to step, if anything: a recording would hold it still.
+
+        Every set of turns is taken once before, for what is made at its first use.
+        """
+        trainer = self.trainer
+        for pattern in trainer.schedule.moves:
+            self._at(pattern)
+            trainer.advance()
+        before = PythonState(roots(trainer))
+        for pattern in [*trainer.schedule.moves] * 2:
+            self._at(pattern)
+            trainer.advance()
+            if way := before.moved(PythonState(roots(trainer))):
+                return (
+                    f"{way} changes from step to step in Python, where a recording would hold it still "
+                    "(Turn(every=...), self.clock or a buffer would go on)"
+                )
+        return None
+
+    def _at(self, pattern: Pattern) -> None:
+        """Let the next step be one of this pattern."""
+        self.trainer.step = self.trainer.schedule.step_with(pattern, self._before.step)
+
     def _take(self) -> "_Taken":
-        """Steps from the beginning, and what they did."""
+        """Steps from the beginning, then one or two of each pattern that did not come up; and what they did."""
         self._rewind()
         trainer = self.trainer
         trainer.engine.synchronize()
@@ -193,11 +227,20 @@ class _Probe:
         seconds = (time.perf_counter() - begun) / GROUP
         if trainer.engine.device.type == "cpu" and len(each) == GROUP:
             seconds = statistics.median(each)
-        values = {name: torch.cat([row[name] for row in rows]).cpu() for name in rows[0]}
+        taken = {trainer.schedule.pattern(step) for step in range(self._before.step, until)}
+        for pattern in [p for p in trainer.schedule.moves if p not in taken] * 2:
+            self._at(pattern)
+            told = trainer.advance()
+            rows.append({name: value.detach().float().reshape(-1) for name, value in told.items()})
+        names = dict.fromkeys(name for row in rows for name in row)
+        values = {name: torch.cat([row[name] for row in rows if name in row]).cpu() for name in names}
         parameters = {name: [p.detach().clone() for p in ps] for name, ps in trainer.parameters.items()}
         tensors = {
             f"{prefix}{name}": value.detach().clone()
-            for prefix, module in (("", trainer.gan), ("the average's ", trainer.ema.module))
+            for prefix, module in [
+                ("", trainer.gan),
+                *((f"the averaged {n}'s ", m) for n, m in trainer.ema.modules.items()),
+            ]
             for name, value in (*module.named_parameters(), *module.named_buffers())
         }
         return _Taken(values, parameters, tensors, dict(self._before.moved()), seconds)

@@ -32,12 +32,23 @@ def on_tape(take: Callable[[], None]) -> Callable[[], None]:
         NotRecorded: Python reads a value from a tensor, or processes talk to each other.
     """
     take()  # Optimizers make their state.
-    first, second = _Tape(), _Tape()
+    return torch.inference_mode()(watch(take).program())
+
+
+def watch(take: Callable[[], None], talking: bool = False) -> "_Tape":
+    """Run `take` twice on a tape, and hold the two against each other: the second tape.
+
+    Raises:
+        Unsteady: the second recording is not as the first, or a step reads what no operator of torch has made.
+        NotRecorded: Python reads a value from a tensor, a shape follows from values, or, unless they may be `talking`,
+            processes talk to each other.
+    """
+    first, second = _Tape(talking), _Tape(talking)
     for tape in (first, second):
         with tape, _NoReading():
             take()
     second.compare(first)
-    return torch.inference_mode()(second.program())
+    return second
 
 
 class _NoReading(TorchFunctionMode):
@@ -54,6 +65,15 @@ class _NoReading(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
+def _shape_follows_from_values(func: Any, args: Any) -> bool:
+    """Whether an operator's result is as large as its arguments' values say: `x[mask]`, `nonzero`, `unique`."""
+    if torch.Tag.dynamic_output_shape not in func.tags:
+        return False
+    if func is torch.ops.aten.index.Tensor:  # By indices the shape is theirs; by a mask, that of what it lets through.
+        return any(isinstance(i, Tensor) and i.dtype in (torch.bool, torch.uint8) for i in args[1])
+    return True
+
+
 class _Call(NamedTuple):
     """A line of the program."""
 
@@ -65,8 +85,9 @@ class _Call(NamedTuple):
 class _Tape(TorchDispatchMode):
     """Notes each operator as a line of Python, and what it needs that no other line made as something held."""
 
-    def __init__(self) -> None:
+    def __init__(self, talking: bool) -> None:
         super().__init__()
+        self.talking = talking
         self.once: list[_Call] = []
         """Views of what is held, which are the same in every replay."""
         self.calls: list[_Call] = []
@@ -82,8 +103,10 @@ class _Tape(TorchDispatchMode):
         kwargs = kwargs or {}
         if func.namespace == "profiler":
             return func(*args, **kwargs)
-        if func.namespace == "c10d":
+        if func.namespace == "c10d" and not self.talking:
             raise NotRecorded("processes that talk to each other are not recorded on a CPU")
+        if _shape_follows_from_values(func, args):
+            raise NotRecorded(f"the shape of what {func} gives follows from values, and would be fixed in a recording")
         if torch.Tag.inplace_view in func.tags:
             raise NotRecorded(f"{func} changes the shape of a tensor in place")
         reads: set[str] = set()

@@ -1,7 +1,7 @@
 """The core: one loop for every model. It fits on a page; what a model is stands in `gan.py`."""
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -15,11 +15,14 @@ from ganzoo.optim import Progress
 from ganzoo.training.distributed import ALONE, World
 from ganzoo.training.ema import EMA
 from ganzoo.training.engine import Engine, random_state, seed_everything, set_random_state
+from ganzoo.training.gradients import Treatment
 from ganzoo.training.meter import Meter
 from ganzoo.training.signals import Stop
+from ganzoo.training.turns import Pattern, Schedule
 
-Settings = Mapping[str, Mapping[str, float]]
-"""What schedules give for one step: by player, the numbers of its update rule; under `ema`, the average's weight."""
+Settings = Mapping[str, Mapping[str, Any]]
+"""What is given for one step: by player, the numbers of its update rule; under `ema`, the average's weight; under
+`clock`, where training stands."""
 
 
 class Replay(Protocol):
@@ -49,12 +52,18 @@ class Keeper(Protocol):
 
 
 class Trainer:
-    """Two (or more) players, their optimizers, the averaged generator, and where training stands."""
+    """The players, their optimizers, the averaged networks, and where training stands."""
 
     def __init__(
         self, gan: GAN, loader: Loader, engine: Engine, steps: int | None = None, seconds: float | None = None,
-        world: World = ALONE,
+        world: World = ALONE, treatments: Sequence[Treatment] = (),
     ):  # fmt: skip
+        """Take a model and what it is trained on.
+
+        Raises:
+            GanzooError: its turns make no sense: see `Schedule`.
+        """
+        self.schedule = Schedule(gan)
         self.gan, self.world = gan.to(engine.device).train(), world
         world.broadcast(self.gan)
         self.loader, self.engine = loader, engine
@@ -62,18 +71,17 @@ class Trainer:
         self.parameters = {name: list(module.parameters()) for name, module in gan.players().items()}
         self.rules = {name: gan.optimizer(name) for name in self.parameters}
         self.optimizers = {name: rule.build(self.parameters[name]) for name, rule in self.rules.items()}
-        self.ema = EMA(gan.generator, gan.options.ema)
+        self.treatments = treatments
+        """What is done to gradients before they are followed."""
+        options = gan.options
+        modules = {name: getattr(gan, name) for name in gan.saved}
+        self.ema = EMA(modules, options.ema, options.ema_kimg, options.ema_rampup)
         self.step: int = 0
         self.elapsed = 0.0
         """Seconds of training so far, earlier sessions included; looking, measuring and saving are not training."""
         self.recorded: Replay | None = None
         """Steps that were recorded, which `advance` replays; None: Python takes each anew."""
         self._feed: Iterator[tuple[Tensor, ...]] | None = None
-
-    @property
-    def n_critic(self) -> int:
-        """Discriminator steps, hence real batches, for each generator step."""
-        return self.gan.options.n_critic
 
     @property
     def epoch(self) -> float:
@@ -90,8 +98,12 @@ class Trainer:
         step = self.step + ahead
         by_steps = step / self.steps if self.steps else 0.0
         by_time = self.elapsed / self.seconds if self.seconds else 0.0
-        epoch = step * self.n_critic / self.loader.batches_per_epoch
+        epoch = self.schedule.batches_before(step) / self.loader.batches_per_epoch
         return Progress(step, epoch, min(max(by_steps, by_time), 1.0))
+
+    def images(self, step: int | None = None) -> int:
+        """Real images seen before `step`, over all processes; so far, unless said."""
+        return self.schedule.batches_before(self.step if step is None else step) * self.loader.batch_size
 
     def fit(self, run: Keeper) -> None:
         """Train until the budget is spent, a signal comes, or a value is not finite; the run directory looks on."""
@@ -116,30 +128,42 @@ class Trainer:
             except NotRecorded as error:  # Before anything was done.
                 self.recorded = None
                 warn(f"from step {self.step + 1} on, steps run operator by operator: {error}")
-        values = self.play((self.loader.batch(*self.next_parts()) for _ in range(self.n_critic)), self.settings())
+        pattern = self.schedule.pattern(self.step)
+        batches = (self.loader.batch(*self.next_parts()) for _ in range(self.schedule.batches[pattern]))
+        values = self.play(pattern, batches, self.settings())
         self.step += 1
         return values
 
-    def play(self, batches: Iterable[Batch], settings: Settings) -> dict[str, Tensor]:
-        """One generator step and the `n_critic` discriminator steps before it: all that a model's training is.
+    def play(self, pattern: Pattern, batches: Iterator[Batch], settings: Settings) -> dict[str, Tensor]:
+        """One step, in which the turns of `pattern` are due: all that a model's training is.
 
         It touches nothing but tensors on the device, so that it can be recorded.
         """
         gan, values = self.gan, dict[str, Tensor]()
-        for k, real in enumerate(batches):
-            if not gan.conditional:
-                real = real._replace(y=None)
-            with self.engine.autocast():
-                with torch.set_grad_enabled(k == self.n_critic - 1):  # The generator's turn reuses the last graph.
+        for name, value in settings["clock"].items():
+            tensor: Tensor = getattr(gan.clock, name)
+            tensor.copy_(value) if isinstance(value, Tensor) else tensor.fill_(value)
+        before: str = ""
+        for move in self.schedule.moves[pattern]:
+            turn = move.turn
+            if move.draws:
+                real = next(batches)
+                if not gan.conditional:
+                    real = real._replace(y=None)
+            if move.draws or move.remakes:
+                with self.engine.autocast(), torch.set_grad_enabled(move.graph):
                     fake = gan.fake(real)
-                terms = gan.discriminator_loss(real, fake.detach())
-            values |= self.descend("discriminator", terms, settings)
+            with self.alone(turn.player):
+                with self.engine.autocast():
+                    terms = turn.loss(real, fake if move.attached else fake.detach())
+                given = self.descend(turn.player, terms, settings, turn.name)
             with torch.no_grad():
-                gan.after_discriminator_step()
-        with self.engine.autocast(), self.alone("generator"):
-            terms = gan.generator_loss(real, fake)
-        for name, value in self.descend("generator", terms, settings).items():
-            values[f"{name} after" if name in values else name] = value
+                if turn.player == "discriminator":
+                    gan.after_discriminator_step()
+            # A turn that repeats itself tells of the last time; what two turns tell by one name gets two.
+            again = turn.name == before
+            values |= given if again else {_another(name, values, turn.name): value for name, value in given.items()}
+            before = turn.name
         self.world.average_buffers(gan)
         self.ema.update(settings["ema"]["weight"])
         return values
@@ -156,30 +180,44 @@ class Trainer:
             for parameter in others:
                 parameter.requires_grad_()
 
-    def descend(self, player: str, terms: dict[str, Tensor], settings: Settings | None = None) -> dict[str, Tensor]:
-        """Move one player down the sum of its terms; gradients are computed for it alone."""
-        optimizer = self.optimizers[player]
+    def descend(
+        self, player: str, terms: dict[str, Tensor], settings: Settings | None = None, turn: str | None = None
+    ) -> dict[str, Tensor]:
+        """Move one player down the sum of its terms; gradients are computed for it alone.
+
+        Returns:
+            The sum, as the turn's loss, each of several terms, and what the model watched, by name.
+        """
+        optimizer, turn = self.optimizers[player], turn or player
         for group in optimizer.param_groups:
             group.update((settings or self.settings())[player])
+        if not terms:
+            raise GanzooError(f"the loss of turn '{turn}' returns no term")
         loss = torch.stack(list(terms.values())).sum() if len(terms) > 1 else next(iter(terms.values()))
         for parameter in self.parameters[player]:
             parameter.grad = None
         loss.backward(inputs=self.parameters[player])
         self.world.average_gradients(self.parameters[player])
+        for treat in self.treatments:
+            treat(self.parameters[player])
         optimizer.step()
-        named = {f"{player}/{name}": value for name, value in terms.items()} if len(terms) > 1 else {}
-        return {f"{player}_loss": loss, **named, **self.gan.watched()}
+        named = {f"{turn}/{name}": value for name, value in terms.items()} if len(terms) > 1 else {}
+        return {f"{turn}_loss": loss, **named, **self.gan.watched()}
 
     def settings(self, ahead: int = 0) -> Settings:
-        """What the schedules give for the step that comes after `ahead` more."""
+        """What the schedules give for the step that comes after `ahead` more, and where training stands then."""
         progress = self.progress(ahead)
         given = {name: rule.settings(progress) for name, rule in self.rules.items()}
-        return given | {"ema": {"weight": self.ema.weight(progress.step + 1)}}
+        seen, after = self.images(progress.step), self.images(progress.step + 1)
+        return given | {
+            "ema": {"weight": self.ema.weight(progress.step + 1, seen, after - seen)},
+            "clock": {"step": progress.step, "images": seen, "fraction": progress.fraction},
+        }
 
     def next_parts(self) -> tuple[Tensor, ...]:
         """What the next real batch is made of: see `Loader.batch`."""
         if self._feed is None:
-            self._feed = self.loader.parts(self.step * self.n_critic)
+            self._feed = self.loader.parts(self.schedule.batches_before(self.step))
         return next(self._feed)
 
     def feed(self, parts: Iterator[tuple[Tensor, ...]] | None) -> Iterator[tuple[Tensor, ...]]:
@@ -208,6 +246,7 @@ class Trainer:
             "elapsed": self.elapsed,
             "gan": self.gan.state_dict(),
             "ema": self.ema.module.state_dict(),
+            "averages": {name: module.state_dict() for name, module in list(self.ema.modules.items())[1:]},
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
             "random": random,
             "others": self.world.others(random),
@@ -217,6 +256,8 @@ class Trainer:
         """The inverse of `state_dict`; the data order follows from the step."""
         self.gan.load_state_dict(state["gan"])
         self.ema.module.load_state_dict(state["ema"])
+        for name, module in list(self.ema.modules.items())[1:]:
+            module.load_state_dict(state["averages"][name])
         for name, optimizer in self.optimizers.items():
             saved = state["optimizers"][name]
             # Whether a step can be recorded is this device's business, not that of the one it was saved on.
@@ -229,6 +270,14 @@ class Trainer:
             set_random_state({k: _cpu(v) for k, v in drawn[self.world.rank].items()}, self.engine.device)
         else:
             seed_everything(self.world.own_seed(self.loader.seed, self.step))
+
+
+def _another(name: str, taken: Mapping[str, Tensor], turn: str) -> str:
+    """A name for what a turn tells, where an earlier turn has told something by the same."""
+    for other in (name, f"{name} after", f"{name} after {turn}"):
+        if other not in taken:
+            return other
+    return f"{name} in {turn}"
 
 
 def _cpu(value: Any) -> Any:

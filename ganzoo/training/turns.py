@@ -1,0 +1,152 @@
+"""Who moves in which step: the turns of a model, checked, and laid out as moves."""
+
+import math
+from bisect import bisect_left
+from collections.abc import Iterator
+from itertools import accumulate
+from typing import NamedTuple
+
+from ganzoo.errors import GanzooError, did_you_mean
+from ganzoo.gan import GAN, Turn
+
+LONGEST_PERIOD = 100_000
+"""Steps after which the same turns are due again, at most: a table of this length is kept."""
+
+Pattern = tuple[int, ...]
+"""Which turns are due together in a step: their places in `turns()`."""
+
+
+class Move(NamedTuple):
+    """A turn as it is taken in a step, and where its fakes come from."""
+
+    turn: Turn
+    draws: bool
+    """Takes the next real batch, and fakes of its own."""
+    remakes: bool
+    """Has fakes made anew for the same reals: the graph of the last ones is spent."""
+    graph: bool
+    """Fakes that are made here carry a graph, for this turn or one that follows."""
+    attached: bool
+    """Sees fakes with their graph: its player holds a module that makes them."""
+
+
+class Schedule:
+    """The turns of a model: what is due in a step, and how many real batches that takes."""
+
+    def __init__(self, gan: GAN):
+        """Ask the model for its turns.
+
+        Raises:
+            GanzooError: they make no sense, or a player would never move; it is named.
+        """
+        self.turns = _checked(gan)
+        parameters = {name: {id(p) for p in module.parameters()} for name, module in gan.players().items()}
+        makers = {id(p) for name in gan.saved for p in getattr(gan, name).parameters()}
+        self.owners = {name for name, ids in parameters.items() if ids & makers}
+        """The players that hold a module of `saved`: fakes reach them with their graph."""
+        self.period = math.lcm(*(turn.every for turn in self.turns))
+        if self.period > LONGEST_PERIOD:
+            every = ", ".join(str(turn.every) for turn in self.turns)
+            raise GanzooError(
+                f"model '{gan.name}': the same turns come together only every {self.period:,} steps (every={every}): "
+                "choose numbers that divide each other"
+            )
+        self._patterns = [self._due(step) for step in range(self.period)]
+        if () in self._patterns:
+            raise GanzooError(
+                f"model '{gan.name}': nobody moves in step {self._patterns.index(())}: let one Turn have every=1"
+            )
+        self.moves = {pattern: tuple(self._laid_out(pattern)) for pattern in dict.fromkeys(self._patterns)}
+        """What a step of each pattern does, in order."""
+        self.batches = {pattern: sum(move.draws for move in moves) for pattern, moves in self.moves.items()}
+        """Real batches that a step of each pattern takes."""
+        self._before = list(accumulate((self.batches[pattern] for pattern in self._patterns), initial=0))
+
+    def _due(self, step: int) -> Pattern:
+        return tuple(i for i, turn in enumerate(self.turns) if step % turn.every == 0)
+
+    def _laid_out(self, pattern: Pattern) -> Iterator[Move]:
+        moves: list[Move] = []
+        spent = True
+        for turn in (self.turns[i] for i in pattern):
+            for k in range(turn.repeat):
+                draws, owns = not moves or k > 0 or turn.fresh, turn.player in self.owners
+                remakes = not draws and owns and spent
+                moves.append(Move(turn, draws, remakes, False, owns))
+                spent = owns or (spent and not draws and not remakes)
+        for i, move in enumerate(moves):
+            made = next((j for j in range(i + 1, len(moves)) if moves[j].draws or moves[j].remakes), len(moves))
+            here = move.draws or move.remakes
+            yield move._replace(graph=here and any(later.attached for later in moves[i:made]))
+
+    def pattern(self, step: int) -> Pattern:
+        """The turns that are due in step `step`, counted from 0."""
+        return self._patterns[step % self.period]
+
+    def run(self, step: int, most: int) -> int:
+        """How many steps from `step` on have its pattern, at most `most`."""
+        pattern = self.pattern(step)
+        return next((n for n in range(1, most) if self.pattern(step + n) != pattern), most)
+
+    def longest_run(self, pattern: Pattern, most: int) -> int:
+        """The most steps of this pattern that ever follow each other, at most `most`."""
+        return max(self.run(step, most) for step in range(self.period) if self._patterns[step] == pattern)
+
+    def step_with(self, pattern: Pattern, step: int) -> int:
+        """The first step from `step` on that has this pattern."""
+        return next(s for s in range(step, step + self.period) if self.pattern(s) == pattern)
+
+    def batches_before(self, step: int) -> int:
+        """Real batches that the steps before `step` take together."""
+        periods, rest = divmod(step, self.period)
+        return periods * self._before[-1] + self._before[rest]
+
+    def steps_for(self, batches: float) -> int:
+        """The fewest steps that take at least so many real batches."""
+        periods, rest = divmod(max(batches, 0.0), self._before[-1])
+        return int(periods) * self.period + bisect_left(self._before, rest)
+
+    @property
+    def batches_per_step(self) -> float:
+        """The mean over all steps."""
+        return self._before[-1] / self.period
+
+
+def _checked(gan: GAN) -> tuple[Turn, ...]:
+    """The model's turns.
+
+    Raises:
+        GanzooError: see `Schedule`.
+    """
+    turns, players, who = tuple(gan.turns()), gan.players(), f"model '{gan.name}'"
+    for name in gan.saved:
+        if not hasattr(gan, name):
+            raise GanzooError(f"{who}: saved names '{name}', and __init__ sets no self.{name}")
+    for turn in turns:
+        if not isinstance(turn, Turn):
+            raise GanzooError(f"{who}: turns() gives {turn!r}, which is no ganzoo.Turn(player, loss)")
+        if turn.player not in players:
+            hint = did_you_mean(str(turn.player), list(players))
+            raise GanzooError(f"{who}: a Turn is for player '{turn.player}', whom players() does not name: {hint}")
+        if not callable(turn.loss):
+            raise GanzooError(f"{who}: the loss of a Turn of the {turn.player} is {turn.loss!r}, not a method")
+        for name in ("every", "repeat"):
+            value = getattr(turn, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise GanzooError(
+                    f"{who}: Turn '{turn.name}' has {name}={value!r}: it must be a whole number, 1 or more"
+                )
+    names = [turn.name for turn in turns]
+    for name in names:
+        if names.count(name) > 1:
+            raise GanzooError(
+                f"{who}: two turns are named '{name}', after their loss: write a method of its own for each, "
+                "for the log tells them apart by it"
+            )
+    for player in players:
+        if not any(turn.player == player for turn in turns):
+            raise GanzooError(
+                f"{who}: the {player} never moves, for no turn is its own: add Turn('{player}', ...) to turns(), "
+                "or let another player hold its module in players()"
+            )
+    return turns
