@@ -100,7 +100,8 @@ class FusedAdam(torch.optim.Adam):
         gradients = [p.grad for p in parameters if p.grad is not None]
         if closure is not None or self._kept is None or len(gradients) < len(parameters):
             loss = super().step(closure)
-            self._keep()
+            if self._kept is None:  # What was gathered before is moved in place.
+                self._keep()
             return loss
         first, second, steps, counters = self._kept
         counters.add_(1)

@@ -203,7 +203,7 @@ class _Probe:
             if way := before.moved(PythonState(roots(trainer))):
                 return (
                     f"{way} changes from step to step in Python, where a recording would hold it still "
-                    "(Turn(every=...), self.clock or a buffer would go on)"
+                    "(Turn(every=...), self.clock or a buffer changed in place would go on)"
                 )
         return None
 

@@ -144,6 +144,9 @@ class PythonState:
             if type(value).__name__ == "partial" and hasattr(value, name):
                 self._look(f"{way}.{name}", getattr(value, name), inside=True)
         if isinstance(value, nn.Module):
+            for name, tensor in (*value._parameters.items(), *value._buffers.items()):
+                if tensor is not None:  # Changed in place is as it should be; another in its place is not.
+                    self.leaves[f"{way}.{name}"] = (*self._which(tensor), tensor.data_ptr())
             for name, module in value._modules.items():
                 if module is not None:
                     self._look(f"{way}.{name}", module, inside=False)
