@@ -344,7 +344,8 @@ class Unread(Assigning):
 
 
 @pytest.mark.parametrize(
-    ("model", "why"), [(Assigning, "self.level changes from step to step"), (Unread, "self.level changes from step to step")]
+    ("model", "why"),
+    [(Assigning, "self.level changes from step to step"), (Unread, "self.level changes from step to step")],
 )
 def test_a_buffer_that_is_assigned_is_found_out_and_put_back(digits, model, why):
     trainer, untouched = make(digits, model), make(digits, model)

@@ -198,6 +198,7 @@ class Run:
     def _look(self, trainer: Trainer) -> None:
         if trainer.fraction < 1:  # How an earlier session ended is no longer how the run stands.
             (self.folder / "status.json").unlink(missing_ok=True)
+        (self.folder / "samples").mkdir(exist_ok=True)  # Version control, for one, loses an empty folder.
         if not (self.folder / "real.png").exists():
             self._real_images(trainer.loader, trainer.gan)
         if self.evaluation is not None:

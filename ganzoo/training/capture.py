@@ -139,8 +139,10 @@ class Recorded:
             NotRecorded: a setting that is fixed in the recording has changed.
         """
         trainer, schedule = self.trainer, self.trainer.schedule
-        pattern, alike = schedule.pattern(trainer.step), schedule.run(trainer.step, max(most, 1))
-        count = next(size for size in self._sizes[pattern] if size <= alike)
+        pattern = schedule.pattern(trainer.step)
+        sizes = self._sizes[pattern]
+        alike = schedule.run(trainer.step, min(max(most, 1), sizes[0]))
+        count = next(size for size in sizes if size <= alike)
         settings = [trainer.settings(ahead) for ahead in range(count)]
         if changed := next(filter(None, map(self._changed, settings)), None):
             raise NotRecorded(f"{changed} has changed, and is fixed in the recording")
