@@ -50,7 +50,7 @@ class Augmentation(nn.Module):
         raise GanzooError(f"augmentation '{self.name}' does not state forward")
 
     def after_discriminator_step(self, real_logits: Tensor) -> None:
-        """Called after each step of the discriminator, without gradients, with what it said of real images: (N, ...)."""
+        """Called after each step of the discriminator, without gradients, with its logits of real images (N, ...)."""
 
     def watched(self) -> dict[str, Tensor]:
         """Scalars to log beside the losses, by name."""

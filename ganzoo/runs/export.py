@@ -15,14 +15,14 @@ from torch import Tensor, nn
 
 from ganzoo import __version__
 from ganzoo.data import DataSpec
-from ganzoo.training.engine import own_randomness
 from ganzoo.errors import GanzooError, UsageError, one_line
 from ganzoo.files import whole
 from ganzoo.gan import GAN
-from ganzoo.training.building import build
 from ganzoo.plugins import Registry
-from ganzoo.settings import validated
 from ganzoo.runs.weights import apart
+from ganzoo.settings import validated
+from ganzoo.training.building import build
+from ganzoo.training.engine import own_randomness
 
 BATCHES = (1, 2, 7, 64)
 """Sizes of the random batches on which the exported generator must equal the original."""

@@ -12,23 +12,22 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from ganzoo.runs import weights
-from ganzoo.runs.checkpoint import Checkpoints
 from ganzoo.data import Loader, to_uint8
-from ganzoo.training.distributed import ALONE, World
-from ganzoo.training.ema import averaged
-from ganzoo.training.engine import forget_peak_memory, own_randomness, peak_memory
 from ganzoo.errors import GanzooError, UsageError, one_line, plain
 from ganzoo.files import clean_parts, contained, from_json, read_json, regular, whole, write_json, write_text
 from ganzoo.gan import GAN
 from ganzoo.loggers import Logger
-from ganzoo.training.meter import Meter
+from ganzoo.runs import weights
+from ganzoo.runs.checkpoint import Checkpoints
 from ganzoo.runs.pictures import plot_losses, save_png, tile
+from ganzoo.runs.soundness import fits, sound
+from ganzoo.training.distributed import ALONE, World
+from ganzoo.training.ema import averaged
+from ganzoo.training.engine import forget_peak_memory, own_randomness, peak_memory
+from ganzoo.training.meter import Meter
 from ganzoo.training.signals import Stop, Stopped
 from ganzoo.training.trainer import Trainer
 from ganzoo.training.watcher import Watcher
-from ganzoo.runs.soundness import fits, sound
-
 
 LOG_INTERVAL = 50
 """Steps between lines of `metrics.jsonl`: often enough to plot, rarely enough to cost nothing."""

@@ -10,15 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ganzoo.runs import weights
 from ganzoo.data import DataSpec
-from ganzoo.training.engine import choose_device, own_randomness
 from ganzoo.errors import GanzooError, UsageError, did_you_mean, one_line, plain
 from ganzoo.files import contained, read_json
 from ganzoo.gan import GAN
-from ganzoo.training.building import build, refuse_giants
 from ganzoo.plugins import Registry, registry
+from ganzoo.runs import weights
 from ganzoo.settings import validated
+from ganzoo.training.building import build, refuse_giants
+from ganzoo.training.engine import choose_device, own_randomness
 
 CHUNK = 512
 """Images generated at once."""

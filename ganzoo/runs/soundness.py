@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 
-
 def sound(state: dict[str, Any], step: int) -> None:
     """Look through what a checkpoint of `step` holds, all but weights, which the model itself compares with its own.
 
