@@ -14,7 +14,7 @@ from torch import nn
 
 from ganzoo import __version__
 from ganzoo.blame import blame
-from ganzoo.data import LARGEST_SIDE, DataRequest, DataSpec, ImageSet, Loader, open_dataset
+from ganzoo.data import LARGEST_SIDE, DataRequest, DataSpec, ImageSet, Loader, Views, open_dataset
 from ganzoo.errors import GanzooError, UsageError, one_line, warn
 from ganzoo.files import read_json, write_json
 from ganzoo.gan import GAN
@@ -44,6 +44,8 @@ class Prepared:
     spec: DataSpec
     trainer: Trainer
     evaluation: "Examiner | None" = None
+    held_out: Callable[[], ImageSet] | None = None
+    """Opens the samples that no training sees, for grids."""
 
     def describe(self, registry: Registry) -> dict[str, Any]:
         """The resolved plan: what `--dry-run` prints and `run.json` keeps."""
@@ -85,8 +87,9 @@ def prepare(plan: Plan, registry: Registry, world: World = ALONE) -> Prepared:
     world.use(engine.device)
     data = world.first_before_others(lambda: load_data(settings, registry))
     spec = data.spec(settings.dataset)
-    if max(spec.shape[1:]) > LARGEST_SIDE:
-        raise UsageError(f"images of {spec.name} are {spec.shape}: say --image-size, at most {LARGEST_SIDE}")
+    for what, shape in (("images", spec.shape), ("sources", spec.source_shape or ())):
+        if max(shape[1:], default=0) > LARGEST_SIDE:
+            raise UsageError(f"{what} of {spec.name} are {shape}: say --image-size, at most {LARGEST_SIDE}")
     refuse_giants(plan.model, spec, plan.options)
     seed_everything(settings.seed)
     gan = build(plan.model, spec, plan.options)
@@ -101,7 +104,7 @@ def prepare(plan: Plan, registry: Registry, world: World = ALONE) -> Prepared:
         )
     if world.rank:  # The weights are the same in all processes; latents, labels and dropout are each one's own.
         seed_everything(world.own_seed(settings.seed, 0))
-    return Prepared(plan, spec, trainer, examiner)
+    return Prepared(plan, spec, trainer, examiner, lambda: held_out(settings, registry, gan.data))
 
 
 def synchronised(gan: GAN, device: torch.device, world: World) -> GAN:
@@ -119,6 +122,23 @@ def load_data(settings: Settings, registry: Registry, split: Any = "train") -> I
     """The data set that the settings name, at the size they ask for."""
     dataset = registry.get("datasets", settings.dataset)()
     return open_dataset(dataset, DataRequest(split, settings.data_root, settings.image_size, settings.channels))
+
+
+def held_out(settings: Settings, registry: Registry, seen: DataSpec) -> ImageSet:
+    """The test split, for what a model sees of the data; the training split, with a line that says so, where there is
+    none.
+
+    Raises:
+        UsageError, GanzooError: the training split cannot be had.
+    """
+    try:
+        data = load_data(settings, registry, "test")
+        if seen.source_shape is not None and data.sources is None:
+            raise UsageError("it has no sources")
+        return data
+    except GanzooError as error:
+        warn(f"grids show training images, as the test split of '{settings.dataset}' cannot be had: {one_line(error)}")
+        return load_data(settings, registry)
 
 
 def start(plan: Plan, registry: Registry, out: Path | None = None, watchers: Sequence[Watcher] = ()) -> Run:
@@ -253,9 +273,9 @@ def _same_data(folder: Path, info: Mapping[str, Any], prepared: Prepared, say: C
     now, then = prepared.spec.to_json(), info.get("data")
     if not isinstance(then, dict):
         return
-    for key in ("count", "shape", "classes", "attributes"):
+    for key in ("count", "shape", "classes", "attributes", "source_shape", "paired"):
         if key in then and then[key] != now[key]:
-            told = f" ({then[key]} then, {now[key]} now)" if key in ("count", "shape") else ""
+            told = "" if key in ("classes", "attributes") else f" ({then[key]} then, {now[key]} now)"
             raise UsageError(f"{folder} began with other data than '{prepared.spec.name}' is now: {key} differ{told}")
     if "checksum" in info and info["checksum"] != prepared.trainer.loader.checksum():
         say(f"{folder} began with other pixels or labels in '{prepared.spec.name}': what follows is another training")
@@ -275,7 +295,10 @@ def config_of(prepared: Prepared) -> dict[str, Any]:
 
 def _trainer(plan: Plan, gan: GAN, data: ImageSet, engine: Engine, world: World) -> Trainer:
     settings, share = plan.settings, (world.rank, world.size)
-    loader = Loader(data, plan.options.batch_size, settings.seed, engine.device, settings.workers, share)
+    loader = Loader(
+        data, plan.options.batch_size, settings.seed, engine.device, settings.workers, share,
+        sources=gan.translates, views=Views(settings.mirror, settings.jitter),
+    )  # fmt: skip
     steps = settings.total_steps(loader.batches_per_epoch, Schedule(gan).batches_per_step)
     treated = treatments(settings.nonfinite_gradients, settings.clip_gradients)
     return Trainer(gan, loader, engine, steps, settings.max_time, world, treated)
@@ -306,7 +329,7 @@ def _train(run: Run, prepared: Prepared, registry: Registry, watchers: Sequence[
         if not run.world.rank:
             run.loggers = [registry.get("loggers", n)(run.folder, trainer.step) for n in prepared.plan.settings.loggers]
             run.watchers = list(watchers)
-        run.evaluation = prepared.evaluation
+        run.evaluation, run.held_out = prepared.evaluation, prepared.held_out
         if trainer.fraction < 1:
             mode = settle(trainer, prepared.plan.settings.engine)
             run.world.on_first(lambda: _note_mode(run.folder, mode))

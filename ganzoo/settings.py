@@ -52,6 +52,13 @@ class Settings(BaseModel):
     )
     image_size: int | None = Field(None, ge=8, le=1024, description="Side of the images; default: the data's own.")
     channels: Literal[1, 3] | None = Field(None, description="Grey (1) or colour (3); default: the data's own.")
+    mirror: bool = Field(False, description="Flip each real image left-right with probability 1/2; a pair alike.")
+    jitter: int = Field(
+        0,
+        ge=0,
+        le=1024,
+        description="Enlarge each real image by so many pixels and crop its old size out at random; a pair alike.",
+    )
     epochs: float | None = Field(None, gt=0, description=f"Passes over the data; default: {DEFAULT_EPOCHS}.")
     steps: int | None = Field(None, ge=1, description="Generator steps, instead of epochs.")
     max_time: Annotated[float | None, BeforeValidator(duration)] = Field(

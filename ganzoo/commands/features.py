@@ -53,6 +53,8 @@ def train(
     source = registry().check().get("datasets", dataset)
     depth = int(channels) if channels else None
     data = open_dataset(source(), DataRequest("train", data_root, image_size, depth))
+    if not data.is_images:
+        raise UsageError(f"--dataset {dataset}: it holds vectors, and features are of images")
     c, h, w = data.spec(dataset).shape
     side = min(h, w)
     if h != w:

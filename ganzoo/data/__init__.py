@@ -1,10 +1,12 @@
 """Data: what a model is told of it, what a data set plugin supplies, and the loader that feeds the step."""
 
+from ganzoo.data.examples import examples_of, normalised
 from ganzoo.data.loader import Loader
 from ganzoo.data.memory import IN_MEMORY_BYTES
 from ganzoo.data.pixels import normalise, resize, to_channels, to_uint8
 from ganzoo.data.sets import DataRequest, Dataset, ImageSet, open_dataset
 from ganzoo.data.spec import LARGEST_SIDE, Attribute, Batch, DataSpec
+from ganzoo.data.views import Views
 
 __all__ = [
     "IN_MEMORY_BYTES",
@@ -16,7 +18,10 @@ __all__ = [
     "Dataset",
     "ImageSet",
     "Loader",
+    "Views",
+    "examples_of",
     "normalise",
+    "normalised",
     "open_dataset",
     "resize",
     "to_channels",

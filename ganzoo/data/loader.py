@@ -1,7 +1,8 @@
 """The loader that feeds the step.
 
 Images are uint8 until the step needs them. A set that fits is held on the device as one tensor and gathered,
-shuffled and normalised there; a larger one streams through worker processes. Both give the same batches.
+shuffled and normalised there; a larger one streams through worker processes. Both give the same batches. Sources come
+along: with their counterparts in paired sets, in an order of their own in unpaired ones.
 """
 
 import os
@@ -10,8 +11,8 @@ import sys
 import time
 import warnings
 import zlib
-from collections.abc import Iterator
-from itertools import islice, tee
+from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any
 
 import torch
@@ -22,10 +23,14 @@ from ganzoo.data.pixels import normalise
 from ganzoo.data.reading import fetch, whole
 from ganzoo.data.sets import ImageSet
 from ganzoo.data.spec import Batch
+from ganzoo.data.views import Views
 from ganzoo.errors import GanzooError, UsageError, one_line
 
 CHECKED_BYTES = 64 * 2**20
 """Of this many bytes of pixels a checksum is taken: enough to notice other data, little enough to take no time."""
+
+SOURCES_APART = 2**62
+"""Added to the seeds of the order of unpaired sources, which no seed of the images' order reaches."""
 
 
 class Loader:
@@ -36,12 +41,15 @@ class Loader:
 
     def __init__(
         self, data: ImageSet, batch_size: int, seed: int, device: torch.device, workers: int = 2,
-        share: tuple[int, int] = (0, 1),
+        share: tuple[int, int] = (0, 1), sources: bool = False, views: Views | None = None,
     ):  # fmt: skip
         """Batches of `batch_size` images, of which this process gets the `share[0]`-th of `share[1]` equal parts.
 
+        With `sources`, where the data has them: a model that does not translate pays nothing for them. `views` are
+        drawn of images and sources.
+
         Raises:
-            UsageError: the data does not fill one batch, or a batch cannot be divided so.
+            UsageError: the data does not fill one batch, a batch cannot be divided so, or vectors have no views.
         """
         if batch_size > len(data):
             raise UsageError(
@@ -61,10 +69,22 @@ class Loader:
         """Seconds that training has waited for images so far; 0 where they live on the device."""
         self.labels = None if data.labels is None else data.labels.to(device)
         self.classes = len(data.classes)
-        self.images = data.images
-        self.resident = isinstance(self.images, Tensor) and self.images.nbytes <= memory.IN_MEMORY_BYTES
-        if self.resident:
-            self.images = self.images.to(device)  # type: ignore[union-attr]
+        self.views = views or Views()
+        self._vectors = not data.is_images
+        if self._vectors and any(self.views):
+            raise UsageError("the data holds vectors: --mirror and --jitter are for images")
+        self.paired = data.paired
+        held: list[Any] = [data.images]
+        if sources and data.sources is not None:
+            held.append(data.sources)
+            if batch_size > len(held[1]):
+                raise UsageError(
+                    f"a batch of {batch_size} is larger than the data's {len(held[1])} sources: lower --batch-size"
+                )
+        in_memory = all(isinstance(part, Tensor) for part in held)
+        self.resident = in_memory and sum(part.nbytes for part in held) <= memory.IN_MEMORY_BYTES
+        self.images, *rest = [part.to(device) for part in held] if self.resident else held
+        self.sources: Any = rest[0] if rest else None
 
     def examples(self, columns: int, rows: int) -> Tensor:
         """Training images to look at: uint8 (N, C, H, W), row by row; a class per column when `columns` fits."""
@@ -78,10 +98,14 @@ class Loader:
         return whole(fetch(self.images, chosen)).cpu()
 
     def checksum(self) -> str:
-        """A CRC-32 of the labels and, where the images live in memory, of 64 MB of pixels spread over all of them."""
+        """A CRC-32 of the labels and, where they live in memory, of 64 MB of pixels spread over all images.
+
+        Of sources as of images, if there are any.
+        """
         parts = [] if self.labels is None else [self.labels]
-        if isinstance(self.images, Tensor):
-            parts.append(self.images[:: -(-self.images.nbytes // CHECKED_BYTES)])
+        for held in (self.images, self.sources):
+            if isinstance(held, Tensor):
+                parts.append(held[:: -(-held.nbytes // CHECKED_BYTES)])
         value = 0
         for part in parts:
             value = zlib.crc32(part.cpu().contiguous().numpy().data, value)
@@ -89,41 +113,81 @@ class Loader:
 
     def order(self, epoch: int) -> Tensor:
         """The permutation of epoch `epoch` (from 0): int64 (count,)."""
-        generator = torch.Generator().manual_seed((self.seed * 1_000_003 + epoch) % 2**63)
-        return torch.randperm(self.count, generator=generator)
+        return _permutation(self.count, self.seed * 1_000_003 + epoch)
+
+    def source_order(self, epoch: int) -> Tensor:
+        """The permutation of unpaired sources in their `epoch`-th pass, which has a length of its own."""
+        return _permutation(len(self.sources), self.seed * 1_000_003 + epoch + SOURCES_APART)
 
     def batches(self, position: int = 0) -> Iterator[Batch]:
         """Batches from the `position`-th since the start of training, without end."""
         return (self.batch(*parts) for parts in self.parts(position))
 
     def parts(self, position: int = 0) -> Iterator[tuple[Tensor, ...]]:
-        """What `batch` makes batches of: indices, and where images are streamed, the images; all on the device."""
+        """What `batch` makes batches of, all on the device.
+
+        The indices, and those of unpaired sources; where images are streamed, the images and the sources themselves.
+        """
         return self._resident(position) if self.resident else self._streamed(position)
 
-    def batch(self, index: Tensor, images: Tensor | None = None) -> Batch:
-        """Gather and normalise, on the device. `index` is int64 (N,), `images` uint8 (N, C, H, W)."""
-        if images is None:
-            images = self.images.index_select(0, index)  # type: ignore[union-attr]
-        return Batch(normalise(images), None if self.labels is None else self.labels.index_select(0, index))
+    def batch(self, index: Tensor, *parts: Tensor) -> Batch:
+        """Gather, view and normalise, on the device: one of `parts`. `index` is int64 (N,)."""
+        if not self.resident:
+            images = list(parts)
+        else:
+            images = [self.images.index_select(0, index)]
+            if self.sources is not None:
+                images.append(self.sources.index_select(0, *(parts or (index,))))
+        x, *source = self._seen(images)
+        y = None if self.labels is None else self.labels.index_select(0, index)
+        return Batch(x, y, source=source[0] if source else None)
+
+    def _seen(self, images: list[Tensor]) -> list[Tensor]:
+        """As networks see them: a pair in the same view, and what is not paired in views of their own."""
+        if self._vectors:
+            return images
+        if not any(self.views):
+            return [normalise(x) for x in images]
+        return self.views(*images) if self.paired else [view for x in images for view in self.views(x)]
 
     def _indices(self, position: int, device: torch.device) -> Iterator[Tensor]:
-        epoch, first = divmod(position, self.batches_per_epoch)
+        return self._chunks(self.order, self.batches_per_epoch, position, device)
+
+    def _source_indices(self, position: int, device: torch.device) -> Iterator[Tensor]:
+        return self._chunks(self.source_order, len(self.sources) // self.batch_size, position, device)
+
+    def _chunks(
+        self, order: Callable[[int], Tensor], per_epoch: int, position: int, device: torch.device
+    ) -> Iterator[Tensor]:
+        """This process's part of each batch of indices, from the `position`-th on."""
+        epoch, first = divmod(position, per_epoch)
         while True:
-            chunks = self.order(epoch).to(device).split(self.batch_size)
-            yield from (chunk[self._mine] for chunk in islice(chunks, first, self.batches_per_epoch))
+            chunks = order(epoch).to(device).split(self.batch_size)
+            yield from (chunk[self._mine] for chunk in islice(chunks, first, per_epoch))
             epoch, first = epoch + 1, 0
 
     def _resident(self, position: int) -> Iterator[tuple[Tensor, ...]]:
-        return ((index,) for index in self._indices(position, self.device))
+        if self.sources is None or self.paired:
+            return ((index,) for index in self._indices(position, self.device))
+        return zip(self._indices(position, self.device), self._source_indices(position, self.device), strict=True)
+
+    def _read(self, position: int) -> Iterator[list[list[int]]]:
+        """Which images, and which sources if any, the worker processes are to read."""
+        cpu = torch.device("cpu")
+        if self.sources is None:
+            return ([index.tolist()] for index in self._indices(position, cpu))
+        if self.paired:
+            return ([index.tolist()] * 2 for index in self._indices(position, cpu))
+        both = zip(self._indices(position, cpu), self._source_indices(position, cpu), strict=True)
+        return ([index.tolist(), source.tolist()] for index, source in both)
 
     def _streamed(self, position: int) -> Iterator[tuple[Tensor, ...]]:
-        ahead, behind = tee(self._indices(position, torch.device("cpu")))
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "This DataLoader will create")  # More workers than cores: as asked.
             warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
             loader: Any = torch.utils.data.DataLoader(
-                _Indexed(self.images),
-                batch_sampler=(index.tolist() for index in ahead),
+                _Indexed(self.images, self.sources),
+                batch_sampler=self._read(position),
                 num_workers=self.workers,
                 collate_fn=_as_it_is,
                 pin_memory=self.device.type == "cuda",
@@ -134,16 +198,17 @@ class Loader:
             )
             fetched = iter(loader)
         try:
-            for index in behind:
+            for index in self._indices(position, torch.device("cpu")):
                 asked = time.perf_counter()
                 try:
-                    images = next(fetched)
+                    found = next(fetched)
                 except (RuntimeError, OSError, EOFError) as error:  # A pipe to the dead breaks in more ways than one.
                     raise GanzooError(
                         f"a process that reads images died: {one_line(error)}; try --workers 0, or a smaller batch"
                     ) from error
                 self.waited += time.perf_counter() - asked
-                yield index.to(self.device), whole(images).to(self.device, non_blocking=True)
+                images = [whole(part).to(self.device, non_blocking=True) for part in found]
+                yield index.to(self.device), *images
         finally:
             # An error's traceback holds this frame; left to the garbage collector, the workers end late.
             del fetched
@@ -152,11 +217,16 @@ class Loader:
 class _Indexed(torch.utils.data.Dataset[Any]):
     """What a worker process reads batches from."""
 
-    def __init__(self, images: Any):
-        self.images = images
+    def __init__(self, *held: Any):
+        """Images and sources, or None."""
+        self.held = held
 
-    def __getitems__(self, index: list[int]) -> "Tensor | GanzooError":
-        return fetch(self.images, index)
+    def __getitems__(self, index: list[list[int]]) -> "list[Tensor | GanzooError]":
+        return [fetch(images, chosen) for images, chosen in zip(self.held, index, strict=False)]
+
+
+def _permutation(count: int, seed: int) -> Tensor:
+    return torch.randperm(count, generator=torch.Generator().manual_seed(seed % 2**63))
 
 
 def _as_it_is(value: Any) -> Any:

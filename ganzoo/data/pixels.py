@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from ganzoo.errors import UsageError
+
 CHUNK = 2**24
 """Numbers to convert at a time: few enough for little memory, many enough for all cores."""
 
@@ -22,19 +24,36 @@ def to_channels(images: Tensor, channels: int | None) -> Tensor:
     return grey
 
 
-def resize(images: Tensor, size: int | None) -> Tensor:
-    """uint8 (N, C, H, W) to (N, C, size, size): the middle square, antialiased bilinear, as torchvision's Resize."""
+def resize(images: Tensor, size: int | None, grid: int = 1) -> Tensor:
+    """uint8 (N, C, H, W) to (N, C, size, size): the middle square, antialiased bilinear, as torchvision's Resize.
+
+    The square's corner is a multiple of `grid` pixels: of images that are `grid` times as large as their counterparts,
+    the same part is taken.
+    """
     n, c, h, w = images.shape
     if size is None or (h, w) == (size, size):
         return images
     side = min(h, w)
-    top, left = (h - side) // 2, (w - side) // 2
+    top, left = ((length - side) // (2 * grid) * grid for length in (h, w))
     square = images[:, :, top : top + side, left : left + side]
     small = images.new_empty(n, c, size, size)
     step = max(1, CHUNK // (c * max(side, size) ** 2))
     for source, target in zip(square.split(step), small.split(step), strict=True):
         target.copy_(torch.nn.functional.interpolate(source, (size, size), mode="bilinear", antialias=True))
     return small
+
+
+def fit(images: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """uint8 (N, C, H, W) in another shape, (C, H, W): grey or colour first, then the size.
+
+    Raises:
+        UsageError: the size differs, and the wanted one is not square.
+    """
+    c, h, w = shape
+    if h != w and images.shape[2:] != (h, w):
+        height, width = images.shape[2:]
+        raise UsageError(f"images of {width} x {height} pixels cannot be brought to {w} x {h}: only to squares")
+    return resize(to_channels(images, c), h if h == w else None)
 
 
 def normalise(images: Tensor) -> Tensor:

@@ -1,8 +1,9 @@
 """What a data set plugin supplies, and how it is opened."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -12,8 +13,8 @@ from torch import Tensor
 from ganzoo.data import memory
 from ganzoo.data.pixels import resize, to_channels
 from ganzoo.data.reading import fetch, whole
-from ganzoo.data.spec import Attribute, DataSpec
-from ganzoo.errors import GanzooError
+from ganzoo.data.spec import LONGEST_VECTOR, Attribute, DataSpec
+from ganzoo.errors import GanzooError, UsageError
 
 
 class DataRequest(NamedTuple):
@@ -23,29 +24,45 @@ class DataRequest(NamedTuple):
     root: Path | None = None
     """`--data-root`: where the user keeps the files."""
     image_size: int | None = None
-    """Side of the square images to make; None keeps the set's own."""
+    """Side of the square images to make; None keeps the set's own. Sources follow: see `open_dataset`."""
     channels: int | None = None
-    """1 (grey) or 3 (colour); None keeps the set's own."""
+    """1 (grey) or 3 (colour); None keeps the set's own. Sources keep theirs."""
 
 
 @dataclass
 class ImageSet:
-    """Images and their conditions, as a data set plugin hands them over."""
+    """Samples, their conditions and what they are to be made from, as a data set plugin hands them over."""
 
     images: "Tensor | torch.utils.data.Dataset[Tensor]"
-    """uint8 (N, C, H, W); or, for more than memory holds, a map-style dataset of uint8 (C, H, W) tensors."""
+    """uint8 (N, C, H, W); or, for more than memory holds, a map-style dataset of uint8 (C, H, W) tensors; or vectors,
+    float32 (N, D), which are taken as they are."""
     labels: Tensor | None = None
     """int64 (N,) class indices, or float (N, K) condition vectors; None when there are none."""
     classes: tuple[str, ...] = ()
     attributes: tuple[Attribute, ...] = field(default=())
+    sources: "Tensor | torch.utils.data.Dataset[Tensor] | None" = None
+    """The images that samples are to be made from, as `images`, of a size and number of channels of their own."""
+    paired: bool = True
+    """Whether `sources[i]` is the counterpart of `images[i]`; otherwise they are another set, of any length."""
 
     def __len__(self) -> int:
         return len(self.images)  # type: ignore[arg-type]
 
+    @property
+    def is_images(self) -> bool:
+        """Whether samples are images, not vectors."""
+        return not (isinstance(self.images, Tensor) and self.images.dim() == 2)
+
     def spec(self, name: str) -> DataSpec:
         """The description that models and run files get."""
-        c, h, w = self.images[0].shape
-        return DataSpec(name, (int(c), int(h), int(w)), len(self), self.classes, self.attributes)
+        shape = tuple(map(int, self.images[0].shape))
+        source_shape: tuple[int, int, int] | None = None
+        if self.sources is not None:
+            c, h, w = map(int, self.sources[0].shape)
+            source_shape = c, h, w
+        return DataSpec(
+            name, shape, len(self), self.classes, self.attributes, source_shape=source_shape, paired=self.paired
+        )
 
 
 class Dataset(ABC):
@@ -70,35 +87,114 @@ class Dataset(ABC):
 def open_dataset(dataset: Dataset, request: DataRequest) -> ImageSet:
     """Load a data set and bring its images to the requested size and number of channels.
 
-    A set that fits in memory at that size is converted once; of a larger one, each image as it is read.
+    A set that fits in memory at that size is converted once; of a larger one, each image as it is read. Paired sources
+    are cropped and resized with their counterparts: to the same size where they are as large, and in the same
+    proportion where one is a whole multiple of the other. Unpaired ones are brought to the size that is asked for.
 
     Raises:
-        UsageError, GanzooError: as `Dataset.load`; or the plugin handed over something else than it should.
+        UsageError, GanzooError: as `Dataset.load`; or the plugin handed over something else than it should, or what
+            cannot be brought to that size.
     """
     data = dataset.load(request)
     _check(data, dataset.name)
-    c, h, w = data.images[0].shape
-    shape = (request.channels or c, request.image_size or h, request.image_size or w)
-    if shape == (c, h, w):
+    size, channels = request.image_size, request.channels
+    if not data.is_images:
+        if size is not None or channels is not None:
+            raise UsageError(
+                f"data set '{dataset.name}' holds vectors of {data.images[0].numel()} numbers: "
+                "--image-size and --channels are for images"
+            )
         return data
-    if isinstance(data.images, Tensor) and len(data) * shape[0] * shape[1] * shape[2] <= memory.IN_MEMORY_BYTES:
-        data.images = resize(to_channels(data.images, request.channels), request.image_size)
-    else:
-        data.images = _Fitted(data.images, request.image_size, request.channels)
-    return data
+    source_size, grid, source_grid = size, 1, 1
+    if size is not None and data.sources is not None and data.paired:
+        source_size, grid, source_grid = _in_proportion(data, size, dataset.name)
+    return replace(
+        data,
+        images=_fitted(data.images, size, channels, grid),
+        sources=None if data.sources is None else _fitted(data.sources, source_size, None, source_grid),
+    )
+
+
+def _in_proportion(data: ImageSet, size: int, name: str) -> tuple[int | None, int, int]:
+    """Of paired sources when images become `size` square: their side, and what the corners of both are multiples of.
+
+    Raises:
+        UsageError: one is no whole multiple of the other, or `size` cannot be divided so.
+    """
+    assert data.sources is not None
+    h, w = data.images[0].shape[1:]
+    height, width = data.sources[0].shape[1:]
+    if (h, w) == (size, size):  # Nothing is resized, as where no size is asked for.
+        return None, 1, 1
+    up, down = h // height, height // h  # How many times the images, or the sources, are the larger.
+    if up and (h, w) == (up * height, up * width):
+        if size % up:
+            raise UsageError(
+                f"images of '{name}' are {up} times as large as their sources: --image-size must be a multiple of {up}"
+            )
+        return size // up, up, 1
+    if down and (height, width) == (down * h, down * w):
+        return size * down, 1, down
+    raise UsageError(
+        f"images of '{name}' are {w} x {h} and their sources {width} x {height} pixels, neither a whole multiple of "
+        "the other: a pair cannot be brought to another --image-size alike"
+    )
+
+
+def _fitted(images: Any, size: int | None, channels: int | None, grid: int) -> Any:
+    """The images at that size and number of channels, now where they fit in memory so, or as they are read."""
+    c, h, w = images[0].shape
+    shape = (channels or c, size or h, size or w)
+    if shape == (c, h, w):
+        return images
+    if isinstance(images, Tensor) and len(images) * math.prod(shape) <= memory.IN_MEMORY_BYTES:
+        return resize(to_channels(images, channels), size, grid)
+    return _Fitted(images, size, channels, grid)
 
 
 def _check(data: ImageSet, name: str) -> None:
     """Refuse what a plugin should not have handed over, before it fails far from its cause."""
 
+    def some(images: Any) -> Tensor:
+        return images if isinstance(images, Tensor) else whole(fetch(images, [0]))
+
+    def kind(images: Tensor) -> str:
+        return f"{str(images.dtype).removeprefix('torch.')} {tuple(images.shape)}"
+
+    def is_pictures(images: Tensor) -> bool:
+        return images.dtype == torch.uint8 and images.dim() == 4 and images.shape[1] in (1, 3)
+
+    def faults_of_vectors(vectors: Tensor) -> Iterator[str]:
+        if vectors.dtype != torch.float32 or not 0 < vectors.shape[1] <= LONGEST_VECTOR:
+            yield f"vectors are {kind(vectors)}, not float32 (N, D)"
+        elif not vectors.isfinite().all():
+            yield f"vector {int((~vectors.isfinite()).any(1).nonzero()[0])} is not finite"
+        if data.sources is not None:
+            yield "vectors have no sources: those are for images"
+
+    def faults_of_sources() -> Iterator[str]:
+        if data.sources is None:
+            if not data.paired:
+                yield "it is not paired, but there are no sources"
+            return
+        count = len(data.sources)  # type: ignore[arg-type]
+        if data.paired and count != len(data):
+            yield f"there are {len(data)} images, but {count} sources, and it is paired"
+        elif not count:
+            yield "there are no sources"
+        elif not is_pictures(sources := some(data.sources)):
+            yield f"sources are {kind(sources)}, not uint8 (N, C, H, W) with 1 or 3 channels"
+
     def faults() -> Iterator[str]:
         if len(data) == 0:
             yield "it has no images"
             return
-        images = data.images if isinstance(data.images, Tensor) else whole(fetch(data.images, [0]))
-        if images.dtype != torch.uint8 or images.dim() != 4 or images.shape[1] not in (1, 3):
-            kind = str(images.dtype).removeprefix("torch.")
-            yield f"images are {kind} {tuple(images.shape)}, not uint8 (N, C, H, W) with 1 or 3 channels"
+        images = some(data.images)
+        if images.dim() == 2:
+            yield from faults_of_vectors(images)
+        elif not is_pictures(images):
+            yield f"images are {kind(images)}, not uint8 (N, C, H, W) with 1 or 3 channels"
+        yield from faults_of_sources()
         labels, classes = data.labels, len(data.classes)
         if labels is None:
             if classes or data.attributes:
@@ -120,11 +216,11 @@ def _check(data: ImageSet, name: str) -> None:
 class _Fitted(torch.utils.data.Dataset[Tensor]):
     """Images brought to a size and number of channels one by one, as they are read."""
 
-    def __init__(self, images: Any, size: int | None, channels: int | None):
-        self.images, self.size, self.channels = images, size, channels
+    def __init__(self, images: Any, size: int | None, channels: int | None, grid: int):
+        self.images, self.size, self.channels, self.grid = images, size, channels, grid
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitem__(self, index: int) -> Tensor:
-        return resize(to_channels(self.images[index].unsqueeze(0), self.channels), self.size)[0]
+        return resize(to_channels(self.images[index].unsqueeze(0), self.channels), self.size, self.grid)[0]

@@ -12,6 +12,8 @@ from ganzoo.errors import UsageError, one_line
 
 LARGEST_SIDE = 1024
 """Pixels: what models are built for, and what `--image-size` takes."""
+LONGEST_VECTOR = 3 * LARGEST_SIDE**2
+"""Numbers in a vector, at most: as many as in the largest image."""
 
 
 class Batch(NamedTuple):
@@ -126,31 +128,55 @@ class DataSpec:
             "count": self.count,
             "classes": list(self.classes),
             "attributes": [a._asdict() for a in self.attributes],
+            "source_shape": list(self.source_shape) if self.source_shape else None,
+            "paired": self.paired,
         }
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "DataSpec":
-        """The inverse of `to_json`.
+        """The inverse of `to_json`. Files of version 0.1.0 say nothing of sources: there were none.
 
         Raises:
             UsageError: the value does not describe a data set, or one of absurd size.
         """
         try:
-            c, h, w = (int(n) for n in value["shape"])
             spec = cls(
                 name=str(value["name"]),
-                shape=(c, h, w),
+                shape=tuple(int(n) for n in value["shape"]),
                 count=int(value["count"]),
                 classes=tuple(_listed(value["classes"])),
                 attributes=tuple(_attribute(a) for a in _listed(value["attributes"], dict)),
+                source_shape=_image_shape(value.get("source_shape")),
+                paired=_truth(value.get("paired", True)),
             )
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise UsageError(f"the description of the data set is damaged: {one_line(error)}") from error
-        if not (c in (1, 3) and 0 < h <= LARGEST_SIDE and 0 < w <= LARGEST_SIDE and spec.count >= 0):
+        vectors = len(spec.shape) == 1 and 0 < spec.shape[0] <= LONGEST_VECTOR
+        if not ((vectors or _is_image(spec.shape)) and spec.count >= 0):
             raise UsageError(f"the description of the data set is damaged: shape {spec.shape}, count {spec.count}")
+        if spec.source_shape is not None and not _is_image(spec.source_shape):
+            raise UsageError(f"the description of the data set is damaged: sources {spec.source_shape}")
         if spec.condition_size > 100_000:
             raise UsageError(f"the description of the data set is damaged: {spec.condition_size:,} classes and tags")
         return spec
+
+
+def _is_image(shape: tuple[int, ...]) -> bool:
+    """Whether it is (C, H, W) of an image that models are built for."""
+    return len(shape) == 3 and shape[0] in (1, 3) and all(0 < side <= LARGEST_SIDE for side in shape[1:])
+
+
+def _image_shape(value: Any) -> tuple[int, int, int] | None:
+    if value is None:
+        return None
+    c, h, w = (int(n) for n in value)
+    return c, h, w
+
+
+def _truth(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"true or false was expected, not {str(value)[:40]!r}")
+    return value
 
 
 def _listed(value: Any, kind: type = str) -> list[Any]:

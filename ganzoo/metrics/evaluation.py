@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ganzoo import __version__
-from ganzoo.data import Dataset, to_uint8
+from ganzoo.data import Dataset, normalised, to_uint8
 from ganzoo.errors import GanzooError, UsageError, did_you_mean
 from ganzoo.gan import GAN
 from ganzoo.metrics.base import FeatureExtractor, Images, Measured, Metric, Setting, require
@@ -99,6 +99,8 @@ class Evaluator:
             UsageError, GanzooError: a name is unknown, the data or the weights cannot be had.
         """
         self.device = device or torch.device("cpu")
+        if shape is not None and len(shape) != 3:
+            raise UsageError(f"no metric measures vectors yet, and '{dataset}' holds some: choose a set of images")
         with own_randomness(0, self.device):  # Networks draw weights before they load any.
             self._open(registry, dataset, metrics, features, weights, split, shape, root)
 
@@ -254,14 +256,44 @@ def generated(gan: GAN, n: int, seed: int, reference: Reference) -> Iterator[Ima
                     raise UsageError(f"model '{gan.name}' needs attributes that '{reference.name}' does not have")
                 y: Tensor | None = known[index % len(known)]
                 labels = class_index(known[index % len(known)], classes) if classes else None
+            elif classes and gan.translates and gan.data.paired and reference.labels is not None:
+                y = labels = reference.labels[index % len(reference.labels)]  # What a source shows is of its class.
             elif classes:
                 y = labels = index % classes
             else:
                 y = gan.sample_labels(size)
-            x = gan.generate(z, y.to(gan.device) if y is not None else None)
+            y = None if y is None else y.to(gan.device)
+            x = gan.generate(z, y, _sources(gan, reference, index)) if gan.translates else gan.generate(z, y)
         if not x.isfinite().all():
             raise GanzooError(f"model '{gan.name}' generates values that are not finite")
         yield Images(to_uint8(x).cpu(), labels)
+
+
+def refuse_without_sources(gan: GAN, reference: Reference) -> None:
+    """Say before anything is measured that a model that translates has nothing to start from.
+
+    Raises:
+        UsageError: the reference has no sources.
+    """
+    if gan.translates and reference.data.sources is None:
+        raise UsageError(
+            f"model '{gan.name}' makes images from images, and the {reference.split} split of '{reference.name}' has "
+            "no sources"
+        )
+
+
+def _sources(gan: GAN, reference: Reference, index: Tensor) -> Tensor:
+    """What a model that translates starts from: the reference's sources, in turn, as the model takes them.
+
+    Raises:
+        UsageError: the reference has none.
+    """
+    refuse_without_sources(gan, reference)
+    sources, shape = reference.data.sources, gan.data.source_shape
+    assert sources is not None
+    assert shape is not None
+    chosen = (index % len(sources)).tolist()  # type: ignore[arg-type]
+    return normalised(sources, chosen, shape).to(gan.device)
 
 
 def given(images: Tensor, labels: Tensor | None, n: int, seed: int) -> Iterator[Images]:

@@ -105,6 +105,8 @@ class Reference:
     def _open(self, split: Split) -> ImageSet:
         data = open_dataset(self.dataset, DataRequest(split, self.root))
         native = data.spec(self.name).shape
+        if not data.is_images:
+            raise UsageError(f"no metric measures vectors yet, and '{self.name}' holds some: choose a set of images")
         if self._shape is None or self._shape == native:
             return data
         c, h, w = self._shape
@@ -213,13 +215,15 @@ class Reference:
 
 
 def fingerprint_of(data: ImageSet, shape: tuple[int, ...]) -> str:
-    """SHA-256 of the images and labels; of a set that streams, of its labels and 256 images evenly spread."""
+    """SHA-256 of images, sources and labels; of those that stream, of 256 images evenly spread."""
     digest = hashlib.sha256(json.dumps([len(data), list(shape)]).encode())
-    if isinstance(data.images, Tensor):
-        digest.update(data.images.contiguous().numpy().tobytes())
-    else:
-        some = read(data, list(range(0, len(data), -(-len(data) // 256))))
-        digest.update(some.numpy().tobytes())
+    held = [data] if data.sources is None else [data, ImageSet(data.sources)]
+    for part in held:
+        if isinstance(part.images, Tensor):
+            digest.update(part.images.contiguous().numpy().tobytes())
+        else:
+            some = read(part, list(range(0, len(part), -(-len(part) // 256))))
+            digest.update(some.numpy().tobytes())
     if data.labels is not None:
         digest.update(data.labels.contiguous().numpy().tobytes())
     return digest.hexdigest()

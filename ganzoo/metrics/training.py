@@ -6,7 +6,7 @@ import torch
 
 from ganzoo.gan import GAN
 from ganzoo.metrics.base import Setting
-from ganzoo.metrics.evaluation import Evaluator, describe, exact, generated
+from ganzoo.metrics.evaluation import Evaluator, describe, exact, generated, refuse_without_sources
 from ganzoo.plugins import Registry
 from ganzoo.settings import Settings
 from ganzoo.training.ema import averaged
@@ -32,6 +32,7 @@ class Examiner:
         self.every = settings.eval_every
         shape, root = gan.data.shape, settings.data_root
         self.evaluator = Evaluator(registry, settings.dataset, metrics=METRICS, shape=shape, root=root, device=device)
+        refuse_without_sources(gan, self.evaluator.reference)
         self.labelled = bool(gan.conditional and gan.data.classes)
         setting = Setting(self.evaluator.reference, N, self.labelled, SEED, device)
         for name, metric in list(self.evaluator.chosen.items()):

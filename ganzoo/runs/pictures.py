@@ -24,6 +24,59 @@ def tile(images: Tensor, columns: int, gap: int = 2) -> np.ndarray:
     return framed
 
 
+def table(columns: Mapping[str, Tensor], across: bool = False) -> np.ndarray:
+    """uint8 images (N, C, H, W) by name as one picture: a row for each of the N, a column for each name, in order.
+
+    `across` gives each name a row instead. Sizes may differ: smaller images are enlarged to the largest, pixel by
+    pixel where it is a whole multiple.
+    """
+    height, width = (max(images.shape[side] for images in columns.values()) for side in (2, 3))
+    cells = []
+    for images in columns.values():
+        if images.shape[2:] != (height, width):
+            images = torch.nn.functional.interpolate(images, (height, width), mode="nearest")
+        cells.append(images.cpu().expand(-1, 3, -1, -1))
+    sheet = torch.stack(cells, dim=0 if across else 1)
+    return tile(sheet.flatten(0, 1), sheet.shape[1])
+
+
+def below(above: np.ndarray, beneath: np.ndarray) -> np.ndarray:
+    """One picture (height, width, 3) beneath the other, the narrower one black at its right."""
+    width = max(above.shape[1], beneath.shape[1])
+    return np.concatenate([np.pad(p, ((0, 0), (0, width - p.shape[1]), (0, 0))) for p in (above, beneath)])
+
+
+def scatter(groups: Mapping[str, Tensor]) -> np.ndarray:
+    """The first two numbers of vectors (N, D) as points, the first group beneath: uint8 (height, width, 3).
+
+    The first group, which is data, sets the frame, so that pictures of one run can be compared. Vectors of one number
+    are drawn as histograms.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.5, 4.5), dpi=100, layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    axis = figure.subplots()
+    first = next(iter(groups.values())).float().cpu()
+    least, most = first.amin(0), first.amax(0)
+    margin = (0.25 * (most - least)).clamp(min=0.1)
+    low, high = (least - margin).tolist(), (most + margin).tolist()
+    axis.set_xlim(low[0], high[0])
+    flat = len(low) == 1
+    if not flat:
+        axis.set_ylim(low[1], high[1])
+    for i, (name, vectors) in enumerate(groups.items()):
+        columns = vectors.float().cpu().numpy().T
+        if flat:
+            axis.hist(columns[0], bins=50, range=(low[0], high[0]), density=True, alpha=0.6, label=name)
+        else:
+            axis.scatter(columns[0], columns[1], s=6, alpha=0.6, linewidths=0, label=name, zorder=i)
+    axis.legend(loc="upper right", fontsize="small")
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
 def save_png(path: Path, picture: np.ndarray) -> None:
     """Write uint8 (H, W, 3) or (H, W) as PNG, whole or not at all."""
     with whole(path) as file:

@@ -9,17 +9,18 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from ganzoo.data import Loader, to_uint8
+from ganzoo.data import Batch, ImageSet, examples_of, to_uint8
 from ganzoo.errors import GanzooError, UsageError, one_line, plain
 from ganzoo.files import clean_parts, contained, from_json, read_json, regular, whole, write_json, write_text
 from ganzoo.gan import GAN
 from ganzoo.loggers import Logger
 from ganzoo.runs import weights
 from ganzoo.runs.checkpoint import Checkpoints
-from ganzoo.runs.pictures import plot_losses, save_png, tile
+from ganzoo.runs.pictures import below, plot_losses, save_png, scatter, table, tile
 from ganzoo.runs.soundness import fits, sound
 from ganzoo.training.distributed import ALONE, World
 from ganzoo.training.ema import averaged
@@ -35,6 +36,8 @@ LONGEST_LINE, MOST_LINES, LONGEST_LOG = 2**16, 2_000_000, 2**28
 """Bytes of a line, number of lines, and bytes of `metrics.jsonl` beyond which nothing is read."""
 SHOWCASE_SEED = 20140611
 """The fixed latents of sample grids are drawn from this seed, in every run of every model."""
+EXAMPLES, POINTS = 8, 1000
+"""Held-out images that grids show, and vectors that a scatter picture does."""
 
 
 class Evaluation(Protocol):
@@ -77,7 +80,10 @@ class Run:
         self.loggers: list[Logger] = []
         self.watchers: list[Watcher] = []
         self.evaluation: Evaluation | None = None
+        self.held_out: Callable[[], ImageSet] | None = None
+        """Opens the samples that no training sees. Asked once, and only if the model has something to show of them."""
         self._showcase: tuple[Tensor, Tensor | None, int] | None = None
+        self._examples: Batch | None = None
 
     # Opening
 
@@ -197,9 +203,11 @@ class Run:
     def _look(self, trainer: Trainer) -> None:
         if trainer.fraction < 1:  # How an earlier session ended is no longer how the run stands.
             (self.folder / "status.json").unlink(missing_ok=True)
+            if self._shows_examples(trainer.gan):
+                self._picture(trainer)
         (self.folder / "samples").mkdir(exist_ok=True)  # Version control, for one, loses an empty folder.
         if not (self.folder / "real.png").exists():
-            self._real_images(trainer.loader, trainer.gan)
+            self._real_images(trainer)
         if self.evaluation is not None:
             self.evaluation.begin()
 
@@ -259,12 +267,9 @@ class Run:
             watcher.log(line)
 
     def sample(self, trainer: Trainer) -> Path:
-        """A grid from the averaged generator, always from the same latents. Training does not notice."""
+        """A grid of the averaged networks, always of the same latents and examples. Training does not notice."""
         with self.meter.aside():
-            z, y, columns = self._fixed(trainer.gan)
-            with torch.no_grad(), own_randomness(SHOWCASE_SEED, trainer.engine.device):
-                images = averaged(trainer.gan, trainer.ema).generate(z, y)
-            picture = tile(to_uint8(images), columns)
+            picture = self._picture(trainer)
             path = self.folder / "samples" / f"{trainer.step:08d}.png"
             save_png(path, picture)
             for logger in self.loggers:
@@ -336,15 +341,92 @@ class Run:
                 self._showcase = gan.showcase()
         return self._showcase
 
-    def _real_images(self, loader: Loader, gan: GAN) -> None:
-        """`real.png`: training images laid out like the samples, one column per class where there are classes."""
-        _, y, columns = self._fixed(gan)
-        rows = -(-len(y) // columns) if y is not None else columns
-        images = loader.examples(columns, rows)
-        picture = tile(images, columns)
+    @staticmethod
+    def _shows_examples(gan: GAN) -> bool:
+        """Whether the model's pictures are of held-out samples."""
+        return gan.translates or not gan.data.is_images or type(gan).pictures is not GAN.pictures
+
+    def _held_out(self, gan: GAN) -> Batch:
+        """The samples that grids show, on the model's device: the same throughout a run."""
+        if self._examples is None:
+            if self.held_out is None:
+                raise GanzooError(f"{self.folder}: nobody said where held-out samples are")
+            found = examples_of(self.held_out(), gan.data, EXAMPLES if gan.data.is_images else POINTS)
+            there = {name: part.to(gan.device) for name, part in found._asdict().items() if part is not None}
+            self._examples = Batch(**there)
+        return self._examples
+
+    def _picture(self, trainer: Trainer) -> np.ndarray:
+        """What the averaged networks make: a table of the examples where the model translates, vectors as points, else
+        the grid of the fixed latents, and beneath it what the model shows of the examples."""
+        gan = averaged(trainer.gan, trainer.ema)
+        shown = self._shown(gan) if self._shows_examples(gan) else {}
+        if gan.translates:
+            return table(shown)
+        if not gan.data.is_images:
+            with _at_rest(gan):
+                z = gan.sample_latent(POINTS)
+                samples = gan.generate(z, gan.sample_labels(POINTS))
+            return scatter({"data": self._held_out(gan).x, "samples": samples, **shown})
+        z, y, columns = self._fixed(trainer.gan)
+        with torch.no_grad(), own_randomness(SHOWCASE_SEED, trainer.engine.device):
+            images = gan.generate(z, y)
+        grid = tile(to_uint8(images), columns)
+        return below(grid, table(shown, across=True)) if shown else grid
+
+    def _shown(self, gan: GAN) -> dict[str, Tensor]:
+        """What the model shows of the examples: images as uint8, vectors as they are.
+
+        Raises:
+            GanzooError: it is neither.
+        """
+        examples = self._held_out(gan)
+        with _at_rest(gan):
+            shown = gan.pictures(examples)
+        dims = 4 if gan.data.is_images else 2
+        for name, images in shown.items():
+            good = isinstance(images, Tensor) and images.is_floating_point() and images.dim() == dims
+            if not (good and len(images) == len(examples.x) and (dims == 2 or images.shape[1] in (1, 3))):
+                what = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
+                form = "images, float (N, C, H, W)" if dims == 4 else "vectors, float (N, D)"
+                raise GanzooError(
+                    f"model '{gan.name}': pictures() gives '{name}' as {what}, not one for each of "
+                    f"{len(examples.x)} examples: {form}"
+                )
+        return {name: to_uint8(images) if dims == 4 else images for name, images in shown.items()}
+
+    def _real_images(self, trainer: Trainer) -> None:
+        """`real.png`: training images laid out like the samples, one column per class where there are classes.
+
+        Of a model that translates, the held-out sources and targets of its grids, side by side; vectors as points.
+        """
+        gan = trainer.gan
+        if gan.translates:
+            examples = self._held_out(gan)
+            assert examples.source is not None
+            picture = table({"source": to_uint8(examples.source), "target": to_uint8(examples.x)})
+        elif not gan.data.is_images:
+            picture = scatter({"data": self._held_out(gan).x})
+        else:
+            _, y, columns = self._fixed(gan)
+            rows = -(-len(y) // columns) if y is not None else columns
+            picture = tile(trainer.loader.examples(columns, rows), columns)
         save_png(self.folder / "real.png", picture)
         for logger in self.loggers:
             logger.image(0, "real", picture)
+
+
+@contextmanager
+def _at_rest(gan: GAN) -> Iterator[None]:
+    """Inside, all networks are in evaluation mode, no gradient is kept, and random numbers are those of grids."""
+    modes = [(module, module.training) for module in gan.modules()]
+    try:
+        gan.eval()
+        with torch.no_grad(), own_randomness(SHOWCASE_SEED, gan.device):
+            yield
+    finally:
+        for module, training in modes:
+            module.training = training
 
 
 def open_run(folder: Path) -> dict[str, Any]:

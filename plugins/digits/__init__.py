@@ -13,7 +13,7 @@ class Digits(Trained):
 
     name = "digits"
     summary = "128 features of a small convnet that classifies MNIST; 28 x 28 grey; embedded"
-    datasets = ("mnist", "mnist-strokes")
+    datasets = ("mnist", "mnist-strokes", "mnist-edges")
 
     def __init__(self, weights: Path | None = None):
         ganzoo.FeatureExtractor.__init__(self)

@@ -33,6 +33,43 @@ class Unlabelled(ganzoo.Dataset):
         return ganzoo.ImageSet(SmallDigits().load(request).images)
 
 
+class Pairs(ganzoo.Dataset):
+    """Each digit with its negative, to make it from."""
+
+    name = "small-pairs"
+    summary = "500 MNIST digits at 8 x 8, each with its negative as the source"
+
+    def load(self, request):
+        digits = SmallDigits().load(request)
+        return ganzoo.ImageSet(digits.images, digits.labels, digits.classes, sources=255 - digits.images)
+
+
+class Unpaired(ganzoo.Dataset):
+    """Digits, and others, in colour, to make them from."""
+
+    name = "small-unpaired"
+    summary = "500 MNIST digits at 8 x 8, and 300 others in red as sources"
+
+    def load(self, request):
+        digits = SmallDigits().load(request).images
+        others = resize(MNIST().load(request).images[500:800], 8)
+        red = torch.cat([others, torch.zeros_like(others), torch.zeros_like(others)], dim=1)
+        return ganzoo.ImageSet(digits, sources=red, paired=False)
+
+
+class Points(ganzoo.Dataset):
+    """Vectors: eight heaps on a circle."""
+
+    name = "small-points"
+    summary = "500 points in the plane, in eight heaps on a circle"
+
+    def load(self, request):
+        draw = torch.Generator().manual_seed(0 if request.split == "train" else 1)
+        angle = torch.randint(8, (500,), generator=draw) * (torch.pi / 4)
+        centres = 0.7 * torch.stack([angle.cos(), angle.sin()], dim=1)
+        return ganzoo.ImageSet(centres + 0.02 * torch.randn(500, 2, generator=draw))
+
+
 class Generator(nn.Module):
     def __init__(self, data, latent_dim):
         super().__init__()
@@ -97,6 +134,40 @@ class Plain(Tiny):
     conditional = False
 
 
+class Translated(nn.Module):
+    """From a source to a sample."""
+
+    def __init__(self, data):
+        super().__init__()
+        pixels = data.source_shape[0] * data.source_shape[1] * data.source_shape[2]
+        self.layers = nn.Sequential(
+            nn.Flatten(), nn.Linear(pixels, data.pixels), nn.Tanh(), nn.Unflatten(1, data.shape)
+        )
+
+    def forward(self, source, y):
+        return self.layers(source)
+
+
+class Translator(Plain):
+    """Makes images from images."""
+
+    name = "tiny-translator"
+    translates = True
+
+    def __init__(self, data, options):
+        super().__init__(data, options)
+        self.generator = Translated(self.data)
+
+
+class Autoencoder(Plain):
+    """Shows held-out images, and what it makes of them."""
+
+    name = "tiny-autoencoder"
+
+    def pictures(self, examples):
+        return {"original": examples.x, "negative": -examples.x}
+
+
 class Unfinished(ganzoo.GAN):
     """A model whose author forgot the losses."""
 
@@ -113,6 +184,8 @@ class Unfinished(ganzoo.GAN):
 def register_models(register):
     register(Tiny)
     register(Plain)
+    register(Translator)
+    register(Autoencoder)
     register(Unfinished)
 
 
@@ -120,6 +193,9 @@ def register_models(register):
 def register_datasets(register):
     register(SmallDigits)
     register(Unlabelled)
+    register(Pairs)
+    register(Unpaired)
+    register(Points)
 
 
 class Look(ganzoo.FeatureExtractor):
