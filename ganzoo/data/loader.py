@@ -29,8 +29,9 @@ from ganzoo.errors import GanzooError, UsageError, one_line
 CHECKED_BYTES = 64 * 2**20
 """Of this many bytes of pixels a checksum is taken: enough to notice other data, little enough to take no time."""
 
-SOURCES_APART = 2**62
-"""Added to the seeds of the order of unpaired sources, which no seed of the images' order reaches."""
+SOURCES_APART = 2**31
+"""Added to the seeds of the order of unpaired sources: the order that images have in an epoch which nobody reaches.
+Not more, since torch's generator on the CPU takes the last 32 bits of a seed alone."""
 
 
 class Loader:
