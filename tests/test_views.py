@@ -1,4 +1,4 @@
-"""Views of real images: exact flips, crops in closed form, pairs alike, and no random number where none is asked for."""
+"""Views of real images: exact flips, crops in closed form, pairs alike, no random number where none is asked for."""
 
 from itertools import islice
 

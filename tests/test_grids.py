@@ -1,0 +1,316 @@
+"""What grids show of held-out examples: the right pixels in the right cells, the same ones throughout a run."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from ganzoo_plugins.tensorboard import TensorBoard
+from PIL import Image
+from safetensors.torch import load_file
+
+import ganzoo
+import ganzoo_test_plugins as plugins
+from ganzoo.data import DataRequest, Dataset, ImageSet, normalise, to_uint8
+from ganzoo.errors import UsageError
+from ganzoo.metrics.evaluation import generated
+from ganzoo.metrics.reference import Reference
+from ganzoo.runs.pictures import below, scatter, table
+
+RUN = ("--batch-size", 32, "--loggers", "none", "--quiet", "--engine", "eager")
+SHOWN = [i * 499 // 7 for i in range(8)]
+"""The examples of a set of 500."""
+
+
+def grey(*values, size=2, channels=1):
+    return torch.tensor(values, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, channels, size, size).contiguous()
+
+
+def cell(picture, row, column, size, gap=2):
+    top, left = (gap + i * (size + gap) for i in (row, column))
+    return picture[top : top + size, left : left + size]
+
+
+def colour(image):
+    """A uint8 image (C, H, W) as it lies in a picture."""
+    return image.expand(3, -1, -1).permute(1, 2, 0).numpy()
+
+
+def read(path):
+    return np.asarray(Image.open(path))
+
+
+# Pictures
+
+
+def test_a_table_has_a_row_for_each_example_and_a_column_for_each_name():
+    shown = {"source": grey(10, 20, 30), "output": grey(11, 21, 31), "target": grey(12, 22, 32)}
+    picture = table(shown)
+    assert picture.shape == (3 * 4 + 2, 3 * 4 + 2, 3)
+    values = [[cell(picture, i, j, 2).max() for j in range(3)] for i in range(3)]
+    assert values == [[10, 11, 12], [20, 21, 22], [30, 31, 32]]
+    across = table(dict(list(shown.items())[:2]), across=True)
+    assert across.shape == (2 * 4 + 2, 3 * 4 + 2, 3)
+    assert [[cell(across, i, j, 2).min() for j in range(3)] for i in range(2)] == [[10, 20, 30], [11, 21, 31]]
+
+
+def test_a_table_enlarges_smaller_images_pixel_by_pixel_and_sets_grey_beside_colour():
+    draw = torch.Generator().manual_seed(0)
+    small = torch.randint(256, (2, 1, 2, 2), dtype=torch.uint8, generator=draw)
+    large = torch.randint(256, (2, 3, 4, 4), dtype=torch.uint8, generator=draw)
+    picture = table({"source": small, "output": large})
+    for i in range(2):
+        assert (cell(picture, i, 0, 4) == colour(small[i].repeat_interleave(2, 1).repeat_interleave(2, 2))).all()
+        assert (cell(picture, i, 1, 4) == colour(large[i])).all()
+
+
+def test_one_picture_beneath_another_keeps_both():
+    wide, narrow = np.full((3, 5, 3), 7, np.uint8), np.full((2, 4, 3), 9, np.uint8)
+    for above, beneath in ((wide, narrow), (narrow, wide)):
+        joined = below(above, beneath)
+        assert joined.shape == (5, 5, 3)
+        assert (joined[: len(above), : above.shape[1]] == above).all()
+        assert (joined[len(above) :, : beneath.shape[1]] == beneath).all()
+    assert (below(wide, narrow)[3:, 4] == 0).all()
+
+
+def test_points_are_drawn_in_the_frame_of_the_data():
+    data = torch.randn(100, 3, generator=torch.Generator().manual_seed(0))
+    alone = scatter({"data": data})
+    assert (alone.shape, alone.dtype) == ((450, 450, 3), np.uint8)
+    assert (scatter({"data": data}) == alone).all()
+    lower = slice(200, None)  # Beneath the legend.
+    assert (scatter({"data": data, "samples": data + 100})[lower] == alone[lower]).all()
+    assert (scatter({"data": data, "samples": data / 2})[lower] != alone[lower]).any()
+    third = torch.cat([data[:, :2], data[:, :1]], dim=1)
+    assert (scatter({"data": third}) == alone).all()  # The first two numbers alone.
+
+
+def test_vectors_of_one_number_are_histograms():
+    data = torch.randn(100, 1, generator=torch.Generator().manual_seed(0))
+    assert scatter({"data": data, "samples": data + 1}).shape == (450, 450, 3)
+    assert scatter({"data": data[:1]}).shape == (450, 450, 3)
+
+
+# Runs
+
+
+def test_a_run_that_translates_shows_sources_outputs_and_targets(ganzoo):
+    done = ganzoo("run", "tiny-translator", "--dataset", "small-pairs", *RUN, "--steps", 40, "--out", "r")
+    assert done.code == 0, done.err
+    test = plugins.Pairs().load(DataRequest("test"))
+    picture, real = read("r/samples/00000040.png"), read("r/real.png")
+    assert picture.shape == (8 * 10 + 2, 3 * 10 + 2, 3)
+    assert real.shape == (8 * 10 + 2, 2 * 10 + 2, 3)
+    net = plugins.Translated(test.spec("small-pairs"))
+    net.load_state_dict(load_file("r/generator.safetensors"))
+    with torch.no_grad():
+        outputs = to_uint8(net(normalise(test.sources[SHOWN]), None))
+    for row, i in enumerate(SHOWN):
+        assert (cell(picture, row, 0, 8) == colour(test.sources[i])).all()
+        assert (cell(picture, row, 1, 8) == colour(outputs[row])).all()
+        assert (cell(picture, row, 2, 8) == colour(test.images[i])).all()
+        assert (cell(real, row, 0, 8) == colour(test.sources[i])).all()
+        assert (cell(real, row, 1, 8) == colour(test.images[i])).all()
+
+
+def test_a_resumed_run_goes_on_with_the_same_examples(ganzoo):
+    assert ganzoo("run", "tiny-translator", "--dataset", "small-unpaired", *RUN, "--steps", 5, "--out", "r").code == 0
+    done = ganzoo("resume", "r", "--steps", 10, "--quiet")
+    assert done.code == 0, done.err
+    before, after = read("r/samples/00000005.png"), read("r/samples/00000010.png")
+    assert before.shape == after.shape == (8 * 10 + 2, 2 * 10 + 2, 3)
+    test = plugins.Unpaired().load(DataRequest("test"))
+    for row in range(8):
+        assert (cell(before, row, 0, 8) == colour(test.sources[row * 299 // 7])).all()
+        assert (cell(before, row, 0, 8) == cell(after, row, 0, 8)).all()
+        assert (cell(before, row, 1, 8) != cell(after, row, 1, 8)).any()
+        assert (cell(read("r/real.png"), row, 1, 8) == colour(test.images[SHOWN[row]])).all()
+
+
+def test_pictures_of_another_model_stand_beneath_its_grid(ganzoo):
+    for model in ("plain", "tiny-autoencoder"):
+        assert ganzoo("run", model, "--dataset", "small-digits", *RUN, "--steps", 5, "--out", model).code == 0
+    usual, picture = read("plain/samples/00000005.png"), read("tiny-autoencoder/samples/00000005.png")
+    assert usual.shape == (82, 82, 3)
+    assert picture.shape == (82 + 22, 82, 3)
+    assert (picture[:82] == usual).all()
+    test = plugins.SmallDigits().load(DataRequest("test"))
+    for column, i in enumerate(SHOWN):
+        assert (cell(picture[82:], 0, column, 8) == colour(test.images[i])).all()
+        assert (cell(picture[82:], 1, column, 8) == colour(255 - test.images[i])).all()
+    assert (read("plain/real.png") == read("tiny-autoencoder/real.png")).all()
+
+
+def test_vectors_are_shown_as_points(ganzoo):
+    done = ganzoo("run", "plain", "--dataset", "small-points", *RUN, "--steps", 5, "--out", "r")
+    assert done.code == 0, done.err
+    test = plugins.Points().load(DataRequest("test"))
+    assert (read("r/real.png") == scatter({"data": test.images})).all()
+    assert read("r/samples/00000005.png").shape == (450, 450, 3)
+    assert (read("r/samples/00000005.png") != read("r/real.png")).any()
+
+
+def test_loggers_get_the_same_picture(ganzoo, monkeypatch):
+    seen = {}
+    monkeypatch.setattr(TensorBoard, "image", lambda self, step, name, picture: seen.update({name: picture}))
+    run = ("run", "tiny-translator", "--dataset", "small-pairs", *RUN, "--steps", 5, "--loggers", "tensorboard")
+    done = ganzoo(*run, "--out", "r")
+    assert done.code == 0, done.err
+    assert (seen["generated"] == read("r/samples/00000005.png")).all()
+    assert (seen["real"] == read("r/real.png")).all()
+
+
+def test_looking_at_examples_changes_no_step(ganzoo, monkeypatch):
+    def pictures(self, examples):
+        judged = self.discriminator(examples.x, None)  # In evaluation mode, its dropout does nothing.
+        assert torch.equal(judged, self.discriminator(examples.x, None))
+        assert not torch.is_grad_enabled()
+        return {"noise": examples.x * torch.rand(1)}
+
+    monkeypatch.setattr(plugins.Autoencoder, "pictures", pictures)
+    for interval in (1, 1000):
+        run = ("run", "tiny-autoencoder", "--dataset", "small-digits", *RUN, "--steps", 20)
+        done = ganzoo(*run, "--sample-interval", interval, "--out", interval)
+        assert done.code == 0, done.err
+    one, other = load_file("1/generator.safetensors"), load_file("1000/generator.safetensors")
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize(
+    ("given", "fault"),
+    [
+        (lambda x: x[:3], r"pictures\(\) gives 'z' as \(3, 1, 8, 8\), not one for each of 8 examples"),
+        (lambda x: x.flatten(1), r"'z' as \(8, 64\)"),
+        (to_uint8, "images, float"),
+        (lambda x: x.expand(-1, 2, -1, -1), r"\(8, 2, 8, 8\)"),
+        (lambda x: "abc", "'z' as str"),
+    ],
+)
+def test_pictures_that_are_none_end_the_run_at_its_start(ganzoo, monkeypatch, given, fault):
+    monkeypatch.setattr(plugins.Autoencoder, "pictures", lambda self, examples: {"z": given(examples.x)})
+    done = ganzoo("run", "tiny-autoencoder", "--dataset", "small-digits", *RUN, "--steps", 5, "--out", "r")
+    assert done.code == 1
+    assert "model 'tiny-autoencoder': " in done.err
+    assert re.search(fault, done.err)
+    assert not list(Path("r/samples").iterdir())
+
+
+def _no_test_split(load):
+    def broken(self, request):
+        if request.split == "test":
+            raise UsageError("no test images here")
+        return load(self, request)
+
+    return broken
+
+
+def test_without_a_test_split_training_images_are_shown_and_a_line_says_so(ganzoo, monkeypatch):
+    monkeypatch.setattr(plugins.Pairs, "load", _no_test_split(plugins.Pairs.load))
+    done = ganzoo("run", "tiny-translator", "--dataset", "small-pairs", *RUN, "--steps", 5, "--out", "r")
+    assert done.code == 0, done.err
+    assert "grids show training images" in done.err
+    assert "no test images here" in done.err
+    train = plugins.Pairs().load(DataRequest())
+    assert (cell(read("r/samples/00000005.png"), 1, 2, 8) == colour(train.images[SHOWN[1]])).all()
+
+
+def test_a_test_split_without_sources_is_none(ganzoo, monkeypatch):
+    load = plugins.Pairs.load
+
+    def bare(self, request):
+        data = load(self, request)
+        if request.split == "test":
+            data.sources = None
+        return data
+
+    monkeypatch.setattr(plugins.Pairs, "load", bare)
+    done = ganzoo("run", "tiny-translator", "--dataset", "small-pairs", *RUN, "--steps", 5, "--out", "r")
+    assert done.code == 0, done.err
+    assert "it has no sources" in done.err
+
+
+def test_a_model_with_nothing_to_show_never_opens_the_test_split(ganzoo, monkeypatch):
+    monkeypatch.setattr(plugins.Pairs, "load", _no_test_split(plugins.Pairs.load))
+    done = ganzoo("run", "tiny", "--dataset", "small-pairs", *RUN, "--steps", 5, "--out", "r")
+    assert (done.code, done.err) == (0, "")
+
+
+def test_a_run_that_began_with_other_sources_is_not_resumed(ganzoo, monkeypatch):
+    assert ganzoo("run", "tiny-translator", "--dataset", "small-pairs", *RUN, "--steps", 5, "--out", "r").code == 0
+    load = plugins.Pairs.load
+
+    def smaller(self, request):
+        data = load(self, request)
+        return ImageSet(data.images, data.labels, data.classes, sources=data.sources[:, :, ::2, ::2])
+
+    monkeypatch.setattr(plugins.Pairs, "load", smaller)
+    done = ganzoo("resume", "r", "--steps", 10, "--quiet")
+    assert done.code == 2
+    assert "source_shape differ ([1, 8, 8] then, [1, 4, 4] now)" in done.err
+
+
+# Evaluation
+
+
+class Echo(ganzoo.GAN):
+    """Gives its source back."""
+
+    name = "echo"
+    paper = "none"
+    translates = True
+    conditional = True
+
+    def __init__(self, data, options):
+        super().__init__(data, options)
+        self.generator = plugins.Translated(self.data)
+
+    def generate(self, z, y, source=None):
+        return source
+
+
+def made(dataset: type[Dataset]):
+    spec = plugins.Pairs().load(DataRequest("test")).spec("small-pairs")
+    return Echo(spec, Echo.Options()), Reference(dataset())
+
+
+def test_sources_of_an_evaluation_are_those_of_its_reference_in_turn_with_their_labels():
+    gan, reference = made(plugins.Pairs)
+    batches = list(generated(gan, 700, 0, reference))
+    images, labels = (torch.cat([getattr(batch, part) for batch in batches]) for part in ("images", "labels"))
+    index = torch.arange(700) % 500
+    assert torch.equal(images, reference.data.sources[index])
+    assert torch.equal(labels, reference.data.labels[index])
+
+
+def test_a_reference_without_sources_cannot_measure_a_translator():
+    with pytest.raises(UsageError, match="the test split of 'small-digits' has no sources"):
+        next(generated(*made(plugins.SmallDigits)[:1], 10, 0, Reference(plugins.SmallDigits())))
+
+
+def test_the_fingerprint_of_a_reference_covers_its_sources():
+    pairs = Reference(plugins.Pairs())
+    assert pairs.fingerprint != Reference(plugins.SmallDigits()).fingerprint
+
+
+def test_a_translator_is_measured_by_the_command(ganzoo):
+    run = ("run", "tiny-translator", "--dataset", "small-pairs", *RUN, "--steps", 5, "--out", "r")
+    assert ganzoo(*run).code == 0
+    done = ganzoo("eval", "r", "--features", "look", "--metrics", "fid", "--n", 100)
+    assert done.code == 0, done.err
+    assert "fid" in done.out
+
+
+def test_vectors_are_not_measured(ganzoo):
+    run = ("run", "plain", "--dataset", "small-points", *RUN, "--steps", 5)
+    done = ganzoo(*run, "--eval-every", 1, "--out", "a")
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert "no metric measures vectors yet, and 'small-points' holds some" in done.err
+    assert ganzoo(*run, "--out", "b").code == 0
+    done = ganzoo("eval", "b", "--features", "look")
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert "no metric measures vectors yet" in done.err
+    done = ganzoo("features", "train", "--dataset", "small-points")
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert "holds vectors" in done.err
