@@ -314,3 +314,26 @@ def test_vectors_are_not_measured(ganzoo):
     done = ganzoo("features", "train", "--dataset", "small-points")
     assert (done.code, done.err.count("\n")) == (2, 1)
     assert "holds vectors" in done.err
+
+
+# Elsewhere
+
+
+def test_the_demo_is_of_images_made_of_latents(ganzoo):
+    for model, dataset, does in (
+        ("plain", "small-points", "makes vectors"),
+        ("tiny-translator", "small-pairs", "makes images from images"),
+    ):
+        assert ganzoo("run", model, "--dataset", dataset, *RUN, "--steps", 5, "--out", model).code == 0
+        done = ganzoo("demo", model, "--no-browser")
+        assert done.code == 2
+        assert f"model '{model}' {does}: the demo shows images" in done.err
+
+
+def test_a_report_shows_vectors_as_points_and_says_where_translations_are(ganzoo):
+    for model, dataset in (("plain", "small-points"), ("tiny-translator", "small-pairs")):
+        assert ganzoo("run", model, "--dataset", dataset, *RUN, "--steps", 5, "--out", model).code == 0
+        done = ganzoo("compare", model, "--out", f"{model}.html")
+        assert done.code == 0, done.err
+    assert "the first two numbers of 60 samples of plain" in Path("plain.html").read_text()
+    assert "what it makes of held-out ones is in its samples/" in Path("tiny-translator.html").read_text()

@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ganzoo.data import to_uint8
+from ganzoo.errors import UsageError
 from ganzoo.gan import GAN
 from ganzoo.runs.pictures import tile
 from ganzoo.runs.sampler import Sampler
@@ -28,7 +29,11 @@ class Player:
     """Draws what the page asks for."""
 
     def __init__(self, sampler: Sampler):
+        """Raises UsageError: there are no latents to play with, or no images to show."""
         self.sampler, self.gan = sampler, sampler.gan
+        if self.gan.translates or not self.gan.data.is_images:
+            does = "makes images from images" if self.gan.translates else "makes vectors"
+            raise UsageError(f"model '{self.gan.name}' {does}: the demo shows images that are made of latents")
         self.lock = threading.Lock()  # Random numbers are the process's, and so are hooks.
         self.directions = directions(self.gan)
 

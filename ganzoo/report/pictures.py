@@ -10,11 +10,11 @@ import torch
 from PIL import Image
 
 from ganzoo.data import to_uint8
-from ganzoo.errors import GanzooError, one_line
+from ganzoo.errors import GanzooError, UsageError, one_line
 from ganzoo.plugins import Registry
 from ganzoo.report.lines import Line
 from ganzoo.report.read import RunRecord, listed, number
-from ganzoo.runs.pictures import tile
+from ganzoo.runs.pictures import scatter, tile
 from ganzoo.runs.run import SHOWCASE_SEED
 from ganzoo.runs.sampler import load
 from ganzoo.training.engine import own_randomness
@@ -52,6 +52,8 @@ def samples(run: RunRecord, plugins: Registry, most: int = LARGEST_PICTURE) -> S
     try:
         sampler = load(run.folder, "cpu", plugins)
         gan, data = sampler.gan, sampler.data
+        if gan.translates:
+            raise UsageError("it makes images from images: what it makes of held-out ones is in its samples/")
         classes = list(data.classes[:ROWS]) if gan.conditional else []
         with torch.no_grad(), own_randomness(SHOWCASE_SEED, gan.device):
             if classes:
@@ -61,12 +63,16 @@ def samples(run: RunRecord, plugins: Registry, most: int = LARGEST_PICTURE) -> S
             else:
                 z = gan.sample_latent(COLUMNS * ROWS)
                 y = gan.sample_labels(COLUMNS * ROWS)
-            images = to_uint8(gan.generate(z, y))
+            images = gan.generate(z, y)
     except GanzooError as error:
         return Samples("", 0, 0, "", one_line(error))
     except Exception as error:  # A plugin's own.
         return Samples("", 0, 0, "", f"model '{run.model}' could not draw: {one_line(error)}")
-    picture = tile(images, COLUMNS)
+    if not data.is_images:
+        alt = f"the first two numbers of {len(images)} samples of {run.model}, seed {run.seed}"
+        picture = scatter({"samples": images})
+        return Samples(data_uri(picture, True, most), picture.shape[1], picture.shape[0], alt)
+    picture = tile(to_uint8(images), COLUMNS)
     of = f"rows are the classes {', '.join(classes)}" if classes else "drawn without labels"
     alt = f"{len(images)} samples of {run.model}, seed {run.seed}; {of}"
     small = max(images.shape[-2:]) <= LOSSLESS
