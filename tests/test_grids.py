@@ -333,7 +333,7 @@ def test_the_demo_is_of_images_made_of_latents(ganzoo):
 def test_a_report_shows_vectors_as_points_and_says_where_translations_are(ganzoo):
     for model, dataset in (("plain", "small-points"), ("tiny-translator", "small-pairs")):
         assert ganzoo("run", model, "--dataset", dataset, *RUN, "--steps", 5, "--out", model).code == 0
-        done = ganzoo("compare", model, "--out", f"{model}.html")
+        done = ganzoo("compare", model, "-o", f"{model}.html")
         assert done.code == 0, done.err
     assert "the first two numbers of 60 samples of plain" in Path("plain.html").read_text()
     assert "what it makes of held-out ones is in its samples/" in Path("tiny-translator.html").read_text()
