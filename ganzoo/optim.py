@@ -68,8 +68,8 @@ def on_cuda(parameters: Iterable[nn.Parameter]) -> bool:
 class FusedAdam(torch.optim.Adam):
     """`torch.optim.Adam(fused=True)` of one group, without gathering its state anew at every step.
 
-    The same kernel of torch's on the same tensors: equal bit for bit, and with the same `state_dict`. A step in which a
-    parameter has no gradient, and the first, are torch's own.
+    The same kernel of torch's on the same tensors: equal bit for bit, and with the same `state_dict`. A parameter that has
+    no gradient stays as it is, counter included. Steps are torch's own until every parameter has had one.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], betas: tuple[float, float], eps: float):
@@ -97,14 +97,23 @@ class FusedAdam(torch.optim.Adam):
     def step(self, closure: Any = None) -> Any:
         (group,) = self.param_groups
         parameters = group["params"]
-        gradients = [p.grad for p in parameters if p.grad is not None]
-        if closure is not None or self._kept is None or len(gradients) < len(parameters):
+        if closure is not None or self._kept is None:
             loss = super().step(closure)
             if self._kept is None:  # What was gathered before is moved in place.
                 self._keep()
             return loss
         first, second, steps, counters = self._kept
-        counters.add_(1)
+        moving = [i for i, p in enumerate(parameters) if p.grad is not None]
+        if len(moving) == len(parameters):
+            counters.add_(1)
+        elif not moving:
+            return None
+        else:  # As of a penalty on gradients, which a last bias has no part in.
+            parameters, first, second, steps = (
+                [kept[i] for i in moving] for kept in (parameters, first, second, steps)
+            )
+            torch._foreach_add_(steps, 1)
+        gradients = [p.grad for p in parameters]
         beta1, beta2 = group["betas"]
         torch._fused_adam_(
             parameters,

@@ -70,6 +70,27 @@ def test_adam_leaves_a_parameter_without_a_gradient_as_it_is():
     assert torch.allclose(unused, torch.full((3,), 0.99))
 
 
+def test_adam_keeps_its_state_in_place_where_a_loss_reaches_only_some_parameters():
+    """As a penalty on gradients: what is replaced, a recorded step would not follow."""
+    ours, fused = network(), network()
+    optimizer = Adam(1e-2).build(ours.parameters())
+    reference = torch.optim.Adam(fused.parameters(), lr=1e-2, betas=(0.5, 0.999), fused=True)
+    follow(optimizer, ours, lambda step: {"lr": 1e-2})
+    follow(reference, fused)
+    places = [state["step"].data_ptr() for state in optimizer.state.values()]
+    for module, rule in ((ours, optimizer), (fused, reference)):
+        for reached in (1, 2, 0, 4):
+            rule.zero_grad()
+            sum(
+                (p.square().sum() for p in list(module.parameters())[:reached]), torch.zeros((), requires_grad=True)
+            ).backward()
+            rule.step()
+    assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), fused.parameters(), strict=True))
+    assert [int(state["step"]) for state in optimizer.state.values()] == [13, 12, 11, 11]
+    assert [int(state["step"]) for state in reference.state.values()] == [13, 12, 11, 11]
+    assert [state["step"].data_ptr() for state in optimizer.state.values()] == places
+
+
 def test_rmsprop_equals_torchs_plain_rmsprop():
     ours, plain = network(), network()
     rule = RMSprop(1e-2)
