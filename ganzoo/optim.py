@@ -68,8 +68,8 @@ def on_cuda(parameters: Iterable[nn.Parameter]) -> bool:
 class FusedAdam(torch.optim.Adam):
     """`torch.optim.Adam(fused=True)` of one group, without gathering its state anew at every step.
 
-    The same kernel of torch's on the same tensors: equal bit for bit, and with the same `state_dict`. A parameter that has
-    no gradient stays as it is, counter included. Steps are torch's own until every parameter has had one.
+    The same kernel of torch's on the same tensors: equal bit for bit, and with the same `state_dict`. A parameter that
+    has no gradient stays as it is, counter included. Steps are torch's own until every parameter has had one.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], betas: tuple[float, float], eps: float):

@@ -1,5 +1,9 @@
 """`ganzoo check MODEL`."""
 
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
 import click
 
 from ganzoo.commands.options import echo_json, json_option
@@ -28,7 +32,8 @@ def command(model: str, preset: str | None, as_json: bool) -> None:
 
     cls = registry().check().get("models", model)
     options = resolve(cls, {}, preset).options.model_dump(exclude_defaults=True, exclude={"batch_size"})
-    verdicts = examine(cls, options=options)
+    with _shown(model, silent=as_json) as told:
+        verdicts = examine(cls, options=options, told=told)
     broken = [v.rule for v in verdicts if v.status == "broken"]
     if as_json:
         echo_json({"model": model, "preset": preset, "passed": not broken, "rules": [v._asdict() for v in verdicts]})
@@ -43,3 +48,20 @@ def command(model: str, preset: str | None, as_json: bool) -> None:
                 click.echo(f"{'':{width + 12}}fix: {v.fix}")
     if broken:
         raise GanzooError(f"model '{model}' breaks {len(broken)} of {len(verdicts)} rules: {', '.join(broken)}")
+
+
+@contextmanager
+def _shown(model: str, silent: bool) -> Iterator[Callable[[str, float], None]]:
+    """A bar that says which rule is looked at, gone at the end; on a terminal alone."""
+    from tqdm import tqdm
+
+    seen = sys.stdout.isatty() and sys.stderr.isatty() and not silent
+    shape = "{desc}: {percentage:3.0f}%|{bar}| {postfix}"
+    with tqdm(total=1.0, desc=model, bar_format=shape, leave=False, disable=not seen, dynamic_ncols=True) as bar:
+
+        def told(what: str, share: float) -> None:
+            bar.set_postfix_str(what, refresh=False)
+            bar.update(share - bar.n)
+            bar.refresh()
+
+        yield told

@@ -3,9 +3,11 @@
 import inspect
 import os
 import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import repeat
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,15 +16,18 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import ganzoo
-from ganzoo.data import Batch, DataSpec, ImageSet, Loader
-from ganzoo.gan import GAN
+from ganzoo.data import Batch, DataSpec, ImageSet, Loader, examples_of
+from ganzoo.gan import GAN, Turn
 from ganzoo.settings import validated
 from ganzoo.training.building import build
 from ganzoo.training.engine import choose, seed_everything
 from ganzoo.training.trainer import Trainer
+from ganzoo.training.turns import Schedule
 
 BATCH = 8
 IMAGES = 24
+EXAMPLES = 5
+"""Held-out samples that a model is asked to show."""
 CLASSES = ("a", "b", "c")
 
 
@@ -42,9 +47,13 @@ class Case:
         self._was_traced = False
 
     def __str__(self) -> str:
-        c, h, w = self.spec.shape
+        shape = " x ".join(map(str, self.spec.shape)) if self.spec.is_images else f"vectors of {self.spec.pixels}"
         condition = f"{self.spec.condition_size} conditions" if self.spec.conditional else "no labels"
-        return f"{self.spec.name}: {c} x {h} x {w}, {condition}"
+        sources = ""
+        if self.spec.source_shape is not None:
+            kind = "its own source" if self.spec.paired else "unpaired sources"
+            sources = f", {kind} {' x '.join(map(str, self.spec.source_shape))}"
+        return f"{self.spec.name}: {shape}, {condition}{sources}"
 
     def gan(self, seed: int = 0) -> GAN:
         """A new model in training mode, all generators seeded before."""
@@ -54,16 +63,26 @@ class Case:
     def trainer(self, gan: GAN | None = None, steps: int = 0) -> Trainer:
         """A trainer of `gan`, or of a new one, that has made some steps."""
         gan = self.gan() if gan is None else gan
-        loader = Loader(self.images, self.options.batch_size, 0, self.engine.device)
-        trainer = Trainer(gan, loader, self.engine, steps=1000)
+        trainer = Trainer(gan, self._loader(), self.engine, steps=1000)
         for _ in range(steps):
             trainer.advance()
         return trainer
 
+    def reals(self, gan: GAN) -> Iterator[Batch]:
+        """Batches without end, as the trainer hands them to losses."""
+        return (real if gan.conditional else real._replace(y=None) for real in self._loader().batches())
+
     def real(self, gan: GAN) -> Batch:
-        """The first batch, as the trainer hands it to a loss."""
-        real = next(Loader(self.images, self.options.batch_size, 0, self.engine.device).batches())
-        return real if gan.conditional else real._replace(y=None)
+        """The first of them."""
+        return next(self.reals(gan))
+
+    def examples(self, gan: GAN) -> Batch:
+        """Held-out samples, as a run hands them to `pictures`."""
+        return examples_of(self.images, gan.data, EXAMPLES)
+
+    def _loader(self) -> Loader:
+        images, size, device = self.images, self.options.batch_size, self.engine.device
+        return Loader(images, size, 0, device, sources=self.cls.translates)
 
     def traced(self) -> Exception | None:
         """What stopped a step without values, if anything did. Traced once."""
@@ -73,23 +92,93 @@ class Case:
 
 
 def made_up(spec: DataSpec) -> ImageSet:
-    """`IMAGES` random images with every class in turn and attributes within their ranges."""
+    """`IMAGES` random samples with every class in turn, attributes within their ranges, and sources where there are."""
     draw = torch.Generator().manual_seed(0)
-    images = torch.randint(256, (IMAGES, *spec.shape), dtype=torch.uint8, generator=draw)
+    if spec.is_images:
+        images = torch.randint(256, (IMAGES, *spec.shape), dtype=torch.uint8, generator=draw)
+    else:
+        images = torch.randn(IMAGES, *spec.shape, generator=draw)
     labels = torch.arange(IMAGES) % len(spec.classes) if spec.classes else None
     if spec.attributes:
         columns = [] if labels is None else [nn.functional.one_hot(labels, len(spec.classes)).float()]
         for a in spec.attributes:
             columns.append(a.low + (a.high - a.low) * torch.rand(IMAGES, 1, generator=draw))
         labels = torch.cat(columns, dim=1)
-    return ImageSet(images, labels, spec.classes, spec.attributes)
+    sources = None
+    if spec.source_shape is not None:
+        count = IMAGES if spec.paired else IMAGES + 3
+        sources = torch.randint(256, (count, *spec.source_shape), dtype=torch.uint8, generator=draw)
+    return ImageSet(images, labels, spec.classes, spec.attributes, sources, spec.paired)
 
 
-def turns(gan: GAN, real: Batch) -> Iterable[tuple[str, Callable[[], Mapping[str, Tensor]]]]:
-    """Both turns of a step as the trainer takes them: the player's name, and its loss."""
-    fake = gan.fake(real)
-    yield "discriminator", lambda: gan.discriminator_loss(real, fake.detach())
-    yield "generator", lambda: gan.generator_loss(real, fake)
+class Taken(NamedTuple):
+    """A turn as it is about to be taken, and the batches that its loss gets."""
+
+    turn: Turn
+    real: Batch
+    fake: Batch
+
+    @property
+    def player(self) -> str:
+        """Who moves."""
+        return self.turn.player
+
+    @property
+    def loss_name(self) -> str:
+        """What the author calls its loss: `generator_loss`; of what has no name, the turn's."""
+        name = str(getattr(self.turn.loss, "__name__", "<lambda>"))
+        return f"the loss of turn '{self.turn.name}'" if name == "<lambda>" else name
+
+    def loss(self) -> Mapping[str, Tensor]:
+        """Its terms."""
+        return self.turn.loss(self.real, self.fake)
+
+
+def turns(gan: GAN, reals: Iterator[Batch], step: int = 0, schedule: Schedule | None = None) -> Iterable[Taken]:
+    """The turns of a step one by one, as `Trainer.play` lays them out; in step 0 all of them are due.
+
+    While one is looked at, gradients are recorded for its player alone.
+    """
+    schedule = schedule or Schedule(gan)
+    for move in schedule.moves[schedule.pattern(step)]:
+        if move.draws:
+            real = next(reals)
+        if move.draws or move.remakes:
+            with torch.set_grad_enabled(move.graph):
+                fake = gan.fake(real)
+        with alone(gan, move.turn.player):
+            yield Taken(move.turn, real, fake if move.attached else fake.detach())
+
+
+def steps_of_each_kind(gan: GAN) -> list[int]:
+    """The first step of each set of turns that are due together."""
+    schedule = Schedule(gan)
+    return [schedule.step_with(pattern, 0) for pattern in schedule.moves]
+
+
+def after(gan: GAN, player: str) -> None:
+    """What the trainer lets a model do after a player's step."""
+    if player == "discriminator":
+        with torch.no_grad():
+            gan.after_discriminator_step()
+
+
+@contextmanager
+def alone(gan: GAN, player: str) -> Iterator[None]:
+    """Inside, no gradient is recorded for the other players' parameters, as in `Trainer.alone`."""
+    others = [p for name, module in gan.players().items() if name != player for p in module.parameters()]
+    for parameter in others:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in others:
+            parameter.requires_grad_()
+
+
+def generated(gan: GAN, z: Tensor, y: Tensor | None, source: Tensor | None) -> Tensor:
+    """What `generate` makes. A model that does not translate may have written it without `source`."""
+    return gan.generate(z, y, source) if gan.translates else gan.generate(z, y)
 
 
 def total(terms: Mapping[str, Tensor]) -> Tensor:
@@ -105,6 +194,15 @@ def named_parameters(gan: GAN) -> dict[str, dict[str, nn.Parameter]]:
 def weights(module: nn.Module) -> dict[str, Tensor]:
     """A copy of everything that `state_dict` holds, as far as it is tensors."""
     return {name: value.clone() for name, value in module.state_dict().items() if isinstance(value, Tensor)}
+
+
+def everything(trainer: Trainer) -> dict[str, Tensor]:
+    """A copy of all tensors of the model, the clock's included, and of its averaged networks."""
+    gan = trainer.gan
+    found = weights(gan) | {name: buffer.clone() for name, buffer in gan.named_buffers()}
+    for name, module in trainer.ema.modules.items():
+        found |= {f"the averaged {name}'s {key}": value for key, value in weights(module).items()}
+    return found
 
 
 def difference(one: Mapping[str, Tensor], two: Mapping[str, Tensor]) -> str | None:
@@ -169,7 +267,7 @@ def _on_device(values: Sequence[Any]) -> bool:
 
 
 def trace(case: Case) -> Exception | None:
-    """Take a step on tensors that have shapes, types and a device, but no values. What stops it is the answer.
+    """Take steps of each kind on tensors that have shapes, types and a device, but no values. What stops them is told.
 
     The device is neither the CPU nor there, so that a tensor made without `device=` shows as well.
     """
@@ -185,11 +283,10 @@ def trace(case: Case) -> Exception | None:
                         if tensor is not None:
                             held[name] = seen.setdefault(id(tensor), _hollow(tensor, device))  # type: ignore[assignment]
             real = Batch(*(None if t is None else _hollow(t, device) for t in real))  # type: ignore[arg-type]
-            for player, loss in turns(gan, real):
-                loss()
-                if player == "discriminator":
-                    with torch.no_grad():
-                        gan.after_discriminator_step()
+            for step in steps_of_each_kind(gan):
+                for taken in turns(gan, repeat(real), step):
+                    taken.loss()
+                    after(gan, taken.player)
     except Exception as error:
         return error
     return None

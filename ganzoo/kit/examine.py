@@ -4,7 +4,8 @@ A plugin's own test needs one line, `check_gan(MyGAN)`; `ganzoo check NAME` does
 rules are in `rules.py`. Models are trained for a few steps on a handful of random images, on the CPU.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -23,6 +24,16 @@ SPECS = (
     DataSpec("unlabelled", (1, 28, 28), IMAGES),
 )
 """What a model is checked on unless told otherwise; it may refuse the last two with a `UsageError`."""
+TRANSLATED = (
+    DataSpec("pairs", (1, 28, 28), IMAGES, CLASSES, source_shape=(1, 28, 28)),
+    DataSpec("colouring", (3, 32, 32), IMAGES, CLASSES, source_shape=(1, 32, 32)),
+    DataSpec("unpaired", (3, 32, 32), IMAGES, source_shape=(3, 32, 32), paired=False),
+    DataSpec("sourceless", (1, 28, 28), IMAGES, CLASSES),
+)
+"""The same for a model that translates; it may refuse pairs or what is not paired, and refuses the last."""
+
+Told = Callable[[str, float], None]
+"""Is told what is looked at next, and what share is done."""
 
 
 class Verdict(NamedTuple):
@@ -50,7 +61,8 @@ def check_gan(
 
     Args:
         cls: the model's class.
-        data: descriptions of the data to build it for; default: `SPECS`. The images are made up.
+        data: descriptions of the data to build it for: images or vectors, with sources or without; default: `SPECS`, or
+            `TRANSLATED` for a model that translates. The samples are made up.
         options: the model's options by name, where they differ from the defaults.
 
     Raises:
@@ -68,26 +80,56 @@ def examine(
     cls: type[GAN],
     data: DataSpec | Sequence[DataSpec] | None = None,
     options: Mapping[str, Any] | None = None,
+    told: Told | None = None,
 ) -> list[Verdict]:
     """One verdict for each rule, in the order of `RULES`. What a model raises is a verdict too.
 
-    Arguments as `check_gan`. The random numbers of the caller go on as if nothing had been drawn.
+    Arguments as `check_gan`; `told` is called before each rule. The random numbers of the caller go on as if nothing
+    had been drawn.
 
     Raises:
         TypeError: `cls` is not a subclass of `ganzoo.GAN`.
     """
     if not (isinstance(cls, type) and issubclass(cls, GAN)):
         raise TypeError(f"check_gan needs a subclass of ganzoo.GAN, not {cls!r}")
-    specs = SPECS if data is None else (data,) if isinstance(data, DataSpec) else tuple(data)
-    with own_randomness(0, torch.device("cpu")):
-        by_case = [_verdicts(Case(cls, spec, options or {})) for spec in specs]
-    return [_worst(of_rule) for of_rule in zip(*by_case, strict=True)]
+    usual = TRANSLATED if cls.translates else SPECS
+    specs = usual if data is None else (data,) if isinstance(data, DataSpec) else tuple(data)
+    with own_randomness(0, torch.device("cpu")), _one_thread():
+        by_case = []
+        for i, spec in enumerate(specs):
+
+            def tell(rule: str, share: float, i: int = i, spec: DataSpec = spec) -> None:
+                if told is not None:
+                    told(f"{rule} [{spec.name}]", (i + share) / len(specs))
+
+            by_case.append(_verdicts(Case(cls, spec, options or {}), tell))
+    found = [_worst(of_rule) for of_rule in zip(*by_case, strict=True)]
+    if cls.translates:
+        found = [_untried(v, rule) if v.rule == "builds" else v for v, rule in zip(found, RULES, strict=True)]
+    return found
 
 
-def _verdicts(case: Case) -> list[Verdict]:
+def _untried(verdict: Verdict, rule: Rule) -> Verdict:
+    """Broken where a model refused all data: nothing was tried."""
+    return verdict if verdict.status != "skipped" else verdict._replace(status="broken", fix=rule.fix)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Inside, torch computes in one thread: on batches so small, several wait for each other longer than they work."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _verdicts(case: Case, tell: Told) -> list[Verdict]:
     verdicts: list[Verdict] = []
     closed = None
-    for rule in RULES:
+    for i, rule in enumerate(RULES):
+        tell(rule.name, i / len(RULES))
         verdict = Verdict(rule.name, rule.says, "skipped", closed) if closed else _verdict(rule, case)
         if rule.gate and not closed and verdict.status != "passed":
             closed = verdict.reason if verdict.status == "skipped" else f"not reached: '{rule.name}' is broken"

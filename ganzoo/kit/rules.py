@@ -30,14 +30,23 @@ RULES = (
         "builds",
         "the model builds for any image shape, and each parameter belongs to one player",
         "set self.generator and self.discriminator in __init__, sized from self.data; "
-        "put extra modules into one of them, or override players()",
+        "put extra modules into one of them, or name them in players() and give them a Turn in turns()",
         checks.builds,
+        gate=True,
+    ),
+    Rule(
+        "players",
+        "every player has a turn, every turn is a player's, and what is saved is there",
+        "add a Turn for each player of players() to turns(), or let another player hold its module; "
+        "let saved name modules that __init__ sets, 'generator' first",
+        checks.playable,
         gate=True,
     ),
     Rule(
         "samples",
         "samples have the data's shape and lie in [-1, 1]",
-        "end the generator in Tanh and Unflatten(1, self.data.shape), or in what does the same",
+        "end the generator in Tanh and Unflatten(1, self.data.shape), or in what does the same; "
+        "samples of vectors are float (N, D), in any range",
         checks.samples,
         gate=True,
     ),
@@ -50,15 +59,15 @@ RULES = (
     ),
     Rule(
         "turns",
-        "only the moving player changes in its turn, and both do move",
+        "each player moves in its own turns, and no other does",
         "leave weights alone in losses; what must change them belongs in after_discriminator_step(), for that player; "
-        "in discriminator_loss use fake.x instead of running the generator again",
+        "in the discriminator's losses use fake.x instead of running the generator again",
         checks.one_moves,
     ),
     Rule(
         "gradients",
-        "every parameter of the moving player gets a finite gradient",
-        "use the parameter in that player's loss, or remove it",
+        "every parameter of a player gets a finite gradient in one of its turns",
+        "use the parameter in a loss of that player, or remove it",
         checks.gradients,
     ),
     Rule(
@@ -81,15 +90,27 @@ RULES = (
     ),
     Rule(
         "average",
-        "samples come from self.generator, so that the averaged one can stand in for it",
-        "call self.generator in generate(), and keep no other reference to it or to its parts",
+        "samples and pictures come from the modules of saved, so that the averaged ones can stand in for them",
+        "call self.generator in generate(), and keep no other reference to what saved names, or to its parts",
         checks.averaged,
+    ),
+    Rule(
+        "pictures",
+        "pictures of held-out examples lie in [-1, 1], one for each example",
+        "return a dict from names to float (N, C, H, W) with N = len(examples.x); of vectors, to float (N, D)",
+        checks.pictures,
     ),
     Rule(
         "condition",
         "the condition matters to both players",
         "pass y on in the generator and in the discriminator or its loss: see ganzoo.nets.Condition",
         checks.conditioned,
+    ),
+    Rule(
+        "source",
+        "what a model that translates makes follows from the source",
+        "let the generator take (source, y), or use source in generate(z, y, source)",
+        checks.sourced,
     ),
     Rule(
         "halves",
@@ -126,8 +147,9 @@ RULES = (
     Rule(
         "recorded",
         "recorded steps and plain steps agree",
-        "compute each step from tensors and options alone; what Python counts or draws is fixed in a recording: "
-        "keep counters in buffers (register_buffer), and draw with torch",
+        "use Turn(..., every=k) for what comes in every k-th step, self.clock for what follows the step or the budget; "
+        "keep counts, running values and past fakes in buffers (register_buffer), changed in place; draw with torch; "
+        "return the same terms every time, and masks instead of boolean indices",
         checks.recorded,
     ),
 )

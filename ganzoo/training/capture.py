@@ -246,6 +246,28 @@ def roots(trainer: Trainer) -> dict[str, Any]:
     return {"self": trainer.gan, **rules, **{f"the turn {t.name}": t.loss for t in trainer.schedule.turns}}
 
 
+def moving(trainer: Trainer) -> str | None:
+    """The way to what changes in Python from step to step, if anything does: a recording would hold it still.
+
+    Every set of turns is taken once before, for what is made at its first use. Training has gone on afterwards: take a
+    `Snapshot` before, and restore it.
+    """
+    begun, patterns = trainer.step, list(trainer.schedule.moves)
+
+    def take(pattern: Pattern) -> None:
+        trainer.step = trainer.schedule.step_with(pattern, begun)
+        trainer.advance()
+
+    for pattern in patterns:
+        take(pattern)
+    before = PythonState(roots(trainer))
+    for pattern in patterns * 2:
+        take(pattern)
+        if way := before.moved(PythonState(roots(trainer))):
+            return way
+    return None
+
+
 def _tensors(trainer: Trainer) -> Iterator[Tensor]:
     """The tensors of the networks, the averaged ones included."""
     for module in (trainer.gan, *trainer.ema.modules.values()):

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ganzoo.errors import GanzooError, UsageError, one_line
-from ganzoo.training.capture import GROUP, Record, Recorded, Snapshot, cuda_graph, roots
+from ganzoo.training.capture import GROUP, Record, Recorded, Snapshot, cuda_graph, moving, roots
 from ganzoo.training.state import PythonState
 from ganzoo.training.tape import on_tape
 from ganzoo.training.trainer import Trainer
@@ -188,23 +188,12 @@ class _Probe:
         return None
 
     def _moved(self) -> str | None:
-        """What changes in Python from step to step, if anything: a recording would hold it still.
-
-        Every set of turns is taken once before, for what is made at its first use.
-        """
-        trainer = self.trainer
-        for pattern in trainer.schedule.moves:
-            self._at(pattern)
-            trainer.advance()
-        before = PythonState(roots(trainer))
-        for pattern in [*trainer.schedule.moves] * 2:
-            self._at(pattern)
-            trainer.advance()
-            if way := before.moved(PythonState(roots(trainer))):
-                return (
-                    f"{way} changes from step to step in Python, where a recording would hold it still "
-                    "(Turn(every=...), self.clock or a buffer changed in place would go on)"
-                )
+        """What changes in Python from step to step, if anything."""
+        if way := moving(self.trainer):
+            return (
+                f"{way} changes from step to step in Python, where a recording would hold it still "
+                "(Turn(every=...), self.clock or a buffer changed in place would go on)"
+            )
         return None
 
     def _at(self, pattern: Pattern) -> None:

@@ -39,9 +39,9 @@ def watch(take: Callable[[], None], talking: bool = False) -> "_Tape":
     """Run `take` twice on a tape, and hold the two against each other: the second tape.
 
     Raises:
-        Unsteady: the second recording is not as the first, or a step reads what no operator of torch has made.
-        NotRecorded: Python reads a value from a tensor, a shape follows from values, or, unless they may be `talking`,
-            processes talk to each other.
+        Unsteady: the second recording is not as the first, a step reads what no operator of torch has made, or a shape
+            follows from values.
+        NotRecorded: Python reads a value from a tensor, or, unless they may be `talking`, processes talk to each other.
     """
     first, second = _Tape(talking), _Tape(talking)
     for tape in (first, second):
@@ -106,7 +106,7 @@ class _Tape(TorchDispatchMode):
         if func.namespace == "c10d" and not self.talking:
             raise NotRecorded("processes that talk to each other are not recorded on a CPU")
         if _shape_follows_from_values(func, args):
-            raise NotRecorded(f"the shape of what {func} gives follows from values, and would be fixed in a recording")
+            raise Unsteady(f"the shape of what {func} gives follows from values, and would be fixed in a recording")
         if torch.Tag.inplace_view in func.tags:
             raise NotRecorded(f"{func} changes the shape of a tensor in place")
         reads: set[str] = set()
