@@ -14,7 +14,7 @@ import pytest
 import ganzoo as package
 import ganzoo.plugins
 from ganzoo.errors import GanzooError
-from ganzoo.kit.scaffold import class_name, write_package
+from ganzoo.kit.scaffold import TEMPLATES, class_name, write_package
 
 
 @pytest.fixture
@@ -34,9 +34,14 @@ def install(tmp_path, monkeypatch):
     sys.modules.pop("my_gan", None)
 
 
-@pytest.mark.parametrize("conditional", [False, True])
-def test_what_new_writes_is_installed_listed_trained_and_passes_its_own_test(ganzoo, install, tmp_path, conditional):
-    written = ganzoo("new", "my-gan", *(["--conditional"] if conditional else []))
+DATA = {"translating": "small-pairs"}
+"""What a template is trained on here, where it is not the usual."""
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+def test_what_new_writes_is_installed_listed_trained_and_passes_its_own_test(ganzoo, install, tmp_path, template):
+    conditional = template == "class-conditional"
+    written = ganzoo("new", "my-gan", "--template", template)
     assert written.code == 0, written.err
     folder = tmp_path / "my-gan"
     files = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
@@ -52,8 +57,10 @@ def test_what_new_writes_is_installed_listed_trained_and_passes_its_own_test(gan
 
     listed = {row["name"]: row for row in json.loads(ganzoo("list", "models", "--json").out)}
     assert (listed["my-gan"]["package"], listed["my-gan"]["conditional"]) == ("my-gan", conditional)
-    options = ("--dataset", "small-digits", "--loggers", "none", "--quiet", "--width", 16, "--steps", 5, "--out", "run")
-    assert ganzoo("run", "my-gan", *options).code == 0
+    options = ("--loggers", "none", "--quiet", "--width", 16, "--steps", 5, "--out", "run")
+    trained = ganzoo("run", "my-gan", "--dataset", DATA.get(template, "small-digits"), *options)
+    assert trained.code == 0, trained.err
+    assert ganzoo("check", "my-gan").code == 0
     tests = runpy.run_path(str(folder / "tests" / "test_my_gan.py"))
     tests["test_my_gan_keeps_the_rules_of_the_contract"]()
 
@@ -84,8 +91,9 @@ def test_in_an_environment_of_its_own_it_is_listed_and_passes(ganzoo, tmp_path):
     assert "1 passed" in run("pytest", "-q", "-p", "no:cacheprovider")
 
 
-def test_no_placeholder_is_left(tmp_path):
-    for file in write_package("my-gan", tmp_path):
+@pytest.mark.parametrize("template", TEMPLATES)
+def test_no_placeholder_is_left(tmp_path, template):
+    for file in write_package("my-gan", tmp_path, template):
         text = file.read_text()
         assert "$" not in text.replace("${{", "").replace("$ ", ""), file
         assert all(len(line) <= 88 for line in text.splitlines() if file.suffix == ".py"), file
@@ -136,6 +144,28 @@ def test_a_folder_that_cannot_be_written_gets_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(GanzooError, match="cannot write"):
         write_package("my-gan", tmp_path / "file")
+
+
+def test_conditional_is_a_template_and_not_two(ganzoo, tmp_path):
+    assert ganzoo("new", "one", "--conditional").code == 0
+    assert ganzoo("new", "two", "--template", "class-conditional").code == 0
+    one, two = ((tmp_path / name / f"{name}.py").read_text() for name in ("one", "two"))
+    assert one.replace("One", "Two").replace("one", "two") == two
+    result = ganzoo("new", "three", "--conditional", "--template", "translating")
+    assert result.code == 2
+    assert "--conditional is --template class-conditional, not translating" in result.err
+    assert not (tmp_path / "three").exists()
+
+
+def test_the_help_has_a_line_for_each_template(ganzoo):
+    text = ganzoo("new", "--help").out
+    for name, start in TEMPLATES.items():
+        assert f"{name:20}{start.summary}" in text
+
+
+def test_the_readme_says_what_to_train_a_translator_on(tmp_path):
+    write_package("my-gan", tmp_path, "translating")
+    assert "$ ganzoo run my-gan --dataset mnist-edges --max-time 2m" in (tmp_path / "my-gan" / "README.md").read_text()
 
 
 def test_new_prints_json_too(ganzoo):

@@ -438,8 +438,8 @@ def halves(case: Case) -> str | None:
             if isinstance(module, _BatchNorm | _DropoutNd | Dropout | nn.RReLU):
                 module.eval()
         seed_everything(0)
-        some = Batch(*(None if held is None else held[part] for held in real))
-        z, label = latent[part], None if y is None else y[part]
+        some = Batch(real.x[part], _part(real.y, part), None, _part(real.source, part))
+        z, label = latent[part], _part(y, part)
         player, loss = (moving := Schedule(gan).turns[turn]).player, moving.loss
         with AllAlike():
             fake = Batch(generated(gan, z, label, some.source), label, z, some.source)
@@ -458,6 +458,10 @@ def halves(case: Case) -> str | None:
                 f"the {turn.player}'s gradient{where_in} differs by {apart:.1%} from the mean of the halves' gradients"
             )
     return None
+
+
+def _part(held: Tensor | None, part: slice) -> Tensor | None:
+    return None if held is None else held[part]
 
 
 def stays_on_device(case: Case) -> str | None:

@@ -8,9 +8,41 @@ import shutil
 from importlib import resources
 from pathlib import Path
 from string import Template
+from typing import NamedTuple
 
 from ganzoo import __version__
 from ganzoo.errors import GanzooError, UsageError
+
+
+class Start(NamedTuple):
+    """What a new package begins as."""
+
+    summary: str
+    """A line of the command's help."""
+    module: str = "module.py.tmpl"
+    """The template of its module."""
+    holds: str = "two networks and two losses"
+    """What the module holds, for the README."""
+    data: str = ""
+    """What `ganzoo run NAME` must be told besides."""
+
+
+TEMPLATES = {
+    "unconditional": Start("two networks and two losses"),
+    "class-conditional": Start("the same, told the class: draws what it is asked for"),
+    "translating": Start(
+        "makes images from images, for data with sources: a small pix2pix",
+        "translating.py.tmpl",
+        "a generator that makes images from images, a discriminator that sees both, and two losses",
+        " --dataset mnist-edges",
+    ),
+    "three-player": Start(
+        "an encoder as third player, and a penalty in every 16th step: a small BiGAN",
+        "three_player.py.tmpl",
+        "three networks, each with a turn of its own, and a penalty that is due in every 16th step",
+    ),
+}
+"""By name; the first unless another is asked for."""
 
 FILES = {
     "pyproject.toml": "pyproject.toml.tmpl",
@@ -18,11 +50,11 @@ FILES = {
     ".gitignore": "gitignore.tmpl",
     ".github/workflows/test.yml": "workflow.yml.tmpl",
 }
-"""Where each template goes; the module and its test are named after the model."""
+"""Where each file's template goes; the module and its test are named after the model."""
 
 
-def write_package(name: str, parent: Path, conditional: bool = False) -> list[Path]:
-    """Write the package `name` into a new folder of that name in `parent`; returns the files.
+def write_package(name: str, parent: Path, template: str = "unconditional") -> list[Path]:
+    """Write the package `name` into a new folder of that name in `parent`, from one of `TEMPLATES`; returns the files.
 
     Raises:
         UsageError: the name cannot be a model's and a module's, is taken, or the folder exists.
@@ -33,9 +65,11 @@ def write_package(name: str, parent: Path, conditional: bool = False) -> list[Pa
     if folder.exists() or folder.is_symlink():
         raise UsageError(f"{folder} exists already: choose another name, or remove it")
     names = {"name": name, "module": module, "cls": class_name(name), "version": __version__}
+    conditional, start = template == "class-conditional", TEMPLATES[template]
     names |= {"conditional": str(conditional), "given": ", given the condition" if conditional else ""}
+    names |= {"holds": start.holds, "data": start.data}
     files = FILES | {
-        f"{module}.py": "module.py.tmpl",
+        f"{module}.py": start.module,
         f"tests/test_{module}.py": "test.py.tmpl",
     }
     # Beside the target, so that the last move is one rename.
