@@ -99,8 +99,7 @@ class FusedAdam(torch.optim.Adam):
         parameters = group["params"]
         if closure is not None or self._kept is None:
             loss = super().step(closure)
-            if self._kept is None:  # What was gathered before is moved in place.
-                self._keep()
+            self._keep()
             return loss
         first, second, steps, counters = self._kept
         moving = [i for i, p in enumerate(parameters) if p.grad is not None]

@@ -835,8 +835,8 @@ class AssignedData(Tiny):
         (RareByNumpy, "numpy's random changes from step to step", "draw with torch"),
         (OfOneClass, "the shape of what aten.index.Tensor gives follows from values", "masks instead of boolean"),
         (AnotherTerm, "self.more changes from step to step in Python", "return the same terms every time"),
-        (AssignedBuffer, "a step reads what the step before made: keep it in a buffer", "changed in place"),
-        (AssignedData, "a step reads a tensor of shape", "changed in place"),
+        (AssignedBuffer, "self.w_avg changes from step to step in Python", "changed in place"),
+        (AssignedData, "changes from step to step in Python", "changed in place"),
     ],
     ids=lambda value: value.__name__ if isinstance(value, type) else "",
 )
