@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ganzoo.commands.evaluate import N, measure_run, write
 from ganzoo.errors import GanzooError, UsageError, one_line
-from ganzoo.settings import BUDGET, Plan, Settings, resolve, validated
+from ganzoo.settings import BUDGET, LABELS_BEFORE, Plan, Settings, resolve, validated
 
 if TYPE_CHECKING:
     from ganzoo.plugins import Registry
@@ -147,9 +147,10 @@ def same_plan(plan: Plan, folder: Path) -> None:
         raise UsageError(f"{folder} is a run of {other}: choose another --out, or compare it by naming its folder")
     wanted = {**plan.settings.model_dump(mode="json"), **plan.options.model_dump(mode="json")}
     # What the run's version of ganzoo had no option for was as it is by default now.
-    defaults = validated(Settings, {}).model_dump(mode="json")
+    defaults = validated(Settings, {}).model_dump(mode="json") | LABELS_BEFORE
     found = {**defaults, **(info.get("settings") or {}), **(info.get("options") or {})}
-    for key in wanted.keys() - ASIDE:
+    aside = ASIDE if uses_labels(plan, info) else {*ASIDE, "labels"}
+    for key in wanted.keys() - aside:
         if wanted[key] != found.get(key):
             raise UsageError(
                 f"{folder} was trained with {key.replace('_', '-')} {found.get(key)}, not {wanted[key]}: "
@@ -157,8 +158,16 @@ def same_plan(plan: Plan, folder: Path) -> None:
             )
 
 
+def uses_labels(plan: Plan, info: Mapping[str, Any]) -> bool:
+    """Whether the model of a plan is one to which labels mean anything, on the data that a `run.json` describes."""
+    from ganzoo.data import DataSpec
+
+    data = info.get("data")
+    return not isinstance(data, dict) or plan.model.uses_labels(DataSpec.from_json(data), plan.options)
+
+
 def measured(folder: Path) -> bool:
-    """Whether `eval.json` is of the generator that is there."""
+    """Whether `eval.json` is of the generator that is there, and says how it was asked for classes."""
     from ganzoo.files import read_json
     from ganzoo.runs.sampler import step_of
 
@@ -166,7 +175,8 @@ def measured(folder: Path) -> bool:
         result = read_json(folder / "eval.json")
     except GanzooError:
         return False
-    return isinstance(result, dict) and result.get("step") == step_of(folder)
+    protocol = result.get("protocol") if isinstance(result, dict) else None
+    return isinstance(protocol, dict) and "labels" in protocol and result.get("step") == step_of(folder)
 
 
 def seeds_of(text: str) -> list[int]:

@@ -45,7 +45,14 @@ class ImageSet:
     def spec(self, name: str) -> DataSpec:
         """The description that models and run files get."""
         c, h, w = self.images[0].shape
-        return DataSpec(name, (int(c), int(h), int(w)), len(self), self.classes, self.attributes)
+        return DataSpec(name, (int(c), int(h), int(w)), len(self), self.classes, self.attributes, self._counts())
+
+    def _counts(self) -> tuple[int, ...]:
+        """Samples of each class."""
+        if self.labels is None or not self.classes:
+            return ()
+        index = self.labels if self.labels.dim() == 1 else self.labels[:, : len(self.classes)].argmax(1)
+        return tuple(torch.bincount(index, minlength=len(self.classes)).tolist())
 
 
 class Dataset(ABC):

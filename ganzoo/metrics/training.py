@@ -6,7 +6,7 @@ import torch
 
 from ganzoo.gan import GAN
 from ganzoo.metrics.base import Setting
-from ganzoo.metrics.evaluation import Evaluator, describe, exact, generated
+from ganzoo.metrics.evaluation import Evaluator, Labels, conditions, describe, drawn_labels, exact, generated
 from ganzoo.plugins import Registry
 from ganzoo.settings import Settings
 from ganzoo.training.ema import averaged
@@ -22,8 +22,10 @@ METRICS = ("fid", "accuracy")
 class Examiner:
     """FID of the averaged generator, and label accuracy where it can be had, every so many epochs."""
 
-    def __init__(self, registry: Registry, settings: Settings, gan: GAN, device: torch.device):
-        """Open the reference.
+    def __init__(
+        self, registry: Registry, settings: Settings, gan: GAN, device: torch.device, labels: Labels = "reference"
+    ):
+        """Open the reference. `labels` is how conditions are drawn, as for `generated`.
 
         Raises:
             UsageError, GanzooError: as `Evaluator`.
@@ -32,6 +34,8 @@ class Examiner:
         self.every = settings.eval_every
         shape, root = gan.data.shape, settings.data_root
         self.evaluator = Evaluator(registry, settings.dataset, metrics=METRICS, shape=shape, root=root, device=device)
+        self.asked, self.labels = labels, drawn_labels(gan, labels)
+        conditions(gan, self.evaluator.reference, labels)  # What is not there is told before training.
         self.labelled = bool(gan.conditional and gan.data.classes)
         setting = Setting(self.evaluator.reference, N, self.labelled, SEED, device)
         for name, metric in list(self.evaluator.chosen.items()):
@@ -41,7 +45,7 @@ class Examiner:
     @property
     def protocol(self) -> dict[str, Any]:
         """What the numbers depend on."""
-        return self.evaluator.protocol(N)
+        return self.evaluator.protocol(N, self.labels)
 
     @property
     def text(self) -> str:
@@ -53,7 +57,9 @@ class Examiner:
         """The same as part of a name, so that a logger draws only what is comparable in one plot."""
         p = self.protocol
         resize = "".join(c if c.isalnum() else "-" for c in p["resize"])
-        return f"{p['dataset']}-{p['split']}-{p['n']}/{p['extractor']}-{p['extractor_sha256'][:8]}/resize-{resize}"
+        labels = f"/labels-{p['labels']}" if p["labels"] else ""
+        extractor = f"{p['extractor']}-{p['extractor_sha256'][:8]}"
+        return f"{p['dataset']}-{p['split']}-{p['n']}{labels}/{extractor}/resize-{resize}"
 
     def begin(self) -> None:
         """Have the statistics of the reference before training starts."""
@@ -73,6 +79,6 @@ class Examiner:
     def measure(self, trainer: Trainer) -> dict[str, float]:
         """The numbers, by name: `fid` and perhaps `accuracy`."""
         gan = averaged(trainer.gan, trainer.ema)
-        batches = generated(gan, N, SEED, self.evaluator.reference)
-        numbers: dict[str, float] = self.evaluator.measure(batches, N, self.labelled, SEED)["metrics"]
+        batches = generated(gan, N, SEED, self.evaluator.reference, self.asked)
+        numbers: dict[str, float] = self.evaluator.measure(batches, N, self.labelled, SEED, self.labels)["metrics"]
         return numbers
