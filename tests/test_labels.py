@@ -209,7 +209,7 @@ class Uneven(zoo.Dataset):
     """Digits with SVHN's class counts as proportions."""
 
     name, summary = "uneven", "digits, their classes as unequal as SVHN's"
-    sizes = {"train": 4000, "test": 1500}
+    sizes = {"train": 2500, "test": 1500}
 
     def load(self, request):
         digits = MNIST().load(request)
@@ -240,15 +240,15 @@ def test_a_perfect_sampler_of_unequal_classes_is_near_the_data_only_if_asked_as_
     module.register_datasets = zoo.hookimpl(lambda register: register(Uneven))
     module.register_datasets.__name__ = "register_datasets"
     plugins.add(Plugin("uneven", "p", "1", "m"), module)
-    evaluator = Evaluator(plugins, "uneven", metrics=("fid",), features="digits")
+    evaluator = Evaluator(plugins, "uneven", metrics=("fid",), features="digits", split="train")
     gan = Perfect(Uneven().load(DataRequest()).spec("uneven"), Perfect.Options()).eval()
     found = {}
     for labels in ("reference", "uniform"):
-        batches = generated(gan, 1500, 0, evaluator.reference, labels)
-        result = evaluator.measure(batches, 1500, True, 0, drawn_labels(gan, labels))
+        batches = generated(gan, 2500, 0, evaluator.reference, labels)
+        result = evaluator.measure(batches, 2500, True, 0, drawn_labels(gan, labels))
         assert result["protocol"]["labels"] == labels
         found[labels] = result["metrics"]["fid"]
-    assert found["uniform"] > 3 * found["reference"], found
+    assert found["uniform"] > 10 * found["reference"], found
 
 
 def test_a_class_with_too_few_samples_costs_intra_fid_alone(ganzoo, tmp_path):
