@@ -16,7 +16,7 @@ from ganzoo import Attribute, DataRequest, DataSpec, ImageSet
 from ganzoo.data import normalise
 from ganzoo.errors import UsageError
 from ganzoo.files import read_json
-from ganzoo.metrics.evaluation import Evaluator, comparable, describe, drawn_labels, generated
+from ganzoo.metrics.evaluation import Evaluator, comparable, describe, drawn_as, generated
 from ganzoo.metrics.reference import Reference
 from ganzoo.plugins import Plugin, discover
 from ganzoo.runs.run import read_metrics
@@ -245,7 +245,7 @@ def test_a_perfect_sampler_of_unequal_classes_is_near_the_data_only_if_asked_as_
     found = {}
     for labels in ("reference", "uniform"):
         batches = generated(gan, 2500, 0, evaluator.reference, labels)
-        result = evaluator.measure(batches, 2500, True, 0, drawn_labels(gan, labels))
+        result = evaluator.measure(batches, 2500, True, 0, drawn_as(gan, labels))
         assert result["protocol"]["labels"] == labels
         found[labels] = result["metrics"]["fid"]
     assert found["uniform"] > 10 * found["reference"], found

@@ -1,11 +1,12 @@
 """`ganzoo eval RUN` and `ganzoo eval IMAGES`."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ganzoo.commands.options import Names, echo_json, json_option
+from ganzoo.commands.options import Names, OfRun, echo_json, json_option
 from ganzoo.errors import GanzooError, UsageError
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 N = 10_000
 
 
-@click.command(name="eval", context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(name="eval", cls=OfRun, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("what", metavar="RUN|IMAGES", type=click.Path(path_type=Path))
 @click.option("--dataset", help="The data set to measure against.  [default: the run's own, else mnist]")
 @click.option("--data-root", type=click.Path(path_type=Path), help="Where the data set's files are.")
@@ -41,14 +42,15 @@ N = 10_000
 def command(
     what: Path, dataset: str | None, data_root: Path | None, split: Any, metrics: tuple[str, ...] | None,
     features: str | None, inception_weights: Path | None, n: int | None, labels: Any, seed: int, device: str,
-    out: Path | None, as_json: bool,
+    out: Path | None, as_json: bool, **sampling: Any,
 ) -> None:  # fmt: skip
     """Measure a run's generator, or images that anybody made.
 
     IMAGES is an .npz with `images` and perhaps `labels`, or a folder of pictures. A run is measured with its averaged
     generator, which is asked for each class as often as the real images show it: asked for all alike, even a perfect
     generator would be far from data whose classes are not equally frequent. How it was asked is part of the result, and
-    results that differ in it are not compared.
+    results that differ in it are not compared. So are the model's options of drawing: `ganzoo eval RUN --help` lists
+    them.
 
     \b
     ganzoo eval runs/mine                            FID and its company into runs/mine/eval.json
@@ -67,7 +69,7 @@ def command(
         "metrics": metrics, "features": features, "weights": inception_weights, "split": split, "device": chosen
     }  # fmt: skip
     if (what / "run.json").is_file() or (what / "config.json").is_file():
-        evaluator, result = measure_run(what, plugins, dataset, data_root, n or N, seed, options, labels)
+        evaluator, result = measure_run(what, plugins, dataset, data_root, n or N, seed, options, labels, sampling)
         out = out or what / "eval.json"
     else:
         if labels is not None:
@@ -97,32 +99,34 @@ def command(
 
 def measure_run(
     run: Path, plugins: "Registry", dataset: str | None, data_root: Path | None, n: int, seed: int,
-    options: dict[str, Any], labels: "Labels | None" = None,
+    options: dict[str, Any], labels: "Labels | None" = None, sampling: Mapping[str, Any] | None = None,
 ) -> tuple["Evaluator", dict[str, Any]]:  # fmt: skip
     """Measure a run's averaged generator: what measured it, and the result.
 
     Raises:
-        UsageError: the run's classes are not those of the data set, or `labels` are given for a model that takes none;
-            or as `load` and `Evaluator`.
+        UsageError: the run's classes are not those of the data set, `labels` are given for a model that takes none, or
+            an option of drawing in `sampling` cannot be; or as `load` and `Evaluator`.
         GanzooError: as `load` and `Evaluator`.
     """
-    from ganzoo.metrics.evaluation import Evaluator, drawn_labels, generated
+    from ganzoo.metrics.evaluation import Evaluator, drawn_as, generated
     from ganzoo.runs.run import open_run
     from ganzoo.runs.sampler import load, step_of
+    from ganzoo.sampling import drawing
 
     sampler, settings = load(run, str(options["device"]), plugins), open_run(run).get("settings", {})
-    if labels is not None and not sampler.gan.conditional:
-        raise UsageError(f"--labels: model '{sampler.gan.name}' was trained without labels")
+    gan = drawing(sampler.gan, {key: value for key, value in (sampling or {}).items() if value is not None})
+    if labels is not None and not gan.conditional:
+        raise UsageError(f"--labels: model '{gan.name}' was trained without labels")
     name = dataset or sampler.data.name
     root = data_root or (Path(settings["data_root"]) if not dataset and settings.get("data_root") else None)
     evaluator = Evaluator(plugins, name, shape=sampler.data.shape, root=root, **options)
     asked = labels or "reference"
-    batches = generated(sampler.gan, n, seed, evaluator.reference, asked)
+    batches = generated(gan, n, seed, evaluator.reference, asked)
     labelled = bool(sampler.gan.conditional and sampler.data.classes)
     if labelled and sampler.data.classes != evaluator.reference.data.classes:
         raise UsageError(f"the classes of {run} are not those of '{name}': metrics of labels would mean nothing")
     about: dict[str, Any] = {"run": str(run), "model": sampler.gan.name, "step": step_of(run)}
-    return evaluator, {**about, **evaluator.measure(batches, n, labelled, seed, drawn_labels(sampler.gan, asked))}
+    return evaluator, {**about, **evaluator.measure(batches, n, labelled, seed, drawn_as(gan, asked))}
 
 
 def write(path: Path, result: dict[str, Any], evaluator: "Evaluator") -> None:

@@ -19,6 +19,7 @@ from ganzoo.metrics.classifier import Trained, at_once, class_index, trained_fil
 from ganzoo.metrics.labels import Accuracy
 from ganzoo.metrics.reference import Reference, Split
 from ganzoo.plugins import Registry
+from ganzoo.sampling import defaults, used
 from ganzoo.training.engine import own_randomness
 
 FORMAT = 1
@@ -27,6 +28,8 @@ Labels = Literal["reference", "uniform"]
 LABELS = {"reference": "labels as the reference has them", "uniform": "classes in turn"}
 LABELLED = {"accuracy", "intra-fid", "cas"}
 """Metrics that only images with labels have."""
+DRAWN = {"labels", "sampling", "sampling_defaults"}
+"""What a protocol says of how samples were drawn."""
 LABELS_SEED = 20140611
 """Of the order in which the labels of the reference images are taken: one for all evaluations."""
 
@@ -133,10 +136,10 @@ class Evaluator:
         """Where features are computed: Apple's GPUs lack the double precision that their sums need."""
         return torch.device("cpu") if self.device.type == "mps" else self.device
 
-    def protocol(self, n: int, labels: Labels | None = None) -> dict[str, Any]:
+    def protocol(self, n: int, drawn: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """What every number of an evaluation with `n` images depends on. Results that differ in it are not compared.
 
-        `labels` is None where no conditions were drawn: of an unconditional model, and of given images.
+        `drawn` is what `drawn_as` says of samples; given images were not drawn.
         """
         reference, extractor = self.reference, self.extractor
         c, h, w = reference.spec.shape
@@ -148,16 +151,22 @@ class Evaluator:
             "reference_sha256": reference.fingerprint,
             "shape": [c, h, w],
             "n": n,
-            "labels": labels,
+            "labels": None,
+            **(drawn or {}),
             "extractor": extractor.name if extractor else None,
             "extractor_sha256": extractor.sha256 if extractor else None,
             "resize": extractor.resizing(h, w) if extractor else None,
         }
 
     def measure(
-        self, batches: Iterable[Images], n: int, labelled: bool, seed: int = 0, labels: Labels | None = None
+        self,
+        batches: Iterable[Images],
+        n: int,
+        labelled: bool,
+        seed: int = 0,
+        drawn: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """Measure `n` images that come in batches, their conditions drawn as `labels` says, if they were drawn.
+        """Measure `n` images that come in batches, drawn as `drawn` says, if they were drawn.
 
         Random numbers are the evaluation's own: whoever trains meanwhile does not notice.
 
@@ -182,10 +191,10 @@ class Evaluator:
                     )
                     metrics.append(kind(setting))
             looked = self.extractor if any(m.features for m in metrics) else None
-            for images, classes in batches:
+            for images, labels in batches:
                 found = looked.extract(images) if looked else None
                 vectors, logits = (found.vectors, found.logits) if found else (None, None)
-                batch = Measured(images, classes, vectors, logits)
+                batch = Measured(images, labels, vectors, logits)
                 for metric in metrics:
                     metric.update(batch)
             # Some metrics train or draw: each from the seed, whichever others are measured.
@@ -196,7 +205,7 @@ class Evaluator:
                     numbers |= _finite(metric.compute())
                     settings[metric.name] = metric.settings()
         result = {
-            "protocol": self.protocol(n, labels),
+            "protocol": self.protocol(n, drawn),
             "metrics": numbers,
             "settings": settings,
             "left_out": left_out,
@@ -245,9 +254,15 @@ def exact() -> Iterator[None]:
         torch.backends.cudnn.allow_tf32 = convolution
 
 
-def drawn_labels(gan: GAN, labels: Labels = "reference") -> Labels | None:
-    """How `generated` draws the conditions of a model: as it was asked for; None of a model that takes none."""
-    return labels if gan.conditional else None
+def drawn_as(gan: GAN, labels: Labels = "reference") -> dict[str, Any]:
+    """What a protocol says of how `generated` draws the samples of a model.
+
+    `labels`: as asked for; None of a model that takes none. `sampling` and `sampling_defaults`, of a model that has
+    options of drawing: their values, and what they are by default.
+    """
+    told: dict[str, Any] = {"labels": labels if gan.conditional else None}
+    options = used(gan)
+    return told | ({"sampling": options, "sampling_defaults": defaults(type(gan))} if options else {})
 
 
 def generated(gan: GAN, n: int, seed: int, reference: Reference, labels: Labels = "reference") -> Iterator[Images]:
@@ -308,18 +323,20 @@ def given(images: Tensor, labels: Tensor | None, n: int, seed: int) -> Iterator[
 def comparable(a: Mapping[str, Any], b: Mapping[str, Any]) -> None:
     """Refuse to set two results side by side unless they were measured alike.
 
-    A model that takes no labels may stand beside any: it, too, is to show what the reference shows.
+    A model that takes no labels may stand beside any: it, too, is to show what the reference shows. So may a model that
+    lacks an option of drawing beside one that draws by that option's default.
 
     Raises:
-        UsageError: they differ in data, size, split, extractor, number of images, labels, resizing, or a metric's
-            settings; the field and both values are named.
+        UsageError: they differ in data, size, split, extractor, number of images, labels, options of drawing, resizing,
+            or a metric's settings; the field and both values are named.
         GanzooError: one of them is not a result.
     """
     for result in (a, b):
         if not all(isinstance(result.get(key), dict) for key in ("protocol", "metrics", "settings")):
             raise GanzooError("not a result of `ganzoo eval`: it has no protocol, metrics and settings")
-    _same("", *({k: v for k, v in result["protocol"].items() if k != "labels"} for result in (a, b)))
+    _same("", *({k: v for k, v in result["protocol"].items() if k not in DRAWN} for result in (a, b)))
     _same_labels(a, b)
+    _same_sampling(a["protocol"], b["protocol"])
     for metric in a["settings"].keys() & b["settings"].keys():
         _same(f"{metric}: ", a["settings"][metric], b["settings"][metric])
 
@@ -350,6 +367,21 @@ def _same_labels(a: Mapping[str, Any], b: Mapping[str, Any]) -> None:
     raise UsageError(f"these results cannot be compared: labels is {told[0]} and {told[1]}")
 
 
+def _same_sampling(a: Mapping[str, Any], b: Mapping[str, Any]) -> None:
+    """Refuse results of samples that were drawn by different values of an option, or by one that the other lacks."""
+    for one, other in ((a, b), (b, a)):
+        known, beside = one.get("sampling") or {}, other.get("sampling") or {}
+        usual = one.get("sampling_defaults") or {}
+        if any(value != (beside[key] if key in beside else usual.get(key)) for key, value in known.items()):
+            told = [_told(protocol.get("sampling")) or "without options" for protocol in (a, b)]
+            raise UsageError(f"these results cannot be compared: sampling is {told[0]} and {told[1]}")
+
+
+def _told(sampling: Any) -> str:
+    """`truncation 0.7, order 2`."""
+    return ", ".join(f"{str(key).replace('_', '-')} {value}" for key, value in (sampling or {}).items())
+
+
 def _same(prefix: str, a: Mapping[str, Any], b: Mapping[str, Any]) -> None:
     for key in [*a, *(key for key in b if key not in a)]:
         if a.get(key) != b.get(key):
@@ -369,6 +401,8 @@ def describe(protocol: Mapping[str, Any]) -> str:
     labels = protocol.get("labels", "before")
     if labels is not None:
         parts.append("classes, if any, in turn" if labels == "before" else LABELS[labels])
+    if protocol.get("sampling"):
+        parts.append(_told(protocol["sampling"]))
     if protocol["extractor"]:
         parts += [
             f"extractor {protocol['extractor']} {protocol['extractor_sha256'][:8]}",

@@ -6,7 +6,7 @@ import torch
 
 from ganzoo.gan import GAN
 from ganzoo.metrics.base import Setting
-from ganzoo.metrics.evaluation import Evaluator, Labels, conditions, describe, drawn_labels, exact, generated
+from ganzoo.metrics.evaluation import Evaluator, Labels, conditions, describe, drawn_as, exact, generated
 from ganzoo.plugins import Registry
 from ganzoo.settings import Settings
 from ganzoo.training.ema import averaged
@@ -34,7 +34,7 @@ class Examiner:
         self.every = settings.eval_every
         shape, root = gan.data.shape, settings.data_root
         self.evaluator = Evaluator(registry, settings.dataset, metrics=METRICS, shape=shape, root=root, device=device)
-        self.asked, self.labels = labels, drawn_labels(gan, labels)
+        self.labels, self.drawn = labels, drawn_as(gan, labels)
         conditions(gan, self.evaluator.reference, labels)  # What is not there is told before training.
         self.labelled = bool(gan.conditional and gan.data.classes)
         setting = Setting(self.evaluator.reference, N, self.labelled, SEED, device)
@@ -45,7 +45,7 @@ class Examiner:
     @property
     def protocol(self) -> dict[str, Any]:
         """What the numbers depend on."""
-        return self.evaluator.protocol(N, self.labels)
+        return self.evaluator.protocol(N, self.drawn)
 
     @property
     def text(self) -> str:
@@ -57,9 +57,10 @@ class Examiner:
         """The same as part of a name, so that a logger draws only what is comparable in one plot."""
         p = self.protocol
         resize = "".join(c if c.isalnum() else "-" for c in p["resize"])
-        labels = f"/labels-{p['labels']}" if p["labels"] else ""
+        drawn = f"/labels-{p['labels']}" if p["labels"] else ""
+        drawn += "".join(f"/{name}-{value}" for name, value in p.get("sampling", {}).items())
         extractor = f"{p['extractor']}-{p['extractor_sha256'][:8]}"
-        return f"{p['dataset']}-{p['split']}-{p['n']}{labels}/{extractor}/resize-{resize}"
+        return f"{p['dataset']}-{p['split']}-{p['n']}{drawn}/{extractor}/resize-{resize}"
 
     def begin(self) -> None:
         """Have the statistics of the reference before training starts."""
@@ -79,6 +80,6 @@ class Examiner:
     def measure(self, trainer: Trainer) -> dict[str, float]:
         """The numbers, by name: `fid` and perhaps `accuracy`."""
         gan = averaged(trainer.gan, trainer.ema)
-        batches = generated(gan, N, SEED, self.evaluator.reference, self.asked)
-        numbers: dict[str, float] = self.evaluator.measure(batches, N, self.labelled, SEED, self.labels)["metrics"]
+        batches = generated(gan, N, SEED, self.evaluator.reference, self.labels)
+        numbers: dict[str, float] = self.evaluator.measure(batches, N, self.labelled, SEED, self.drawn)["metrics"]
         return numbers

@@ -112,6 +112,12 @@ class RunRecord:
             "seed": self.result["seed"],
         }
         words = [str(word) for key, value in chosen.items() if value not in (None, "") for word in (f"--{key}", value)]
+        for key, value in mapping(protocol.get("sampling")).items():
+            flag = str(key).replace("_", "-")
+            if isinstance(value, bool):
+                words.append(f"--{flag}" if value else f"--no-{flag}")
+            elif value is not None:
+                words += [f"--{flag}", str(value)]
         return shlex.join(["ganzoo", "eval", str(self.again), *words])
 
     @property
