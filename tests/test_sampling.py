@@ -144,7 +144,7 @@ def test_sample_takes_them_wherever_they_stand_and_draws_as_python_does(ganzoo, 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--truncatoin", "0.7"), "Did you mean --truncation?"),
+        (("--truncatoin", "0.7"), "No such option '--truncatoin'. Did you mean '--truncation'?"),
         (("--truncation", "7"), "Invalid value for '--truncation': 7.0 is not in the range 0<=x<=2."),
         (("--shift", "4"), "Invalid value for '--shift': 4 is not in the range -4<x<4."),
         (("--order", "sorted"), "'sorted' is not one of 'as-drawn', 'reversed'."),
@@ -382,7 +382,7 @@ def test_the_demo_has_a_control_for_each_option(gan):
         'min="0.0" max="2.0" step="any" value="0.7">'
     ) in html
     assert 'type="checkbox" id="o3" data-option="invert">' in html
-    assert '<option value="&#34;as-drawn&#34;" selected>as-drawn</option>' in html
+    assert """<option value='"as-drawn"' selected>as-drawn</option>""" in html
     assert 'type="text" id="o4" data-option="gain" value=""' in html
     assert "Drawing" not in render(player_of(Plain).facts())
 
