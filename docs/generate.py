@@ -21,6 +21,7 @@ from ganzoo.cli import COMMANDS
 from ganzoo.commands.run import MODEL, train_command
 from ganzoo.data import DataSpec
 from ganzoo.plugins import GROUP, Registry, discover
+from ganzoo.sampling import sampling_fields
 
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
@@ -76,6 +77,8 @@ def models(registry: Registry) -> str:
         ]
         if own:
             parts.append(options(own))
+        if drawing := sampling_fields(cls):
+            parts += ["Options of drawing, of `ganzoo sample`, `eval` and `demo`:", options(drawing.items())]
         if cls.presets:
             rows = [[f"`{name}`", code(flags(values))] for name, values in sorted(cls.presets.items())]
             parts.append(table(["preset", "stands for"], rows))

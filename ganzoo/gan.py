@@ -121,6 +121,8 @@ class GAN(nn.Module):
 
     generator: nn.Module
     discriminator: nn.Module
+    _class_ends: Tensor | None
+    """Running sum of `data.counts`, int64 (classes,), on the device; None where classes are drawn uniformly."""
 
     def __init__(self, data: DataSpec, options: Any):
         """Keep the options and the description of the data, in `self.data`: without what the model does not use.
@@ -136,6 +138,9 @@ class GAN(nn.Module):
         self.sampling = self.Sampling()
         self.clock = Clock()
         self._watched: dict[str, Tensor] = {}
+        counts = self.data.counts
+        unequal = torch.tensor(counts).cumsum(0) if len(set(counts)) > 1 else None
+        self.register_buffer("_class_ends", unequal, persistent=False)
         if self.translates and data.source_shape is None:
             raise UsageError(
                 f"model '{self.name}' makes images from images, and data set '{data.name}' has none to start from: "
@@ -170,18 +175,29 @@ class GAN(nn.Module):
         return torch.randn(n, self.options.latent_dim, device=self.device)
 
     def sample_labels(self, n: int) -> Tensor | None:
-        """Draw conditions: classes uniformly, int64 (n,); attributes uniformly in their ranges, float (n, K)."""
+        """Draw conditions: classes, int64 (n,); with attributes, uniformly in their ranges, vectors, float (n, K).
+
+        A class comes as often as in the training data, by `self.data.counts`; where these are equal, or not there (as
+        `--labels uniform` asks for), each as often as the others.
+        """
         if not self.conditional:
             return None
         columns = []
         if self.data.classes:
-            classes = torch.randint(len(self.data.classes), (n,), device=self.device)
+            classes = self._draw_classes(n)
             if not self.data.attributes:
                 return classes
             columns.append(vector(classes, len(self.data.classes)))
         for a in self.data.attributes:
             columns.append(torch.empty(n, 1, device=self.device).uniform_(a.low, a.high))
         return torch.cat(columns, dim=1)
+
+    def _draw_classes(self, n: int) -> Tensor:
+        if self._class_ends is None:
+            return torch.randint(len(self.data.classes), (n,), device=self.device)
+        # Training samples by number, class after class: which class each is of. In whole numbers nothing is rounded.
+        drawn = torch.randint(sum(self.data.counts), (n,), device=self.device)
+        return torch.searchsorted(self._class_ends, drawn, right=True)
 
     def fake_labels(self, real: Batch) -> Tensor | None:
         """Conditions for the fakes that face `real`: drawn anew for classes.

@@ -4,7 +4,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,8 +72,10 @@ class Prepared:
         }
 
 
-def prepare(plan: Plan, registry: Registry, world: World = ALONE) -> Prepared:
+def prepare(plan: Plan, registry: Registry, world: World = ALONE, measured: Any = None) -> Prepared:
     """Open the data and build the model, in each of the processes that train it.
+
+    `measured` is the protocol by which a run that goes on was evaluated before.
 
     Raises:
         UsageError: a name, device, precision or size that cannot be.
@@ -87,15 +89,18 @@ def prepare(plan: Plan, registry: Registry, world: World = ALONE) -> Prepared:
     world.use(engine.device)
     data = world.first_before_others(lambda: load_data(settings, registry))
     spec = data.spec(settings.dataset)
+    if settings.labels == "uniform":
+        spec = replace(spec, counts=())
     for what, shape in (("images", spec.shape), ("sources", spec.source_shape or ())):
         if max(shape[1:], default=0) > LARGEST_SIDE:
             raise UsageError(f"{what} of {spec.name} are {shape}: say --image-size, at most {LARGEST_SIDE}")
     refuse_giants(plan.model, spec, plan.options)
     seed_everything(settings.seed)
     gan = build(plan.model, spec, plan.options)
+    spec = replace(spec, counts=gan.data.counts)  # As it draws: what uses no classes has none, and is recorded so.
     if settings.sync_batchnorm:
         gan = synchronised(gan, engine.device, world)
-    examiner = world.first_before_others(lambda: _examiner(settings, registry, gan, engine))
+    examiner = world.first_before_others(lambda: _examiner(settings, registry, gan, engine, measured))
     trainer = _trainer(plan, gan, data, engine, world)
     if plan.options.batch_size == world.size and any(map(has_batch_statistics, gan.players().values())):
         raise UsageError(
@@ -247,7 +252,7 @@ def resume(
         plan = resolve(model, changes or {}, config=flatten(info, folder / "run.json"))
         run = Run(folder, plan.settings.sample_interval, plan.settings.checkpoint_interval, world)
         with run.lock():
-            prepared = prepare(plan, registry, world)
+            prepared = prepare(plan, registry, world, info.get("evaluation"))
             trainer = prepared.trainer
             world.on_first(lambda: _same_data(folder, info, prepared, say))
             if not (folder / "config.json").exists() and not world.rank:
@@ -304,12 +309,14 @@ def _trainer(plan: Plan, gan: GAN, data: ImageSet, engine: Engine, world: World)
     return Trainer(gan, loader, engine, steps, settings.max_time, world, treated)
 
 
-def _examiner(settings: Settings, registry: Registry, gan: GAN, engine: Engine) -> "Examiner | None":
+def _examiner(settings: Settings, registry: Registry, gan: GAN, engine: Engine, measured: Any) -> "Examiner | None":
     if settings.eval_every is None:
         return None
     from ganzoo.metrics.training import Examiner
 
-    return Examiner(registry, settings, gan, engine.device)
+    # A run that version 0.1.0 began goes on to be measured as it was: its best checkpoint is that of one curve.
+    in_turn = isinstance(measured, dict) and "labels" not in measured and not gan.data.attributes
+    return Examiner(registry, settings, gan, engine.device, "uniform" if in_turn else "reference")
 
 
 def _note_mode(folder: Path, mode: Mode) -> None:

@@ -226,7 +226,8 @@ def _check_options(cls: Any) -> None:
     """Refuse a model whose options or presets would break listings and `ganzoo run --help` for every other one.
 
     Raises:
-        GanzooError: `Options` is no subclass of ganzoo.Options, or a preset is no mapping or names an unknown option.
+        GanzooError: `Options` is no subclass of ganzoo.Options, a preset is no mapping or names an unknown option, or
+            `Sampling` is refused.
     """
     from ganzoo.gan import Options
     from ganzoo.settings import Settings
@@ -235,6 +236,7 @@ def _check_options(cls: Any) -> None:
         raise GanzooError(f"{cls.__name__}.Options must be a subclass of ganzoo.Options, not {cls.Options!r}")
     if not isinstance(cls.presets, Mapping) or not all(isinstance(name, str) for name in cls.presets):
         raise GanzooError(f"{cls.__name__}.presets must be a mapping from names to options, not {cls.presets!r}")
+    _check_sampling(cls)
     known = [*Settings.model_fields, *cls.Options.model_fields]
     for name, values in cls.presets.items():
         if not isinstance(values, Mapping):
@@ -243,3 +245,25 @@ def _check_options(cls: Any) -> None:
             if key not in known:
                 hint = did_you_mean(str(key), known)
                 raise GanzooError(f"{cls.__name__}.presets['{name}'] sets '{key}', which is no option: {hint}")
+
+
+def _check_sampling(cls: Any) -> None:
+    """Refuse options of drawing that no command could have.
+
+    Raises:
+        GanzooError: `Sampling` is no pydantic model, or one of its fields has no default or a name that is taken.
+    """
+    from pydantic import BaseModel
+
+    from ganzoo.sampling import TAKEN, sampling_fields
+
+    if not (isinstance(cls.Sampling, type) and issubclass(cls.Sampling, BaseModel)):
+        raise GanzooError(f"{cls.__name__}.Sampling must be a subclass of ganzoo.Sampling, not {cls.Sampling!r}")
+    for name, info in sampling_fields(cls).items():
+        if info.is_required():
+            raise GanzooError(f"{cls.__name__}.Sampling.{name} has no default, with which training would draw")
+        if {name, f"no_{name}"} & TAKEN:
+            raise GanzooError(
+                f"{cls.__name__}.Sampling.{name} has the name of an option of `ganzoo sample`, `eval` or `demo`: "
+                "choose another"
+            )

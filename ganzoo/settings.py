@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 DEFAULT_EPOCHS = 20
 BUDGET = ("epochs", "steps", "max_time")
+LABELS_BEFORE = {"labels": "uniform"}
+"""What a run is that does not record how it draws classes: version 0.1.0 had one way."""
 
 
 def duration(value: Any) -> Any:
@@ -58,6 +60,10 @@ class Settings(BaseModel):
         ge=0,
         le=1024,
         description="Enlarge each real image by so many pixels and crop its old size out at random; a pair alike.",
+    )
+    labels: Literal["data", "uniform"] = Field(
+        "data",
+        description="How often fakes are of a class: as often as the training data, or of each equally often.",
     )
     epochs: float | None = Field(None, gt=0, description=f"Passes over the data; default: {DEFAULT_EPOCHS}.")
     steps: int | None = Field(None, ge=1, description="Generator steps, instead of epochs.")
@@ -206,7 +212,7 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def flatten(info: Mapping[str, Any], path: Path) -> Record:
-    """The options that a `run.json` records.
+    """The options that a `run.json` records; one of version 0.1.0, which knew no `labels`, drew classes uniformly.
 
     Raises:
         UsageError: it does not record them.
@@ -214,4 +220,4 @@ def flatten(info: Mapping[str, Any], path: Path) -> Record:
     settings, options = info.get("settings"), info.get("options")
     if not (isinstance(settings, dict) and isinstance(options, dict)):
         raise UsageError(f"{path} is damaged: it records no options")
-    return Record({"model": info.get("model"), "preset": info.get("preset"), **settings, **options})
+    return Record({"model": info.get("model"), "preset": info.get("preset"), **LABELS_BEFORE, **settings, **options})

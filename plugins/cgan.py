@@ -131,6 +131,7 @@ class CGAN(ganzoo.GAN):
     presets = {
         "tutorial": {
             "image_size": 32,
+            "labels": "uniform",
             "network": "tutorial",
             "loss": "mean-squared",
             "lr": 2e-4,

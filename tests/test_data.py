@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import signal
+from dataclasses import replace
 from itertools import islice
 
 import pytest
@@ -340,7 +341,7 @@ def test_attributes_without_a_number_of_samples_are_refused():
         TAGGED.condition(None)
 
 
-@pytest.mark.parametrize("spec", [TAGGED, DataSpec("noise", (1, 8, 8), 10)])
+@pytest.mark.parametrize("spec", [TAGGED, DataSpec("noise", (1, 8, 8), 10), replace(TAGGED, counts=(7, 3))])
 def test_a_description_survives_json(spec):
     assert DataSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
 
@@ -364,6 +365,14 @@ def test_a_description_survives_json(spec):
         {"attributes": [{"name": "age", "low": "x"}]},
         {"attributes": [{"name": "age", "low": 2, "high": 1}]},
         {"attributes": [{"size": 3}]},
+        {"counts": None},
+        {"counts": "73"},
+        {"counts": [7.0, 3.0]},
+        {"counts": [10]},
+        {"counts": [7, 2, 1]},
+        {"counts": [11, -1]},
+        {"counts": [7, 4]},
+        {"counts": [0, 0]},
     ],
 )
 def test_a_damaged_description_is_refused(damage):
@@ -377,3 +386,18 @@ def test_a_description_with_a_part_missing_is_refused(key):
     del value[key]
     with pytest.raises(UsageError, match=key):
         DataSpec.from_json(value)
+
+
+def test_a_description_of_version_0_1_has_no_counts():
+    value = replace(TAGGED, counts=(7, 3)).to_json()
+    del value["counts"]
+    assert DataSpec.from_json(value) == TAGGED
+
+
+def test_a_set_counts_its_classes_whether_indices_or_vectors():
+    images, classes = torch.zeros(4, 1, 8, 8, dtype=torch.uint8), ("a", "b", "c")
+    assert ImageSet(images, torch.tensor([1, 1, 0, 1]), classes).spec("x").counts == (1, 3, 0)
+    vectors = torch.tensor([[0.0, 1, 0, 9], [1, 0, 0, 2], [0, 0, 1, 3], [0, 0, 1, 4]])
+    assert ImageSet(images, vectors, classes, (Attribute("age", 0, 90),)).spec("x").counts == (1, 1, 2)
+    assert ImageSet(images, vectors[:, 3:], (), (Attribute("age", 0, 90),)).spec("x").counts == ()
+    assert ImageSet(images).spec("x").counts == ()

@@ -187,5 +187,5 @@ def test_a_port_that_is_taken_is_told(server, player):
 
 def test_an_empty_query_is_the_first_picture():
     assert asked("") == {
-        "seed": 0, "n": 16, "columns": 4, "label": 0, "to": None, "t": 0.0, "shifts": [], "values": {}
+        "seed": 0, "n": 16, "columns": 4, "label": 0, "to": None, "t": 0.0, "shifts": [], "values": {}, "sampling": {}
     }  # fmt: skip

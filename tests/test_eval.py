@@ -22,6 +22,7 @@ from ganzoo.metrics.distances import FID
 from ganzoo.metrics.evaluation import Evaluator, choose_extractor, comparable, describe, generated, given
 from ganzoo.metrics.images import read_images
 from ganzoo.metrics.labels import plot_confusion
+from ganzoo.metrics.reference import Reference
 from ganzoo.plugins import Plugin, Registry, registry
 from ganzoo.runs.run import Watcher, read_metrics
 from ganzoo.training.signals import Stopped
@@ -363,7 +364,8 @@ def test_each_evaluation_is_a_full_line_of_the_log(evaluated):
     assert [line["epoch"] for line in lines] == [1, 2]
     for line in lines:
         assert line["evaluation"] == (
-            "small-digits test (500), 10,000 images of 8x8x1, extractor look 10101010, resize none"
+            "small-digits test (500), 10,000 images of 8x8x1, labels as the reference has them, "
+            "extractor look 10101010, resize none"
         )
         assert {"generator_loss", "images_per_second", "accuracy"} <= set(line)
     assert not any("fid" in line for line in read_metrics(evaluated / "without"))
@@ -415,7 +417,7 @@ def test_tensorboard_shows_what_the_numbers_depend_on(evaluated):
     events = EventAccumulator(str(evaluated / "with" / "tensorboard"))
     events.Reload()
     tags = [tag for tag in events.Tags()["scalars"] if tag.startswith("fid")]
-    assert tags == ["fid/small-digits-test-10000/look-10101010/resize-none"]
+    assert tags == ["fid/small-digits-test-10000/labels-reference/look-10101010/resize-none"]
     assert [event.step for event in events.Scalars(tags[0])] == [15, 30]
 
 
@@ -445,7 +447,10 @@ def test_progress_shows_each_score_with_what_it_depends_on(ganzoo):
     assert result.code == 0, result.err
     line = next(line for line in result.err.splitlines() if "FID" in line)
     assert line.startswith("epoch 1.00: FID ")
-    assert line.endswith("(small-digits test (500), 10,000 images of 8x8x1, extractor look 10101010, resize none)")
+    assert line.endswith(
+        "(small-digits test (500), 10,000 images of 8x8x1, labels as the reference has them, "
+        "extractor look 10101010, resize none)"
+    )
 
 
 def test_a_run_that_cannot_be_evaluated_fails_before_it_starts(ganzoo, tmp_path, monkeypatch):
@@ -458,7 +463,7 @@ def test_a_run_that_cannot_be_evaluated_fails_before_it_starts(ganzoo, tmp_path,
 def test_samples_are_balanced_and_drawn_in_pieces():
     options = Tiny.Options()
     gan = Tiny(SmallDigits().load(DataRequest()).spec("small-digits"), options).eval()
-    batches = list(generated(gan, 1203, 0, None))
+    batches = list(generated(gan, 1203, 0, Reference(SmallDigits()), "uniform"))
     assert [len(batch.images) for batch in batches] == [500, 500, 203]
     assert torch.cat([batch.labels for batch in batches]).bincount().tolist() == [121] * 3 + [120] * 7
     assert all(batch.images.dtype == torch.uint8 for batch in batches)
@@ -496,6 +501,7 @@ def test_equal_protocols_are_comparable_whatever_the_seed_and_the_numbers(result
         ("dataset", "mnist"),
         ("reference_sha256", "0"),
         ("shape", [3, 8, 8]),
+        ("sampling", {"truncation": 0.5}),
     ],
 )
 def test_results_that_were_measured_differently_refuse_to_be_compared(result, field, value):

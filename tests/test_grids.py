@@ -14,7 +14,7 @@ import ganzoo
 import ganzoo_test_plugins as plugins
 from ganzoo.data import DataRequest, Dataset, ImageSet, normalise, to_uint8
 from ganzoo.errors import UsageError
-from ganzoo.metrics.evaluation import generated
+from ganzoo.metrics.evaluation import LABELS_SEED, generated
 from ganzoo.metrics.reference import Reference
 from ganzoo.runs.pictures import below, scatter, table
 
@@ -275,11 +275,12 @@ def made(dataset: type[Dataset]):
     return Echo(spec, Echo.Options()), Reference(dataset())
 
 
-def test_sources_of_an_evaluation_are_those_of_its_reference_in_turn_with_their_labels():
+def test_an_evaluation_asks_for_all_sources_of_its_reference_then_again_each_with_its_label():
     gan, reference = made(plugins.Pairs)
     batches = list(generated(gan, 700, 0, reference))
     images, labels = (torch.cat([getattr(batch, part) for batch in batches]) for part in ("images", "labels"))
-    index = torch.arange(700) % 500
+    order = torch.randperm(500, generator=torch.Generator().manual_seed(LABELS_SEED))
+    index = order[torch.arange(700) % 500]
     assert torch.equal(images, reference.data.sources[index])
     assert torch.equal(labels, reference.data.labels[index])
 

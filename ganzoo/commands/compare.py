@@ -1,6 +1,6 @@
 """`ganzoo compare RUN...` and `ganzoo compare MODEL...`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,13 +36,19 @@ if TYPE_CHECKING:
 @click.option(
     "--eval-every", type=click.FloatRange(min=0, min_open=True), help="Epochs between evaluations.  [default: 1]"
 )
+@click.option(
+    "--sampling",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="An option of drawing with which models that have it are measured; may be given again.",
+)
 @click.option("--device", help="Where to train: auto, cpu, cuda, cuda:1 or mps.  [default: auto]")
 @click.option("--out", type=click.Path(path_type=Path), help="The folder of trained runs.  [default: runs/compare]")
 @click.option("--quiet", is_flag=True, help="No progress.")
 @json_option
 def command(
-    what: tuple[str, ...], benchmarks: tuple[str, ...], reports: tuple[Path, ...], seeds: str | None, out: Path | None,
-    quiet: bool, as_json: bool, **training: Any,
+    what: tuple[str, ...], benchmarks: tuple[str, ...], reports: tuple[Path, ...], seeds: str | None,
+    sampling: tuple[str, ...], out: Path | None, quiet: bool, as_json: bool, **training: Any,
 ) -> None:  # fmt: skip
     """Set runs side by side in one report: who is best, by how much, how sure, and how to repeat it.
 
@@ -63,6 +69,7 @@ def command(
     from ganzoo.plugins import registry
     from ganzoo.report.build import build
     from ganzoo.report.read import clean
+    from ganzoo.sampling import parse_sampling
 
     def say(line: str) -> None:
         if not quiet:
@@ -71,13 +78,14 @@ def command(
     plugins = registry().check()
     named = sort_out(what, plugins.names("models"))
     given = {key: value for key, value in training.items() if value is not None}
-    if not named.models and (given or seeds or out):
-        raise UsageError(f"{flag(given, seeds)} is for models that are to be trained, and none is named")
+    if not named.models and (given or seeds or sampling or out):
+        raise UsageError(f"{flag(given, seeds, sampling)} is for models that are to be trained, and none is named")
     home = out or Path("runs/compare")
     targets = check_targets(reports, (home if named.models else Path()) / "report.html")
     for note in named.notes:
         say(f"note: {note}")
-    trained, failed = train(named.models, seeds or "0", given, home, plugins, quiet, say)
+    drawn = parse_sampling(sampling)
+    trained, failed = train(named.models, seeds or "0", given, home, plugins, quiet, say, drawn)
     files = [*map(Path, benchmarks), *named.benchmarks]
     folders = named.folders(trained)
     if failed and failed.keys() >= set(folders) and not files:  # There is nothing to report.
@@ -97,22 +105,23 @@ def command(
         raise GanzooError(f"the report is written, but not whole: {report.failed[0]}{more}")
 
 
-def flag(given: dict[str, Any], seeds: str | None) -> str:
+def flag(given: dict[str, Any], seeds: str | None, sampling: Sequence[str]) -> str:
     """The first of the options that are for training, as it was typed."""
-    return "--" + next(iter(given), "seeds" if seeds else "out").replace("_", "-")
+    return "--" + next(iter(given), "seeds" if seeds else "sampling" if sampling else "out").replace("_", "-")
 
 
 def train(
     models: Sequence[str], seeds: str, given: dict[str, Any], home: Path, plugins: "Registry", quiet: bool,
-    say: Callable[[str], None],
+    say: Callable[[str], None], sampling: Mapping[str, str],
 ) -> tuple[list[Path], dict[Path, GanzooError]]:  # fmt: skip
     """Measured runs of the models with the seeds, those that were there already among them; and why some failed."""
-    from ganzoo.commands.missing import plans, provide_all, seeds_of
+    from ganzoo.commands.missing import check_sampling, plans, provide_all, seeds_of
     from ganzoo.training.progress import Progress
 
     options = {"eval_every": 1.0, "loggers": (), **given}
     made = plans(models, seeds_of(seeds), options, plugins)
-    return provide_all(made, home, plugins, lambda: [] if quiet else [Progress()], say)
+    check_sampling(made, sampling)
+    return provide_all(made, home, plugins, lambda: [] if quiet else [Progress()], say, sampling)
 
 
 def write(report: "Report", path: Path, plugins: "Registry") -> None:

@@ -1,21 +1,22 @@
 """`ganzoo eval RUN` and `ganzoo eval IMAGES`."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ganzoo.commands.options import Names, echo_json, json_option
+from ganzoo.commands.options import Names, OfRun, echo_json, json_option
 from ganzoo.errors import GanzooError, UsageError
 
 if TYPE_CHECKING:
-    from ganzoo.metrics.evaluation import Evaluator
+    from ganzoo.metrics.evaluation import Evaluator, Labels
     from ganzoo.plugins import Registry
 
 N = 10_000
 
 
-@click.command(name="eval", context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(name="eval", cls=OfRun, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("what", metavar="RUN|IMAGES", type=click.Path(path_type=Path))
 @click.option("--dataset", help="The data set to measure against.  [default: the run's own, else mnist]")
 @click.option("--data-root", type=click.Path(path_type=Path), help="Where the data set's files are.")
@@ -24,6 +25,11 @@ N = 10_000
 @click.option("--features", help="Extractor: a name (`ganzoo list features`), a data set one was trained for, a file.")
 @click.option("--inception-weights", type=click.Path(path_type=Path), help="The file for --features inception.")
 @click.option("--n", "n", type=click.IntRange(2, 10_000_000), help=f"Number of images.  [default: {N:,}, or all]")
+@click.option(
+    "--labels",
+    type=click.Choice(["reference", "uniform"]),
+    help="Classes that RUN is asked for: as often as the reference has them, or in turn.  [default: reference]",
+)
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Seed of the samples.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps.")
 @click.option(
@@ -35,13 +41,16 @@ N = 10_000
 @json_option
 def command(
     what: Path, dataset: str | None, data_root: Path | None, split: Any, metrics: tuple[str, ...] | None,
-    features: str | None, inception_weights: Path | None, n: int | None, seed: int, device: str, out: Path | None,
-    as_json: bool,
+    features: str | None, inception_weights: Path | None, n: int | None, labels: Any, seed: int, device: str,
+    out: Path | None, as_json: bool, **sampling: Any,
 ) -> None:  # fmt: skip
     """Measure a run's generator, or images that anybody made.
 
     IMAGES is an .npz with `images` and perhaps `labels`, or a folder of pictures. A run is measured with its averaged
-    generator, classes in turn.
+    generator, which is asked for each class as often as the real images show it: asked for all alike, even a perfect
+    generator would be far from data whose classes are not equally frequent. How it was asked is part of the result, and
+    results that differ in it are not compared. So are the model's options of drawing: `ganzoo eval RUN --help` lists
+    them.
 
     \b
     ganzoo eval runs/mine                            FID and its company into runs/mine/eval.json
@@ -60,21 +69,23 @@ def command(
         "metrics": metrics, "features": features, "weights": inception_weights, "split": split, "device": chosen
     }  # fmt: skip
     if (what / "run.json").is_file() or (what / "config.json").is_file():
-        evaluator, result = measure_run(what, plugins, dataset, data_root, n or N, seed, options)
+        evaluator, result = measure_run(what, plugins, dataset, data_root, n or N, seed, options, labels, sampling)
         out = out or what / "eval.json"
     else:
-        images, labels = read_images(what)
+        if labels is not None:
+            raise UsageError(f"--labels is for a run: the images in {what} have the labels they have")
+        images, classes = read_images(what)
         c, h, w = images.shape[1:]
         evaluator = Evaluator(plugins, dataset or "mnist", shape=(c, h, w), root=data_root, **options)
         if n is not None and n > len(images):
             raise UsageError(f"{what} holds {len(images):,} images, fewer than --n {n}")
         count = n or min(N, len(images))
-        classes = evaluator.reference.data.classes
-        if labels is not None and classes and int(labels.max()) >= len(classes):
+        known = evaluator.reference.data.classes
+        if classes is not None and known and int(classes.max()) >= len(known):
             raise UsageError(
-                f"{what}: labels reach {int(labels.max())}, but '{evaluator.reference.name}' has {len(classes)} classes"
+                f"{what}: labels reach {int(classes.max())}, but '{evaluator.reference.name}' has {len(known)} classes"
             )
-        batches, labelled = given(images, labels, count, seed), labels is not None
+        batches, labelled = given(images, classes, count, seed), classes is not None
         result = {"images": str(what), **evaluator.measure(batches, count, labelled, seed)}
     if as_json:
         echo_json(result)
@@ -88,28 +99,34 @@ def command(
 
 def measure_run(
     run: Path, plugins: "Registry", dataset: str | None, data_root: Path | None, n: int, seed: int,
-    options: dict[str, Any],
+    options: dict[str, Any], labels: "Labels | None" = None, sampling: Mapping[str, Any] | None = None,
 ) -> tuple["Evaluator", dict[str, Any]]:  # fmt: skip
     """Measure a run's averaged generator: what measured it, and the result.
 
     Raises:
-        UsageError: the run's classes are not those of the data set; or as `load` and `Evaluator`.
+        UsageError: the run's classes are not those of the data set, `labels` are given for a model that takes none, or
+            an option of drawing in `sampling` cannot be; or as `load` and `Evaluator`.
         GanzooError: as `load` and `Evaluator`.
     """
-    from ganzoo.metrics.evaluation import Evaluator, generated
+    from ganzoo.metrics.evaluation import Evaluator, drawn_as, generated
     from ganzoo.runs.run import open_run
     from ganzoo.runs.sampler import load, step_of
+    from ganzoo.sampling import drawing
 
     sampler, settings = load(run, str(options["device"]), plugins), open_run(run).get("settings", {})
+    gan = drawing(sampler.gan, {key: value for key, value in (sampling or {}).items() if value is not None})
+    if labels is not None and not gan.conditional:
+        raise UsageError(f"--labels: model '{gan.name}' was trained without labels")
     name = dataset or sampler.data.name
     root = data_root or (Path(settings["data_root"]) if not dataset and settings.get("data_root") else None)
     evaluator = Evaluator(plugins, name, shape=sampler.data.shape, root=root, **options)
-    batches = generated(sampler.gan, n, seed, evaluator.reference)
+    asked = labels or "reference"
+    batches = generated(gan, n, seed, evaluator.reference, asked)
     labelled = bool(sampler.gan.conditional and sampler.data.classes)
     if labelled and sampler.data.classes != evaluator.reference.data.classes:
         raise UsageError(f"the classes of {run} are not those of '{name}': metrics of labels would mean nothing")
     about: dict[str, Any] = {"run": str(run), "model": sampler.gan.name, "step": step_of(run)}
-    return evaluator, {**about, **evaluator.measure(batches, n, labelled, seed)}
+    return evaluator, {**about, **evaluator.measure(batches, n, labelled, seed, drawn_as(gan, asked))}
 
 
 def write(path: Path, result: dict[str, Any], evaluator: "Evaluator") -> None:

@@ -22,6 +22,7 @@ def command(run: Path, kind: str | None, out: Path | None, as_json: bool) -> Non
 
     safetensors holds the weights and, in its header, what ganzoo needs to rebuild the model; pt2 is a program for
     `torch.export.load`; onnx is for onnxruntime and others (`pip install 'ganzoo[onnx]'`). Any batch size goes in.
+    A model's options of drawing, where it has any, are exported at their defaults.
     The file is read back and must give the original's images on random inputs before it is kept.
 
     \b

@@ -1,6 +1,7 @@
 """`ganzoo info MODEL`."""
 
 import inspect
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -16,18 +17,10 @@ SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
 def command(model: str, as_json: bool) -> None:
     """Explain MODEL: its paper, what it minimises, its options and presets."""
     from ganzoo.plugins import registry
+    from ganzoo.sampling import sampling_fields
 
     plugins = registry().check()
     cls, plugin = plugins.get("models", model), plugins.provider("models", model)
-    options = {
-        name: {
-            "type": _type(info.annotation),
-            "default": info.get_default(),
-            "bounds": _bounds(info.metadata),
-            "help": info.description,
-        }
-        for name, info in cls.Options.model_fields.items()
-    }
     facts: dict[str, Any] = {
         "name": cls.name,
         "paper": cls.paper,
@@ -36,7 +29,8 @@ def command(model: str, as_json: bool) -> None:
         "package": plugin.package,
         "version": plugin.version,
         "module": plugin.module,
-        "options": options,
+        "options": _fields(cls.Options.model_fields),
+        "sampling": _fields(sampling_fields(cls)),
         "presets": {name: dict(values) for name, values in cls.presets.items()},
     }
     if as_json:
@@ -45,16 +39,35 @@ def command(model: str, as_json: bool) -> None:
     click.secho(f"{cls.name}: {cls.paper}", bold=True)
     click.echo(f"\n{facts['about']}\n")
     click.echo(f"{'conditional' if facts['conditional'] else 'unconditional'}; from {plugin.source}\n")
-    click.echo("options")
+    _show("options", facts["options"])
+    if facts["sampling"]:
+        _show("\noptions of drawing: of sample, eval, demo, and of `compare --sampling NAME=VALUE`", facts["sampling"])
+    for name, values in facts["presets"].items():
+        click.echo(f"\npreset {name}")
+        for key, value in values.items():
+            click.echo(f"  {key.replace('_', '-'):20} {value!s:>16}")
+
+
+def _fields(fields: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """What there is to say of each option."""
+    return {
+        name: {
+            "type": _type(info.annotation),
+            "default": info.get_default(),
+            "bounds": _bounds(info.metadata),
+            "help": info.description,
+        }
+        for name, info in fields.items()
+    }
+
+
+def _show(title: str, options: Mapping[str, Any]) -> None:
+    click.echo(title)
     for name, option in options.items():
         bounds = f" {', '.join(option['bounds'])}" if option["bounds"] else ""
         click.echo(
             f"  {name.replace('_', '-'):20} {option['default']!s:>16}  {option['help']} ({option['type']}{bounds})"
         )
-    for name, values in facts["presets"].items():
-        click.echo(f"\npreset {name}")
-        for key, value in values.items():
-            click.echo(f"  {key.replace('_', '-'):20} {value!s:>16}")
 
 
 def _type(annotation: Any) -> str:

@@ -3,11 +3,12 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from ganzoo.commands.evaluate import N, measure_run, write
-from ganzoo.errors import GanzooError, UsageError, one_line
-from ganzoo.settings import BUDGET, Plan, Settings, resolve, validated
+from ganzoo.errors import GanzooError, UsageError, did_you_mean, one_line
+from ganzoo.settings import BUDGET, LABELS_BEFORE, Plan, Settings, resolve, validated
 
 if TYPE_CHECKING:
     from ganzoo.plugins import Registry
@@ -35,6 +36,30 @@ def plans(models: Sequence[str], seeds: Sequence[int], given: Mapping[str, Any],
     return made
 
 
+def check_sampling(plans: Sequence[Plan], sampling: Mapping[str, str]) -> None:
+    """See that some model has each option of drawing, and that those which have it take the value.
+
+    Raises:
+        UsageError: none has it (the nearest is given), or a value is out of its range.
+    """
+    from ganzoo.sampling import choose_sampling, sampling_fields
+
+    known = dict.fromkeys(name for plan in plans for name in sampling_fields(plan.model))
+    for name in sampling:
+        if name not in known:
+            hint = did_you_mean(name, list(known)) if known else "they have none"
+            raise UsageError(f"--sampling {name}: no model here has such an option of drawing: {hint}")
+    for plan in plans:
+        choose_sampling(plan.model, of_model(plan, sampling))
+
+
+def of_model(plan: Plan, sampling: Mapping[str, str]) -> dict[str, str]:
+    """Those of the options of drawing that the model of a plan has."""
+    from ganzoo.sampling import sampling_fields
+
+    return {name: value for name, value in sampling.items() if name in sampling_fields(plan.model)}
+
+
 def folder_of(plan: Plan, home: Path) -> Path:
     """Where the run of a plan is: MODEL-PRESET-DATASET-BUDGET-SEED, the same for the same command."""
     settings = plan.settings
@@ -50,6 +75,7 @@ def provide_all(
     plugins: "Registry",
     watchers: Callable[[], "Sequence[Watcher]"],
     say: Callable[[str], None],
+    sampling: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[list[Path], dict[Path, GanzooError]]:
     """The runs of all plans, and why some failed: one seed that diverges does not keep the others from the report.
 
@@ -67,7 +93,7 @@ def provide_all(
     for plan in plans:
         folder = folder_of(plan, home)
         try:
-            folders.append(provide(plan, home, plugins, watchers, say))
+            folders.append(provide(plan, home, plugins, watchers, say, sampling))
         except GanzooError as error:
             if isinstance(error, UsageError) and not folders:
                 raise
@@ -83,6 +109,7 @@ def provide(
     plugins: "Registry",
     watchers: Callable[[], "Sequence[Watcher]"],
     say: Callable[[str], None],
+    sampling: Mapping[str, str] = MappingProxyType({}),
 ) -> Path:
     """The finished, measured run of a plan: as it is, resumed, or trained anew.
 
@@ -109,11 +136,12 @@ def provide(
                 resume(folder, plugins, None, watchers(), say)
         else:
             say(f"{folder}: done already")
-    if not measured(folder):
+    drawn = of_model(plan, sampling)
+    if not measured(folder, plan, drawn):
         say(f"{folder}: measuring")
         options = {"metrics": None, "device": choose_device(plan.settings.device)}
         with told("cannot be measured"):
-            evaluator, result = measure_run(folder, plugins, None, None, N, 0, options)
+            evaluator, result = measure_run(folder, plugins, None, None, N, 0, options, None, drawn)
         write(folder / "eval.json", result, evaluator)
     return folder
 
@@ -147,9 +175,10 @@ def same_plan(plan: Plan, folder: Path) -> None:
         raise UsageError(f"{folder} is a run of {other}: choose another --out, or compare it by naming its folder")
     wanted = {**plan.settings.model_dump(mode="json"), **plan.options.model_dump(mode="json")}
     # What the run's version of ganzoo had no option for was as it is by default now.
-    defaults = validated(Settings, {}).model_dump(mode="json")
+    defaults = validated(Settings, {}).model_dump(mode="json") | LABELS_BEFORE
     found = {**defaults, **(info.get("settings") or {}), **(info.get("options") or {})}
-    for key in wanted.keys() - ASIDE:
+    aside = ASIDE if uses_labels(plan, info) else {*ASIDE, "labels"}
+    for key in wanted.keys() - aside:
         if wanted[key] != found.get(key):
             raise UsageError(
                 f"{folder} was trained with {key.replace('_', '-')} {found.get(key)}, not {wanted[key]}: "
@@ -157,16 +186,29 @@ def same_plan(plan: Plan, folder: Path) -> None:
             )
 
 
-def measured(folder: Path) -> bool:
-    """Whether `eval.json` is of the generator that is there."""
+def uses_labels(plan: Plan, info: Mapping[str, Any]) -> bool:
+    """Whether the model of a plan is one to which labels mean anything, on the data that a `run.json` describes."""
+    from ganzoo.data import DataSpec
+
+    data = info.get("data")
+    return not isinstance(data, dict) or plan.model.uses_labels(DataSpec.from_json(data), plan.options)
+
+
+def measured(folder: Path, plan: Plan, sampling: Mapping[str, str]) -> bool:
+    """Whether `eval.json` is of the generator that is there, says how it was asked for classes, and drew so."""
     from ganzoo.files import read_json
     from ganzoo.runs.sampler import step_of
+    from ganzoo.sampling import choose_sampling, dumped
 
     try:
         result = read_json(folder / "eval.json")
     except GanzooError:
         return False
-    return isinstance(result, dict) and result.get("step") == step_of(folder)
+    protocol = result.get("protocol") if isinstance(result, dict) else None
+    if not (isinstance(protocol, dict) and "labels" in protocol):
+        return False
+    wanted = dumped(plan.model, choose_sampling(plan.model, sampling))
+    return protocol.get("sampling", {}) == wanted and result.get("step") == step_of(folder)
 
 
 def seeds_of(text: str) -> list[int]:

@@ -2,17 +2,19 @@
 
 import json
 import sys
-import types
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
-import annotated_types
 import click
-from pydantic import BaseModel
-from pydantic.fields import FieldInfo
 
-from ganzoo.errors import UsageError
+from ganzoo.errors import GanzooError, UsageError, plain
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+    from pydantic.fields import FieldInfo
+
+    from ganzoo.gan import GAN
 
 SHORT = {"out": "-o", "n": "-n"}
 
@@ -28,15 +30,77 @@ class Section(click.Option):
 class Sectioned(click.Command):
     """A command whose help lists its options by section."""
 
+    rest = "Other options"
+    """The heading of those that are in none."""
+
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         sections: dict[str, list[tuple[str, str]]] = {}
         for param in self.get_params(ctx):
             record = param.get_help_record(ctx)
             if record:
-                sections.setdefault(getattr(param, "section", "") or "Other options", []).append(record)
+                sections.setdefault(getattr(param, "section", "") or self.rest, []).append(record)
         for title, records in sections.items():
             with formatter.section(title):
                 formatter.write_dl(records)
+
+
+class OfRun(Sectioned):
+    """A command on a run, to which its model's options of drawing belong: `ganzoo sample RUN --truncation 0.7`.
+
+    They are known once RUN is. Without one, `--help` is general, and torch is not imported.
+    """
+
+    rest = "Options"
+    known = "ganzoo.sampling"
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Find RUN first, whatever stands before it, and then parse with the options of its model."""
+        model = _model_of(self._places(ctx, args))
+        if model is not None:
+            from ganzoo.sampling import sampling_fields
+
+            section = f"Options of drawing, of the model '{model.name}'"
+            ctx.meta[self.known] = from_fields(sampling_fields(model), section)
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            if model is not None:
+                raise
+            told = f"{error.message} (a run's model may have it, and no run directory is named)"
+            raise click.NoSuchOption(error.option_name, told, error.possibilities, ctx) from None
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        return [*super().get_params(ctx), *ctx.meta.get(self.known, [])]
+
+    def _places(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """What may be RUN: the arguments that are no values of known options."""
+        parser = self.make_parser(ctx)
+        parser.ignore_unknown_options = True
+        try:
+            values, others, _ = parser.parse_args(list(args))
+        except click.UsageError:
+            return []
+        named = [values.get(param.name or "") for param in self.params if isinstance(param, click.Argument)]
+        return [place for place in (*named, *others) if isinstance(place, str)]
+
+
+def _model_of(places: list[str]) -> "type[GAN] | None":
+    """The model of the first place that is a run directory; None where something is wrong, which the command tells."""
+    from ganzoo.files import contained, read_json
+
+    folders = (Path(place) for place in places if "\0" not in place)
+    folder = next((folder for folder in folders if (folder / "config.json").is_file()), None)
+    if folder is None:
+        return None
+    from ganzoo.plugins import registry
+
+    try:
+        contained(folder)
+        config = read_json(folder / "config.json")
+        name = config.get("model") if isinstance(config, dict) else None
+        return registry().check().get("models", plain(str(name)))
+    except GanzooError:
+        return None
 
 
 class Names(click.ParamType):
@@ -56,17 +120,22 @@ class Duration(click.ParamType):
     name = "duration"
 
 
-def from_model(cls: type[BaseModel], section: str) -> list[click.Parameter]:
+def from_model(cls: "type[BaseModel]", section: str) -> list[click.Parameter]:
     """One option per field. Each has the default None, so that what was not given can be told apart."""
-    return [_option(name, info, section) for name, info in cls.model_fields.items()]
+    return from_fields(cls.model_fields, section)
 
 
-def given(values: dict[str, Any], cls: type[BaseModel]) -> dict[str, Any]:
+def from_fields(fields: "Mapping[str, FieldInfo]", section: str) -> list[click.Parameter]:
+    """The same for some fields of a model."""
+    return [_option(name, info, section) for name, info in fields.items()]
+
+
+def given(values: dict[str, Any], cls: "type[BaseModel]") -> dict[str, Any]:
     """Those of a command's values that were given and belong to `cls`."""
     return {name: value for name, value in values.items() if name in cls.model_fields and value is not None}
 
 
-def _option(name: str, info: FieldInfo, section: str) -> click.Parameter:
+def _option(name: str, info: "FieldInfo", section: str) -> click.Parameter:
     flag = "--" + name.replace("_", "-")
     kind, is_flag = _type(info)
     default = info.get_default()
@@ -79,18 +148,10 @@ def _option(name: str, info: FieldInfo, section: str) -> click.Parameter:
     return Section([flag, name], type=kind, default=None, help=text, section=section)
 
 
-def _type(info: FieldInfo) -> tuple[Any, bool]:
-    kind = info.annotation
-    bounds: dict[str, Any] = {}
-    for meta in info.metadata:
-        _bound(meta, bounds)
-    while get_origin(kind) in (Union, types.UnionType, Annotated):
-        if get_origin(kind) is Annotated:
-            for meta in get_args(kind)[1:]:
-                _bound(meta, bounds)
-            kind = get_args(kind)[0]
-        else:
-            kind = next(a for a in get_args(kind) if a is not type(None))
+def _type(info: "FieldInfo") -> tuple[Any, bool]:
+    from ganzoo.fields import taken
+
+    kind, bounds = taken(info)
     if any(type(m).__name__ == "BeforeValidator" for m in info.metadata):
         return Duration(), False
     if get_origin(kind) is Literal:
@@ -106,15 +167,6 @@ def _type(info: FieldInfo) -> tuple[Any, bool]:
     if get_origin(kind) is tuple:
         return Names(), False
     return str, False
-
-
-def _bound(meta: Any, bounds: dict[str, Any]) -> None:
-    if isinstance(meta, annotated_types.Ge | annotated_types.Gt):
-        bounds["min"] = meta.ge if isinstance(meta, annotated_types.Ge) else meta.gt
-        bounds["min_open"] = isinstance(meta, annotated_types.Gt)
-    if isinstance(meta, annotated_types.Le | annotated_types.Lt):
-        bounds["max"] = meta.le if isinstance(meta, annotated_types.Le) else meta.lt
-        bounds["max_open"] = isinstance(meta, annotated_types.Lt)
 
 
 def echo_json(value: Any) -> None:

@@ -1,16 +1,17 @@
 """`ganzoo sample RUN`."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from ganzoo.commands.options import echo_json, json_option
+from ganzoo.commands.options import OfRun, echo_json, json_option
 from ganzoo.errors import GanzooError, UsageError
 
 MOST = 1_000_000
 
 
-@click.command(name="sample", context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(name="sample", cls=OfRun, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--label", help="Classes, by number or name: 7, 0-9, or 3,7. Samples take them in turn.  [default: all]")
 @click.option("--set", "sets", multiple=True, metavar="NAME=VALUE", help="An attribute of the condition.")
@@ -32,9 +33,11 @@ MOST = 1_000_000
 @json_option
 def command(
     run: Path, label: str | None, sets: tuple[str, ...], n: int, seed: int, grid: bool, device: str, out: Path | None,
-    as_json: bool,
+    as_json: bool, **sampling: Any,
 ) -> None:  # fmt: skip
     """Draw images from the averaged generator of RUN.
+
+    A model may have options of drawing, such as a truncation: `ganzoo sample RUN --help` lists them.
 
     \b
     ganzoo sample runs/mine                          a grid, one column per class
@@ -51,7 +54,8 @@ def command(
     sampler = load(run, device, registry().check())
     labels = parse_labels(label, sampler.data.classes) if label is not None else None
     classes = sampler.classes(n, labels)
-    images = to_uint8(sampler.draw(n, classes, seed, parse_values(sets))).cpu()
+    chosen = {name: value for name, value in sampling.items() if value is not None}
+    images = to_uint8(sampler.draw(n, classes, seed, parse_values(sets), chosen)).cpu()
     different = len(set(classes.tolist())) if classes is not None else 1
     columns = different if different > 1 else max(1, round(n**0.5))
     written = write(images, classes, target, min(columns, 100), grid)

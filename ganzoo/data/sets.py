@@ -61,8 +61,15 @@ class ImageSet:
             c, h, w = map(int, self.sources[0].shape)
             source_shape = c, h, w
         return DataSpec(
-            name, shape, len(self), self.classes, self.attributes, source_shape=source_shape, paired=self.paired
+            name, shape, len(self), self.classes, self.attributes, self._counts(), source_shape, self.paired
         )
+
+    def _counts(self) -> tuple[int, ...]:
+        """Samples of each class."""
+        if self.labels is None or not self.classes:
+            return ()
+        index = self.labels if self.labels.dim() == 1 else self.labels[:, : len(self.classes)].argmax(1)
+        return tuple(torch.bincount(index, minlength=len(self.classes)).tolist())
 
 
 class Dataset(ABC):

@@ -59,7 +59,8 @@ class DataSpec:
     classes: tuple[str, ...] = ()
     attributes: tuple[Attribute, ...] = ()
     counts: tuple[int, ...] = ()
-    """Training samples of each class; empty where there are no classes, or where fakes draw them uniformly."""
+    """Training samples of each class, as often as which fakes draw it; empty where there are no classes, or where fakes
+    draw them uniformly."""
     source_shape: tuple[int, int, int] | None = None
     """(C', H', W') of the images that samples are to be made from; None where there are none."""
     paired: bool = True
@@ -128,6 +129,7 @@ class DataSpec:
             "count": self.count,
             "classes": list(self.classes),
             "attributes": [a._asdict() for a in self.attributes],
+            "counts": list(self.counts),
             "source_shape": list(self.source_shape) if self.source_shape else None,
             "paired": self.paired,
         }
@@ -146,6 +148,7 @@ class DataSpec:
                 count=int(value["count"]),
                 classes=tuple(_listed(value["classes"])),
                 attributes=tuple(_attribute(a) for a in _listed(value["attributes"], dict)),
+                counts=tuple(_listed(value.get("counts", []), int)),  # Version 0.1.0 drew classes uniformly.
                 source_shape=_image_shape(value.get("source_shape")),
                 paired=_truth(value.get("paired", True)),
             )
@@ -158,6 +161,13 @@ class DataSpec:
             raise UsageError(f"the description of the data set is damaged: sources {spec.source_shape}")
         if spec.condition_size > 100_000:
             raise UsageError(f"the description of the data set is damaged: {spec.condition_size:,} classes and tags")
+        if spec.counts and not (
+            len(spec.counts) == len(spec.classes) and min(spec.counts) >= 0 and sum(spec.counts) == spec.count
+        ):
+            raise UsageError(
+                f"the description of the data set is damaged: counts of {len(spec.counts):,} classes do not make "
+                f"{spec.count:,} samples of {len(spec.classes):,}"
+            )
         return spec
 
 

@@ -2,7 +2,7 @@
 
 import io
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,10 +11,12 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ganzoo.data import to_uint8
+from ganzoo.demo.controls import controls
 from ganzoo.errors import UsageError
 from ganzoo.gan import GAN
 from ganzoo.runs.pictures import tile
 from ganzoo.runs.sampler import Sampler
+from ganzoo.sampling import drawing
 from ganzoo.training.engine import own_randomness
 
 DIRECTIONS, POINTS, STEP = 6, 4, 0.05
@@ -28,9 +30,14 @@ LOOKED_AT, SEEN = 512, 64
 class Player:
     """Draws what the page asks for."""
 
-    def __init__(self, sampler: Sampler):
-        """Raises UsageError: there are no latents to play with, or no images to show."""
-        self.sampler, self.gan = sampler, sampler.gan
+    def __init__(self, sampler: Sampler, sampling: Mapping[str, Any] | None = None):
+        """`sampling` are the options of drawing from which the page starts, where they are not the model's defaults.
+
+        Raises:
+            UsageError: there are no latents to play with, or no images to show; or the model does not have such an
+                option, or it is out of its range.
+        """
+        self.sampler, self.gan = sampler, drawing(sampler.gan, sampling or {})
         if self.gan.translates or not self.gan.data.is_images:
             does = "makes images from images" if self.gan.translates else "makes vectors"
             raise UsageError(f"model '{self.gan.name}' {does}: the demo shows images that are made of latents")
@@ -47,12 +54,14 @@ class Player:
             "attributes": [a._asdict() for a in data.attributes] if self.gan.conditional else [],
             "directions": len(self.directions),
             "reach": REACH,
+            "sampling": controls(self.gan),
         }
 
     @torch.no_grad()
     def draw(
         self, seed: int, n: int, columns: int, label: int = 0, to: int | None = None, t: float = 0.0,
         shifts: Sequence[float] = (), values: dict[str, float] | None = None,
+        sampling: Mapping[str, Any] | None = None,
     ) -> bytes:  # fmt: skip
         """A PNG of `n` samples, `columns` in a row.
 
@@ -65,11 +74,12 @@ class Player:
             t: how far, 0 to 1.
             shifts: how far the latents are moved along each of the first directions.
             values: attributes by name.
+            sampling: options of drawing by name.
 
         Raises:
-            UsageError: a class or attribute that is not there.
+            UsageError: a class, attribute or option that is not there, or out of its range.
         """
-        gan = self.gan
+        gan = drawing(self.gan, sampling or {})
         with self.lock, own_randomness(seed, gan.device):
             z = gan.sample_latent(n)
             if to is not None:

@@ -111,17 +111,15 @@ def asked(query: str) -> dict[str, Any]:
     given = {
         name: values[-1] for name, values in parse_qs(query, max_num_fields=20, strict_parsing=bool(query)).items()
     }
-    unknown = given.keys() - {"seed", "n", "columns", "label", "to", "t", "shifts", "values"}
+    unknown = given.keys() - {"seed", "n", "columns", "label", "to", "t", "shifts", "values", "sampling"}
     if unknown:
         raise ValueError(f"unknown: {', '.join(sorted(unknown))}")
     n = bounded(given.get("n", "16"), 1, MOST)
-    text = given.get("values", "{}")
-    try:
-        values = from_json(text.encode()) if len(text) <= LONGEST_VALUES else None
-    except RecursionError:
-        values = None
-    if not isinstance(values, dict) or not all(isinstance(v, int | float) for v in values.values()):
+    values, sampling = (by_name(given.get(name, "{}")) for name in ("values", "sampling"))
+    if values is None or not all(isinstance(v, int | float) for v in values.values()):
         raise ValueError("values must be numbers by name")
+    if sampling is None or not all(isinstance(v, int | float | str) for v in sampling.values()):
+        raise ValueError("sampling must be options of drawing by name")
     return {
         "seed": bounded(given.get("seed", "0"), 0, 2**31 - 1),
         "n": n,
@@ -131,7 +129,17 @@ def asked(query: str) -> dict[str, Any]:
         "t": real(given.get("t", "0"), 0, 1),
         "shifts": [real(s, -100, 100) for s in given.get("shifts", "").split(",") if s][:DIRECTIONS],
         "values": values,
+        "sampling": sampling,
     }
+
+
+def by_name(text: str) -> dict[str, Any] | None:
+    """A JSON object, if it is one and no longer than a page would send."""
+    try:
+        value = from_json(text.encode()) if len(text) <= LONGEST_VALUES else None
+    except RecursionError:
+        return None
+    return value if isinstance(value, dict) else None
 
 
 def bounded(text: str, low: int, high: int) -> int:

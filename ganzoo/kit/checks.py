@@ -32,6 +32,7 @@ from ganzoo.kit.cases import (
     where,
 )
 from ganzoo.nets import Dropout
+from ganzoo.sampling import sampling_fields
 from ganzoo.settings import resolve
 from ganzoo.training.building import build
 from ganzoo.training.capture import Recorded, Snapshot, moving, roots
@@ -56,6 +57,11 @@ def explained(case: Case) -> str | None:
     for option, field in cls.Options.model_fields.items():
         if not field.description:
             return f"option '{option}' has no description"
+    for option, field in sampling_fields(cls).items():
+        if not field.description:
+            return f"option of drawing '{option}' has no description"
+        if field.is_required():
+            return f"option of drawing '{option}' has no default, with which training would draw"
     for preset in cls.presets:
         resolve(cls, {}, preset)
     return None

@@ -11,7 +11,11 @@ from ganzoo.errors import UsageError
 from ganzoo.metrics.extractor import MOST, FeatureExtractor, Features
 from ganzoo.metrics.reference import Reference
 
-__all__ = ["MOST", "FeatureExtractor", "Features", "Images", "Measured", "Metric", "Setting"]
+__all__ = ["MOST", "NO_LABELS", "FeatureExtractor", "Features", "Images", "Measured", "Metric", "Setting"]
+
+
+NO_LABELS = "the images have no labels"
+"""Why a metric of labelled images is left out."""
 
 
 class Images(NamedTuple):
@@ -94,7 +98,7 @@ class Metric(ABC):
 def needs_labels(setting: Setting) -> str | None:
     """Why a metric of labelled images cannot be measured; None when it can."""
     if not setting.labelled:
-        return "the images have no labels"
+        return NO_LABELS
     return None if setting.reference.data.classes else f"data set '{setting.reference.name}' has no classes"
 
 

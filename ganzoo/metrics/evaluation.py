@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -14,14 +14,24 @@ from ganzoo import __version__
 from ganzoo.data import Dataset, normalised, to_uint8
 from ganzoo.errors import GanzooError, UsageError, did_you_mean
 from ganzoo.gan import GAN
-from ganzoo.metrics.base import FeatureExtractor, Images, Measured, Metric, Setting, require
+from ganzoo.metrics.base import NO_LABELS, FeatureExtractor, Images, Measured, Metric, Setting, require
 from ganzoo.metrics.classifier import Trained, at_once, class_index, trained_file
 from ganzoo.metrics.labels import Accuracy
 from ganzoo.metrics.reference import Reference, Split
 from ganzoo.plugins import Registry
+from ganzoo.sampling import defaults, used
 from ganzoo.training.engine import own_randomness
 
 FORMAT = 1
+Labels = Literal["reference", "uniform"]
+"""How samples are asked for classes: each as often as among the reference images, or all in turn."""
+LABELS = {"reference": "labels as the reference has them", "uniform": "classes in turn"}
+LABELLED = {"accuracy", "intra-fid", "cas"}
+"""Metrics that only images with labels have."""
+DRAWN = {"labels", "sampling", "sampling_defaults"}
+"""What a protocol says of how samples were drawn."""
+LABELS_SEED = 20140611
+"""Of the order in which the labels of the reference images are taken: one for all evaluations."""
 
 
 def choose_extractor(
@@ -128,8 +138,11 @@ class Evaluator:
         """Where features are computed: Apple's GPUs lack the double precision that their sums need."""
         return torch.device("cpu") if self.device.type == "mps" else self.device
 
-    def protocol(self, n: int) -> dict[str, Any]:
-        """What every number of an evaluation with `n` images depends on. Results that differ in it are not compared."""
+    def protocol(self, n: int, drawn: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """What every number of an evaluation with `n` images depends on. Results that differ in it are not compared.
+
+        `drawn` is what `drawn_as` says of samples; given images were not drawn.
+        """
         reference, extractor = self.reference, self.extractor
         c, h, w = reference.spec.shape
         return {
@@ -140,13 +153,22 @@ class Evaluator:
             "reference_sha256": reference.fingerprint,
             "shape": [c, h, w],
             "n": n,
+            "labels": None,
+            **(drawn or {}),
             "extractor": extractor.name if extractor else None,
             "extractor_sha256": extractor.sha256 if extractor else None,
             "resize": extractor.resizing(h, w) if extractor else None,
         }
 
-    def measure(self, batches: Iterable[Images], n: int, labelled: bool, seed: int = 0) -> dict[str, Any]:
-        """Measure `n` images that come in batches.
+    def measure(
+        self,
+        batches: Iterable[Images],
+        n: int,
+        labelled: bool,
+        seed: int = 0,
+        drawn: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """Measure `n` images that come in batches, drawn as `drawn` says, if they were drawn.
 
         Random numbers are the evaluation's own: whoever trains meanwhile does not notice.
 
@@ -185,7 +207,7 @@ class Evaluator:
                     numbers |= _finite(metric.compute())
                     settings[metric.name] = metric.settings()
         result = {
-            "protocol": self.protocol(n),
+            "protocol": self.protocol(n, drawn),
             "metrics": numbers,
             "settings": settings,
             "left_out": left_out,
@@ -234,39 +256,71 @@ def exact() -> Iterator[None]:
         torch.backends.cudnn.allow_tf32 = convolution
 
 
-def generated(gan: GAN, n: int, seed: int, reference: Reference) -> Iterator[Images]:
+def drawn_as(gan: GAN, labels: Labels = "reference") -> dict[str, Any]:
+    """What a protocol says of how `generated` draws the samples of a model.
+
+    `labels`: as asked for; None of a model that takes none. `sampling` and `sampling_defaults`, of a model that has
+    options of drawing: their values, and what they are by default.
+    """
+    told: dict[str, Any] = {"labels": labels if gan.conditional else None}
+    options = used(gan)
+    return told | ({"sampling": options, "sampling_defaults": defaults(type(gan))} if options else {})
+
+
+def generated(gan: GAN, n: int, seed: int, reference: Reference, labels: Labels = "reference") -> Iterator[Images]:
     """`n` samples of a model whose generator is in evaluation mode, rounded to uint8, batch by batch.
 
-    Classes come in turn; conditions with attributes are those of the reference images, in turn.
+    Conditions are those of the reference images: classes in a random order, always the same, and from the start again
+    where `n` is larger; with attributes, in the order of the images. Where `labels` is "uniform", classes in turn.
 
     Raises:
+        UsageError: the reference has no such conditions, or a model with attributes is to be asked uniformly.
         GanzooError: a sample is not finite.
     """
+    asked = conditions(gan, reference, labels)
     classes = len(gan.data.classes) if gan.conditional else 0
     step = at_once(*gan.data.shape[1:])
     for number, start in enumerate(range(0, n, step)):
         size = min(step, n - start)
-        index = torch.arange(start, start + size)
-        labels = None
         with torch.no_grad(), own_randomness((seed * 1_000_003 + number) % 2**31, gan.device):
             z = gan.sample_latent(size)
-            if gan.conditional and gan.data.attributes:
-                known = reference.data.labels
-                if known is None or known.shape[1:] != (gan.data.condition_size,):
-                    raise UsageError(f"model '{gan.name}' needs attributes that '{reference.name}' does not have")
-                y: Tensor | None = known[index % len(known)]
-                labels = class_index(known[index % len(known)], classes) if classes else None
-            elif classes and gan.translates and gan.data.paired and reference.labels is not None:
-                y = labels = reference.labels[index % len(reference.labels)]  # What a source shows is of its class.
-            elif classes:
-                y = labels = index % classes
-            else:
-                y = gan.sample_labels(size)
+            here = torch.arange(start, start + size)
+            y = gan.sample_labels(size) if asked is None else asked[here % len(asked)]
             y = None if y is None else y.to(gan.device)
-            x = gan.generate(z, y, _sources(gan, reference, index)) if gan.translates else gan.generate(z, y)
+            x = gan.generate(z, y, _sources(gan, reference, here)) if gan.translates else gan.generate(z, y)
         if not x.isfinite().all():
             raise GanzooError(f"model '{gan.name}' generates values that are not finite")
-        yield Images(to_uint8(x).cpu(), labels)
+        yield Images(to_uint8(x).cpu(), class_index(y, classes) if y is not None and classes else None)
+
+
+def conditions(gan: GAN, reference: Reference, labels: Labels) -> Tensor | None:
+    """The conditions that samples are asked for, from the first on and then again; None of an unconditional model.
+
+    Raises:
+        UsageError: as `generated`.
+    """
+    if not gan.conditional:
+        return None
+    classes, known = len(gan.data.classes), reference.data.labels
+    if gan.data.attributes:
+        if labels == "uniform":
+            raise UsageError(f"model '{gan.name}' takes attributes, which are known from the reference images alone")
+        if known is None or known.shape[1:] != (gan.data.condition_size,):
+            raise UsageError(f"model '{gan.name}' needs attributes that '{reference.name}' does not have")
+        return known
+    if labels == "uniform":
+        return torch.arange(classes)
+    if reference.labels is None or reference.data.classes != gan.data.classes:
+        raise UsageError(f"model '{gan.name}' needs the labels of its classes, which '{reference.name}' does not have")
+    return reference.labels[_order(len(reference.labels))]
+
+
+def _order(count: int) -> Tensor:
+    """The order in which a reference's labels and sources are asked for: int64 (count,), always the same.
+
+    A folder has its classes one after the other, and not all may be asked for.
+    """
+    return torch.randperm(count, generator=torch.Generator().manual_seed(LABELS_SEED))
 
 
 def refuse_without_sources(gan: GAN, reference: Reference) -> None:
@@ -283,7 +337,7 @@ def refuse_without_sources(gan: GAN, reference: Reference) -> None:
 
 
 def _sources(gan: GAN, reference: Reference, index: Tensor) -> Tensor:
-    """What a model that translates starts from: the reference's sources, in turn, as the model takes them.
+    """What a model that translates starts from: the reference's sources, each with its label, as the model takes them.
 
     Raises:
         UsageError: the reference has none.
@@ -292,7 +346,8 @@ def _sources(gan: GAN, reference: Reference, index: Tensor) -> Tensor:
     sources, shape = reference.data.sources, gan.data.source_shape
     assert sources is not None
     assert shape is not None
-    chosen = (index % len(sources)).tolist()  # type: ignore[arg-type]
+    order = _order(len(sources))  # type: ignore[arg-type]
+    chosen = order[index % len(order)].tolist()
     return normalised(sources, chosen, shape).to(gan.device)
 
 
@@ -306,17 +361,63 @@ def given(images: Tensor, labels: Tensor | None, n: int, seed: int) -> Iterator[
 def comparable(a: Mapping[str, Any], b: Mapping[str, Any]) -> None:
     """Refuse to set two results side by side unless they were measured alike.
 
+    A model that takes no labels may stand beside any: it, too, is to show what the reference shows. So may a model that
+    lacks an option of drawing beside one that draws by that option's default.
+
     Raises:
-        UsageError: they differ in data, size, split, extractor, number of images, resizing, or a metric's settings;
-            the field and both values are named.
+        UsageError: they differ in data, size, split, extractor, number of images, labels, options of drawing, resizing,
+            or a metric's settings; the field and both values are named.
         GanzooError: one of them is not a result.
     """
     for result in (a, b):
         if not all(isinstance(result.get(key), dict) for key in ("protocol", "metrics", "settings")):
             raise GanzooError("not a result of `ganzoo eval`: it has no protocol, metrics and settings")
-    _same("", a["protocol"], b["protocol"])
+    _same("", *({k: v for k, v in result["protocol"].items() if k not in DRAWN} for result in (a, b)))
+    _same_labels(a, b)
+    _same_sampling(a["protocol"], b["protocol"])
     for metric in a["settings"].keys() & b["settings"].keys():
         _same(f"{metric}: ", a["settings"][metric], b["settings"][metric])
+
+
+def labels_of(result: Mapping[str, Any]) -> str | None:
+    """How the labels of a result's samples were drawn, as in `LABELS`; None where there were none.
+
+    Version 0.1.0 drew classes in turn and did not say so, nor whether the model takes any: what was measured tells it
+    of most results. "uniform, if any" is what is known of the others.
+    """
+    protocol, left_out = result["protocol"], result.get("left_out")
+    if "labels" in protocol:
+        return None if protocol["labels"] is None else str(protocol["labels"])
+    if isinstance(left_out, dict) and NO_LABELS in left_out.values():
+        return None
+    return "uniform" if LABELLED & result["metrics"].keys() else "uniform, if any"
+
+
+def _same_labels(a: Mapping[str, Any], b: Mapping[str, Any]) -> None:
+    """Refuse results whose labels were drawn in different ways."""
+    one, other = labels_of(a), labels_of(b)
+    if None in (one, other) or one == other or {one, other} == {"uniform", "uniform, if any"}:
+        return
+    told = [LABELS.get(str(drawn), str(drawn)) for drawn in (one, other)]
+    for i, result in enumerate((a, b)):
+        if "labels" not in result["protocol"]:
+            told[i] = f"{LABELS['uniform']} (as ganzoo 0.1.0 did it; `ganzoo eval` measures anew)"
+    raise UsageError(f"these results cannot be compared: labels is {told[0]} and {told[1]}")
+
+
+def _same_sampling(a: Mapping[str, Any], b: Mapping[str, Any]) -> None:
+    """Refuse results of samples that were drawn by different values of an option, or by one that the other lacks."""
+    for one, other in ((a, b), (b, a)):
+        known, beside = one.get("sampling") or {}, other.get("sampling") or {}
+        usual = one.get("sampling_defaults") or {}
+        if any(value != (beside[key] if key in beside else usual.get(key)) for key, value in known.items()):
+            told = [_told(protocol.get("sampling")) or "without options" for protocol in (a, b)]
+            raise UsageError(f"these results cannot be compared: sampling is {told[0]} and {told[1]}")
+
+
+def _told(sampling: Any) -> str:
+    """`truncation 0.7, order 2`."""
+    return ", ".join(f"{str(key).replace('_', '-')} {value}" for key, value in (sampling or {}).items())
 
 
 def _same(prefix: str, a: Mapping[str, Any], b: Mapping[str, Any]) -> None:
@@ -326,12 +427,20 @@ def _same(prefix: str, a: Mapping[str, Any], b: Mapping[str, Any]) -> None:
 
 
 def describe(protocol: Mapping[str, Any]) -> str:
-    """`mnist test (10,000), 10,000 images of 28x28x1, extractor digits 0123abcd, resize none`."""
+    """`mnist test (10,000), 10,000 images of 28x28x1, labels as the reference has them, extractor digits 0123, ...`.
+
+    What version 0.1.0 measured does not say whether there were labels, and that they came in turn is told of it.
+    """
     c, h, w = protocol["shape"]
     parts = [
         f"{protocol['dataset']} {protocol['split']} ({protocol['reference_images']:,})",
         f"{protocol['n']:,} images of {h}x{w}x{c}",
     ]
+    labels = protocol.get("labels", "before")
+    if labels is not None:
+        parts.append("classes, if any, in turn" if labels == "before" else LABELS[labels])
+    if protocol.get("sampling"):
+        parts.append(_told(protocol["sampling"]))
     if protocol["extractor"]:
         parts += [
             f"extractor {protocol['extractor']} {protocol['extractor_sha256'][:8]}",

@@ -6,7 +6,16 @@ import torch
 
 from ganzoo.gan import GAN
 from ganzoo.metrics.base import Setting
-from ganzoo.metrics.evaluation import Evaluator, describe, exact, generated, refuse_without_sources
+from ganzoo.metrics.evaluation import (
+    Evaluator,
+    Labels,
+    conditions,
+    describe,
+    drawn_as,
+    exact,
+    generated,
+    refuse_without_sources,
+)
 from ganzoo.plugins import Registry
 from ganzoo.settings import Settings
 from ganzoo.training.ema import averaged
@@ -22,8 +31,10 @@ METRICS = ("fid", "accuracy")
 class Examiner:
     """FID of the averaged generator, and label accuracy where it can be had, every so many epochs."""
 
-    def __init__(self, registry: Registry, settings: Settings, gan: GAN, device: torch.device):
-        """Open the reference.
+    def __init__(
+        self, registry: Registry, settings: Settings, gan: GAN, device: torch.device, labels: Labels = "reference"
+    ):
+        """Open the reference. `labels` is how conditions are drawn, as for `generated`.
 
         Raises:
             UsageError, GanzooError: as `Evaluator`.
@@ -33,6 +44,8 @@ class Examiner:
         shape, root = gan.data.shape, settings.data_root
         self.evaluator = Evaluator(registry, settings.dataset, metrics=METRICS, shape=shape, root=root, device=device)
         refuse_without_sources(gan, self.evaluator.reference)
+        self.labels, self.drawn = labels, drawn_as(gan, labels)
+        conditions(gan, self.evaluator.reference, labels)  # What is not there is told before training.
         self.labelled = bool(gan.conditional and gan.data.classes)
         setting = Setting(self.evaluator.reference, N, self.labelled, SEED, device)
         for name, metric in list(self.evaluator.chosen.items()):
@@ -42,7 +55,7 @@ class Examiner:
     @property
     def protocol(self) -> dict[str, Any]:
         """What the numbers depend on."""
-        return self.evaluator.protocol(N)
+        return self.evaluator.protocol(N, self.drawn)
 
     @property
     def text(self) -> str:
@@ -54,7 +67,10 @@ class Examiner:
         """The same as part of a name, so that a logger draws only what is comparable in one plot."""
         p = self.protocol
         resize = "".join(c if c.isalnum() else "-" for c in p["resize"])
-        return f"{p['dataset']}-{p['split']}-{p['n']}/{p['extractor']}-{p['extractor_sha256'][:8]}/resize-{resize}"
+        drawn = f"/labels-{p['labels']}" if p["labels"] else ""
+        drawn += "".join(f"/{name}-{value}" for name, value in p.get("sampling", {}).items())
+        extractor = f"{p['extractor']}-{p['extractor_sha256'][:8]}"
+        return f"{p['dataset']}-{p['split']}-{p['n']}{drawn}/{extractor}/resize-{resize}"
 
     def begin(self) -> None:
         """Have the statistics of the reference before training starts."""
@@ -74,6 +90,6 @@ class Examiner:
     def measure(self, trainer: Trainer) -> dict[str, float]:
         """The numbers, by name: `fid` and perhaps `accuracy`."""
         gan = averaged(trainer.gan, trainer.ema)
-        batches = generated(gan, N, SEED, self.evaluator.reference)
-        numbers: dict[str, float] = self.evaluator.measure(batches, N, self.labelled, SEED)["metrics"]
+        batches = generated(gan, N, SEED, self.evaluator.reference, self.labels)
+        numbers: dict[str, float] = self.evaluator.measure(batches, N, self.labelled, SEED, self.drawn)["metrics"]
         return numbers

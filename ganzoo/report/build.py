@@ -26,7 +26,7 @@ from ganzoo.report.lines import (
     rank,
     value_of,
 )
-from ganzoo.report.read import RunRecord, clean, number, read_run
+from ganzoo.report.read import RunRecord, clean, last_logged, number, read_run
 from ganzoo.report.show import show, shown_number
 
 FORMAT = 1
@@ -190,7 +190,9 @@ def make_groups(runs: Sequence[RunRecord]) -> list[Group]:
     made = []
     for group in groups:
         apart = "" if group is groups[0] else why_apart(groups[0][0], group[0]) or "another run of its group differs"
-        made.append(Group(group[0].protocol, apart, make_lines(group)))
+        # Of models with labels and without, what is said of labels holds for those that have them.
+        with_labels = (run.protocol for run in group if run.protocol and run.protocol.get("labels"))
+        made.append(Group(next(with_labels, group[0].protocol), apart, make_lines(group)))
     name_apart(made)
     mark_options([line for group in made for line in group.lines])
     return made
@@ -234,7 +236,12 @@ def threshold_key(threshold: float) -> str:
 
 def fid_curve(run: RunRecord, group: Group, against: str) -> tuple[list[float], list[float]]:
     """The FIDs of a run while it trained, where they were measured as the group's were."""
-    if group.protocol is None or run.info.get("evaluation") != group.protocol:
+    logged, measured = last_logged(run), next((other.result for other in group.runs if other.result), None)
+    if logged is None or measured is None:
+        return [], []
+    try:
+        comparable(logged, measured)
+    except GanzooError:
         return [], []
     return run.curve("fid", against)
 

@@ -17,6 +17,7 @@ from ganzoo.report.read import RunRecord, listed, number
 from ganzoo.runs.pictures import scatter, tile
 from ganzoo.runs.run import SHOWCASE_SEED
 from ganzoo.runs.sampler import load
+from ganzoo.sampling import drawing
 from ganzoo.training.engine import own_randomness
 
 COLUMNS, ROWS = 6, 10
@@ -51,7 +52,8 @@ def samples(run: RunRecord, plugins: Registry, most: int = LARGEST_PICTURE) -> S
     """
     try:
         sampler = load(run.folder, "cpu", plugins)
-        gan, data = sampler.gan, sampler.data
+        gan = drawing(sampler.gan, (run.protocol or {}).get("sampling") or {})  # As it was measured.
+        data = sampler.data
         if gan.translates:
             raise UsageError("it makes images from images: what it makes of held-out ones is in its samples/")
         classes = list(data.classes[:ROWS]) if gan.conditional else []

@@ -9,8 +9,9 @@ from typing import Any
 
 from ganzoo.errors import GanzooError
 from ganzoo.files import read_json
-from ganzoo.metrics.evaluation import describe
+from ganzoo.metrics.evaluation import describe, labels_of
 from ganzoo.runs.run import open_run, read_metrics
+from ganzoo.settings import LABELS_BEFORE
 
 Curve = tuple[list[float], list[float]]
 
@@ -18,7 +19,7 @@ SAME_LINE = ("dataset", "image_size", "channels", "epochs", "steps", "max_time",
 """Settings in which the runs of one line agree. The rest is the seed, or changes nothing of what is trained; which
 device of a machine and which folder of its disk were used is no difference: the hardware and the data are compared.
 Nor is it one how engine `auto` took the steps of each."""
-REPEATED = (*SAME_LINE, "data_root", "device", "seed", "eval_every")
+REPEATED = (*SAME_LINE, "labels", "data_root", "device", "seed", "eval_every")
 """Settings that a command must name to train the same again."""
 LARGEST = 1e100
 """Beyond it sums and squares overflow, and nothing that is measured comes near: a number above it is none."""
@@ -70,6 +71,10 @@ class RunRecord:
         """Options of run and model that make a line, those at None left out."""
         settings = mapping(self.info.get("settings"))
         chosen = {key: settings[key] for key in SAME_LINE if settings.get(key) is not None}
+        # Where all classes are drawn alike, the two ways are one.
+        counts = listed(mapping(self.info.get("data")).get("counts"))
+        if any(count != counts[0] for count in counts):
+            chosen["labels"] = "data"
         return chosen | mapping(self.info.get("options"))
 
     @property
@@ -80,7 +85,7 @@ class RunRecord:
     def command(self) -> str:
         """What repeats the run in a new folder, every option spelt out: defaults may change, presets too."""
         settings, options = mapping(self.info.get("settings")), mapping(self.info.get("options"))
-        chosen = {key: settings.get(key) for key in REPEATED} | options
+        chosen = {key: settings.get(key, LABELS_BEFORE.get(key)) for key in REPEATED} | options
         words = ["ganzoo", "run", self.model]
         for key, value in chosen.items():
             flag = key.replace("_", "-")
@@ -103,9 +108,16 @@ class RunRecord:
             "features": protocol["extractor"],
             "metrics": ",".join(self.result["settings"]),
             "n": protocol["n"],
+            "labels": "uniform" if labels_of(self.result) == "uniform" else None,
             "seed": self.result["seed"],
         }
         words = [str(word) for key, value in chosen.items() if value not in (None, "") for word in (f"--{key}", value)]
+        for key, value in mapping(protocol.get("sampling")).items():
+            flag = str(key).replace("_", "-")
+            if isinstance(value, bool):
+                words.append(f"--{flag}" if value else f"--no-{flag}")
+            elif value is not None:
+                words += [f"--{flag}", str(value)]
         return shlex.join(["ganzoo", "eval", str(self.again), *words])
 
     @property
@@ -202,16 +214,21 @@ def checked(result: Any, path: Path) -> dict[str, Any]:
 
 def logged_result(record: RunRecord) -> dict[str, Any] | None:
     """The evaluation that `--eval-every` made at the last step, as a result; None if there was none."""
+    result = last_logged(record)
+    if result is None or result["step"] != record.status.get("step"):
+        return None
+    return checked(result, record.folder / "run.json")
+
+
+def last_logged(record: RunRecord) -> dict[str, Any] | None:
+    """The last evaluation that `--eval-every` made, at whatever step, as a result; None if there was none."""
     protocol = record.info.get("evaluation")
     lines = [clean(line) for line in record.log if number(line.get("fid")) is not None]
-    if not isinstance(protocol, dict) or not lines or lines[-1]["step"] != record.status.get("step"):
+    if not isinstance(protocol, dict) or not lines:
         return None
     metrics = {name: lines[-1][name] for name in ("fid", "accuracy") if name in lines[-1]}
     settings: dict[str, Any] = {name: {} for name in metrics}
-    return checked(
-        {"step": lines[-1]["step"], "protocol": protocol, "metrics": metrics, "settings": settings, "left_out": {}},
-        record.folder / "run.json",
-    )
+    return {"step": lines[-1]["step"], "protocol": protocol, "metrics": metrics, "settings": settings, "left_out": {}}
 
 
 def number(value: Any) -> float | None:

@@ -16,6 +16,7 @@ from ganzoo.files import contained, read_json
 from ganzoo.gan import GAN
 from ganzoo.plugins import Registry, registry
 from ganzoo.runs import weights
+from ganzoo.sampling import drawing
 from ganzoo.settings import validated
 from ganzoo.training.building import build, refuse_giants
 from ganzoo.training.engine import choose_device, own_randomness
@@ -41,6 +42,7 @@ class Sampler:
         labels: Sequence[int | str] | None = None,
         seed: int = 0,
         values: Mapping[str, float] | None = None,
+        **sampling: Any,
     ) -> Tensor:
         """Draw samples: float (n, C, H, W) in [-1, 1], the same for the same arguments.
 
@@ -49,15 +51,17 @@ class Sampler:
             labels: class indices or names, repeated in turn until there are `n`; default: all classes in turn.
             seed: seed of the latents.
             values: attributes of the condition by name, where the data has any.
+            sampling: the model's options of drawing, where it has any: `truncation=0.7`.
 
         Raises:
             UsageError: a label or attribute that the data does not have, labels that are no sequence or for an
-                unconditional model, n < 1, or an n or seed that is no whole number.
+                unconditional model, n < 1, an n or seed that is no whole number, or an option of drawing that the model
+                does not have or that is out of its range.
         """
         chosen = None if labels is None else _labels(labels)
         if n is None:
             n = len(chosen) if chosen is not None else 64
-        return self.draw(n, self.classes(n, chosen), seed, values)
+        return self.draw(n, self.classes(n, chosen), seed, values, sampling)
 
     def classes(self, n: int, labels: Sequence[int | str] | None = None) -> Tensor | None:
         """The class index of each of `n` samples: int64 (n,), or None when there are no classes.
@@ -96,9 +100,12 @@ class Sampler:
         raise UsageError(f"'{label}' is not a class of {self.data.name}: {hint}")
 
     @torch.no_grad()
-    def draw(self, n: int, classes: Tensor | None, seed: int = 0, values: Mapping[str, float] | None = None) -> Tensor:
+    def draw(
+        self, n: int, classes: Tensor | None, seed: int = 0, values: Mapping[str, float] | None = None,
+        sampling: Mapping[str, Any] | None = None,
+    ) -> Tensor:  # fmt: skip
         """`sample` for class indices that are already a tensor (n,), or None."""
-        gan = self.gan
+        gan = drawing(self.gan, sampling or {})
         if not 0 <= _whole_number("seed", seed) < 2**63:
             raise UsageError(f"seed must be at least 0 and less than 2**63, not {seed}")
         if values and not gan.conditional:

@@ -1,5 +1,7 @@
 """A stranger's package, as the tests need it: tiny models and a slice of the embedded digits."""
 
+from typing import Literal
+
 import torch
 from ganzoo_plugins.mnist import MNIST
 from pydantic import Field
@@ -168,6 +170,24 @@ class Autoencoder(Plain):
         return {"original": examples.x, "negative": -examples.x}
 
 
+class Truncated(Tiny):
+    """The same with options of drawing, one of each kind."""
+
+    name = "truncated"
+
+    class Sampling(ganzoo.Sampling):
+        truncation: float = Field(1.0, ge=0, le=2, description="Scale of the latents.")
+        shift: int = Field(0, gt=-4, lt=4, description="Pixels by which the picture is rolled to the right.")
+        order: Literal["as-drawn", "reversed"] = Field("as-drawn", description="Order of the latent's numbers.")
+        invert: bool = Field(False, description="Dark for bright.")
+        gain: float | None = Field(None, gt=0, description="Factor of the pixels; default: none.")
+
+    def generate(self, z, y, source=None):
+        s = self.sampling
+        x = self.generator((z.flip(1) if s.order == "reversed" else z) * s.truncation, y).roll(s.shift, 3)
+        return (-x if s.invert else x) * (1 if s.gain is None else s.gain)
+
+
 class Unfinished(ganzoo.GAN):
     """A model whose author forgot the losses."""
 
@@ -186,6 +206,7 @@ def register_models(register):
     register(Plain)
     register(Translator)
     register(Autoencoder)
+    register(Truncated)
     register(Unfinished)
 
 
