@@ -3,6 +3,7 @@
 What ships is read from pyproject.toml, so that other people's installed plugins leave no trace here.
 """
 
+import ast
 import inspect
 import re
 import sys
@@ -151,10 +152,26 @@ def specifications() -> dict[str, Callable[..., Any]]:
     return {name: spec for name, spec in vars(hookspecs).items() if hasattr(spec, f"{GROUP}_spec")}
 
 
-def signature(function: Callable[..., Any]) -> str:
-    """A signature without annotations."""
-    parameters = [p.replace(annotation=p.empty) for p in inspect.signature(function).parameters.values()]
+def signature(function: Callable[..., Any], called: bool = False) -> str:
+    """A signature without annotations, and as it is `called`, without `self`; of a class, that of what makes one."""
+    parameters = []
+    for p in inspect.signature(function).parameters.values():
+        if not called or p.name != "self":
+            default = p.empty if p.default is p.empty else Shown(p.default)
+            parameters.append(p.replace(annotation=p.empty, default=default))
     return str(inspect.Signature(parameters))
+
+
+class Shown:
+    """A default as one reads it: a function is told by its name, or left open."""
+
+    def __init__(self, value: Any):
+        self.value = value
+
+    def __repr__(self) -> str:
+        if inspect.isfunction(self.value):
+            return "..." if self.value.__name__ == "<lambda>" else self.value.__name__
+        return repr(self.value)
 
 
 def interface(base: type[Any]) -> str:
@@ -253,6 +270,81 @@ def kind(value: click.ParamType) -> str:
     return {"integer": "INTEGER", "float": "NUMBER"}.get(value.name.removesuffix(" range"), value.name.upper())
 
 
+# write-a-plugin.md
+
+
+def tutorial(_: Registry) -> str:
+    """The page as it stands, with what lies between `<!-- from MODULE -->` and `<!-- end -->` made anew."""
+    text = (DOCS / "write-a-plugin.md").read_text(encoding="utf-8")
+    return re.sub(
+        r"(<!-- from ([\w.]+) -->\n).*?(<!-- end -->)",
+        lambda m: f"{m[1]}\n{BLOCKS.get(m[2], parts_of)(import_module(m[2]))}\n\n{m[3]}",
+        text,
+        flags=re.DOTALL,
+    )
+
+
+def methods_of_gan(_: Any) -> str:
+    """What a model may override or call, with signatures."""
+    rows = [
+        [f"`{name}{signature(function, called=True)}`", first_line(function)]
+        for name, function in vars(ganzoo.GAN).items()
+        if inspect.isfunction(function) and not name.startswith("_") and name not in ("watched", *LOSSES)
+    ]
+    return table(["method", ""], rows)
+
+
+LOSSES = ("discriminator_loss", "generator_loss")
+"""Methods that every model has: the page begins with them."""
+RULES = ("Adam", "RMSprop", "SGD", "exponential", "ramp", "linear_decay")
+"""What a model needs of `ganzoo.optim`."""
+
+
+def parts_of(module: Any) -> str:
+    """The public names of a module in their order: how each is made, how a module of torch is called, what it is."""
+    rows = []
+    for name, text in public(module).items():
+        thing = getattr(module, name)
+        made, called = f"`{name}`", ""
+        if inspect.isfunction(thing) or inspect.isclass(thing):
+            made = f"`{name}{signature(thing)}`"
+            text = first_line(thing)
+        text = text.replace("<", "&lt;")
+        if inspect.isclass(thing) and "forward" in vars(thing):
+            called = f"`{signature(thing.forward, called=True)}`"
+        rows.append([made, called, text])
+    with_calls = any(called for _, called, _ in rows)
+    return table(
+        [f"`{module.__name__}`", "called with", ""] if with_calls else [f"`{module.__name__}`", ""],
+        rows if with_calls else [[made, text] for made, _, text in rows],
+    )
+
+
+def rules_of(module: Any) -> str:
+    """Update rules and their schedules."""
+    rows = [[f"`{name}{signature(getattr(module, name))}`", first_line(getattr(module, name))] for name in RULES]
+    return table([f"`{module.__name__}`", ""], rows)
+
+
+def public(module: Any) -> dict[str, str]:
+    """The names that a module defines for others, each with what a string beneath it says."""
+    found: dict[str, str] = {}
+    body = ast.parse(inspect.getsource(module)).body
+    for node, following in zip(body, [*body[1:], None], strict=True):
+        names = []
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names = [node.name]
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names = [target.id for target in targets if isinstance(target, ast.Name)]
+        told = following.value.value if isinstance(following, ast.Expr) and names else ""
+        found |= {name: " ".join(str(told).split()) for name in names if not name.startswith("_")}
+    return found
+
+
+BLOCKS: dict[str, Callable[[Any], str]] = {"ganzoo.gan": methods_of_gan, "ganzoo.optim": rules_of}
+
+
 # All pages
 
 
@@ -274,7 +366,12 @@ def page(parts: Iterable[str]) -> str:
     return "\n\n".join(part.rstrip() for part in parts if part) + "\n"
 
 
-PAGES: dict[str, Callable[[Registry], str]] = {"models.md": models, "hooks.md": hooks, "cli.md": cli}
+PAGES: dict[str, Callable[[Registry], str]] = {
+    "models.md": models,
+    "hooks.md": hooks,
+    "cli.md": cli,
+    "write-a-plugin.md": tutorial,
+}
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+import inspect
 import re
 import shlex
 import shutil
@@ -21,6 +22,7 @@ from conftest import TINY
 from ganzoo import hookspecs, losses, nets
 from ganzoo.cli import COMMANDS, cli
 from ganzoo.kit.rules import RULES
+from ganzoo.testing import check_gan
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -190,7 +192,10 @@ def generate():
     return module
 
 
-@pytest.mark.parametrize("name", ["models.md", "hooks.md", "cli.md"])
+GENERATED = ["models.md", "hooks.md", "cli.md", "write-a-plugin.md"]
+
+
+@pytest.mark.parametrize("name", GENERATED)
 def test_a_generated_page_is_fresh(generate, name: str):
     made = generate.PAGES[name](generate.shipped())
     committed = (ROOT / "docs" / name).read_text(encoding="utf-8")
@@ -198,7 +203,7 @@ def test_a_generated_page_is_fresh(generate, name: str):
 
 
 def test_every_generated_page_is_tested(generate):
-    assert set(generate.PAGES) == {"models.md", "hooks.md", "cli.md"}
+    assert list(generate.PAGES) == GENERATED
 
 
 def test_every_hook_has_a_section_with_signature_and_example():
@@ -239,4 +244,48 @@ def test_every_building_block_is_listed(module):
         )
         names |= {target.id for target in targets}
     table = text.split(f"| `{module.__name__}` |")[1].split("\n\n")[0]
-    assert set(re.findall(r"`(\w+)`", table)) == {name for name in names if not name.startswith("_")}
+    assert set(re.findall(r"^\| `(\w+)[(`]", table, re.MULTILINE)) == {
+        name for name in names if not name.startswith("_")
+    }
+
+
+def test_building_blocks_stand_there_with_their_signatures():
+    text = (ROOT / "docs" / "write-a-plugin.md").read_text(encoding="utf-8")
+    for signature in (
+        "`MLPGenerator(data, latent_dim, sizes=(256, 512), first_normalised=True, eps=1e-05)` | `(z, y)`",
+        "`Projection(data, features, wrap=...)` | `(h, y)`",
+        "`zero_centred_penalties(*pairs)`",
+        "`generate(z, y, source=None)`",
+        "`Adam(lr, b1=0.5, b2=0.999, eps=1e-08)`",
+    ):
+        assert f"| {signature} |" in text
+
+
+@pytest.fixture(scope="module")
+def written():
+    """The models of the tutorial, by name."""
+    names: dict[str, object] = {"__name__": "tutorial"}
+    page = ROOT / "docs" / "write-a-plugin.md"
+    for block in blocks(page):
+        if block.language == "python" and "from my_gan import" not in block.text:
+            # A file of their own, so that Python finds their source.
+            exec(compile(block.text, inspect.getsourcefile(test_links_lead_somewhere), "exec"), names)
+    models = {n: v for n, v in names.items() if isinstance(v, type) and issubclass(v, ganzoo.GAN)}
+    for cls in models.values():
+        cls.__module__ = __name__
+    return models
+
+
+SHOWN = ["MyGAN", "TwoToOne", "Lazy", "PathLength", "FadesOut", "FourPhases", "Inverted", "Outlined", "Truncatable"]
+"""The models of the tutorial, each of which keeps the rules that it teaches."""
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_the_models_of_the_tutorial_keep_every_rule(written, name):
+    data = ganzoo.DataSpec("small", (1, 8, 8), 24, ("a", "b"), source_shape=(1, 8, 8))
+    verdicts = check_gan(written[name], data)
+    assert {v.rule for v in verdicts if v.status == "skipped"} <= {"pictures", "source", "condition"}
+
+
+def test_every_model_of_the_tutorial_is_checked(written):
+    assert set(written) == set(SHOWN)

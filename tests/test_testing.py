@@ -4,6 +4,7 @@ import copy
 import json
 import os
 import random
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -65,6 +66,32 @@ def test_the_callers_random_numbers_go_on_as_if_nothing_had_been_drawn():
     examine(Tiny, SMALL)
     assert torch.equal(states[0], torch.get_rng_state())
     assert states[1:] == [random.getstate(), np.random.get_state()[1].tolist()]
+
+
+def test_one_thread_is_used_and_the_callers_are_put_back():
+    seen = []
+
+    class Looks(Tiny):
+        def __init__(self, data, options):
+            seen.append(torch.get_num_threads())
+            super().__init__(data, options)
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        examine(Looks, SMALL)
+        assert (set(seen), torch.get_num_threads()) == ({1}, 2)
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_what_is_looked_at_next_is_told_rule_by_rule():
+    told = []
+    examine(Tiny, [SMALL, TAGS], told=lambda what, share: told.append((what, share)))
+    assert [what for what, _ in told] == [f"{rule.name} [{data.name}]" for data in (SMALL, TAGS) for rule in RULES]
+    shares = [share for _, share in told]
+    assert shares == sorted(shares)
+    assert (shares[0], shares[len(RULES)]) == (0, 0.5)
 
 
 # Models that break one
@@ -1211,6 +1238,16 @@ def test_check_says_what_was_found(ganzoo):
     rules = [line.split()[1] for line in lines[1:] if line.split()[0] in ("ok", "-", "BROKEN")]
     assert rules == [rule.name for rule in RULES]
     assert result.err == ""  # Progress is for terminals.
+
+
+@pytest.mark.parametrize(("more", "shown"), [((), True), (("--json",), False)])
+def test_progress_is_shown_on_a_terminal_and_not_in_json(ganzoo, monkeypatch, more, shown):
+    for stream in (sys.stdout, sys.stderr):
+        monkeypatch.setattr(stream, "isatty", lambda: True, raising=False)
+    result = ganzoo("check", "tiny", *more)
+    assert result.code == 0
+    assert ("explained [grey]" in result.err) == shown
+    assert "[grey]" not in result.out
 
 
 def test_check_exits_with_1_and_one_line_when_a_rule_is_broken(ganzoo):
