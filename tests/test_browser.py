@@ -18,7 +18,7 @@ from ganzoo.plugins import registry
 from ganzoo.report.build import build
 from ganzoo.report.html import page as render
 from ganzoo.runs.sampler import Sampler
-from ganzoo_test_plugins import Tiny
+from ganzoo_test_plugins import Truncated
 from test_report import EVIL, benchmark_file, run, trained  # noqa: F401
 
 FLAGS = [
@@ -151,7 +151,7 @@ def test_the_demo_draws_what_its_controls_say(open_page, tmp_path, device):
 
     torch.manual_seed(0)
     spec = DataSpec("small-digits", (1, 8, 8), 500, tuple("0123456789"))
-    server = serve(Player(Sampler(build_model(Tiny, spec, Tiny.Options()))), 0)
+    server = serve(Player(Sampler(build_model(Truncated, spec, Truncated.Options()))), 0)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
@@ -171,6 +171,11 @@ def test_the_demo_draws_what_its_controls_say(open_page, tmp_path, device):
         changed("grid", lambda: page.get_by_text("7", exact=True).first.click())
         changed("grid", lambda: page.locator("#d0").fill("2"))
         changed("walk", lambda: page.locator("#t").fill("0.5"))
+        changed("grid", lambda: page.get_by_label("truncation").fill("0.5"))
+        changed("grid", lambda: page.get_by_label("order").select_option("reversed"))
+        changed("grid", lambda: page.get_by_label("invert").check())
+        changed("grid", lambda: page.get_by_label("gain").fill("0.5"))
+        expect(page.locator(".fault")).to_be_empty()
         changed("grid", lambda: page.locator("#new").click())
         with page.expect_download() as download:
             page.locator("#save").click()
