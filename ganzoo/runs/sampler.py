@@ -19,14 +19,18 @@ from ganzoo.runs import weights
 from ganzoo.sampling import drawing
 from ganzoo.settings import validated
 from ganzoo.training.building import build, refuse_giants
-from ganzoo.training.engine import choose_device, own_randomness
+from ganzoo.training.draws import own_draws
+from ganzoo.training.engine import choose_device
 
 CHUNK = 512
 """Images generated at once."""
 
 
 class Sampler:
-    """A generator with its averaged weights, in evaluation mode. Made by `load`."""
+    """A generator with its averaged weights, in evaluation mode. Made by `load`.
+
+    Several threads may draw from one at a time: each call draws from generators of its own.
+    """
 
     def __init__(self, gan: GAN):
         self.gan = gan.eval().requires_grad_(False)
@@ -110,7 +114,7 @@ class Sampler:
             raise UsageError(f"seed must be at least 0 and less than 2**63, not {seed}")
         if values and not gan.conditional:
             raise UsageError(f"model '{gan.name}' was trained without a condition: it takes no attribute")
-        with own_randomness(seed, gan.device):
+        with own_draws(gan, seed):
             z = gan.sample_latent(n)
             if classes is None and not values:
                 y = gan.sample_labels(n)
