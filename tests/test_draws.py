@@ -154,6 +154,29 @@ def test_sampling_leaves_every_generator_of_the_process_as_it_was():
     assert (np.random.get_state()[1].tolist(), random.getstate()) == before[1:]
 
 
+def test_threads_that_leave_in_another_order_than_they_came_leave_no_mode_behind():
+    from torch.utils._python_dispatch import is_in_torch_dispatch_mode
+
+    came, left = threading.Event(), threading.Event()
+
+    def longer() -> None:
+        with OwnGenerators(1):
+            came.set()
+            left.wait(30)
+
+    thread = threading.Thread(target=longer)
+    with OwnGenerators(0):
+        thread.start()
+        came.wait(30)
+    left.set()
+    thread.join()
+    assert not is_in_torch_dispatch_mode()
+    torch.manual_seed(2)
+    first = torch.rand(3)
+    torch.manual_seed(2)
+    assert torch.equal(torch.rand(3), first)
+
+
 class Elsewhere(Plain):
     """Latents come from numpy and Python, as the contract does not have it."""
 

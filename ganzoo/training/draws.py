@@ -10,9 +10,9 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from ganzoo.gan import GAN
+from ganzoo.training.dispatch import ThreadMode
 from ganzoo.training.engine import own_randomness
 
 _lock = threading.RLock()
@@ -39,14 +39,12 @@ def own_draws(gan: GAN, seed: int) -> Iterator[None]:
             yield
 
 
-class OwnGenerators(TorchDispatchMode):
+class OwnGenerators(ThreadMode):
     """Hands every random operator of this thread a generator of its own, one for each device, started from `seed`.
 
     A few operators take none (attention with dropout): for them the process's generator is set to the state of the
     own one and back, under a lock. That is all that another thread could notice.
     """
-
-    supports_higher_order_operators = True
 
     def __init__(self, seed: int):
         super().__init__()
