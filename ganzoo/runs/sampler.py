@@ -17,6 +17,7 @@ from ganzoo.gan import GAN
 from ganzoo.metrics.classifier import at_once
 from ganzoo.plugins import Registry, registry
 from ganzoo.runs import weights
+from ganzoo.runs.run import model_of, open_run
 from ganzoo.runs.sources import as_sources
 from ganzoo.sampling import drawing
 from ganzoo.settings import validated
@@ -206,8 +207,16 @@ def _whole_number(name: str, value: Any) -> int:
         raise UsageError(f"{name} must be a whole number, not {value!r}") from None
 
 
-def load(run: str | Path, device: str = "auto", plugins: Registry | None = None) -> Sampler:
+def load(
+    run: str | Path, device: str = "auto", plugins: Registry | None = None, model: type[GAN] | None = None
+) -> Sampler:
     """The generator of a run directory, its averaged weights loaded.
+
+    Args:
+        run: the folder.
+        device: `auto`, `cpu`, `cuda`, `cuda:1` or `mps`.
+        plugins: where the model is looked up; default: what is installed.
+        model: the model's class, where no package brings it.
 
     Raises:
         UsageError: not a run directory, an unknown model, or no generator saved yet.
@@ -225,7 +234,11 @@ def load(run: str | Path, device: str = "auto", plugins: Registry | None = None)
     path = folder / "generator.safetensors"
     if not path.is_file():
         raise UsageError(f"{folder} holds no generator yet: it is written with the first checkpoint")
-    model = (plugins or registry()).get("models", plain(str(config.get("model"))))
+    known = plugins or registry()
+    if model is not None:
+        known = known.having("models", model)
+    made = open_run(folder) if (folder / "run.json").is_file() else {}
+    model = model_of(folder, {**made, "model": plain(str(config.get("model")))}, known)
     options = config.get("options")
     spec = DataSpec.from_json(config["data"])
     chosen = validated(model.Options, options if isinstance(options, dict) else {})
