@@ -366,8 +366,9 @@ except (ganzoo.UsageError, ganzoo.GanzooError, ganzoo.Stopped) as error:
     print(error)
 """
     )
+    options = ["--strict", "--follow-imports", "silent", "--cache-dir", ROOT / ".mypy_cache" / "script"]
     done = subprocess.run(
-        [sys.executable, "-m", "mypy", "--strict", "--follow-imports", "silent", "--cache-dir", ROOT / ".mypy_cache" / "script", "script.py"],
+        [sys.executable, "-m", "mypy", *options, "script.py"],
         capture_output=True, text=True, cwd=tmp_path, check=False, env={**os.environ, "MYPYPATH": str(ROOT)},
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
