@@ -299,6 +299,7 @@ X = torch.zeros(40, 1, 8, 8)
         (X.int(), None, "must be uint8, or floats with value_range=, not int32"),
         ((X.byte(), torch.zeros(39, dtype=torch.int64)), None, "there are 40 images, but 39 labels"),
         (X.byte()[:0], None, "it has no images"),
+        (torch.zeros(40, 2), (0, 1), "vectors are taken as they are: leave out value_range"),
         ([3, 4], None, "item 0 of the data is no image"),
     ],
 )

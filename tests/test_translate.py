@@ -1,13 +1,20 @@
 """Images made from images: by `translate` from tensors, by `sample --from` from files and the test split."""
 
+import json
+import shutil
+
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
-from ganzoo.data import DataSpec, normalise
+import ganzoo as zoo
+from ganzoo.data import DataRequest, DataSpec, imagefiles, normalise, to_uint8
 from ganzoo.errors import UsageError
+from ganzoo.runs import sources
 from ganzoo.runs.sampler import Sampler
-from ganzoo_test_plugins import Tiny
+from ganzoo_test_plugins import Pairs, Tiny
 
 
 class Scaled(nn.Module):
@@ -135,3 +142,152 @@ def test_each_way_of_drawing_names_the_other():
     plain = Sampler(Tiny(DataSpec("digits", (1, 8, 8), 10, tuple("abc")), Tiny.Options()))
     with pytest.raises(UsageError, match="does not make images from images: draw from it with sample"):
         plain.translate(GREY)
+
+
+# From files and the test split
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A run of a translator of 8 x 8 grey images, and one of a model with classes."""
+    folder = tmp_path_factory.mktemp("translators")
+    options = {"steps": 2, "batch_size": 32, "loggers": (), "progress": False, "engine": "eager"}
+    zoo.train("tiny-translator", dataset="small-pairs", out=folder / "t", **options)
+    zoo.train("tiny-labelled-translator", dataset="small-pairs", out=folder / "labelled", **options)
+    zoo.train("tiny", dataset="small-digits", out=folder / "plain", **options)
+    return folder
+
+
+@pytest.fixture
+def runs(made, ganzoo, tmp_path):
+    for name in ("t", "labelled", "plain"):
+        shutil.copytree(made / name, tmp_path / name)
+
+
+def paint(path, size=(8, 8), value=100, mode="L"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, size, value if mode == "L" else (value, 0, 0)).save(path)
+    return path
+
+
+def read(path):
+    return torch.from_numpy(np.array(Image.open(path)))
+
+
+def test_a_picture_becomes_a_picture(ganzoo, runs, tmp_path):
+    paint(tmp_path / "a.png", value=40)
+    result = ganzoo("sample", "t", "--from", "a.png", "-o", "out.png")
+    assert (result.code, result.out.strip(), result.err) == (0, "out.png", "")
+    source = torch.full((1, 1, 8, 8), 40, dtype=torch.uint8)
+    assert torch.equal(read(tmp_path / "out.png"), to_uint8(zoo.load("t").translate(source))[0, 0])
+
+
+def test_a_folder_keeps_its_names_and_its_folders(ganzoo, runs, tmp_path):
+    for name in ("in/b.jpg", "in/a.png", "in/deep/c.png", "in/.hidden.png"):
+        paint(tmp_path / name)
+    (tmp_path / "in" / "notes.txt").write_text("no picture")
+    (tmp_path / "out").mkdir()
+    result = ganzoo("sample", "t", "--from", "in", "-o", "out", "--json")
+    told = json.loads(result.out)
+    assert told["files"] == ["out/a.png", "out/b.png", "out/deep/c.png"]
+    assert (told["images"], told["shape"]) == (3, [1, 8, 8])
+    assert sorted(str(p.relative_to(tmp_path)) for p in (tmp_path / "out").rglob("*.png")) == told["files"]
+    assert ganzoo("sample", "t", "--from", "in", "-n", 2, "-o", "two").code == 0
+    assert len(list((tmp_path / "two").iterdir())) == 2
+    assert "out exists already and is not an empty folder" in ganzoo("sample", "t", "--from", "in", "-o", "out").err
+
+
+def test_what_stands_in_a_chunk_does_not_matter(ganzoo, runs, tmp_path, monkeypatch):
+    for i in range(7):
+        paint(tmp_path / "in" / f"{i}.png", value=30 * i)
+    assert ganzoo("sample", "t", "--from", "in", "-o", "whole").code == 0
+    read_at_once = []
+    monkeypatch.setattr(sources.ImageFiles, "read_all", lambda files: read_at_once.append(len(files)) or ALL(files))
+    monkeypatch.setattr("ganzoo.metrics.classifier.LOOKED_AT", 3)
+    assert ganzoo("sample", "t", "--from", "in", "-o", "parts").code == 0
+    assert read_at_once == [3, 3, 1]
+    for i in range(7):
+        assert torch.equal(read(tmp_path / "whole" / f"{i}.png"), read(tmp_path / "parts" / f"{i}.png"))
+
+
+ALL = sources.ImageFiles.read_all
+
+
+def test_other_sizes_and_colours_are_told_and_brought_to_what_the_model_takes(ganzoo, runs, tmp_path):
+    picture = Image.new("L", (24, 16), 255)
+    picture.paste(77, (4, 0, 20, 16))  # The middle square.
+    picture.save(tmp_path / "wide.png")
+    result = ganzoo("sample", "t", "--from", "wide.png", "-o", "out.png")
+    assert result.err.splitlines() == [
+        "note: pictures are cropped to the square in their middle and resized to 8 x 8 pixels"
+    ]
+    middle = torch.full((1, 1, 8, 8), 77, dtype=torch.uint8)
+    assert torch.equal(read(tmp_path / "out.png"), to_uint8(zoo.load("t").translate(middle))[0, 0])
+    paint(tmp_path / "red.png", mode="RGB", value=255)
+    result = ganzoo("sample", "t", "--from", "red.png", "-o", "out.png")
+    assert result.err.splitlines() == ["note: colour pictures are taken as grey, which the model was trained on"]
+
+
+def test_the_test_split_is_translated_in_order(ganzoo, runs, tmp_path):
+    assert ganzoo("sample", "t", "--from", "test", "-n", 5, "-o", "out").code == 0
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [f"{i:06d}.png" for i in range(5)]
+    images = Pairs().load(DataRequest("test")).sources[:5]
+    expected = to_uint8(zoo.load("t").translate(images))
+    for i in range(5):
+        assert torch.equal(read(tmp_path / "out" / f"{i:06d}.png"), expected[i, 0])
+    assert ganzoo("sample", "t", "--from", "test").code == 0
+    assert len(list((tmp_path / "t" / "translated").iterdir())) == 64
+
+
+def test_classes_are_those_that_are_named_in_turn_or_those_of_the_test_split(ganzoo, runs, tmp_path):
+    sampler, data = zoo.load("labelled"), Pairs().load(DataRequest("test"))
+    for i in range(3):
+        paint(tmp_path / "in" / f"{i}.png")
+    assert ganzoo("sample", "labelled", "--from", "in", "--label", "2,5", "-o", "named").code == 0
+    expected = to_uint8(sampler.translate(torch.full((3, 1, 8, 8), 100, dtype=torch.uint8), [2, 5, 2]))
+    for i in range(3):
+        assert torch.equal(read(tmp_path / "named" / f"{i}.png"), expected[i, 0])
+    assert ganzoo("sample", "labelled", "--from", "test", "-n", 6, "-o", "test").code == 0
+    expected = to_uint8(sampler.translate(data.sources[:6], data.labels[:6].tolist()))
+    for i in range(6):
+        assert torch.equal(read(tmp_path / "test" / f"{i:06d}.png"), expected[i, 0])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("t", "makes images from images: say --from PICTURE, FOLDER or test"),
+        ("plain --from in -o out", "does not make images from images: leave out --from"),
+        ("t --from nowhere -o out", "--from nowhere: there is no such picture or folder"),
+        ("t --from empty -o out", "no images in empty"),
+        ("t --from broken -o out", "image broken/b.png is broken, or not an image"),
+        ("t --from broken/b.png -o out.png", "image broken/b.png is broken, or not an image"),
+        ("t --from twice -o out", "a.jpg and a.png would both become a.png: rename one"),
+        ("t --from in -o out.png", "out.png is one picture, and there are 2 to make: name a folder"),
+        ("t --from in -o out.npz", "leave out --grid, and name no .npz"),
+        ("t --from in -o out --label 3", "trained without classes: it takes no label"),
+    ],
+)
+def test_what_cannot_be_is_one_line_and_nothing_is_written(ganzoo, runs, tmp_path, arguments, message):
+    for name in ("in/a.png", "in/b.png", "twice/a.png", "twice/a.jpg", "broken/a.png"):
+        paint(tmp_path / name)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "broken" / "b.png").write_bytes(b"no picture")
+    before = sorted(tmp_path.rglob("*"))
+    result = ganzoo("sample", *arguments.split())
+    assert result.code == 2
+    assert message in result.err
+    assert len(result.err.splitlines()) == 1
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_picture_that_breaks_on_the_way_leaves_no_folder_behind(ganzoo, runs, tmp_path, monkeypatch):
+    for i in range(4):
+        paint(tmp_path / "in" / f"{i}.png")
+    (tmp_path / "in" / "3.png").write_bytes((tmp_path / "in" / "3.png").read_bytes()[:40])
+    monkeypatch.setattr(sources, "survey", lambda paths: imagefiles.Survey({(8, 8)}, grey=True))
+    monkeypatch.setattr("ganzoo.metrics.classifier.LOOKED_AT", 2)
+    result = ganzoo("sample", "t", "--from", "in", "-o", "out")
+    assert result.code == 2
+    assert "image in/3.png" in result.err
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in", "labelled", "plain", "t"]

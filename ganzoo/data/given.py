@@ -19,8 +19,9 @@ def dataset_of(data: Any, name: str, value_range: tuple[float, float] | None = N
     """A data set class, called `name`, that holds `data`; both splits are all of it.
 
     Args:
-        data: an `ImageSet`; images, uint8 or float, (N, C, H, W) or (N, H, W); a pair of such and labels, int64 (N,);
-            or a map-style data set whose items are images (PIL's, or tensors (C, H, W)), alone or before a label.
+        data: an `ImageSet`; images, uint8 or float, (N, C, H, W) or (N, H, W); vectors, float (N, D); a pair of such
+            and labels, int64 (N,); or a map-style data set whose items are images (PIL's, or tensors (C, H, W)), alone
+            or before a label.
         name: what it is called in the run.
         value_range: (0, 1) or (-1, 1), in which floating-point pixels lie. They become uint8.
 
@@ -58,6 +59,10 @@ def _image_set(data: Any, value_range: tuple[float, float] | None) -> ImageSet:
     labels = None
     if isinstance(data, tuple | list) and len(data) == 2 and all(isinstance(part, Tensor) for part in data):
         data, labels = data
+    if isinstance(data, Tensor) and data.dim() == 2 and data.is_floating_point():
+        if value_range is not None:
+            raise UsageError("vectors are taken as they are: leave out value_range, which is for images")
+        return ImageSet(data.detach().float(), labels, _names(labels))
     if isinstance(data, Tensor):
         images = data.unsqueeze(1) if data.dim() == 3 else data
         return ImageSet(pixels(images, value_range), labels, _names(labels))

@@ -70,7 +70,7 @@ def _of_test(run: Path, spec: DataSpec, plugins: Registry, most: int | None) -> 
     root, size, channels = known.get("data_root"), known.get("image_size"), known.get("channels")
     dataset = plugins.get("datasets", spec.name)()
     data = open_dataset(dataset, DataRequest("test", Path(root) if isinstance(root, str) else None, size, channels))
-    sources: Any = getattr(data, "sources", None)
+    sources: Any = data.sources
     if sources is None:
         raise UsageError(f"the test split of '{spec.name}' has no sources: say --from with a picture or a folder")
     if tuple(sources[0].shape) != spec.source_shape:
@@ -83,8 +83,7 @@ def _of_test(run: Path, spec: DataSpec, plugins: Registry, most: int | None) -> 
 
 def _classes(data: ImageSet, n: int) -> Tensor | None:
     labels = data.labels
-    paired = getattr(data, "paired", True)
-    return labels[:n] if paired and labels is not None and labels.dim() == 1 else None
+    return labels[:n] if data.paired and labels is not None and labels.dim() == 1 else None
 
 
 def _of_files(path: Path, shape: tuple[int, int, int], most: int | None) -> Sources:
