@@ -173,7 +173,7 @@ def train(
     with _in_python():
         plan = resolve(cls, given, preset, file)
     place = Path(out) if out is not None else None
-    folder = _trained(lambda watchers: start(plan, plugins, place, watchers).folder, progress, callback)
+    folder = _trained(lambda watchers: start(plan, plugins, place, watchers()).folder, progress, callback)
     return TrainedRun(folder, plan.settings.device, plugins)
 
 
@@ -210,7 +210,7 @@ def resume(
     for name in changes.keys() - set(CHANGES):
         raise UsageError(f"a run cannot be resumed with another '{name}': {did_you_mean(name, list(CHANGES))}")
     with _in_python():
-        _trained(lambda watchers: resume_run(folder, plugins, changes, watchers, warn).folder, progress, callback)
+        _trained(lambda watchers: resume_run(folder, plugins, changes, watchers(), warn).folder, progress, callback)
     return TrainedRun(folder, str(changes.get("device", "auto")), plugins)
 
 
@@ -341,7 +341,7 @@ def compare(
         what: runs, their directories, folders of runs, names of models (`"cgan"`, `"cgan:tutorial"`) and classes.
         seeds: with which models are trained.
         out: the folder of trained runs. What is there and done is used as it is.
-        callback: as `train` takes it; where it returns False, the training at hand ends early and so does the call.
+        callback: as `train` takes it; where it returns False, the call ends with a GanzooError. Repeated, it goes on.
         progress: whether progress is shown on stderr.
         **training: options of training: `dataset`, `data_root`, `max_time`, `epochs`, `steps`, `eval_every`, `device`.
 
@@ -382,19 +382,20 @@ def compare(
         made = plans(named.models, list(seeds), {"eval_every": 1.0, "loggers": (), **training}, plugins)
     trained, failed = list[Path](), dict[Path, GanzooError]()
 
-    def work(watchers: list[Watcher]) -> Path:
-        found = provide_all(made, Path(out), plugins, lambda: watchers, say)
+    def work(watchers: Callable[[], list[Watcher]]) -> Path:
+        found = provide_all(made, Path(out), plugins, watchers, say)
         trained.extend(found[0])
         failed.update(found[1])
         return Path(out)
 
-    if made:
-        _trained(work, progress, callback, raised=True)
+    if made and _trained(work, progress, callback) != Path(out):
+        raise GanzooError("the callback ended the comparison; the same call goes on from there")
     folders = named.folders(trained)
     if failed and failed.keys() >= set(folders):
         raise next(iter(failed.values()))
     report = build(folders, named.benchmarks, failed=[str(error) for error in failed.values()])
-    return Comparison(report, [TrainedRun(f, plugins=plugins) for f in folders if f not in failed], plugins)
+    shown = [run.folder for line in report.lines for run in line.runs]
+    return Comparison(report, [TrainedRun(folder, plugins=plugins) for folder in shown], plugins)
 
 
 def picture(images: Tensor, columns: int = 8) -> "PIL.Image.Image":
@@ -423,12 +424,13 @@ class _Told(Watcher):
             self.error, self.enough = error, True
 
 
-def _trained(
-    work: Callable[[list[Watcher]], Path], progress: bool, callback: Callback | None, raised: bool = False
-) -> Path:
-    """The folder that `work` trained in, or that of the run that the callback ended."""
+def _trained(work: Callable[[Callable[[], list[Watcher]]], Path], progress: bool, callback: Callback | None) -> Path:
+    """What `work` gives, or the folder of the run that the callback ended."""
     told = _Told(callback) if callback is not None else None
-    watchers: list[Watcher] = [*([Progress()] if progress else []), *([told] if told else [])]
+
+    def watchers() -> list[Watcher]:
+        return [*([Progress()] if progress else []), *([told] if told else [])]
+
     try:
         with lasting():
             folder = work(watchers)
@@ -436,8 +438,6 @@ def _trained(
         if told is not None and told.error is not None:
             told.error.add_note(f"the run is saved: ganzoo.resume({str(end.folder)!r}) goes on from there")
             raise told.error from None
-        if raised:
-            raise
         return end.folder
     except Stopped as stopped:
         if stopped.exit_code == 128 + signal.SIGINT:

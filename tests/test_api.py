@@ -343,6 +343,26 @@ def test_runs_models_and_classes_are_compared():
         zoo.compare("tiny")
 
 
+def test_a_comparison_that_a_callback_ends_goes_on_when_it_is_repeated():
+    options = {"dataset": "small-digits", "steps": 120, "progress": False}
+    with pytest.raises(zoo.GanzooError, match="the callback ended the comparison; the same call goes on from there"):
+        zoo.compare(["tiny"], callback=lambda *_: False, **options)
+    with pytest.raises(ZeroDivisionError):
+        zoo.compare(["tiny"], callback=lambda *_: 1 / 0, **options)
+    found = zoo.compare(["tiny"], **options)
+    assert [run.status["step"] for run in found.runs] == [120]
+
+
+def test_a_callback_that_raises_at_the_very_end_is_heard():
+    def late(step, values):
+        if step == 60:
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        zoo.train("tiny", out="a", steps=60, callback=late, **SHORT)
+    assert zoo.TrainedRun("a").status["status"] == "finished"
+
+
 def test_images_become_one_picture():
     assert zoo.picture(X[:4], columns=2).size == zoo.picture(X[:4].byte(), columns=2).size
 

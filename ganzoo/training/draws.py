@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ganzoo.gan import GAN
 from ganzoo.training.dispatch import ThreadMode
@@ -17,7 +17,8 @@ from ganzoo.training.engine import own_randomness
 
 _lock = threading.RLock()
 """Held while a generator of the process is put into another state: by one thread at a time."""
-_beyond: "WeakKeyDictionary[GAN, bool]" = WeakKeyDictionary()
+_beyond: "WeakKeyDictionary[nn.Module, bool]" = WeakKeyDictionary()
+"""What `_draws_beyond_torch` found, by generator: several models may be views of one."""
 
 
 @contextmanager
@@ -162,12 +163,12 @@ def _draws_beyond_torch(gan: GAN) -> bool:
 
     Looked at once: it does if two samples of one seed differ. Their state would not tell who moved it.
     """
-    known = _beyond.get(gan)
+    known = _beyond.get(gan.generator)
     if known is None:
         with _lock:
             before = _python_state()
             first, second = _look(gan), _look(gan)
-            known = _beyond[gan] = not all(map(_equal, first, second))
+            known = _beyond[gan.generator] = not all(map(_equal, first, second))
             if known:
                 _set_python_state(before)
     return known
