@@ -22,7 +22,6 @@ from ganzoo_test_plugins import SmallDigits, Tiny
 
 PLAIN = {"dataset": "small-digits", "loggers": (), "progress": False, "engine": "eager"}
 SHORT = {**PLAIN, "batch_size": 32}
-ROOT = Path(__file__).parent.parent
 DIGITS = SmallDigits().load(DataRequest())
 
 
@@ -367,29 +366,55 @@ def test_images_become_one_picture():
     assert zoo.picture(X[:4], columns=2).size == zoo.picture(X[:4].byte(), columns=2).size
 
 
-def test_a_script_of_a_user_is_typed(tmp_path):
-    (tmp_path / "script.py").write_text(
-        """
+STARTED = """
+import multiprocessing
+import sys
+
 import torch
+
 import ganzoo
+from ganzoo.data import memory
 
-def callback(step: int, values: object) -> bool:
-    return step < 100
 
-run: ganzoo.TrainedRun = ganzoo.train("cgan", dataset="mnist", max_time="1m", callback=callback)
-images: torch.Tensor = run.sample(4)
-loss: float = run.metrics()[-1]["generator_loss"]
-score: float = ganzoo.evaluate(run)["metrics"]["fid"]
-print(ganzoo.compare([run, "gan"], steps=10).verdict[0].upper(), ganzoo.load(run.folder).translate(images).shape)
-try:
-    ganzoo.resume(run)
-except (ganzoo.UsageError, ganzoo.GanzooError, ganzoo.Stopped) as error:
-    print(error)
+class Photos(torch.utils.data.Dataset):
+    def __len__(self):
+        return 64
+
+    def __getitem__(self, index):
+        return torch.full((1, 8, 8), index, dtype=torch.uint8)
+
+
+def main():
+    multiprocessing.set_start_method(sys.argv[1])
+    memory.IN_MEMORY_BYTES = 0  # Images are streamed.
+    options = dict(batch_size=16, loggers=(), progress=False, workers=1, engine="eager")
+    for out in ("a", "b"):
+        run = ganzoo.train("plain", dataset=Photos(), out=out, steps=6, **options)
+    print(run.sample(2).sum().item(), ganzoo.TrainedRun("a").sample(2).sum().item())
+
+    class Local(Photos):
+        pass
+
+    try:
+        ganzoo.train("plain", dataset=Local(), out="c", steps=6, **options)
+    except ganzoo.GanzooError as error:
+        print(error)
+    print(ganzoo.train("plain", dataset=Local(), out="d", steps=6, **{**options, "workers": 0}).sample(2).sum().item())
+
+
+if __name__ == "__main__":
+    main()
 """
-    )
-    options = ["--strict", "--follow-imports", "silent", "--cache-dir", ROOT / ".mypy_cache" / "script"]
+
+
+def test_processes_that_read_images_may_be_started_by_a_server_of_forks(tmp_path):
+    (tmp_path / "script.py").write_text(STARTED)
     done = subprocess.run(
-        [sys.executable, "-m", "mypy", *options, "script.py"],
-        capture_output=True, text=True, cwd=tmp_path, check=False, env={**os.environ, "MYPYPATH": str(ROOT)},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout
+        [sys.executable, "script.py", "forkserver"], capture_output=True, text=True, cwd=tmp_path, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    sums, error, alone = done.stdout.splitlines()
+    assert sums.split() == [alone, alone]
+    assert error.startswith("the data set is at fault: ")
+    assert "main.<locals>.Local" in error
+    assert error.endswith("; --workers 0 reads them in this one")
