@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Any
 from ganzoo.hookspecs import hookimpl
 
 if TYPE_CHECKING:
+    from ganzoo.api import Comparison, TrainedRun, compare, evaluate, picture, resume, train
     from ganzoo.data import Attribute, Batch, DataRequest, Dataset, DataSpec, ImageSet
+    from ganzoo.errors import GanzooError, UsageError
     from ganzoo.gan import GAN, Clock, Options, Sampling, Turn
     from ganzoo.loggers import Logger
     from ganzoo.metrics.base import FeatureExtractor, Metric
-    from ganzoo.runs.sampler import load
+    from ganzoo.runs.sampler import Sampler, load
+    from ganzoo.training.signals import Stopped
 
 __version__ = "0.1.0"
 
@@ -33,6 +36,11 @@ _WHERE = {
     "Logger": "ganzoo.loggers",
     "Metric": "ganzoo.metrics.base",
     "load": "ganzoo.runs.sampler",
+    "Sampler": "ganzoo.runs.sampler",
+    "GanzooError": "ganzoo.errors",
+    "UsageError": "ganzoo.errors",
+    "Stopped": "ganzoo.training.signals",
+    **dict.fromkeys(("Comparison", "TrainedRun", "compare", "evaluate", "picture", "resume", "train"), "ganzoo.api"),
 }
 
 __all__ = [
@@ -40,19 +48,30 @@ __all__ = [
     "Attribute",
     "Batch",
     "Clock",
+    "Comparison",
     "DataRequest",
     "DataSpec",
     "Dataset",
     "FeatureExtractor",
+    "GanzooError",
     "ImageSet",
     "Logger",
     "Metric",
     "Options",
+    "Sampler",
     "Sampling",
+    "Stopped",
+    "TrainedRun",
     "Turn",
+    "UsageError",
     "__version__",
+    "compare",
+    "evaluate",
     "hookimpl",
     "load",
+    "picture",
+    "resume",
+    "train",
 ]
 
 

@@ -20,7 +20,7 @@ from ganzoo.files import read_json, write_json
 from ganzoo.gan import GAN
 from ganzoo.nets import has_batch_statistics
 from ganzoo.plugins import Registry
-from ganzoo.runs.run import Run, default_folder, default_folders, open_run
+from ganzoo.runs.run import Run, default_folder, default_folders, model_of, open_run, refuse_absent_data
 from ganzoo.settings import BUDGET, Plan, Settings, flatten, resolve
 from ganzoo.training.building import build, refuse_giants
 from ganzoo.training.distributed import ALONE, World, joined, restarted
@@ -30,7 +30,7 @@ from ganzoo.training.modes import Mode, refuse, settle
 from ganzoo.training.signals import Stopped
 from ganzoo.training.trainer import Trainer
 from ganzoo.training.turns import Schedule
-from ganzoo.training.watcher import Watcher
+from ganzoo.training.watcher import Enough, Watcher
 
 if TYPE_CHECKING:
     from ganzoo.metrics.training import Examiner
@@ -157,14 +157,15 @@ def start(plan: Plan, registry: Registry, out: Path | None = None, watchers: Seq
         prepared = prepare(plan, registry, world)
         folder, known = world.on_first(lambda: _where(plan, out))
         run = Run(folder, plan.settings.sample_interval, plan.settings.checkpoint_interval, world)
-        if not known:
-            told = prepared.describe(registry) | {"sessions": [session(prepared, 0)]}
-            world.on_first(lambda: run.create(told, config_of(prepared)))
-        with run.lock():
-            if known:
-                _restore(run, prepared.trainer, warn)
-                world.on_first(lambda: _record(folder, prepared, {}))
-            _train(run, prepared, registry, watchers)
+        with run.claim():
+            if not known:
+                told = prepared.describe(registry) | {"sessions": [session(prepared, 0)]}
+                world.on_first(lambda: run.create(told, config_of(prepared)))
+            with run.lock():
+                if known:
+                    _restore(run, prepared.trainer, warn)
+                    world.on_first(lambda: _record(folder, prepared, {}))
+                _train(run, prepared, registry, watchers)
     return run
 
 
@@ -248,7 +249,8 @@ def resume(
     """
     with joined() as world:
         info = world.on_first(lambda: open_run(folder))
-        model = registry.get("models", info["model"])
+        model = model_of(folder, info, registry)
+        refuse_absent_data(folder, info, registry)
         plan = resolve(model, changes or {}, config=flatten(info, folder / "run.json"))
         run = Run(folder, plan.settings.sample_interval, plan.settings.checkpoint_interval, world)
         with run.lock():
@@ -343,7 +345,7 @@ def _train(run: Run, prepared: Prepared, registry: Registry, watchers: Sequence[
         run.begin(trainer)
         trainer.fit(run)
         status = "finished"
-    except (Stopped, KeyboardInterrupt):
+    except (Stopped, Enough, KeyboardInterrupt):
         status = "stopped"
         raise
     except GanzooError:

@@ -13,6 +13,10 @@ from ganzoo.blame import BASES
 from ganzoo.errors import GanzooError, UsageError, did_you_mean, one_line
 
 GROUP = "ganzoo"
+NOT_INSTALLED = "(not installed)"
+"""Stands for the distribution of a class that a program handed over."""
+GIVEN = "given"
+"""The name of data that a program handed over."""
 BUILT_IN = "ganzoo"
 """The distribution whose plugins `GANZOO_PLUGINS` never leaves out."""
 
@@ -113,6 +117,37 @@ class Registry:
             required = any(i.plugin is module and not i.optionalhook for i in caller.get_hookimpls())
             if required and not caller.has_spec():
                 raise GanzooError(f"ganzoo has no hook named '{caller.name}': {did_you_mean(caller.name, list(HOOKS))}")
+
+    def having(self, kind: str, cls: type[Any]) -> "Registry":
+        """A copy that has a class which no package brings: a model of a notebook, say.
+
+        Raises:
+            UsageError: it is no such class, has no name, or that of one that is installed.
+        """
+        hook = next(hook for hook, kinds in HOOKS.items() if kind in kinds)
+        try:
+            if _checked(cls, hook, HOOKS[hook]) != kind:
+                raise GanzooError(f"{cls.__name__} is not a {NOUNS[kind]}")
+        except GanzooError as error:
+            raise UsageError(str(error).removeprefix(f"{hook} was given ")) from None
+        where = f"{cls.__module__}.{cls.__qualname__}"
+        known = self._items[kind].get(cls.name)
+        if known is not None and known[0] is cls:
+            return self
+        if known is not None and known[1].package != NOT_INSTALLED:
+            raise UsageError(f"{NOUNS[kind]} '{cls.name}' is that of {known[1].source}: give {where} another name")
+        more = Registry()
+        more.plugins, more.conflicts, more._manager = self.plugins, self.conflicts, self._manager
+        more._items = {key: dict(items) for key, items in self._items.items()}
+        more._items[kind][cls.name] = (cls, Plugin(cls.name, NOT_INSTALLED, "-", where))
+        return more
+
+    def over(self, other: "Registry") -> "Registry":
+        """A copy of `other` that has the models which were handed over here too; the later of one name counts."""
+        for cls, plugin in self._items["models"].values():
+            if plugin.package == NOT_INSTALLED:
+                other = other.having("models", cls)
+        return other
 
     def check(self) -> "Registry":
         """This registry, if no two plugins claim one name.

@@ -7,6 +7,7 @@ import pickle
 import re
 import shutil
 import struct
+import subprocess
 import sys
 import zipfile
 import zlib
@@ -238,6 +239,43 @@ def test_a_model_that_no_memory_holds_is_refused_unbuilt(ganzoo, run, monkeypatc
     result = ganzoo("sample", "r")
     assert result.code == 1
     assert "more than this machine's memory" in result.err
+
+
+def test_a_giant_whose_weights_are_drawn_in_every_manner_is_outlined_without_memory_or_compiler():
+    code = """
+import sys, torch
+from torch import nn
+import ganzoo
+from ganzoo.data import DataSpec
+from ganzoo.errors import GanzooError
+from ganzoo.training.building import refuse_giants
+
+class Giant(ganzoo.GAN):
+    name = "giant"
+    def __init__(self, data, options):
+        super().__init__(data, options)
+        self.generator = nn.Linear(10**7, 10**7)
+        self.discriminator = nn.Linear(10**7, 10**7)
+        for draw in (nn.init.normal_, nn.init.xavier_uniform_, nn.init.trunc_normal_):
+            draw(self.generator.weight)
+        self.generator.weight.data.normal_().mul_(2).clamp_(-1, 1)
+        self.discriminator.weight.data.copy_(self.generator.weight.data)
+        self.generator.bias.data.unsqueeze_(0)
+
+try:
+    refuse_giants(Giant, DataSpec("digits", (1, 8, 8), 10), ganzoo.Options())
+except GanzooError as error:
+    print(error)
+sys.exit("torch._dynamo" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "its weights take 800,000 GB, more than this machine's memory" in done.stdout
+
+
+def test_loading_and_sampling_a_run_import_no_compiler(made):
+    code = "import sys, ganzoo; ganzoo.load(sys.argv[1]).sample(2); sys.exit('torch._dynamo' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code, str(made)], check=False).returncode == 0
 
 
 def npz(path, shape, body=b"", kind="|u1"):

@@ -10,6 +10,8 @@ from ganzoo.commands.options import Names, OfRun, echo_json, json_option
 from ganzoo.errors import GanzooError, UsageError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ganzoo.metrics.evaluation import Evaluator, Labels
     from ganzoo.plugins import Registry
 
@@ -57,7 +59,6 @@ def command(
     ganzoo eval digits.npz --json                    images from another program
     ganzoo eval runs/mine --metrics fid,parzen --n 10000
     """
-    from ganzoo.metrics.evaluation import Evaluator, given
     from ganzoo.metrics.images import read_images
     from ganzoo.plugins import registry
     from ganzoo.training.engine import choose_device
@@ -74,19 +75,8 @@ def command(
     else:
         if labels is not None:
             raise UsageError(f"--labels is for a run: the images in {what} have the labels they have")
-        images, classes = read_images(what)
-        c, h, w = images.shape[1:]
-        evaluator = Evaluator(plugins, dataset or "mnist", shape=(c, h, w), root=data_root, **options)
-        if n is not None and n > len(images):
-            raise UsageError(f"{what} holds {len(images):,} images, fewer than --n {n}")
-        count = n or min(N, len(images))
-        known = evaluator.reference.data.classes
-        if classes is not None and known and int(classes.max()) >= len(known):
-            raise UsageError(
-                f"{what}: labels reach {int(classes.max())}, but '{evaluator.reference.name}' has {len(known)} classes"
-            )
-        batches, labelled = given(images, classes, count, seed), classes is not None
-        result = {"images": str(what), **evaluator.measure(batches, count, labelled, seed)}
+        images, found = read_images(what)
+        evaluator, result = measure_images(str(what), images, found, plugins, dataset, data_root, n, seed, options)
     if as_json:
         echo_json(result)
     else:
@@ -127,6 +117,32 @@ def measure_run(
         raise UsageError(f"the classes of {run} are not those of '{name}': metrics of labels would mean nothing")
     about: dict[str, Any] = {"run": str(run), "model": sampler.gan.name, "step": step_of(run)}
     return evaluator, {**about, **evaluator.measure(batches, n, labelled, seed, drawn_as(gan, asked))}
+
+
+def measure_images(
+    what: str, images: "Tensor", labels: "Tensor | None", plugins: "Registry", dataset: str | None,
+    data_root: Path | None, n: int | None, seed: int, options: dict[str, Any],
+) -> tuple["Evaluator", dict[str, Any]]:  # fmt: skip
+    """Measure images, uint8 (N, C, H, W), that are called `what`: what measured them, and the result.
+
+    Raises:
+        UsageError: there are fewer than `n`, or labels beyond the classes; or as `Evaluator`.
+        GanzooError: as `Evaluator`.
+    """
+    from ganzoo.metrics.evaluation import Evaluator, given
+
+    c, h, w = images.shape[1:]
+    evaluator = Evaluator(plugins, dataset or "mnist", shape=(c, h, w), root=data_root, **options)
+    if n is not None and n > len(images):
+        raise UsageError(f"{what} holds {len(images):,} images, fewer than --n {n}")
+    count = n or min(N, len(images))
+    classes = evaluator.reference.data.classes
+    if labels is not None and classes and int(labels.max()) >= len(classes):
+        raise UsageError(
+            f"{what}: labels reach {int(labels.max())}, but '{evaluator.reference.name}' has {len(classes)} classes"
+        )
+    batches, labelled = given(images, labels, count, seed), labels is not None
+    return evaluator, {"images": what, **evaluator.measure(batches, count, labelled, seed)}
 
 
 def write(path: Path, result: dict[str, Any], evaluator: "Evaluator") -> None:

@@ -151,10 +151,11 @@ def told(what: str) -> Iterator[None]:
     """An exception of a plugin's own inside, as one line: the other runs go on."""
     from ganzoo.blame import blame
     from ganzoo.training.signals import Stopped
+    from ganzoo.training.watcher import Enough
 
     try:
         yield
-    except (GanzooError, Stopped):
+    except (GanzooError, Stopped, Enough):
         raise
     except Exception as error:
         whose = blame(error)

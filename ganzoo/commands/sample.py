@@ -1,12 +1,18 @@
 """`ganzoo sample RUN`."""
 
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ganzoo.commands.options import OfRun, echo_json, json_option
 from ganzoo.errors import GanzooError, UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 MOST = 1_000_000
 
@@ -16,7 +22,13 @@ MOST = 1_000_000
 @click.option("--label", help="Classes, by number or name: 7, 0-9, or 3,7. Samples take them in turn.  [default: all]")
 @click.option("--set", "sets", multiple=True, metavar="NAME=VALUE", help="An attribute of the condition.")
 @click.option(
-    "-n", "n", type=click.IntRange(1, MOST), default=64, show_default=True, help="Number of images, in total."
+    "--from",
+    "start",
+    metavar="PICTURE|FOLDER|test",
+    help="What to make images from, of a model that translates; test: the test split of its data set.",
+)
+@click.option(
+    "-n", "n", type=click.IntRange(1, MOST), help="Number of images, in total.  [default: 64; all of a folder]"
 )
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Seed of the latents.")
 @click.option("--grid", is_flag=True, help="Also write all images as one grid, beside an .npz or a folder.")
@@ -32,8 +44,8 @@ MOST = 1_000_000
 )
 @json_option
 def command(
-    run: Path, label: str | None, sets: tuple[str, ...], n: int, seed: int, grid: bool, device: str, out: Path | None,
-    as_json: bool, **sampling: Any,
+    run: Path, label: str | None, sets: tuple[str, ...], start: str | None, n: int | None, seed: int, grid: bool,
+    device: str, out: Path | None, as_json: bool, **sampling: Any,
 ) -> None:  # fmt: skip
     """Draw images from the averaged generator of RUN.
 
@@ -44,17 +56,26 @@ def command(
     ganzoo sample runs/mine --label 7 -n 16 -o sevens.png
     ganzoo sample runs/mine --label 3,7 -n 10000 -o digits.npz
     ganzoo sample runs/mine --label 0-9 -n 100 -o pictures/
+    ganzoo sample runs/edges --from drawings/ -o made/
     """
     from ganzoo.data import to_uint8
     from ganzoo.plugins import registry
     from ganzoo.runs.sampler import load
 
-    target = out or run / "sample.png"
+    chosen = {name: value for name, value in sampling.items() if value is not None}
+    if start is not None:
+        from ganzoo.runs.sources import TEST
+
+        target = out or run / ("translated" if start == TEST or Path(start).is_dir() else "sample.png")
+        _translate(run, start, target, label, sets, n, seed, grid, device, as_json, chosen)
+        return
+    n, target = n or 64, out or run / "sample.png"
     check_target(target, grid)
     sampler = load(run, device, registry().check())
+    if sampler.gan.translates:
+        raise UsageError(f"model '{sampler.gan.name}' makes images from images: say --from PICTURE, FOLDER or test")
     labels = parse_labels(label, sampler.data.classes) if label is not None else None
     classes = sampler.classes(n, labels)
-    chosen = {name: value for name, value in sampling.items() if value is not None}
     images = to_uint8(sampler.draw(n, classes, seed, parse_values(sets), chosen)).cpu()
     different = len(set(classes.tolist())) if classes is not None else 1
     columns = different if different > 1 else max(1, round(n**0.5))
@@ -65,6 +86,84 @@ def command(
     else:
         for path in written:
             click.echo(path)
+
+
+def _translate(
+    run: Path, start: str, target: Path, label: str | None, sets: tuple[str, ...], n: int | None, seed: int,
+    grid: bool, device: str, as_json: bool, sampling: Mapping[str, Any],
+) -> None:  # fmt: skip
+    """`--from`: one picture to a picture, or many into a folder, under the names that they have."""
+    from ganzoo.data import normalise, to_uint8
+    from ganzoo.metrics.classifier import at_once
+    from ganzoo.plugins import registry
+    from ganzoo.runs.sampler import load
+    from ganzoo.runs.sources import TEST, sources_of
+
+    kind = target.suffix.lower()
+    if grid or kind == ".npz":
+        raise UsageError("--from makes a picture, or a folder of pictures: leave out --grid, and name no .npz")
+    check_target(target, grid)
+    plugins = registry().check()
+    sampler = load(run, device, plugins)
+    shape = sampler.data.source_shape
+    if shape is None:
+        raise UsageError(f"model '{sampler.gan.name}' does not make images from images: leave out --from")
+    sources = sources_of(start, run, sampler.data, plugins, n or (64 if start == TEST else None))
+    if kind and len(sources) > 1:
+        raise UsageError(f"{target} is one picture, and there are {len(sources)} to make: name a folder")
+    classes = sources.labels if label is None and sampler.gan.conditional else None
+    if classes is None:
+        chosen = parse_labels(label, sampler.data.classes) if label is not None else None
+        classes = sampler.classes(len(sources), chosen)
+    size, values = at_once(*shape[1:]), parse_values(sets)
+
+    def made() -> Iterator["Tensor"]:
+        for number, images in enumerate(sources.parts(size)):
+            c = None if classes is None else classes[number * size : number * size + len(images)]
+            yield from to_uint8(sampler.translate_part(normalise(images), c, seed, number, values, sampling)).cpu()
+
+    files = write_each(made(), [f"{name}.png" for name in sources.names], target)
+    result = {"images": len(sources), "shape": list(sampler.data.shape), "seed": seed, "files": [str(p) for p in files]}
+    if as_json:
+        echo_json(result)
+    else:
+        click.echo(target)
+
+
+def write_each(images: "Iterable[Tensor]", names: list[str], target: Path) -> list[Path]:
+    """Write uint8 images (C, H, W) one by one under `names` in a new folder, or the only one as the picture `target`.
+
+    The folder takes its name when it is complete: nothing is left of one that could not be.
+
+    Returns:
+        The files.
+
+    Raises:
+        GanzooError: the disk would not take them.
+    """
+    from tqdm import tqdm
+
+    from ganzoo.runs.pictures import picture_of, save_png
+
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.suffix:
+            save_png(target, picture_of(next(iter(images))))
+            return [target]
+        part.mkdir()
+        bar = tqdm(images, total=len(names), unit=" images", leave=False, disable=None, delay=2)
+        for name, image in zip(names, bar, strict=True):
+            (part / name).parent.mkdir(parents=True, exist_ok=True)
+            save_png(part / name, picture_of(image))
+        if target.is_dir():
+            target.rmdir()
+        part.replace(target)
+    except OSError as error:
+        raise GanzooError(f"cannot write {target}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return [target / name for name in names]
 
 
 def check_target(target: Path, grid: bool) -> None:

@@ -6,6 +6,7 @@ along: with their counterparts in paired sets, in an order of their own in unpai
 """
 
 import os
+import pickle
 import signal
 import sys
 import time
@@ -197,7 +198,13 @@ class Loader:
                 # Without its own, it would draw from the generator that the model draws from.
                 generator=torch.Generator(),
             )
-            fetched = iter(loader)
+            try:
+                fetched = iter(loader)
+            except (pickle.PicklingError, AttributeError, TypeError) as error:  # Unless processes are forked.
+                raise GanzooError(
+                    f"the data set is at fault: {_kinds(self.images, self.sources)} cannot be sent to the processes "
+                    f"that read images ({one_line(error)}); --workers 0 reads them in this one"
+                ) from error
         try:
             for index in self._indices(position, torch.device("cpu")):
                 asked = time.perf_counter()
@@ -228,6 +235,12 @@ class _Indexed(torch.utils.data.Dataset[Any]):
 
 def _permutation(count: int, seed: int) -> Tensor:
     return torch.randperm(count, generator=torch.Generator().manual_seed(seed % 2**63))
+
+
+def _kinds(*held: Any) -> str:
+    """What holds the images, as an author knows it."""
+    kinds = [type(part) for part in held if part is not None and not isinstance(part, Tensor)]
+    return " or ".join(dict.fromkeys(f"{kind.__module__}.{kind.__qualname__}" for kind in kinds)) or "its images"
 
 
 def _as_it_is(value: Any) -> Any:

@@ -17,7 +17,7 @@ from ganzoo.gan import GAN
 from ganzoo.runs.pictures import tile
 from ganzoo.runs.sampler import Sampler
 from ganzoo.sampling import drawing
-from ganzoo.training.engine import own_randomness
+from ganzoo.training.draws import own_draws
 
 DIRECTIONS, POINTS, STEP = 6, 4, 0.05
 REACH = 4.0
@@ -41,7 +41,7 @@ class Player:
         if self.gan.translates or not self.gan.data.is_images:
             does = "makes images from images" if self.gan.translates else "makes vectors"
             raise UsageError(f"model '{self.gan.name}' {does}: the demo shows images that are made of latents")
-        self.lock = threading.Lock()  # Random numbers are the process's, and so are hooks.
+        self.lock = threading.Lock()  # One picture at a time: each takes all cores, and hooks are the module's.
         self.directions = directions(self.gan)
 
     def facts(self) -> dict[str, Any]:
@@ -80,7 +80,7 @@ class Player:
             UsageError: a class, attribute or option that is not there, or out of its range.
         """
         gan = drawing(self.gan, sampling or {})
-        with self.lock, own_randomness(seed, gan.device):
+        with self.lock, own_draws(gan, seed):
             z = gan.sample_latent(n)
             if to is not None:
                 z = between(z, gan.sample_latent(n), t)
@@ -110,7 +110,7 @@ def directions(gan: GAN) -> Tensor:
     spectrum is that of Ramesh et al. 2018, A Spectral Regularizer for Unsupervised Disentanglement, section 3. Of
     latents longer than `LOOKED_AT`, the first numbers are looked at; large images are looked at smaller.
     """
-    with own_randomness(0, gan.device):
+    with own_draws(gan, 0):
         z, y = gan.sample_latent(POINTS), gan.sample_labels(POINTS)
     whole, size = z[0].numel(), min(z[0].numel(), LOOKED_AT)
     total = torch.zeros(size, size, device=z.device)

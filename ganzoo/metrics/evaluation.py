@@ -20,6 +20,7 @@ from ganzoo.metrics.labels import Accuracy
 from ganzoo.metrics.reference import Reference, Split
 from ganzoo.plugins import Registry
 from ganzoo.sampling import defaults, used
+from ganzoo.training.draws import own_draws
 from ganzoo.training.engine import own_randomness
 
 FORMAT = 1
@@ -282,7 +283,7 @@ def generated(gan: GAN, n: int, seed: int, reference: Reference, labels: Labels 
     step = at_once(*gan.data.shape[1:])
     for number, start in enumerate(range(0, n, step)):
         size = min(step, n - start)
-        with torch.no_grad(), own_randomness((seed * 1_000_003 + number) % 2**31, gan.device):
+        with torch.no_grad(), own_draws(gan, (seed * 1_000_003 + number) % 2**31):
             z = gan.sample_latent(size)
             here = torch.arange(start, start + size)
             y = gan.sample_labels(size) if asked is None else asked[here % len(asked)]

@@ -18,7 +18,7 @@ from ganzoo.runs.pictures import scatter, tile
 from ganzoo.runs.run import SHOWCASE_SEED
 from ganzoo.runs.sampler import load
 from ganzoo.sampling import drawing
-from ganzoo.training.engine import own_randomness
+from ganzoo.training.draws import own_draws
 
 COLUMNS, ROWS = 6, 10
 LOSSLESS = 48
@@ -57,7 +57,7 @@ def samples(run: RunRecord, plugins: Registry, most: int = LARGEST_PICTURE) -> S
         if gan.translates:
             raise UsageError("it makes images from images: what it makes of held-out ones is in its samples/")
         classes = list(data.classes[:ROWS]) if gan.conditional else []
-        with torch.no_grad(), own_randomness(SHOWCASE_SEED, gan.device):
+        with torch.no_grad(), own_draws(gan, SHOWCASE_SEED):
             if classes:
                 z = gan.sample_latent(COLUMNS)
                 z = z.repeat(len(classes), *[1] * (z.ndim - 1))

@@ -22,7 +22,7 @@ from ganzoo.plugins import Registry
 from ganzoo.runs.weights import apart
 from ganzoo.settings import validated
 from ganzoo.training.building import build
-from ganzoo.training.engine import own_randomness
+from ganzoo.training.draws import own_draws
 
 BATCHES = (1, 2, 7, 64)
 """Sizes of the random batches on which the exported generator must equal the original."""
@@ -118,7 +118,7 @@ def describe(gan: GAN) -> dict[str, str]:
 
 def draw(gan: GAN, n: int, seed: int) -> Inputs:
     """Random inputs as the model draws them: (z,), or (z, y) for a model that takes a condition."""
-    with torch.no_grad(), own_randomness(seed, gan.device):
+    with torch.no_grad(), own_draws(gan, seed):
         z, y = gan.sample_latent(n), gan.sample_labels(n)
     return (z,) if y is None else (z, y)
 

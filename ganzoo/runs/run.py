@@ -3,11 +3,12 @@
 import json
 import os
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from ganzoo.errors import GanzooError, UsageError, one_line, plain
 from ganzoo.files import clean_parts, contained, from_json, read_json, regular, whole, write_json, write_text
 from ganzoo.gan import GAN
 from ganzoo.loggers import Logger
+from ganzoo.plugins import GIVEN, NOT_INSTALLED, Registry
 from ganzoo.runs import weights
 from ganzoo.runs.checkpoint import Checkpoints
 from ganzoo.runs.pictures import below, plot_losses, save_png, scatter, table, tile
@@ -28,7 +30,7 @@ from ganzoo.training.engine import forget_peak_memory, own_randomness, peak_memo
 from ganzoo.training.meter import Meter
 from ganzoo.training.signals import Stop, Stopped
 from ganzoo.training.trainer import Trainer
-from ganzoo.training.watcher import Watcher
+from ganzoo.training.watcher import Enough, Watcher
 
 LOG_INTERVAL = 50
 """Steps between lines of `metrics.jsonl`: often enough to plot, rarely enough to cost nothing."""
@@ -38,6 +40,11 @@ SHOWCASE_SEED = 20140611
 """The fixed latents of sample grids are drawn from this seed, in every run of every model."""
 EXAMPLES, POINTS = 8, 1000
 """Held-out images that grids show, and vectors that a scatter picture does."""
+
+
+_claiming = threading.Lock()
+_claims: dict[Path, tuple[int, str]] = {}
+"""Which run, and which thread of this process, writes in a folder."""
 
 
 class Evaluation(Protocol):
@@ -94,6 +101,7 @@ class Run:
             UsageError: the folder exists and is not empty, or cannot be made.
         """
         if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
+            self._refuse_held()
             hint = f"`ganzoo resume {self.folder}` continues it, or " if (self.folder / "run.json").exists() else ""
             raise UsageError(f"{self.folder} exists already: {hint}choose another --out")
         try:
@@ -104,12 +112,59 @@ class Run:
             raise UsageError(f"cannot write in {self.folder}: {error.strerror or error}") from error
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Keep other processes out of this folder.
+    def claim(self) -> Iterator[None]:
+        """Keep other threads of this process out of this folder: a file's lock is the whole process's.
+
+        Raises:
+            GanzooError: another thread writes in it; its name is given.
+        """
+        path, mine = self.folder.resolve(), (id(self), threading.current_thread().name)
+        with _claiming:
+            owner = _claims.setdefault(path, mine)
+        if owner[0] != mine[0]:
+            raise GanzooError(f"{self.folder} is being written by this very process, in thread {owner[1]}")
+        again = owner is not mine
+        try:
+            yield
+        finally:
+            if not again:
+                del _claims[path]
+
+    def _refuse_held(self) -> None:
+        """Say who writes in the folder, if anybody does.
 
         Raises:
             GanzooError: another process holds it; its number is given.
         """
+        with self.claim():
+            try:
+                import fcntl
+
+                file = (self.folder / ".lock").open("r+")
+            except (ImportError, OSError):
+                return
+            with file:
+                try:
+                    fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except OSError:
+                    raise self._held(file) from None
+
+    def _held(self, file: IO[str]) -> GanzooError:
+        file.seek(0)
+        return GanzooError(f"{self.folder} is being written by process {file.read().strip() or 'unknown'}")
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep other processes, and other threads of this one, out of this folder.
+
+        Raises:
+            GanzooError: another process holds it; its number is given. Or another thread does.
+        """
+        with self.claim(), self._lock():
+            yield
+
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
         try:
             import fcntl
         except ImportError:  # Windows
@@ -128,9 +183,7 @@ class Run:
                 # Not flock, which processes that read images would inherit, and hold on to when this one is killed.
                 fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
-                file.seek(0)
-                owner = file.read().strip() or "unknown"
-                raise GanzooError(f"{self.folder} is being written by process {owner}") from None
+                raise self._held(file) from None
             file.truncate(0)
             file.write(str(os.getpid()))
             file.flush()
@@ -232,10 +285,13 @@ class Run:
             watcher.step(trainer)
         if step % self.sample_interval == 0 and not self.world.rank:
             self.sample(trainer)
-        if scores or stop.requested is not None or step % self.checkpoint_interval == 0:
+        enough = any(watcher.enough for watcher in self.watchers)
+        if scores or stop.requested is not None or enough or step % self.checkpoint_interval == 0:
             self.save(trainer, scores.get("fid"))
         if stop.requested is not None:
             raise Stopped(stop.requested, f"step {step} is saved: `ganzoo resume {self.folder}` goes on from there")
+        if enough:
+            raise Enough(self.folder)
 
     def _due(self, trainer: Trainer) -> bool:
         return self.evaluation is not None and self.evaluation.due(trainer)
@@ -445,6 +501,36 @@ def open_run(folder: Path) -> dict[str, Any]:
     if not isinstance(info, dict) or not isinstance(info.get("model"), str):
         raise GanzooError(f"{folder / 'run.json'} is damaged: it names no model")
     return info | {"model": plain(info["model"])}
+
+
+def model_of(folder: Path, info: Mapping[str, Any], registry: Registry) -> type[GAN]:
+    """The class of the model that a `run.json` names.
+
+    Raises:
+        UsageError: there is none of that name; of a class that a program handed over, what it was.
+    """
+    plugin, name = info.get("plugin"), str(info["model"])
+    if isinstance(plugin, dict) and plugin.get("package") == NOT_INSTALLED and name not in registry.names("models"):
+        where = plain(str(plugin.get("module")))
+        raise UsageError(
+            f"{folder} was trained with the class {where}, which no package brings: hand it over from Python, as "
+            f"model={where.rpartition('.')[2]} of ganzoo.load or ganzoo.resume, or make a package of it (ganzoo new)"
+        )
+    return registry.get("models", name)
+
+
+def refuse_absent_data(folder: Path, info: Mapping[str, Any], registry: Registry) -> None:
+    """Say of a run whose data a program handed over that it must be handed over again.
+
+    Raises:
+        UsageError: it was not.
+    """
+    settings = info.get("settings")
+    if isinstance(settings, dict) and settings.get("dataset") == GIVEN and GIVEN not in registry.names("datasets"):
+        raise UsageError(
+            f"{folder} was trained on data that a program handed over: do so again from Python, as dataset= of "
+            "ganzoo.resume"
+        )
 
 
 def read_metrics(folder: Path) -> Sequence[dict[str, Any]]:

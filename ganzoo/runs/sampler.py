@@ -14,19 +14,26 @@ from ganzoo.data import DataSpec
 from ganzoo.errors import GanzooError, UsageError, did_you_mean, one_line, plain
 from ganzoo.files import contained, read_json
 from ganzoo.gan import GAN
+from ganzoo.metrics.classifier import at_once
 from ganzoo.plugins import Registry, registry
 from ganzoo.runs import weights
+from ganzoo.runs.run import model_of, open_run
+from ganzoo.runs.sources import as_sources
 from ganzoo.sampling import drawing
 from ganzoo.settings import validated
 from ganzoo.training.building import build, refuse_giants
-from ganzoo.training.engine import choose_device, own_randomness
+from ganzoo.training.draws import own_draws
+from ganzoo.training.engine import choose_device
 
 CHUNK = 512
 """Images generated at once."""
 
 
 class Sampler:
-    """A generator with its averaged weights, in evaluation mode. Made by `load`."""
+    """A generator with its averaged weights, in evaluation mode. Made by `load`.
+
+    Several threads may draw from one at a time: each call draws from generators of its own.
+    """
 
     def __init__(self, gan: GAN):
         self.gan = gan.eval().requires_grad_(False)
@@ -106,19 +113,82 @@ class Sampler:
     ) -> Tensor:  # fmt: skip
         """`sample` for class indices that are already a tensor (n,), or None."""
         gan = drawing(self.gan, sampling or {})
-        if not 0 <= _whole_number("seed", seed) < 2**63:
-            raise UsageError(f"seed must be at least 0 and less than 2**63, not {seed}")
-        if values and not gan.conditional:
-            raise UsageError(f"model '{gan.name}' was trained without a condition: it takes no attribute")
-        with own_randomness(seed, gan.device):
+        _checked(gan, seed, values)
+        if gan.translates:
+            raise UsageError(f"model '{gan.name}' makes images from images: translate some (ganzoo sample RUN --from)")
+        with own_draws(gan, seed):
             z = gan.sample_latent(n)
-            if classes is None and not values:
-                y = gan.sample_labels(n)
-            else:
-                chosen = torch.zeros(n, dtype=torch.int64) if classes is None else classes
-                y = self.data.condition(chosen.to(gan.device), values)
+            y = self._conditions(n, classes, values)
             parts = zip(z.split(CHUNK), y.split(CHUNK) if y is not None else [None] * n, strict=False)
             return torch.cat([gan.generate(zs, ys).float() for zs, ys in parts])
+
+    def translate(
+        self,
+        images: Tensor,
+        labels: Sequence[int | str] | None = None,
+        seed: int = 0,
+        values: Mapping[str, float] | None = None,
+        **sampling: Any,
+    ) -> Tensor:
+        """Make an image from each of `images`: float (N, C, H, W) in [-1, 1], the same for the same arguments.
+
+        Grey images are taken as colour and colour ones as grey, where the model was trained on the other; a note says
+        so. Images are taken in their own size, if the generator takes any size, and never resized.
+
+        Args:
+            images: uint8 (N, C', H', W'), or float in [-1, 1], no smaller than those that the model was trained on.
+            labels: one class for all, or one for each, by index or name, where the model takes classes; default: all
+                classes in turn.
+            seed: seed of whatever the generator draws.
+            values: attributes of the condition by name, where the data has any.
+            sampling: the model's options of drawing, where it has any.
+
+        Raises:
+            UsageError: the model does not translate, the images are none that it takes, or as `sample`.
+        """
+        sources = as_sources(self.gan, images)
+        n, chosen = len(sources), None if labels is None else _labels(labels)
+        if chosen is not None and len(chosen) not in (1, n):
+            raise UsageError(f"there are {n} images, but {len(chosen)} labels: give one for each, or one for all")
+        classes = self.classes(n, chosen)
+        size = at_once(*sources.shape[2:])
+        parts = zip(sources.split(size), classes.split(size) if classes is not None else [None] * n, strict=False)
+        return torch.cat([self.translate_part(x, c, seed, i, values, sampling) for i, (x, c) in enumerate(parts)])
+
+    @torch.no_grad()
+    def translate_part(
+        self, sources: Tensor, classes: Tensor | None, seed: int = 0, number: int = 0,
+        values: Mapping[str, float] | None = None, sampling: Mapping[str, Any] | None = None,
+    ) -> Tensor:  # fmt: skip
+        """The `number`-th part of what `translate` makes, for sources as `as_sources` gives them and class indices."""
+        gan, n = drawing(self.gan, sampling or {}), len(sources)
+        _checked(gan, seed, values)
+        with own_draws(gan, (seed * 1_000_003 + number) % 2**63):
+            z, y = gan.sample_latent(n), self._conditions(n, classes, values)
+            try:
+                return gan.generate(z, y, sources.to(gan.device)).float()
+            except RuntimeError as error:
+                taken, given = gan.data.source_shape, tuple(sources.shape[1:])
+                if taken is None or given == taken:
+                    raise
+                width, height = taken[2], taken[1]
+                raise UsageError(
+                    f"model '{gan.name}' was trained on images of {width} x {height} pixels and takes none of "
+                    f"{given[2]} x {given[1]}: resize them"
+                ) from error
+
+    def _conditions(self, n: int, classes: Tensor | None, values: Mapping[str, float] | None) -> Tensor | None:
+        if classes is None and not values:
+            return self.gan.sample_labels(n)
+        chosen = torch.zeros(n, dtype=torch.int64) if classes is None else classes
+        return self.data.condition(chosen.to(self.gan.device), values)
+
+
+def _checked(gan: GAN, seed: int, values: Mapping[str, float] | None) -> None:
+    if not 0 <= _whole_number("seed", seed) < 2**63:
+        raise UsageError(f"seed must be at least 0 and less than 2**63, not {seed}")
+    if values and not gan.conditional:
+        raise UsageError(f"model '{gan.name}' was trained without a condition: it takes no attribute")
 
 
 def _labels(labels: Any) -> list[Any]:
@@ -137,8 +207,16 @@ def _whole_number(name: str, value: Any) -> int:
         raise UsageError(f"{name} must be a whole number, not {value!r}") from None
 
 
-def load(run: str | Path, device: str = "auto", plugins: Registry | None = None) -> Sampler:
+def load(
+    run: str | Path, device: str = "auto", plugins: Registry | None = None, model: type[GAN] | None = None
+) -> Sampler:
     """The generator of a run directory, its averaged weights loaded.
+
+    Args:
+        run: the folder.
+        device: `auto`, `cpu`, `cuda`, `cuda:1` or `mps`.
+        plugins: where the model is looked up; default: what is installed.
+        model: the model's class, where no package brings it.
 
     Raises:
         UsageError: not a run directory, an unknown model, or no generator saved yet.
@@ -156,7 +234,11 @@ def load(run: str | Path, device: str = "auto", plugins: Registry | None = None)
     path = folder / "generator.safetensors"
     if not path.is_file():
         raise UsageError(f"{folder} holds no generator yet: it is written with the first checkpoint")
-    model = (plugins or registry()).get("models", plain(str(config.get("model"))))
+    known = plugins or registry()
+    if model is not None:
+        known = known.having("models", model)
+    made = open_run(folder) if (folder / "run.json").is_file() else {}
+    model = model_of(folder, {**made, "model": plain(str(config.get("model")))}, known)
     options = config.get("options")
     spec = DataSpec.from_json(config["data"])
     chosen = validated(model.Options, options if isinstance(options, dict) else {})

@@ -3,11 +3,13 @@
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ganzoo.data import DataSpec
 from ganzoo.errors import GanzooError, one_line
 from ganzoo.files import memory
 from ganzoo.gan import GAN
+from ganzoo.training.dispatch import ThreadMode
 
 
 def build(model: type[GAN], spec: DataSpec, options: Any) -> GAN:
@@ -58,7 +60,7 @@ def refuse_giants(model: type[GAN], spec: DataSpec, options: Any) -> GAN | None:
         GanzooError: the plugin raised; or its weights are larger than this machine's memory.
     """
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), _Unfilled():
             gan = build(model, spec, options)
     except GanzooError as error:
         if isinstance(error.__cause__, RuntimeError) and "meta" in str(error.__cause__).lower():
@@ -71,3 +73,22 @@ def refuse_giants(model: type[GAN], spec: DataSpec, options: Any) -> GAN | None:
             f"its weights take {size / 1e9:,.0f} GB, more than this machine's memory ({most / 1e9:,.0f} GB)"
         )
     return gan
+
+
+class _Unfilled(ThreadMode):
+    """Leaves out whatever only fills tensors without memory: weights are not drawn, shapes stay what they are.
+
+    For these operators torch would import its compiler, which takes longer than everything else in loading a model.
+    """
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if (
+            isinstance(function, torch._ops.OpOverload)
+            and args and isinstance(args[0], Tensor) and args[0].device.type == "meta"
+            and function._schema.name.endswith("_")
+            and torch.Tag.inplace_view not in function.tags
+        ):  # fmt: skip
+            return args[0]
+        return function(*args, **(kwargs or {}))

@@ -1,10 +1,27 @@
-"""SIGINT and SIGTERM: the first asks the loop to save and stop, a second ends the process at once."""
+"""SIGINT and SIGTERM: the first asks the loop to save and stop, a second ends the process, or the call, at once."""
 
 import os
 import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from types import FrameType
 
 STOPPING = (signal.SIGINT, signal.SIGTERM)
+
+
+_lasting = ContextVar("_lasting", default=False)
+
+
+@contextmanager
+def lasting() -> Iterator[None]:
+    """Inside, a second signal ends the training alone, by KeyboardInterrupt: the process is not ganzoo's to end."""
+    token = _lasting.set(True)
+    try:
+        yield
+    finally:
+        _lasting.reset(token)
 
 
 class Stopped(Exception):
@@ -12,13 +29,15 @@ class Stopped(Exception):
 
     def __init__(self, number: int, saved: str):
         super().__init__(f"stopped by {signal.Signals(number).name}; {saved}")
+        self.saved = saved
         self.exit_code = 128 + number
 
 
 class Stop:
     """While it is entered, `heard` tells which signal came to this process, if any; `requested`, whether to stop.
 
-    The trainer sets the latter from the former, after every step: several processes must stop at the same.
+    The trainer sets the latter from the former, after every step: several processes must stop at the same. Signals
+    reach the main thread alone: in another one they are left to whoever has them.
     """
 
     def __init__(self) -> None:
@@ -26,7 +45,9 @@ class Stop:
         self.requested: int | None = None
 
     def __enter__(self) -> "Stop":
-        self._before = {number: signal.signal(number, self._handle) for number in STOPPING}
+        ours = STOPPING if threading.current_thread() is threading.main_thread() else ()
+        self._lasting = _lasting.get()
+        self._before = {number: signal.signal(number, self._handle) for number in ours}
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -35,5 +56,7 @@ class Stop:
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
         if self.heard is not None:
+            if self._lasting:
+                raise KeyboardInterrupt
             os._exit(128 + number)
         self.heard = number

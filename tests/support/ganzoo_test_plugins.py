@@ -161,6 +161,16 @@ class Translator(Plain):
         self.generator = Translated(self.data)
 
 
+class LabelledTranslator(Translator):
+    """The same, brighter by class."""
+
+    name = "tiny-labelled-translator"
+    conditional = True
+
+    def generate(self, z, y, source=None):
+        return super().generate(z, y, source) / 2 + y.view(-1, 1, 1, 1) / 20
+
+
 class Autoencoder(Plain):
     """Shows held-out images, and what it makes of them."""
 
@@ -205,6 +215,7 @@ def register_models(register):
     register(Tiny)
     register(Plain)
     register(Translator)
+    register(LabelledTranslator)
     register(Autoencoder)
     register(Truncated)
     register(Unfinished)

@@ -1,0 +1,479 @@
+"""From Python: train, sample, evaluate and compare as the command line does, with the same options and errors."""
+
+import inspect
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor
+
+from ganzoo.data import Dataset
+from ganzoo.data.given import dataset_of
+from ganzoo.errors import GanzooError, UsageError, did_you_mean, warn
+from ganzoo.files import read_json
+from ganzoo.gan import GAN
+from ganzoo.launch import resume as resume_run
+from ganzoo.launch import start
+from ganzoo.plugins import GIVEN, Registry, registry
+from ganzoo.runs.run import open_run, read_metrics
+from ganzoo.runs.sampler import Sampler
+from ganzoo.runs.sampler import load as load_sampler
+from ganzoo.settings import BUDGET, read_config, resolve
+from ganzoo.training.progress import Progress
+from ganzoo.training.signals import Stopped, lasting
+from ganzoo.training.watcher import Enough, Watcher
+
+if TYPE_CHECKING:
+    import PIL.Image
+
+    from ganzoo.report.build import Report
+
+N = 10_000
+"""Images that a run is measured with, as `ganzoo eval` does."""
+CHANGES = (
+    *BUDGET, "device", "precision", "engine", "workers", "sync_batchnorm", "sample_interval", "checkpoint_interval",
+)  # fmt: skip
+"""What may change when a run goes on."""
+TRAINING = ("dataset", "data_root", "eval_every", "device", *BUDGET)
+"""What `compare` trains with."""
+Callback = Callable[[int, Mapping[str, Any]], Any]
+"""Takes the step and a line of the log, as `TrainedRun.metrics` gives them; False ends the training, which is saved."""
+
+
+class TrainedRun:
+    """A run directory, and the averaged generator in it. Made by `train` and `resume`."""
+
+    def __init__(self, folder: str | Path, device: str = "auto", plugins: Registry | None = None):
+        """Open a run directory that is there.
+
+        Raises:
+            UsageError: it is not a run directory.
+            GanzooError: it is damaged.
+        """
+        self.folder = Path(folder)
+        self.plugins = plugins or registry().check()
+        self._device = device
+        self._sampler: Sampler | None = None
+        self._info = open_run(self.folder)
+
+    @property
+    def sampler(self) -> Sampler:
+        """What draws, as `ganzoo.load` gives it; loaded when first asked for.
+
+        Raises:
+            UsageError, GanzooError: as `ganzoo.load`.
+        """
+        if self._sampler is None:
+            self._sampler = load_sampler(self.folder, self._device, self.plugins)
+        return self._sampler
+
+    @property
+    def device(self) -> torch.device:
+        """Where samples are drawn."""
+        return self.sampler.gan.device
+
+    def to(self, device: str) -> "TrainedRun":
+        """This run, drawn from on another device: `cpu`, `cuda`, `cuda:1`, `mps` or `auto`.
+
+        Raises:
+            UsageError: there is no such device here.
+        """
+        moved = load_sampler(self.folder, device, self.plugins)
+        self._device, self._sampler = device, moved
+        return self
+
+    def sample(
+        self,
+        n: int | None = None,
+        labels: Sequence[int | str] | None = None,
+        seed: int = 0,
+        values: Mapping[str, float] | None = None,
+    ) -> Tensor:
+        """Draw samples: float (n, C, H, W) in [-1, 1]; as `Sampler.sample`."""
+        return self.sampler.sample(n, labels, seed, values)
+
+    def translate(
+        self,
+        images: Tensor,
+        labels: Sequence[int | str] | None = None,
+        seed: int = 0,
+        values: Mapping[str, float] | None = None,
+    ) -> Tensor:
+        """Make an image from each of `images`: float (N, C, H, W) in [-1, 1]; as `Sampler.translate`."""
+        return self.sampler.translate(images, labels, seed, values)
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The log: `step`, `epoch`, `seconds`, losses and scores by name, one mapping for every 50 steps.
+
+        Raises:
+            GanzooError: it cannot be read.
+        """
+        return [dict(line) for line in read_metrics(self.folder)]
+
+    @property
+    def status(self) -> dict[str, Any]:
+        """How training ended: `status` (finished, stopped or failed), `step`, `epoch`, `seconds`; empty before that."""
+        path = self.folder / "status.json"
+        value = read_json(path) if path.is_file() else {}
+        return value if isinstance(value, dict) else {}
+
+    def __repr__(self) -> str:
+        status = self.status
+        how = f"{status.get('status')} at step {status.get('step'):,}" if status else "not finished"
+        dataset = (self._info.get("settings") or {}).get("dataset")
+        return f"<ganzoo run {str(self.folder)!r}: {self._info['model']} on {dataset}, {how}>"
+
+
+def train(
+    model: str | type[GAN],
+    *,
+    dataset: Any = None,
+    out: str | Path | None = None,
+    preset: str | None = None,
+    config: str | Path | None = None,
+    callback: Callback | None = None,
+    value_range: tuple[float, float] | None = None,
+    progress: bool = True,
+    **options: Any,
+) -> TrainedRun:
+    """Train a model, as `ganzoo run` does, and give its run.
+
+    In the main thread the first SIGINT or SIGTERM saves the run and ends the training; in any other thread signals are
+    left alone. Random numbers are the process's, as torch's are: train one model at a time in a process.
+
+    Args:
+        model: its name, or a class, which no package needs to bring.
+        dataset: a name; a `ganzoo.Dataset` class; or data in memory: a `ganzoo.ImageSet`, images (N, C, H, W) or
+            (N, H, W), a pair of images and labels, or a map-style data set such as torchvision's. Default: mnist.
+        out: the run directory to make; default: runs/MODEL-DATASET-DATE-TIME.
+        preset: a named bundle of options.
+        config: a TOML file of options, or the run.json of a run to repeat.
+        callback: called with the step and the values logged, every 50 steps. Where it returns False training ends
+            early; where it raises, the run is saved and the exception raised.
+        value_range: (0, 1) or (-1, 1): where floating-point images of `dataset` lie.
+        progress: whether progress is shown on stderr.
+        **options: those of `ganzoo run MODEL`, with '_' for '-': `max_time="1m"`, `batch_size=128`, `seed=0`.
+
+    Raises:
+        UsageError: something that cannot be: a name, an option, a value, a directory that exists.
+        GanzooError: the work failed; what was saved is kept.
+        KeyboardInterrupt: the user interrupted; the run is saved, and `resume` goes on.
+        Stopped: SIGTERM came; the run is saved.
+    """
+    plugins, cls = _model(registry().check(), model)
+    plugins, named = _data(plugins, dataset, value_range)
+    given = {**options, **({} if named is None else {"dataset": named})}
+    file = read_config(Path(config)) if config is not None else None
+    if file and file.get("model", cls.name) != cls.name:
+        raise UsageError(f"{config} is for model '{file['model']}', not '{cls.name}'")
+    with _in_python():
+        plan = resolve(cls, given, preset, file)
+    place = Path(out) if out is not None else None
+    folder = _trained(lambda watchers: start(plan, plugins, place, watchers()).folder, progress, callback)
+    return TrainedRun(folder, plan.settings.device, plugins)
+
+
+def resume(
+    run: str | Path | TrainedRun,
+    *,
+    model: type[GAN] | None = None,
+    dataset: Any = None,
+    callback: Callback | None = None,
+    value_range: tuple[float, float] | None = None,
+    progress: bool = True,
+    **changes: Any,
+) -> TrainedRun:
+    """Continue a run from its last good checkpoint, as `ganzoo resume` does, and give it.
+
+    Args:
+        run: its directory, or what `train` gave.
+        model: the model's class, where no package brings it.
+        dataset: the data, where it was handed over.
+        callback: as `train` takes it.
+        value_range: as `train` takes it.
+        progress: whether progress is shown on stderr.
+        **changes: a larger budget (`epochs`, `steps`, `max_time`), or one of `device`, `precision`, `engine`,
+            `workers`, `sync_batchnorm`, `sample_interval` and `checkpoint_interval`.
+
+    Raises:
+        UsageError, GanzooError, KeyboardInterrupt, Stopped: as `train`.
+    """
+    folder, plugins = (run.folder, run.plugins) if isinstance(run, TrainedRun) else (Path(run), registry().check())
+    if model is not None:
+        plugins, _ = _model(plugins, model)
+    if dataset is not None:
+        plugins, _ = _data(plugins, dataset, value_range)
+    for name in changes.keys() - set(CHANGES):
+        raise UsageError(f"a run cannot be resumed with another '{name}': {did_you_mean(name, list(CHANGES))}")
+    with _in_python():
+        _trained(lambda watchers: resume_run(folder, plugins, changes, watchers(), warn).folder, progress, callback)
+    return TrainedRun(folder, str(changes.get("device", "auto")), plugins)
+
+
+def evaluate(
+    what: str | Path | TrainedRun | Tensor,
+    *,
+    labels: Tensor | None = None,
+    dataset: str | None = None,
+    data_root: str | Path | None = None,
+    split: Literal["train", "test"] = "test",
+    metrics: Sequence[str] | None = None,
+    features: str | None = None,
+    inception_weights: str | Path | None = None,
+    n: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    out: str | Path | None = None,
+) -> dict[str, Any]:
+    """Measure a run's generator, or images, as `ganzoo eval` does.
+
+    Args:
+        what: a run or its directory, an .npz or a folder of pictures, or images, uint8 (N, C, H, W).
+        labels: the classes of images that are a tensor, int64 (N,).
+        dataset: the data set to measure against; default: the run's own, else mnist.
+        data_root: where its files are.
+        split: its part.
+        metrics: by name; default: those that `ganzoo list metrics` marks as default.
+        features: the extractor: a name, a data set that one was trained for, or a file.
+        inception_weights: the file for `features="inception"`.
+        n: number of images; default: 10,000, or all.
+        seed: of the samples.
+        device: where to compute.
+        out: the JSON file to write; default: RUN/eval.json, where `compare` finds it, and none for images.
+
+    Returns:
+        What `ganzoo eval --json` prints: `metrics` by name, `protocol`, `settings`, `left_out`.
+
+    Raises:
+        UsageError: a name or an image set that cannot be.
+        GanzooError: the work failed.
+    """
+    from ganzoo.commands.evaluate import measure_images, measure_run, write
+    from ganzoo.metrics.images import read_images
+    from ganzoo.training.engine import choose_device
+
+    plugins, folder = registry().check(), None
+    if isinstance(what, TrainedRun):
+        plugins, folder = what.plugins, what.folder
+    elif not isinstance(what, Tensor) and any((Path(what) / name).is_file() for name in ("run.json", "config.json")):
+        folder = Path(what)
+    options: dict[str, Any] = {
+        "metrics": metrics, "features": features, "weights": Path(inception_weights) if inception_weights else None,
+        "split": split, "device": choose_device(device),
+    }  # fmt: skip
+    root = Path(data_root) if data_root is not None else None
+    if folder is not None:
+        evaluator, result = measure_run(folder, plugins, dataset, root, n or N, seed, options)
+        out = out or folder / "eval.json"
+    elif isinstance(what, Tensor):
+        if what.dtype != torch.uint8 or what.dim() != 4 or what.shape[1] not in (1, 3):
+            kind = str(what.dtype).removeprefix("torch.")
+            raise UsageError(f"images must be uint8 (N, C, H, W) with 1 or 3 channels, not {kind} {tuple(what.shape)}")
+        if labels is not None and (labels.dtype != torch.int64 or labels.shape != what.shape[:1]):
+            raise UsageError(f"labels must be int64 ({len(what)},), one for each image, not {tuple(labels.shape)}")
+        evaluator, result = measure_images("images", what, labels, plugins, dataset, root, n, seed, options)
+    else:
+        images, found = read_images(Path(str(what)))
+        evaluator, result = measure_images(str(what), images, found, plugins, dataset, root, n, seed, options)
+    if out is not None:
+        write(Path(out), result, evaluator)
+    return result
+
+
+class Comparison:
+    """Runs side by side, and what follows from their numbers. Made by `compare`."""
+
+    def __init__(self, report: "Report", runs: list[TrainedRun], plugins: Registry):
+        self.report, self.runs, self._plugins = report, runs, plugins
+
+    @property
+    def verdict(self) -> list[str]:
+        """Who is best, by how much and how sure, in sentences."""
+        return [*self.report.verdict, *(f"note: {caution}" for caution in self.report.cautions)]
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as plain values."""
+        return self.report.to_json()
+
+    def save(self, path: str | Path) -> Path:
+        """Write the report as .html, .md or .json; a report that is there is replaced, any other file is not.
+
+        Raises:
+            UsageError: the name says none of these, or is taken.
+            GanzooError: the place cannot be written.
+        """
+        from ganzoo.commands.compare import write
+        from ganzoo.commands.named import check_targets
+
+        (target,) = check_targets([Path(path)], Path(path))
+        write(self.report, target, self._plugins)
+        return target
+
+    def __repr__(self) -> str:
+        return "\n".join(self.verdict)
+
+    def _repr_html_(self) -> str:
+        """The page, in a frame of its own, as notebooks show it."""
+        from html import escape
+
+        from ganzoo.report.html import page
+
+        frame = escape(page(self.report, self._plugins), quote=True)
+        return f'<iframe srcdoc="{frame}" width="100%" height="800" style="border: 0"></iframe>'
+
+
+def compare(
+    what: Sequence[str | Path | TrainedRun | type[GAN]],
+    *,
+    seeds: Sequence[int] = (0,),
+    out: str | Path = "runs/compare",
+    callback: Callback | None = None,
+    progress: bool = True,
+    **training: Any,
+) -> Comparison:
+    """Set runs side by side, as `ganzoo compare` does; models are trained and measured first.
+
+    Args:
+        what: runs, their directories, folders of runs, names of models (`"cgan"`, `"cgan:tutorial"`) and classes.
+        seeds: with which models are trained.
+        out: the folder of trained runs. What is there and done is used as it is.
+        callback: as `train` takes it; where it returns False, the call ends with a GanzooError. Repeated, it goes on.
+        progress: whether progress is shown on stderr.
+        **training: options of training: `dataset`, `data_root`, `max_time`, `epochs`, `steps`, `eval_every`, `device`.
+
+    Raises:
+        UsageError: something that cannot be.
+        GanzooError: everything failed; what else fails is in the report's `failed`.
+        KeyboardInterrupt, Stopped: as `train`; the same call goes on from there.
+    """
+    from ganzoo.commands.missing import plans, provide_all
+    from ganzoo.commands.named import sort_out
+    from ganzoo.report.build import build
+
+    if isinstance(what, str | Path | TrainedRun):
+        raise UsageError("compare takes a list: ganzoo.compare([...])")
+    plugins, names = registry().check(), list[str]()
+    for item in what:
+        if isinstance(item, TrainedRun):
+            plugins = item.plugins.over(plugins)
+            names.append(f"{item.folder}/")
+        elif isinstance(item, type):
+            plugins, cls = _model(plugins, item)
+            names.append(cls.name)
+        else:
+            names.append(str(item))
+    for name in training.keys() - set(TRAINING):
+        raise UsageError(f"compare has no option '{name}': {did_you_mean(name, list(TRAINING))}")
+    named = sort_out(names, plugins.names("models"))
+    if training and not named.models:
+        raise UsageError(f"{next(iter(training))} is for models that are to be trained, and none is named")
+
+    def say(line: str) -> None:
+        if progress:
+            print(line, file=sys.stderr, flush=True)
+
+    for note in named.notes:
+        say(f"note: {note}")
+    with _in_python():
+        made = plans(named.models, list(seeds), {"eval_every": 1.0, "loggers": (), **training}, plugins)
+    trained, failed = list[Path](), dict[Path, GanzooError]()
+
+    def work(watchers: Callable[[], list[Watcher]]) -> Path:
+        found = provide_all(made, Path(out), plugins, watchers, say)
+        trained.extend(found[0])
+        failed.update(found[1])
+        return Path(out)
+
+    if made and _trained(work, progress, callback) != Path(out):
+        raise GanzooError("the callback ended the comparison; the same call goes on from there")
+    folders = named.folders(trained)
+    if failed and failed.keys() >= set(folders):
+        raise next(iter(failed.values()))
+    report = build(folders, named.benchmarks, failed=[str(error) for error in failed.values()])
+    shown = [run.folder for line in report.lines for run in line.runs]
+    return Comparison(report, [TrainedRun(folder, plugins=plugins) for folder in shown], plugins)
+
+
+def picture(images: Tensor, columns: int = 8) -> "PIL.Image.Image":
+    """Images, float (N, C, H, W) in [-1, 1] or uint8, as one picture, `columns` in a row: a notebook shows it."""
+    from PIL import Image
+
+    from ganzoo.data import to_uint8
+    from ganzoo.runs.pictures import tile
+
+    return Image.fromarray(tile(images if images.dtype == torch.uint8 else to_uint8(images), columns))
+
+
+class _Told(Watcher):
+    """Tells a callback what is logged, and ends the training as it says."""
+
+    def __init__(self, callback: Callback):
+        self.callback = callback
+        self.error: BaseException | None = None
+
+    def log(self, line: Mapping[str, Any]) -> None:
+        if self.enough:
+            return
+        try:
+            self.enough = self.callback(int(line["step"]), dict(line)) is False
+        except BaseException as error:
+            self.error, self.enough = error, True
+
+
+def _trained(work: Callable[[Callable[[], list[Watcher]]], Path], progress: bool, callback: Callback | None) -> Path:
+    """What `work` gives, or the folder of the run that the callback ended."""
+    told = _Told(callback) if callback is not None else None
+
+    def watchers() -> list[Watcher]:
+        return [*([Progress()] if progress else []), *([told] if told else [])]
+
+    try:
+        with lasting():
+            folder = work(watchers)
+    except Enough as end:
+        if told is not None and told.error is not None:
+            told.error.add_note(f"the run is saved: ganzoo.resume({str(end.folder)!r}) goes on from there")
+            raise told.error from None
+        return end.folder
+    except Stopped as stopped:
+        if stopped.exit_code == 128 + signal.SIGINT:
+            raise KeyboardInterrupt(stopped.saved) from None
+        raise
+    if told is not None and told.error is not None:  # It came with the very last line of the log.
+        raise told.error
+    return folder
+
+
+def _model(plugins: Registry, model: Any) -> tuple[Registry, type[GAN]]:
+    """The class of a model, and a registry that has it."""
+    if isinstance(model, str):
+        cls: type[GAN] = plugins.get("models", model)
+        return plugins, cls
+    if not isinstance(model, type):
+        raise UsageError(f"a model is named, or given as its class, not as {type(model).__name__}")
+    plugins, given = plugins.having("models", model), model
+    return plugins, given
+
+
+def _data(plugins: Registry, dataset: Any, value_range: tuple[float, float] | None) -> tuple[Registry, str | None]:
+    """A registry that has the data set, and its name; None: the default."""
+    if dataset is None or isinstance(dataset, str):
+        if value_range is not None:
+            raise UsageError("value_range is for data in memory, not for a data set that is named")
+        return plugins, dataset
+    if inspect.isclass(dataset) and issubclass(dataset, Dataset):
+        return plugins.having("datasets", dataset), dataset.name
+    return plugins.having("datasets", dataset_of(dataset, GIVEN, value_range)), GIVEN
+
+
+@contextmanager
+def _in_python() -> Iterator[None]:
+    """Inside, an error does not speak of the command line."""
+    try:
+        yield
+    except UsageError as error:
+        raise UsageError(str(error).removeprefix("command line: ")) from None

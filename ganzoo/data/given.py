@@ -1,0 +1,152 @@
+"""Data that a program hands over: an image set, a tensor, or a data set of torchvision's kind."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ganzoo.data import memory
+from ganzoo.data.sets import DataRequest, Dataset, ImageSet, open_dataset
+from ganzoo.errors import GanzooError, UsageError, one_line
+
+RANGES = ((0.0, 1.0), (-1.0, 1.0))
+"""What floating-point pixels may lie in."""
+
+
+def dataset_of(data: Any, name: str, value_range: tuple[float, float] | None = None) -> type[Dataset]:
+    """A data set class, called `name`, that holds `data`; both splits are all of it.
+
+    Args:
+        data: an `ImageSet`; images, uint8 or float, (N, C, H, W) or (N, H, W); vectors, float (N, D); a pair of such
+            and labels, int64 (N,); or a map-style data set whose items are images (PIL's, or tensors (C, H, W)), alone
+            or before a label.
+        name: what it is called in the run.
+        value_range: (0, 1) or (-1, 1), in which floating-point pixels lie. They become uint8.
+
+    Raises:
+        UsageError: it is none of these, or its parts do not fit each other.
+    """
+    if value_range is not None and tuple(map(float, value_range)) not in RANGES:
+        raise UsageError(f"value_range must be (0, 1) or (-1, 1), not {value_range!r}")
+    try:
+        held = _image_set(data, value_range)
+    except GanzooError:
+        raise
+    except Exception as error:  # A data set's own.
+        raise UsageError(f"the data cannot be read: {one_line(error)}") from error
+
+    class Given(Dataset):
+        summary = "handed over by a program"
+
+        def load(self, request: DataRequest) -> ImageSet:
+            return ImageSet(**vars(held))
+
+    Given.name = name
+    try:
+        open_dataset(Given(), DataRequest())
+    except GanzooError as error:
+        raise UsageError(str(error)) from error
+    return Given
+
+
+def _image_set(data: Any, value_range: tuple[float, float] | None) -> ImageSet:
+    if isinstance(data, ImageSet):
+        if isinstance(data.images, Tensor) and data.images.dim() == 4:
+            return ImageSet(**{**vars(data), "images": pixels(data.images, value_range)})
+        return data
+    labels = None
+    if isinstance(data, tuple | list) and len(data) == 2 and all(isinstance(part, Tensor) for part in data):
+        data, labels = data
+    if isinstance(data, Tensor) and data.dim() == 2 and data.is_floating_point():
+        if value_range is not None:
+            raise UsageError("vectors are taken as they are: leave out value_range, which is for images")
+        return ImageSet(data.detach().float(), labels, _names(labels))
+    if isinstance(data, Tensor):
+        images = data.unsqueeze(1) if data.dim() == 3 else data
+        return ImageSet(pixels(images, value_range), labels, _names(labels))
+    if isinstance(data, str | bytes) or not (hasattr(data, "__getitem__") and hasattr(data, "__len__")):
+        raise UsageError(
+            f"dataset must be a name, an ImageSet, a tensor or a map-style data set, not {type(data).__name__}"
+        )
+    return _map_style(data, value_range)
+
+
+def _map_style(data: Any, value_range: tuple[float, float] | None) -> ImageSet:
+    items = Items(data, value_range)
+    if not len(items):
+        raise UsageError("the data has no images")
+    labels = _labels(data)
+    names = getattr(data, "classes", None)
+    classes = tuple(map(str, names)) if isinstance(names, list | tuple) and labels is not None else _names(labels)
+    if len(items) * items[0].numel() > memory.IN_MEMORY_BYTES:
+        return ImageSet(items, labels, classes)
+    images = torch.empty(len(items), *items[0].shape, dtype=torch.uint8)
+    for i in range(len(items)):
+        image = items[i]
+        if image.shape != images.shape[1:]:
+            raise UsageError(
+                f"image {i} of the data is {tuple(image.shape)}, not {tuple(images.shape[1:])} as the first: "
+                "bring them to one size (transforms.Resize)"
+            )
+        images[i] = image
+    return ImageSet(images, labels, classes)
+
+
+class Items(torch.utils.data.Dataset[Tensor]):
+    """The images of a map-style data set, as uint8 (C, H, W)."""
+
+    def __init__(self, data: Any, value_range: tuple[float, float] | None):
+        self.data, self.value_range = data, value_range
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, index: int) -> Tensor:
+        item = self.data[index]
+        image = item[0] if isinstance(item, tuple | list) else item
+        if isinstance(image, Image.Image):
+            array = np.array(image if image.mode in ("L", "RGB") else image.convert("RGB"))
+            image = torch.from_numpy(array.reshape(*array.shape[:2], -1)).permute(2, 0, 1)
+        if not isinstance(image, Tensor):
+            raise UsageError(f"item {index} of the data is no image of PIL's and no tensor, but {type(image).__name__}")
+        return pixels(image.unsqueeze(0) if image.dim() == 3 else image, self.value_range)[0].contiguous()
+
+
+def pixels(images: Tensor, value_range: tuple[float, float] | None) -> Tensor:
+    """Images as uint8: as they are, or floats from `value_range`, rounded.
+
+    Raises:
+        UsageError: floats whose range is not said or that lie outside it, or numbers of another kind.
+    """
+    if images.dtype == torch.uint8:
+        return images
+    kind = str(images.dtype).removeprefix("torch.")
+    if not images.is_floating_point():
+        raise UsageError(f"images must be uint8, or floats with value_range=, not {kind}")
+    if value_range is None:
+        raise UsageError(f"images are {kind}: say value_range=(0, 1) or value_range=(-1, 1)")
+    low, high = value_range
+    if not bool(((images >= low) & (images <= high)).all()):
+        where = f"they run from {images.min():g} to {images.max():g}" if images.numel() else "there are none"
+        raise UsageError(f"images must lie in [{low:g}, {high:g}], as value_range says: {where}")
+    return images.detach().float().sub(low).mul(255 / (high - low)).round().byte()
+
+
+def _labels(data: Any) -> Tensor | None:
+    """The classes of a map-style data set: its `targets`, as torchvision has them, else those of its items."""
+    known = getattr(data, "targets", None)
+    if known is None:
+        first = data[0]
+        if not (isinstance(first, tuple | list) and len(first) > 1):
+            return None
+        known = [data[i][1] for i in range(len(data))]
+    labels = torch.as_tensor(known)
+    return labels.long() if labels.dim() == 1 and not labels.is_floating_point() else None
+
+
+def _names(labels: Tensor | None) -> tuple[str, ...]:
+    if labels is None or labels.dim() != 1 or labels.is_floating_point() or not len(labels):
+        return ()
+    return tuple(map(str, range(int(labels.max()) + 1)))

@@ -1,0 +1,170 @@
+"""What a model that translates starts from: a tensor, pictures in files, or the test split of the data set."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ganzoo.data import DataRequest, DataSpec, ImageSet, normalise, open_dataset, to_channels
+from ganzoo.data.imagefiles import ENDINGS, ImageFiles, survey
+from ganzoo.data.reading import fetch, whole
+from ganzoo.errors import UsageError, warn
+from ganzoo.gan import GAN
+from ganzoo.plugins import Registry
+from ganzoo.runs.run import open_run
+
+LUMA = (0.299, 0.587, 0.114)
+"""ITU-R BT.601, as `to_channels` takes it for whole numbers."""
+TEST = "test"
+"""What names the test split, among paths."""
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Images to start from, in order, of the size and number of channels that a model takes."""
+
+    names: list[str]
+    """What each is called, without an ending; folders in it are those that it lies in."""
+    images: Any
+    """uint8 (C, H, W) by index: a tensor, or a map-style dataset."""
+    labels: Tensor | None = None
+    """int64 (N,): the classes of what they are to become, where the data knows them."""
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def parts(self, size: int) -> Iterator[Tensor]:
+        """All images, `size` at a time: uint8 (N, C, H, W). No more are held in memory.
+
+        Raises:
+            UsageError, GanzooError: one of them cannot be read; it is named.
+        """
+        for start in range(0, len(self), size):
+            index = list(range(start, min(start + size, len(self))))
+            if isinstance(self.images, ImageFiles):
+                files = self.images
+                yield ImageFiles([files.paths[i] for i in index], files.size, files.channels).read_all()
+            else:
+                yield whole(fetch(self.images, index))
+
+
+def sources_of(given: str, run: Path, spec: DataSpec, plugins: Registry, most: int | None) -> Sources:
+    """What `--from` names, for a model trained on `spec`: up to `most` pictures of a file, a folder or the test split.
+
+    Raises:
+        UsageError: there is no such file or folder, no picture in it, two that would have one name, or no test split
+            with sources.
+        GanzooError: the data set cannot be had.
+    """
+    assert spec.source_shape is not None
+    return _of_test(run, spec, plugins, most) if given == TEST else _of_files(Path(given), spec.source_shape, most)
+
+
+def _of_test(run: Path, spec: DataSpec, plugins: Registry, most: int | None) -> Sources:
+    settings = open_run(run).get("settings")
+    known = settings if isinstance(settings, dict) else {}
+    root, size, channels = known.get("data_root"), known.get("image_size"), known.get("channels")
+    dataset = plugins.get("datasets", spec.name)()
+    data = open_dataset(dataset, DataRequest("test", Path(root) if isinstance(root, str) else None, size, channels))
+    sources: Any = data.sources
+    if sources is None:
+        raise UsageError(f"the test split of '{spec.name}' has no sources: say --from with a picture or a folder")
+    if tuple(sources[0].shape) != spec.source_shape:
+        raise UsageError(
+            f"sources of '{spec.name}' are {tuple(sources[0].shape)} now, and were {spec.source_shape} in training"
+        )
+    n = min(len(sources), most or len(sources))
+    return Sources([f"{i:06d}" for i in range(n)], sources, _classes(data, n))
+
+
+def _classes(data: ImageSet, n: int) -> Tensor | None:
+    labels = data.labels
+    return labels[:n] if data.paired and labels is not None and labels.dim() == 1 else None
+
+
+def _of_files(path: Path, shape: tuple[int, int, int], most: int | None) -> Sources:
+    channels, height, width = shape
+    if height != width:
+        raise UsageError(
+            f"the model takes images of {width} x {height} pixels, and pictures are brought to squares alone: "
+            "use ganzoo.load(...).translate(images), or --from test"
+        )
+    if path.is_dir():
+        paths = pictures_in(path)[:most]
+        names = [str(found.relative_to(path).with_suffix("")) for found in paths]
+    elif path.exists():
+        paths, names = [path], [path.stem]
+    else:
+        raise UsageError(f"--from {path}: there is no such picture or folder")
+    first: dict[str, Path] = {}
+    for name, found in zip(names, paths, strict=True):
+        if name in first:
+            raise UsageError(f"{first[name]} and {found.name} would both become {name}.png: rename one")
+        first[name] = found
+    seen = survey(paths)
+    if seen.sizes != {(width, height)}:
+        warn(f"pictures are cropped to the square in their middle and resized to {width} x {height} pixels")
+    if seen.grey != (channels == 1):
+        have, take = ("grey", "colour") if seen.grey else ("colour", "grey")
+        warn(f"{have} pictures are taken as {take}, which the model was trained on")
+    return Sources(names, ImageFiles(paths, height, channels))
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """All image files below a folder, sorted; hidden ones, and links to folders, are left out.
+
+    Raises:
+        UsageError: there are none, or it cannot be read.
+    """
+
+    def stop(error: OSError) -> None:
+        raise UsageError(f"cannot read folder {error.filename or folder}: {error.strerror or error}") from error
+
+    found: list[Path] = []
+    for here, subfolders, names in os.walk(folder, onerror=stop):
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        found += [Path(here) / n for n in sorted(names) if not n.startswith(".") and n.lower().endswith(ENDINGS)]
+    if not found:
+        raise UsageError(f"no images in {folder} (looked for {' '.join(ENDINGS)})")
+    return found
+
+
+def as_sources(gan: GAN, images: Any) -> Tensor:
+    """Images as the generator of a model that translates takes them: float (N, C', H', W') in [-1, 1].
+
+    Raises:
+        UsageError: the model does not translate, or the images are none, of another kind, or too small.
+    """
+    shape = gan.data.source_shape
+    if shape is None:
+        raise UsageError(f"model '{gan.name}' does not make images from images: draw from it with sample")
+    if not isinstance(images, Tensor) or images.dim() != 4 or images.shape[1] not in (1, 3) or not len(images):
+        what = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
+        raise UsageError(f"images must be a tensor (N, C, H, W) with 1 or 3 channels, not {what}")
+    if images.dtype == torch.uint8:
+        floats = False
+    elif images.is_floating_point():
+        floats = True
+        if not bool(((images >= -1) & (images <= 1)).all()):
+            raise UsageError("images of floating-point numbers must lie in [-1, 1]; those in [0, 255] are uint8")
+    else:
+        raise UsageError(f"images must be uint8, or float in [-1, 1], not {str(images.dtype).removeprefix('torch.')}")
+    channels, height, width = shape
+    if images.shape[2] < height or images.shape[3] < width:
+        raise UsageError(
+            f"images of {images.shape[3]} x {images.shape[2]} pixels are too small: model '{gan.name}' was trained on "
+            f"{width} x {height}"
+        )
+    if images.shape[1] != channels:
+        have, take = ("grey", "colour") if images.shape[1] == 1 else ("colour", "grey")
+        warn(f"{have} images are taken as {take}, which model '{gan.name}' was trained on")
+        if floats:
+            weight = images.new_tensor(LUMA).view(1, 3, 1, 1)
+            images = (images * weight).sum(1, keepdim=True) if channels == 1 else images.expand(-1, 3, -1, -1)
+        else:
+            images = to_channels(images, channels)
+    return images.float() if floats else normalise(images)

@@ -1,0 +1,420 @@
+"""From Python: training, sampling, evaluating and comparing, in any thread, with classes and data of a program."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+import ganzoo as zoo
+from conftest import start
+from ganzoo.data import DataRequest, ImageSet
+from ganzoo.runs.run import Run
+from ganzoo_test_plugins import SmallDigits, Tiny
+
+PLAIN = {"dataset": "small-digits", "loggers": (), "progress": False, "engine": "eager"}
+SHORT = {**PLAIN, "batch_size": 32}
+DIGITS = SmallDigits().load(DataRequest())
+
+
+class Mine(Tiny):
+    """A GAN that no package brings."""
+
+    name = "mine"
+
+
+@pytest.fixture(autouse=True)
+def _here(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+
+
+def weights(run: zoo.TrainedRun) -> list[torch.Tensor]:
+    return list(run.sampler.gan.generator.state_dict().values())
+
+
+def same(a: zoo.TrainedRun, b: zoo.TrainedRun) -> bool:
+    return all(map(torch.equal, weights(a), weights(b)))
+
+
+def test_a_run_of_python_is_that_of_the_command_line(ganzoo, tmp_path):
+    run = zoo.train("tiny", out="a", steps=60, **SHORT)
+    command = "run tiny --dataset small-digits --batch-size 32 --loggers none --engine eager --steps 60 --out b --quiet"
+    assert ganzoo(*command.split()).code == 0
+    assert same(run, zoo.TrainedRun("b"))
+    assert run.folder == zoo.TrainedRun("a").folder
+    assert [line["step"] for line in run.metrics()] == [50, 60]
+    assert run.metrics()[0]["generator_loss"] == zoo.TrainedRun("b").metrics()[0]["generator_loss"]
+    assert run.status["status"] == "finished"
+    assert torch.equal(run.sample(5, seed=2), zoo.load("a").sample(5, seed=2))
+    assert repr(run) == "<ganzoo run 'a': tiny on small-digits, finished at step 60>"
+    assert run.device == torch.device("cpu")
+    assert run.to("cpu") is run
+
+
+def test_presets_and_files_of_options_work_as_on_the_command_line(tmp_path):
+    (tmp_path / "o.toml").write_text("batch_size = 24\nsteps = 3\n")
+    run = zoo.train("tiny", preset="short", config="o.toml", seed=4, **PLAIN)
+    info = json.loads((run.folder / "run.json").read_text())
+    assert (info["preset"], info["options"]["batch_size"], info["settings"]["seed"]) == ("short", 24, 4)
+    assert run.status["step"] == 3
+    again = zoo.train("tiny", config=run.folder / "run.json", out="again", progress=False)
+    assert same(run, again)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"stepz": 3}, "^model 'tiny' has no option 'stepz': did you mean 'steps'"),
+        ({"steps": 0}, "--steps: input should be greater than or equal to 1, not 0"),
+        ({"dataset": "small-digit"}, "did you mean 'small-digits'"),
+        ({"preset": "shorter"}, "did you mean 'short'"),
+        ({"dataset": 5}, "must be a name, an ImageSet, a tensor or a map-style data set, not int"),
+        ({"dataset": "small-digits", "value_range": (0, 1)}, "for data in memory"),
+        ({"device": "cuda:99"}, "cuda"),
+    ],
+)
+def test_options_are_checked_as_on_the_command_line(options, message):
+    with pytest.raises(zoo.UsageError, match=message):
+        zoo.train("tiny", **{**SHORT, "steps": 2, "out": "x", **options})
+    assert not Path("x").exists()
+
+
+def test_models_that_cannot_be_are_told_in_one_line():
+    with pytest.raises(zoo.UsageError, match="no model is named 'tinny': did you mean 'tiny'"):
+        zoo.train("tinny")
+    with pytest.raises(zoo.UsageError, match="given as its class, not as int"):
+        zoo.train(3)
+    with pytest.raises(zoo.UsageError, match=r"not a subclass of ganzoo\.GAN"):
+        zoo.train(int)
+    nameless = type("Nameless", (zoo.GAN,), {"paper": "none"})
+    with pytest.raises(zoo.UsageError, match=r"Nameless\.name must be lower-case words"):
+        zoo.train(nameless)
+    taken = type("Taken", (Tiny,), {"name": "cgan"})
+    with pytest.raises(zoo.UsageError, match=r"model 'cgan' is that of ganzoo .*: give .*Taken another name"):
+        zoo.train(taken)
+
+
+def test_a_directory_that_exists_is_refused(tmp_path):
+    run = zoo.train("tiny", out="a", steps=2, **SHORT)
+    with pytest.raises(zoo.UsageError, match="a exists already: `ganzoo resume a` continues it"):
+        zoo.train("tiny", out=run.folder, steps=2, **SHORT)
+
+
+# Who ends a training
+
+
+def test_a_callback_is_told_what_is_logged_and_ends_the_training_where_it_says_so():
+    seen = []
+
+    def enough(step, values):
+        seen.append((step, values["generator_loss"]))
+        return step < 100
+
+    run = zoo.train("tiny", out="a", steps=250, callback=enough, **SHORT)
+    assert seen == [(line["step"], line["generator_loss"]) for line in run.metrics()]
+    assert [step for step, _ in seen] == [50, 100]
+    assert (run.status["status"], run.status["step"]) == ("stopped", 100)
+    assert same(zoo.resume(run, progress=False), zoo.train("tiny", out="b", steps=250, **SHORT))
+
+
+def test_an_exception_in_a_callback_is_raised_and_the_run_saved():
+    def broken(step, values):
+        raise ZeroDivisionError("mine")
+
+    with pytest.raises(ZeroDivisionError, match="mine") as raised:
+        zoo.train("tiny", out="a", steps=120, callback=broken, **SHORT)
+    assert "the run is saved: ganzoo.resume('a') goes on from there" in raised.value.__notes__
+    assert zoo.TrainedRun("a").status["step"] == 50
+    assert same(zoo.resume("a", progress=False), zoo.train("tiny", out="b", steps=120, **SHORT))
+
+
+def interrupt(number):
+    def callback(step, values):
+        if step == 50:
+            os.kill(os.getpid(), number)
+
+    return callback
+
+
+def test_an_interrupt_is_a_keyboard_interrupt_with_the_run_saved():
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt, match=r"step 51 is saved"):
+        zoo.train("tiny", out="a", steps=120, callback=interrupt(signal.SIGINT), **SHORT)
+    assert signal.getsignal(signal.SIGINT) is before
+    assert same(zoo.resume("a", progress=False), zoo.train("tiny", out="b", steps=120, **SHORT))
+
+
+def test_a_second_interrupt_ends_the_call_and_not_the_process():
+    def twice(step, values):
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        zoo.train("tiny", out="a", steps=120, callback=twice, **SHORT)
+    assert zoo.TrainedRun("a").status["status"] == "stopped"
+
+
+def test_sigterm_is_stopped():
+    with pytest.raises(zoo.Stopped, match="stopped by SIGTERM; step 51 is saved"):
+        zoo.train("tiny", out="a", steps=120, callback=interrupt(signal.SIGTERM), **SHORT)
+
+
+# Where it trains
+
+
+def test_a_thread_trains_and_leaves_signals_alone():
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    seen = []
+    with ThreadPoolExecutor(1) as pool:
+        job = pool.submit(
+            zoo.train, "tiny", out="a", steps=60,
+            callback=lambda *_: seen.append([signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]), **SHORT,
+        )  # fmt: skip
+        run = job.result()
+    assert seen[0] == before
+    assert same(run, zoo.train("tiny", out="b", steps=60, **SHORT))
+
+
+def test_a_running_event_loop_trains():
+    async def main():
+        here = zoo.train("tiny", out="a", steps=60, **SHORT)
+        there = await asyncio.to_thread(zoo.train, "tiny", out="b", steps=60, **SHORT)
+        return here, there
+
+    assert same(*asyncio.run(main()))
+
+
+def test_of_two_threads_on_one_folder_the_second_is_told_who_writes():
+    begun, go_on = threading.Event(), threading.Event()
+
+    def wait(step, values):
+        begun.set()
+        go_on.wait(30)
+
+    with ThreadPoolExecutor(1, thread_name_prefix="first") as pool:
+        job = pool.submit(zoo.train, "tiny", out="a", steps=60, callback=wait, **SHORT)
+        assert begun.wait(60)
+        try:
+            for second in (zoo.train, lambda *_, **__: zoo.resume("a", progress=False)):
+                with pytest.raises(
+                    zoo.GanzooError, match=r"a is being written by this very process, in thread first_0"
+                ):
+                    second("tiny", out="a", steps=60, **SHORT)
+        finally:
+            go_on.set()
+        assert job.result().status["status"] == "finished"
+    with Run(job.result().folder, 1, 1).lock():  # Nothing is left behind.
+        pass
+
+
+def test_of_two_processes_on_one_folder_the_second_is_told_who_writes(tmp_path):
+    command = "run tiny --dataset small-digits --batch-size 32 --loggers none --steps 1000000 --out a --quiet"
+    process = start(*command.split(), cwd=tmp_path)
+    while not (tmp_path / "a" / "metrics.jsonl").exists():
+        assert process.poll() is None
+    with pytest.raises(zoo.GanzooError, match=f"a is being written by process {process.pid}$"):
+        zoo.train("tiny", out="a", steps=2, **SHORT)
+
+
+# Classes and data of a program
+
+
+def test_a_class_that_no_package_brings_is_trained_sampled_and_resumed_with_it(ganzoo):
+    run = zoo.train(Mine, out="a", steps=4, **SHORT)
+    assert run.sample(3).shape == (3, 1, 8, 8)
+    info = json.loads((run.folder / "run.json").read_text())
+    assert info["plugin"] == {"package": "(not installed)", "version": "-", "module": "test_api.Mine"}
+    for command in ("sample", "resume"):
+        result = ganzoo(command, run.folder)
+        assert result.code == 2
+        assert "a was trained with the class test_api.Mine, which no package brings" in result.err
+    with pytest.raises(zoo.UsageError, match=r"as model=Mine of ganzoo\.load or ganzoo\.resume"):
+        zoo.resume("a", progress=False)
+    assert torch.equal(zoo.load("a", model=Mine).sample(3), run.sample(3))
+    assert zoo.resume("a", model=Mine, steps=8, progress=False).status["step"] == 8
+
+
+@pytest.mark.parametrize(
+    ("data", "value_range"),
+    [
+        (ImageSet(DIGITS.images, DIGITS.labels, DIGITS.classes), None),
+        ((DIGITS.images, DIGITS.labels), None),
+        ((DIGITS.images.squeeze(1), DIGITS.labels), None),
+        ((DIGITS.images / 255, DIGITS.labels), (0, 1)),
+        ((DIGITS.images / 127.5 - 1, DIGITS.labels), (-1, 1)),
+        (torch.utils.data.TensorDataset(DIGITS.images, DIGITS.labels), None),
+    ],
+)
+def test_data_in_memory_trains_as_the_same_data_by_name(data, value_range):
+    named = zoo.train("tiny", out="a", steps=5, **SHORT)
+    held = zoo.train("tiny", out="b", steps=5, **{**SHORT, "dataset": data, "value_range": value_range})
+    assert same(named, held)
+    with pytest.raises(zoo.UsageError, match="trained on data that a program handed over"):
+        zoo.resume("b", steps=9, progress=False)
+    again = zoo.resume("b", dataset=data, value_range=value_range, steps=9, progress=False)
+    assert same(again, zoo.resume("a", steps=9, progress=False))
+
+
+class Photos(torch.utils.data.Dataset):
+    """As torchvision's data sets are: pictures of PIL's, targets and classes."""
+
+    classes = ("dark", "light")
+
+    def __init__(self, mode):
+        self.mode, self.targets = mode, [i % 2 for i in range(40)]
+
+    def __len__(self):
+        return 40
+
+    def __getitem__(self, index):
+        return Image.new(self.mode, (8, 8), 200 if index % 2 else 10), self.targets[index]
+
+
+@pytest.mark.parametrize(("mode", "channels"), [("L", 1), ("RGB", 3), ("P", 3)])
+def test_a_data_set_of_pictures_is_taken_with_its_classes(mode, channels):
+    run = zoo.train("tiny", out="a", steps=2, **{**SHORT, "dataset": Photos(mode)})
+    data = run.sampler.data
+    assert (data.shape, data.count, data.classes) == ((channels, 8, 8), 40, ("dark", "light"))
+
+
+X = torch.zeros(40, 1, 8, 8)
+
+
+@pytest.mark.parametrize(
+    ("data", "value_range", "message"),
+    [
+        (X, None, r"images are float32: say value_range=\(0, 1\) or value_range=\(-1, 1\)"),
+        (X - 0.5, (0, 1), r"must lie in \[0, 1\], as value_range says: they run from -0.5 to -0.5"),
+        (X + float("nan"), (0, 1), r"must lie in \[0, 1\]"),
+        (X, (0, 255), r"value_range must be \(0, 1\) or \(-1, 1\), not \(0, 255\)"),
+        (X.int(), None, "must be uint8, or floats with value_range=, not int32"),
+        ((X.byte(), torch.zeros(39, dtype=torch.int64)), None, "there are 40 images, but 39 labels"),
+        (X.byte()[:0], None, "it has no images"),
+        (torch.zeros(40, 2), (0, 1), "vectors are taken as they are: leave out value_range"),
+        ([3, 4], None, "item 0 of the data is no image"),
+    ],
+)
+def test_data_that_does_not_fit_is_refused_in_one_line(data, value_range, message):
+    with pytest.raises(zoo.UsageError, match=message):
+        zoo.train("tiny", out="a", **{**SHORT, "dataset": data, "value_range": value_range})
+    assert not Path("a").exists()
+
+
+# Measuring
+
+
+def test_a_run_and_images_are_measured_as_by_the_command_line(ganzoo):
+    run = zoo.train("tiny", out="a", steps=4, **SHORT)
+    found = zoo.evaluate(run, n=64, metrics=["fid"])
+    assert json.loads((run.folder / "eval.json").read_text()) == found
+    assert ganzoo("eval", "a", "--n", 64, "--metrics", "fid").code == 0
+    assert found["metrics"] == json.loads((run.folder / "eval.json").read_text())["metrics"]
+    assert zoo.evaluate("a", n=64, metrics=["fid"])["metrics"] == found["metrics"]
+    images = zoo.evaluate(DIGITS.images, labels=DIGITS.labels, dataset="small-digits", metrics=["fid"])
+    assert images["metrics"]["fid"] < found["metrics"]["fid"]
+    with pytest.raises(zoo.UsageError, match=r"uint8 .* not float32"):
+        zoo.evaluate(X)
+    with pytest.raises(zoo.UsageError, match=r"labels must be int64 \(40,\)"):
+        zoo.evaluate(X.byte(), labels=torch.zeros(3, dtype=torch.int64))
+
+
+def test_runs_models_and_classes_are_compared():
+    run = zoo.train(Mine, out="a", steps=4, **SHORT)
+    options = {"dataset": "small-digits", "steps": 4, "progress": False}
+    found = zoo.compare([run, "tiny", Mine], seeds=[0, 1], **options)
+    assert len(found.runs) == 5
+    assert not found.report.failed
+    assert repr(found).splitlines() == found.verdict
+    assert found._repr_html_().startswith("<iframe")
+    assert found.verdict[0] in found.save("r.md").read_text()
+    assert found.to_json()["kind"] == "ganzoo report"
+    with pytest.raises(zoo.UsageError, match="compare has no option 'step': did you mean 'steps'"):
+        zoo.compare(["tiny"], step=3)
+    with pytest.raises(zoo.UsageError, match=r"takes a list"):
+        zoo.compare("tiny")
+
+
+def test_a_comparison_that_a_callback_ends_goes_on_when_it_is_repeated():
+    options = {"dataset": "small-digits", "steps": 120, "progress": False}
+    with pytest.raises(zoo.GanzooError, match="the callback ended the comparison; the same call goes on from there"):
+        zoo.compare(["tiny"], callback=lambda *_: False, **options)
+    with pytest.raises(ZeroDivisionError):
+        zoo.compare(["tiny"], callback=lambda *_: 1 / 0, **options)
+    found = zoo.compare(["tiny"], **options)
+    assert [run.status["step"] for run in found.runs] == [120]
+
+
+def test_a_callback_that_raises_at_the_very_end_is_heard():
+    def late(step, values):
+        if step == 60:
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        zoo.train("tiny", out="a", steps=60, callback=late, **SHORT)
+    assert zoo.TrainedRun("a").status["status"] == "finished"
+
+
+def test_images_become_one_picture():
+    assert zoo.picture(X[:4], columns=2).size == zoo.picture(X[:4].byte(), columns=2).size
+
+
+STARTED = """
+import multiprocessing
+import sys
+
+import torch
+
+import ganzoo
+from ganzoo.data import memory
+
+
+class Photos(torch.utils.data.Dataset):
+    def __len__(self):
+        return 64
+
+    def __getitem__(self, index):
+        return torch.full((1, 8, 8), index, dtype=torch.uint8)
+
+
+def main():
+    multiprocessing.set_start_method(sys.argv[1])
+    memory.IN_MEMORY_BYTES = 0  # Images are streamed.
+    options = dict(batch_size=16, loggers=(), progress=False, workers=1, engine="eager")
+    for out in ("a", "b"):
+        run = ganzoo.train("plain", dataset=Photos(), out=out, steps=6, **options)
+    print(run.sample(2).sum().item(), ganzoo.TrainedRun("a").sample(2).sum().item())
+
+    class Local(Photos):
+        pass
+
+    try:
+        ganzoo.train("plain", dataset=Local(), out="c", steps=6, **options)
+    except ganzoo.GanzooError as error:
+        print(error)
+    print(ganzoo.train("plain", dataset=Local(), out="d", steps=6, **{**options, "workers": 0}).sample(2).sum().item())
+
+
+if __name__ == "__main__":
+    main()
+"""
+
+
+def test_processes_that_read_images_may_be_started_by_a_server_of_forks(tmp_path):
+    (tmp_path / "script.py").write_text(STARTED)
+    done = subprocess.run(
+        [sys.executable, "script.py", "forkserver"], capture_output=True, text=True, cwd=tmp_path, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    sums, error, alone = done.stdout.splitlines()
+    assert sums.split() == [alone, alone]
+    assert error.startswith("the data set is at fault: ")
+    assert "main.<locals>.Local" in error
+    assert error.endswith("; --workers 0 reads them in this one")
