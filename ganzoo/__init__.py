@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from ganzoo.data import Attribute, Batch, DataRequest, Dataset, DataSpec, ImageSet
     from ganzoo.errors import GanzooError, UsageError
     from ganzoo.gan import GAN, Clock, Options, Sampling, Turn
+    from ganzoo.ingredients import Augmentation, IngredientOptions, Regulariser
     from ganzoo.loggers import Logger
     from ganzoo.metrics.base import FeatureExtractor, Metric
     from ganzoo.runs.sampler import Sampler, load
@@ -33,6 +34,9 @@ _WHERE = {
     "Dataset": "ganzoo.data",
     "ImageSet": "ganzoo.data",
     "FeatureExtractor": "ganzoo.metrics.base",
+    "Augmentation": "ganzoo.ingredients",
+    "IngredientOptions": "ganzoo.ingredients",
+    "Regulariser": "ganzoo.ingredients",
     "Logger": "ganzoo.loggers",
     "Metric": "ganzoo.metrics.base",
     "load": "ganzoo.runs.sampler",
@@ -46,6 +50,7 @@ _WHERE = {
 __all__ = [
     "GAN",
     "Attribute",
+    "Augmentation",
     "Batch",
     "Clock",
     "Comparison",
@@ -55,9 +60,11 @@ __all__ = [
     "FeatureExtractor",
     "GanzooError",
     "ImageSet",
+    "IngredientOptions",
     "Logger",
     "Metric",
     "Options",
+    "Regulariser",
     "Sampler",
     "Sampling",
     "Stopped",

@@ -7,6 +7,8 @@ from typing import Any
 BASES = {
     "model": ("ganzoo.gan", "GAN"),
     "data set": ("ganzoo.data", "Dataset"),
+    "augmentation": ("ganzoo.ingredients", "Augmentation"),
+    "regulariser": ("ganzoo.ingredients", "Regulariser"),
     "logger": ("ganzoo.loggers", "Logger"),
     "metric": ("ganzoo.metrics.base", "Metric"),
     "feature extractor": ("ganzoo.metrics.base", "FeatureExtractor"),

@@ -1,7 +1,7 @@
 """The contract: what a GAN family states, and nothing of how it is trained. Imports torch and pydantic only."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, cast
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -137,7 +137,13 @@ class GAN(nn.Module):
         self.options = options
         self.sampling = self.Sampling()
         self.clock = Clock()
+        self.augmentations = nn.ModuleList()
+        """What the run adds to the model: see `ganzoo.ingredients`."""
+        self.regularisers = nn.ModuleList()
+        self.moving: str | None = None
+        """The player whose turn it is."""
         self._watched: dict[str, Tensor] = {}
+        self._real_logits: Tensor | None = None
         counts = self.data.counts
         unequal = torch.tensor(counts).cumsum(0) if len(set(counts)) > 1 else None
         self.register_buffer("_class_ends", unequal, persistent=False)
@@ -298,13 +304,28 @@ class GAN(nn.Module):
         D(G(z)).
         """
         if len(batches) == 1 or has_batch_statistics(self.discriminator):
-            outputs = [self.judge(b) for b in batches]
+            outputs = [self.judge(self.augmented(b)) for b in batches]
         else:
-            outputs = _split(self.judge(_joined(batches)), [len(b.x) for b in batches])
-        for batch, output in zip(batches, outputs, strict=True):
-            logits = output[0] if isinstance(output, tuple) else output
+            outputs = _split(self.judge(self.augmented(_joined(batches))), [len(b.x) for b in batches])
+        for i, (batch, output) in enumerate(zip(batches, outputs, strict=True)):
+            logits, *rest = output if isinstance(output, tuple) else (output,)
             self.watch("D(x)" if batch.z is None else "D(G(z))", self.score(logits.detach()))
+            if batch.z is None:
+                self._real_logits = logits.detach()
+            heeded = logits
+            for regulariser in cast(Any, self.regularisers):
+                if regulariser.player == self.moving:
+                    heeded = regulariser.heed(self, heeded, batch)
+            if heeded is not logits:
+                outputs[i] = (heeded, *rest) if isinstance(output, tuple) else heeded
         return outputs[0] if len(batches) == 1 else tuple(outputs)
+
+    def augmented(self, batch: Batch) -> Batch:
+        """The batch as the run's augmentations let the discriminator see it, each sample changed by itself."""
+        x = batch.x
+        for augmentation in self.augmentations:
+            x = augmentation(x)
+        return batch._replace(x=x)
 
     def judge(self, batch: Batch) -> Any:
         """The discriminator's output for a batch: `self.discriminator(x, y)`; overridden where it sees the source."""
@@ -317,6 +338,11 @@ class GAN(nn.Module):
     def watch(self, name: str, value: Tensor) -> None:
         """Log the mean of `value` beside the loss terms."""
         self._watched[name] = value.detach().float().mean()
+
+    def real_logits(self) -> Tensor | None:
+        """What the discriminator said of real samples since the last call, (N, ...); None where it was not asked."""
+        logits, self._real_logits = self._real_logits, None
+        return logits
 
     def watched(self) -> dict[str, Tensor]:
         """What was watched since the last call, by name. The trainer asks after each loss."""

@@ -26,5 +26,17 @@ def register_metrics(register: Callable[[type[Any]], None]) -> None:
 
 
 @hookspec
+def register_augmentations(register: Callable[[type[Any]], None]) -> None:
+    """Add augmentations of what the discriminator sees: call `register(cls)` with each subclass of
+    `ganzoo.Augmentation`; `cls.name` is what users type after --augment."""
+
+
+@hookspec
+def register_regularisers(register: Callable[[type[Any]], None]) -> None:
+    """Add regularisers: call `register(cls)` with each subclass of `ganzoo.Regulariser`; `cls.name` is what users type
+    after --regularise."""
+
+
+@hookspec
 def register_loggers(register: Callable[[type[Any]], None]) -> None:
     """Add loggers: call `register(cls)` with each subclass of `ganzoo.Logger`; `cls.name` is what users type."""

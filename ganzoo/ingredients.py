@@ -4,13 +4,14 @@ Neither knows of the other, nor of the model. Both are chosen by name, with type
 `ganzoo run sngan --augment ada:target=0.6 --regularise r1:gamma=1,every=16`.
 """
 
-from typing import Any, ClassVar
+from collections.abc import Iterator
+from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from ganzoo.data import Batch, DataSpec
-from ganzoo.errors import GanzooError
+from ganzoo.errors import GanzooError, UsageError
 from ganzoo.gan import GAN
 
 
@@ -57,8 +58,11 @@ class Augmentation(nn.Module):
         return {}
 
 
-class Regulariser:
-    """Terms that one player goes down besides its own. Subclass it, register it through `register_regularisers`."""
+class Regulariser(nn.Module):
+    """Terms that one player goes down besides its own. Subclass it, register it through `register_regularisers`.
+
+    What it keeps is in buffers, changed in place. It calls `gan.judge` or `gan.discriminate`, never the trainer.
+    """
 
     name: ClassVar[str]
     summary: ClassVar[str]
@@ -68,11 +72,50 @@ class Regulariser:
     player: str = "discriminator"
     """Whose losses it adds to."""
     every: int = 1
-    """In every so many steps: 1 joins the player's first turn; more is a turn of its own, whose terms it scales."""
+    """In every so many steps: 1 joins the player's first turn; more is a turn of its own."""
 
     def __init__(self, data: DataSpec, options: Any):
+        """Make it; an option named `every` decides `self.every`.
+
+        Raises:
+            UsageError: it makes no sense for such data.
+        """
+        super().__init__()
         self.data, self.options = data, options
+        self.every = getattr(options, "every", self.every)
 
     def terms(self, gan: GAN, real: Batch, fake: Batch) -> dict[str, Tensor]:
-        """Named scalar terms; `fake` carries a graph in the turns of players that make fakes."""
-        raise GanzooError(f"regulariser '{self.name}' does not state terms")
+        """Named scalar terms, none unless overridden; `fake` carries a graph in the turns of players that make fakes.
+
+        A lazy one scales its terms by `self.every`, so that their mean over all steps stays what it was.
+        """
+        return {}
+
+    def heed(self, gan: GAN, logits: Tensor, batch: Batch) -> Tensor:
+        """The logits (N, 1) as `gan.discriminate` gives them in the player's turns: unchanged unless overridden."""
+        return logits
+
+
+Ingredient = TypeVar("Ingredient", Augmentation, Regulariser)
+
+
+def added(modules: nn.ModuleList, kind: type[Ingredient]) -> Iterator[Ingredient]:
+    """Those of a model's `augmentations`, or `regularisers`, as what they are."""
+    return (module for module in modules if isinstance(module, kind))
+
+
+def parse(text: str) -> tuple[str, dict[str, str]]:
+    """`r1:gamma=1,every=16` as its name and its options by name.
+
+    Raises:
+        UsageError: it is not of that form.
+    """
+    name, colon, rest = text.strip().partition(":")
+    options: dict[str, str] = {}
+    for part in rest.split(",") if colon else ():
+        key, equals, value = part.partition("=")
+        key = key.strip().replace("-", "_")
+        if not (equals and key and value.strip()) or key in options:
+            raise UsageError(f"'{text}': write NAME, or NAME:OPTION=VALUE,OPTION=VALUE")
+        options[key] = value.strip()
+    return name.strip(), options

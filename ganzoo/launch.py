@@ -15,13 +15,14 @@ from torch import nn
 from ganzoo import __version__
 from ganzoo.blame import blame
 from ganzoo.data import LARGEST_SIDE, DataRequest, DataSpec, ImageSet, Loader, Views, open_dataset
-from ganzoo.errors import GanzooError, UsageError, one_line, warn
+from ganzoo.errors import GanzooError, UsageError, did_you_mean, one_line, warn
 from ganzoo.files import read_json, write_json
 from ganzoo.gan import GAN
+from ganzoo.ingredients import parse
 from ganzoo.nets import has_batch_statistics
 from ganzoo.plugins import Registry
 from ganzoo.runs.run import Run, default_folder, default_folders, model_of, open_run, refuse_absent_data
-from ganzoo.settings import BUDGET, Plan, Settings, flatten, resolve
+from ganzoo.settings import BUDGET, Plan, Settings, flatten, resolve, validated
 from ganzoo.training.building import build, refuse_giants
 from ganzoo.training.distributed import ALONE, World, joined, restarted
 from ganzoo.training.engine import Engine, choose, seed_everything
@@ -100,6 +101,7 @@ def prepare(plan: Plan, registry: Registry, world: World = ALONE, measured: Any 
     spec = replace(spec, counts=gan.data.counts)  # As it draws: what uses no classes has none, and is recorded so.
     if settings.sync_batchnorm:
         gan = synchronised(gan, engine.device, world)
+    mix(gan, spec, settings, registry, plan.options.batch_size)
     examiner = world.first_before_others(lambda: _examiner(settings, registry, gan, engine, measured))
     trainer = _trainer(plan, gan, data, engine, world)
     if plan.options.batch_size == world.size and any(map(has_batch_statistics, gan.players().values())):
@@ -110,6 +112,37 @@ def prepare(plan: Plan, registry: Registry, world: World = ALONE, measured: Any 
     if world.rank:  # The weights are the same in all processes; latents, labels and dropout are each one's own.
         seed_everything(world.own_seed(settings.seed, 0))
     return Prepared(plan, spec, trainer, examiner, lambda: held_out(settings, registry, gan.data))
+
+
+def mix(gan: GAN, spec: DataSpec, settings: Settings, registry: Registry, batch_size: int) -> None:
+    """Add the augmentations and regularisers that the settings name to a model.
+
+    Raises:
+        UsageError: one is unknown, named twice, or cannot be had with such options or data.
+    """
+    places: dict[str, tuple[str, Any, tuple[str, ...]]] = {
+        "augmentations": ("--augment", gan.augmentations, settings.augment),
+        "regularisers": ("--regularise", gan.regularisers, settings.regularise),
+    }
+    for kind, (flag, place, texts) in places.items():
+        names = []
+        for text in texts:
+            try:
+                name, values = parse(text)
+                cls = registry.get(kind, name)
+                for key in values:
+                    if key not in cls.Options.model_fields:
+                        raise UsageError(
+                            f"'{name}' has no option '{key}': {did_you_mean(key, [*cls.Options.model_fields])}"
+                        )
+                ingredient = cls(gan.data if kind == "regularisers" else spec, validated(cls.Options, values))
+            except UsageError as error:
+                raise UsageError(f"{flag} {text}: {error}") from None
+            if name in names:
+                raise UsageError(f"{flag} names '{name}' twice: give it once, with all its options")
+            names.append(name)
+            ingredient.batch_size = batch_size
+            place.append(ingredient)
 
 
 def synchronised(gan: GAN, device: torch.device, world: World) -> GAN:

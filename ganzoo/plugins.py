@@ -25,6 +25,8 @@ NOUNS = {
     "datasets": "data set",
     "metrics": "metric",
     "features": "feature extractor",
+    "augmentations": "augmentation",
+    "regularisers": "regulariser",
     "loggers": "logger",
 }
 """What can be chosen by name, and what one is called."""
@@ -32,6 +34,8 @@ HOOKS = {
     "register_models": ("models",),
     "register_datasets": ("datasets",),
     "register_metrics": ("metrics", "features"),
+    "register_augmentations": ("augmentations",),
+    "register_regularisers": ("regularisers",),
     "register_loggers": ("loggers",),
 }
 """The hooks, and the kinds that each may register."""
@@ -49,7 +53,7 @@ class Plugin:
     broken: str | None = None
     """The reason in one line; None while all is well."""
     registered: dict[str, list[str]] = field(default_factory=dict)
-    """Names by kind: models, datasets, metrics, features, loggers."""
+    """Names by kind, a key of `NOUNS`."""
 
     @property
     def source(self) -> str:
@@ -254,6 +258,8 @@ def _checked(cls: Any, hook: str, kinds: tuple[str, ...]) -> str:
         raise GanzooError(f"{cls.__name__}.{about} must be one line of text, not {getattr(cls, about, None)!r}")
     if found[0] == "models":
         _check_options(cls)
+    if found[0] in ("augmentations", "regularisers"):
+        _check_ingredient(cls)
     return found[0]
 
 
@@ -280,6 +286,22 @@ def _check_options(cls: Any) -> None:
             if key not in known:
                 hint = did_you_mean(str(key), known)
                 raise GanzooError(f"{cls.__name__}.presets['{name}'] sets '{key}', which is no option: {hint}")
+
+
+def _check_ingredient(cls: Any) -> None:
+    """Refuse an augmentation or a regulariser whose options could not be left out, or explained.
+
+    Raises:
+        GanzooError: `Options` is no subclass of ganzoo.IngredientOptions, or one of its fields lacks something.
+    """
+    from ganzoo.ingredients import IngredientOptions
+
+    if not (isinstance(cls.Options, type) and issubclass(cls.Options, IngredientOptions)):
+        raise GanzooError(f"{cls.__name__}.Options must be a subclass of ganzoo.IngredientOptions, not {cls.Options!r}")
+    for name, info in cls.Options.model_fields.items():
+        if info.is_required() or not info.description:
+            lacks = "default" if info.is_required() else "description"
+            raise GanzooError(f"{cls.__name__}.Options.{name} has no {lacks}")
 
 
 def _check_sampling(cls: Any) -> None:

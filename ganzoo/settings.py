@@ -43,6 +43,14 @@ def absolute(path: Path | None) -> Path | None:
     return path.expanduser().absolute() if path else None
 
 
+class Repeated:
+    """Marks an option that may be given several times, and whose values may hold commas."""
+
+
+Ingredients = Annotated[tuple[str, ...], Repeated()]
+"""Augmentations or regularisers, each as NAME or NAME:OPTION=VALUE,..."""
+
+
 class Settings(BaseModel):
     """The run's own options."""
 
@@ -64,6 +72,12 @@ class Settings(BaseModel):
     labels: Literal["data", "uniform"] = Field(
         "data",
         description="How often fakes are of a class: as often as the training data, or of each equally often.",
+    )
+    augment: Ingredients = Field(
+        (), description="Change what the discriminator sees, by name and options: ada, or ada:target=0.6,speed=500."
+    )
+    regularise: Ingredients = Field(
+        (), description="Add to the losses, by name and options: r1, or r1:gamma=1,every=16."
     )
     epochs: float | None = Field(None, gt=0, description=f"Passes over the data; default: {DEFAULT_EPOCHS}.")
     steps: int | None = Field(None, ge=1, description="Generator steps, instead of epochs.")

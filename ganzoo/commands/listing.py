@@ -6,14 +6,14 @@ import click
 
 from ganzoo.commands.options import echo_json, json_option
 
-KINDS = ("models", "datasets", "metrics", "features", "loggers", "plugins")
+KINDS = ("models", "datasets", "metrics", "features", "augmentations", "regularisers", "loggers", "plugins")
 
 
 @click.command(name="list", context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("kind", type=click.Choice(KINDS), required=False)
 @json_option
 def command(kind: str | None, as_json: bool) -> None:
-    """List what is installed: models, data sets, metrics, feature extractors, loggers, or the plugins that bring them.
+    """List what is installed: models, data sets, metrics and the like, or the plugins that bring them.
 
     \b
     ganzoo list models

@@ -143,9 +143,20 @@ def _option(name: str, info: "FieldInfo", section: str) -> click.Parameter:
     if default is not None and "default:" not in text:
         shown = ",".join(default) if isinstance(default, tuple) else default
         text += f"  [default: {str(shown).lower() if is_flag else shown}]"
+    if any(type(m).__name__ == "Repeated" for m in info.metadata):
+        text += "  [may be repeated; none: leave out those of a preset]"
+        return Section(
+            [flag, name], multiple=True, default=None, callback=_repeated, metavar="NAME[:OPTION=VALUE,...]", help=text,
+            section=section,
+        )  # fmt: skip
     if is_flag:
         return Section([f"{flag}/--no-{flag[2:]}", name], default=None, help=text, section=section)
     return Section([flag, name], type=kind, default=None, help=text, section=section)
+
+
+def _repeated(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...] | None:
+    """None where the option was not given, so that it can be told apart from `none`."""
+    return tuple(value for value in values if value != "none") if values else None
 
 
 def _type(info: "FieldInfo") -> tuple[Any, bool]:

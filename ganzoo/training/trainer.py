@@ -11,6 +11,7 @@ from torch import Tensor
 from ganzoo.data import Batch, Loader
 from ganzoo.errors import GanzooError, NotRecorded, warn
 from ganzoo.gan import GAN
+from ganzoo.ingredients import Augmentation, added
 from ganzoo.optim import Progress
 from ganzoo.training.distributed import ALONE, World
 from ganzoo.training.ema import EMA
@@ -153,13 +154,23 @@ class Trainer:
             if move.draws or move.remakes:
                 with self.engine.autocast(), torch.set_grad_enabled(move.graph):
                     fake = gan.fake(real)
+            gan.moving = turn.player
             with self.alone(turn.player):
                 with self.engine.autocast():
                     terms = turn.loss(real, fake if move.attached else fake.detach())
                 given = self.descend(turn.player, terms, settings, turn.name)
+            gan.moving, said = None, gan.real_logits()
             with torch.no_grad():
                 if turn.player == "discriminator":
                     gan.after_discriminator_step()
+                    for augmentation in added(gan.augmentations, Augmentation):
+                        if said is None:
+                            raise GanzooError(
+                                f"model '{gan.name}' does not call self.discriminate(real, fake) in its turn "
+                                f"'{turn.name}': augmentation '{augmentation.name}' enters there"
+                            )
+                        augmentation.after_discriminator_step(said)
+                        given |= {f"{augmentation.name}/{name}": v for name, v in augmentation.watched().items()}
             # A turn that repeats itself tells of the last time; what two turns tell by one name gets two.
             again = turn.name == before
             values |= given if again else {_another(name, values, turn.name): value for name, value in given.items()}

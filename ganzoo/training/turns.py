@@ -2,12 +2,16 @@
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import accumulate
 from typing import NamedTuple
 
+from torch import Tensor
+
+from ganzoo.data import Batch
 from ganzoo.errors import GanzooError, did_you_mean
 from ganzoo.gan import GAN, Turn
+from ganzoo.ingredients import Regulariser, added
 
 LONGEST_PERIOD = 100_000
 """Steps after which the same turns are due again, at most: a table of this length is kept."""
@@ -39,7 +43,7 @@ class Schedule:
         Raises:
             GanzooError: they make no sense, or a player would never move; it is named.
         """
-        self.turns = _checked(gan)
+        self.turns = _with_regularisers(gan, _checked(gan))
         parameters = {name: {id(p) for p in module.parameters()} for name, module in gan.players().items()}
         makers = {id(p) for name in gan.saved for p in getattr(gan, name).parameters()}
         self.owners = {name for name, ids in parameters.items() if ids & makers}
@@ -110,6 +114,52 @@ class Schedule:
     def batches_per_step(self) -> float:
         """The mean over all steps."""
         return self._before[-1] / self.period
+
+
+def _with_regularisers(gan: GAN, turns: tuple[Turn, ...]) -> tuple[Turn, ...]:
+    """The turns with the run's regularisers: lazy ones as turns of their own, the others within their player's first.
+
+    Raises:
+        GanzooError: a regulariser is for a player whom the model does not have.
+    """
+    found = list(turns)
+    for regulariser in added(gan.regularisers, Regulariser):
+        at = next((i for i, turn in enumerate(found) if turn.player == regulariser.player), None)
+        if at is None:
+            raise GanzooError(
+                f"regulariser '{regulariser.name}' is for the {regulariser.player}, "
+                f"whom model '{gan.name}' does not have"
+            )
+        if regulariser.every > 1:  # Behind the turn whose batch and fakes it looks at too.
+            loss = _named(regulariser.name, _adding(gan, regulariser, None))
+            found.insert(at + 1, Turn(regulariser.player, loss, every=regulariser.every))
+        elif type(regulariser).terms is not Regulariser.terms:
+            loss = _named(found[at].name, _adding(gan, regulariser, found[at].loss))
+            found[at] = found[at]._replace(loss=loss)
+    return tuple(found)
+
+
+Loss = Callable[[Batch, Batch], dict[str, Tensor]]
+
+
+def _adding(gan: GAN, regulariser: Regulariser, loss: Loss | None) -> Loss:
+    """A loss with a regulariser's terms, or these alone. What is watched meanwhile is the loss's own."""
+
+    def total(real: Batch, fake: Batch) -> dict[str, Tensor]:
+        terms = {} if loss is None else loss(real, fake)
+        seen = gan.watched()
+        more = regulariser.terms(gan, real, fake)
+        gan.watched()
+        for name, value in seen.items():
+            gan.watch(name, value)
+        return {**terms, **{name if name not in terms else f"{regulariser.name} {name}": t for name, t in more.items()}}
+
+    return total
+
+
+def _named(name: str, loss: Loss) -> Loss:
+    loss.__name__ = name
+    return loss
 
 
 def _checked(gan: GAN) -> tuple[Turn, ...]:
