@@ -170,7 +170,8 @@ class Trainer:
                                 f"'{turn.name}': augmentation '{augmentation.name}' enters there"
                             )
                         augmentation.after_discriminator_step(said)
-                        given |= {f"{augmentation.name}/{name}": v for name, v in augmentation.watched().items()}
+                        told = augmentation.watched().items()
+                        given |= {f"{augmentation.name}/{name}": v.detach().float().mean() for name, v in told}
             # A turn that repeats itself tells of the last time; what two turns tell by one name gets two.
             again = turn.name == before
             values |= given if again else {_another(name, values, turn.name): value for name, value in given.items()}

@@ -1,0 +1,302 @@
+"""Augmentations and regularisers: they work with any model, recorded and resumed, and none knows of the other."""
+
+import copy
+
+import pytest
+import torch
+from ganzoo_plugins.consistency import Consistency
+from ganzoo_plugins.lecam import LeCam
+from ganzoo_plugins.topk import TopK
+from torch import nn
+
+import ganzoo
+from ganzoo.data import Batch, DataRequest, Loader
+from ganzoo.errors import GanzooError, UsageError
+from ganzoo.ingredients import parse
+from ganzoo.launch import mix
+from ganzoo.plugins import registry
+from ganzoo.settings import Settings
+from ganzoo.training.engine import Engine, seed_everything
+from ganzoo.training.modes import settle
+from ganzoo.training.trainer import Trainer
+from ganzoo_test_plugins import SmallDigits, Tiny
+
+CPU = Engine(torch.device("cpu"), "fp32")
+REGULARISERS = ["r1", "r2:every=3", "r1:every=1", "lecam:after=2", "consistency:fake=10", "topk:until=0.1"]
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return SmallDigits().load(DataRequest())
+
+
+def make(digits, model=Tiny, augment=(), regularise=(), steps=200, **options):
+    seed_everything(0)
+    spec = digits.spec("small-digits")
+    gan = model(spec, model.Options(batch_size=32, **options))
+    mix(gan, spec, Settings(augment=augment, regularise=regularise), registry(), 32)
+    return Trainer(gan, Loader(digits, 32, 0, CPU.device), CPU, steps)
+
+
+def go(trainer, until):
+    while trainer.step < until:
+        values = trainer.advance()
+    return values
+
+
+def assert_same(one, two):
+    for mine, theirs in zip(one.gan.state_dict().items(), two.gan.state_dict().items(), strict=True):
+        assert torch.equal(mine[1], theirs[1]), mine[0]
+
+
+def assert_resumes(trainer, again, until):
+    """A new trainer with this one's state ends where this one does."""
+    state = copy.deepcopy(trainer.state_dict())
+    go(trainer, until)
+    again.load_state_dict(state)
+    go(again, until)
+    assert_same(trainer, again)
+
+
+class Straight(nn.Module):
+    """D(x) = w x."""
+
+    def __init__(self, data):
+        super().__init__()
+        self.weight = nn.Parameter(torch.linspace(-1, 1, data.pixels))
+
+    def forward(self, x, y):
+        return x.flatten(1) @ self.weight[:, None]
+
+
+class Linear(Tiny):
+    """Tiny with a linear discriminator, whose penalties are known."""
+
+    name = "linear"
+
+    def __init__(self, data, options):
+        super().__init__(data, options)
+        self.discriminator = Straight(self.data)
+
+
+class Bright(ganzoo.Augmentation):
+    """Adds a number that it counts up: real and fakes alike."""
+
+    name = "bright"
+    summary = "brighter"
+
+    def __init__(self, data, options):
+        super().__init__(data, options)
+        self.register_buffer("level", torch.zeros(()))
+        self.seen = []
+
+    def forward(self, x):
+        return x + self.level + 0.01 * torch.randn(len(x), 1, 1, 1)
+
+    def after_discriminator_step(self, real_logits):
+        self.level.add_(real_logits.mean().sign() * 0.01)
+
+    def watched(self):
+        return {"level": self.level}
+
+
+def brightened(digits, **options):
+    trainer = make(digits, **options)
+    trainer.gan.augmentations.append(Bright(trainer.gan.data, None))
+    return trainer
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("ada", ("ada", {})),
+        ("r1:gamma=1,every=16", ("r1", {"gamma": "1", "every": "16"})),
+        (" r1 : gamma = 1 ", ("r1", {"gamma": "1"})),
+        ("x:a-b=c=d", ("x", {"a_b": "c=d"})),
+    ],
+)
+def test_an_ingredient_is_written_as_a_name_and_options(text, expected):
+    assert parse(text) == expected
+
+
+@pytest.mark.parametrize("text", ["r1:", "r1:gamma", "r1:gamma=", "r1:=1", "r1:gamma=1,gamma=2", "r1:gamma=1,,every=2"])
+def test_an_ingredient_written_otherwise_is_refused_with_how_to_write_it(text):
+    with pytest.raises(UsageError, match="write NAME, or NAME:OPTION=VALUE,OPTION=VALUE"):
+        parse(text)
+
+
+@pytest.mark.parametrize(
+    ("regularise", "message"),
+    [
+        (("r3",), "--regularise r3: no regulariser is named 'r3': did you mean 'r"),
+        (("r1:gama=1",), "--regularise r1:gama=1: 'r1' has no option 'gama': did you mean 'gamma'"),
+        (("r1:gamma=-1",), "--regularise r1:gamma=-1: --gamma: input should be greater than or equal to 0"),
+        (("r1:every=soon",), "--regularise r1:every=soon: --every: input should be a valid integer"),
+        (("r1", "r1:gamma=2"), "--regularise names 'r1' twice: give it once, with all its options"),
+    ],
+)
+def test_a_wrong_ingredient_is_one_line_with_the_way_out(digits, regularise, message):
+    with pytest.raises(UsageError) as error:
+        make(digits, regularise=regularise)
+    assert message in str(error.value)
+
+
+def test_r1_of_a_linear_discriminator_is_known(digits):
+    trainer = make(digits, Linear, regularise=("r1:gamma=3,every=4",))
+    squared = trainer.gan.discriminator.weight.detach().square().sum()
+    before, values = squared.item(), trainer.advance()
+    # D's own turn moves the weight first; a linear hinge at the start moves it a little.
+    assert values["r1_loss"].item() == pytest.approx(4 * 3 / 2 * before, rel=0.05)
+    real = next(trainer.loader.batches())
+    (r1,) = trainer.gan.regularisers
+    expected = 4 * 3 / 2 * trainer.gan.discriminator.weight.square().sum().item()
+    assert r1.terms(trainer.gan, real, trainer.gan.fake(real))["r1"].item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_lazy_regulariser_is_a_turn_of_its_own_and_another_joins_its_players_first(digits):
+    lazy = make(digits, regularise=("r1:every=4",)).schedule
+    assert [(t.name, t.player, t.every) for t in lazy.turns] == [
+        ("discriminator", "discriminator", 1), ("r1", "discriminator", 4), ("generator", "generator", 1)
+    ]  # fmt: skip
+    joined = make(digits, regularise=("r1:every=1",))
+    assert [t.name for t in joined.schedule.turns] == ["discriminator", "generator"]
+    assert "discriminator/r1" in joined.advance()
+
+
+def test_what_regularisers_ask_of_the_discriminator_is_not_logged_as_its_score(digits):
+    values = make(digits, regularise=("r1:every=1", "lecam")).advance()
+    assert [name for name in values if name.startswith("D(x)")] == ["D(x)"]
+
+
+def test_lecam_holds_each_side_near_the_others_running_mean(digits):
+    trainer = make(digits)
+    gan = trainer.gan.eval()
+    lecam = LeCam(gan.data, LeCam.Options(weight=2.0, decay=0.5, after=0))
+    real = next(trainer.loader.batches())
+    fake = gan.fake(real).detach()
+    ours, theirs = gan.discriminate(real, fake)
+    mean_real, mean_fake = 0.5 * ours.mean(), 0.5 * theirs.mean()
+    expected = 2 * ((ours - mean_fake).square().mean() + (theirs - mean_real).square().mean())
+    torch.testing.assert_close(lecam.terms(gan, real, fake)["lecam"], expected)
+    assert lecam.real.item() == pytest.approx(mean_real.item(), rel=1e-5)
+
+
+def test_consistency_moves_each_image_by_whole_pixels_and_flips_it():
+    data = SmallDigits().load(DataRequest()).spec("small-digits")
+    move = Consistency(data, Consistency.Options(shift=0.25)).moved
+    torch.manual_seed(0)
+    x = torch.rand(200, 1, 8, 8)
+    moved = move(x)
+    padded = nn.functional.pad(x, (2, 2, 2, 2), mode="reflect")
+    flipped = nn.functional.pad(x.flip(3), (2, 2, 2, 2), mode="reflect")
+    kinds = set()
+    for i in range(200):
+        fits = [
+            (name, top, left)
+            for name, images in (("plain", padded), ("flipped", flipped))
+            for top in range(5)
+            for left in range(5)
+            if torch.equal(images[i, :, top : top + 8, left : left + 8], moved[i])
+        ]
+        assert fits
+        kinds.add(fits[0])
+    assert len(kinds) > 40
+
+
+def test_topk_gives_the_gradient_of_the_mean_over_the_best_fakes(digits):
+    gan = make(digits).gan
+    topk = TopK(gan.data, TopK.Options(share=0.25, until=0.5))
+    logits = torch.randn(8, 1, requires_grad=True)
+    fake = Batch(torch.zeros(8, 1), None, torch.zeros(8, 1))
+    for fraction, k in ((0.0, 8), (0.25, 5), (0.5, 2), (1.0, 2)):
+        gan.clock.fraction.fill_(fraction)
+        heeded = topk.heed(gan, logits, fake)
+        assert torch.equal(heeded, logits)
+        (gradient,) = torch.autograd.grad(heeded.mean(), logits)
+        best = logits.detach().flatten().topk(k).indices
+        expected = torch.zeros(8, 1)
+        expected[best] = 1 / k
+        torch.testing.assert_close(gradient, expected)
+    real = fake._replace(z=None)
+    assert topk.heed(gan, logits, real) is logits
+
+
+def test_both_sides_are_augmented_in_both_turns_and_its_state_is_logged(digits):
+    class Looking(Tiny):
+        def judge(self, batch):
+            self.judged.append(batch.x.detach().mean().item())
+            return super().judge(batch)
+
+        judged = []
+
+    seen = {}
+    for level in (0.0, 5.0):
+        Looking.judged = []
+        trainer = brightened(digits, model=Looking)
+        trainer.gan.augmentations[0].level.fill_(level)
+        values = trainer.advance()
+        seen[level] = list(Looking.judged)
+        assert values["bright/level"].item() == pytest.approx(level, abs=0.011)
+    assert len(seen[0.0]) == 2
+    for dark, light in zip(seen[0.0], seen[5.0], strict=True):
+        assert light - dark == pytest.approx(5, abs=0.1)
+
+
+def test_an_augmentation_is_recorded_and_resumed_bit_for_bit(digits):
+    plain, fast = brightened(digits), brightened(digits)
+    assert settle(fast, "graph").used == "graph"
+    for trainer in (plain, fast):
+        seed_everything(3)
+        go(trainer, 12)
+    assert_same(plain, fast)
+    assert plain.gan.augmentations[0].level.item() != 0
+    assert_resumes(plain, brightened(digits), 15)
+
+
+@pytest.mark.parametrize("name", REGULARISERS)
+def test_every_regulariser_is_recorded_and_resumed_bit_for_bit(digits, name):
+    plain, fast = make(digits, regularise=(name,)), make(digits, regularise=(name,))
+    assert settle(fast, "graph").used == "graph"
+    for trainer in (plain, fast):
+        seed_everything(3)
+        go(trainer, 9)
+    assert_same(plain, fast)
+    assert_resumes(plain, make(digits, regularise=(name,)), 12)
+
+
+def test_a_model_that_does_not_ask_discriminate_is_told_that_augmentations_enter_there(digits):
+    class Direct(Tiny):
+        def discriminator_loss(self, real, fake):
+            return {"x": self.discriminator(fake.x, fake.y).mean() - self.discriminator(real.x, real.y).mean()}
+
+    make(digits, Direct).advance()
+    with pytest.raises(GanzooError, match=r"does not call self.discriminate\(real, fake\) in its turn 'discriminator'"):
+        brightened(digits, model=Direct).advance()
+
+
+def test_a_regulariser_of_a_player_that_is_not_there_is_refused_by_name(digits):
+    class Odd(Tiny):
+        def players(self):
+            return {"critic": self.discriminator, "generator": self.generator}
+
+        def turns(self):
+            first, second = super().turns()
+            return [first._replace(player="critic"), second]
+
+    with pytest.raises(GanzooError, match="regulariser 'r1' is for the discriminator, whom model 'tiny' does not have"):
+        make(digits, Odd, regularise=("r1",))
+
+
+def test_ingredients_are_options_of_the_command_and_stand_in_its_record(ganzoo):
+    import json
+    from pathlib import Path
+
+    run = ("run", "tiny", "--dataset", "small-digits", "--steps", 3, "--batch-size", 32, "--loggers", "none", "--quiet")
+    done = ganzoo(*run, "--regularise", "r1:every=2", "--regularise", "lecam", "--out", "r")
+    assert done.code == 0, done.err
+    info = json.loads(Path("r/run.json").read_text())
+    assert info["settings"]["regularise"] == ["r1:every=2", "lecam"]
+    assert ganzoo("resume", "r", "--steps", 5, "--quiet").code == 0
+    wrong = ganzoo(*run, "--regularise", "lecan", "--out", "s")
+    assert (wrong.code, "did you mean 'lecam'" in wrong.err) == (2, True)
+    assert not Path("s").exists()
