@@ -123,6 +123,13 @@ def test_beyond_its_edges_an_image_is_reflected_without_end(shift: int):
     torch.testing.assert_close(moved, mirrored.roll(-shift, 3)[..., :6], rtol=0, atol=1e-6)
 
 
+def test_a_batch_that_is_moved_in_pieces_is_moved_as_a_whole(monkeypatch):
+    made, x = steady(ada(p=1)), torch.rand(7, 3, 8, 8)
+    whole = made(x)
+    monkeypatch.setattr("ganzoo_plugins.ada.PIECE", 2 * 3 * 29**2)
+    torch.testing.assert_close(made(x), whole, rtol=0, atol=1e-5)
+
+
 def test_a_quarter_of_a_rotation_turns_a_smooth_image_anticlockwise():
     x = torch.rand(1, 1, 16, 16, dtype=torch.float64)
     smooth = F.avg_pool2d(F.pad(x, [4] * 4, mode="reflect"), 9, stride=1)  # The filter is not quite symmetric.
@@ -136,7 +143,7 @@ def test_a_rotation_happens_before_or_after_the_stretch_with_probability_p():
     made = ada("rotate", p=0.36)
     made.resampled = lambda x, linear, offset: seen.append(linear) or x
     made.moved(torch.zeros(4000, 3, 8, 8))
-    turned = (seen[0] - torch.eye(2)).abs().amax((1, 2)) > 0
+    turned = (torch.cat(seen) - torch.eye(2)).abs().amax((1, 2)) > 0
     assert turned.float().mean() == pytest.approx(0.36, abs=0.03)
 
 
