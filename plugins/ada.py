@@ -101,9 +101,9 @@ class ADA(Augmentation):
     p: Tensor
     """Probability of a change, a scalar."""
     r_t: Tensor
-    """Mean sign of D(x) when p was last moved, a scalar."""
+    """Mean sign of D(x) in the last whole interval, a scalar."""
     signs: Tensor
-    """Sum of mean signs of D(x) since then, a scalar."""
+    """Sum of the mean signs of D(x) of the steps since then, a scalar."""
     gathered: Tensor
     """How many these are, int64."""
     up_x: Tensor
@@ -193,7 +193,7 @@ class ADA(Augmentation):
         zero beyond: that shows in the corners of one image in a thousand where p = 1.
         """
         x = separable(x, self.up_y, self.up_x)
-        # In periods of the repeating image, in whose first pixels it lies: its centre is a quarter on.
+        # Where each is read, in periods: the image is the first half of one, and its centre a quarter on.
         maps = torch.cat([linear, offset[:, :, None]], 2)
         across, down = maps[:, 0] * 2 / (x.shape[3] - 1), maps[:, 1] * 2 / (x.shape[2] - 1)
         maps = torch.stack([across, down], 1)[:, None, None]
