@@ -26,7 +26,7 @@ COMMANDS = {
     "features": ("ganzoo.commands.features", "Train the feature extractor that a data set is measured with."),
     "bench": ("ganzoo.commands.bench", "Measure training speed beside the tutorials' loop and the roofline."),
     "list": ("ganzoo.commands.listing", "List models, data sets, metrics, loggers, plugins."),
-    "info": ("ganzoo.commands.info", "Explain a model: paper, options, presets."),
+    "info": ("ganzoo.commands.info", "Explain a model, an augmentation or a regulariser: paper, options."),
     "check": ("ganzoo.commands.check", "Check that a model keeps the rules of the contract."),
     "new": ("ganzoo.commands.new", "Write a new plugin package."),
     "doctor": ("ganzoo.commands.doctor", "Show versions, devices and the state of plugins."),

@@ -54,7 +54,7 @@ class Augmentation(nn.Module):
         """Called after each step of the discriminator, without gradients, with its logits of real images (N, ...)."""
 
     def watched(self) -> dict[str, Tensor]:
-        """Scalars to log beside the losses, by name."""
+        """Scalars to log beside the losses, by name: `p` is logged as `NAME/p`."""
         return {}
 
 

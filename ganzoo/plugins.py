@@ -275,6 +275,8 @@ def _check_options(cls: Any) -> None:
 
     if not (isinstance(cls.Options, type) and issubclass(cls.Options, Options)):
         raise GanzooError(f"{cls.__name__}.Options must be a subclass of ganzoo.Options, not {cls.Options!r}")
+    for name in cls.Options.model_fields.keys() & Settings.model_fields.keys():
+        raise GanzooError(f"{cls.__name__}.Options.{name} has the name of an option of every run: choose another")
     if not isinstance(cls.presets, Mapping) or not all(isinstance(name, str) for name in cls.presets):
         raise GanzooError(f"{cls.__name__}.presets must be a mapping from names to options, not {cls.presets!r}")
     _check_sampling(cls)

@@ -256,7 +256,7 @@ class ADA(Augmentation):
         self.gathered.mul_(going_on).add_(1)
 
     def watched(self) -> dict[str, Tensor]:
-        return {"ada/p": self.p.clone(), "ada/r_t": self.r_t.clone()}
+        return {"p": self.p.clone(), "r_t": self.r_t.clone()}
 
 
 def rotation(angle: Tensor) -> Tensor:

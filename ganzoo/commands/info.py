@@ -1,4 +1,4 @@
-"""`ganzoo info MODEL`."""
+"""`ganzoo info NAME`."""
 
 import inspect
 from collections.abc import Mapping
@@ -11,15 +11,32 @@ from ganzoo.commands.options import echo_json, json_option
 SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
 
 
+INGREDIENTS = {"augmentations": "--augment", "regularisers": "--regularise"}
+
+
 @click.command(name="info", context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("model")
+@click.argument("name")
 @json_option
-def command(model: str, as_json: bool) -> None:
-    """Explain MODEL: its paper, what it minimises, its options and presets."""
+def command(name: str, as_json: bool) -> None:
+    """Explain a model: its paper, what it minimises, its options and presets. Or an augmentation, or a regulariser.
+
+    \b
+    ganzoo info cgan
+    ganzoo info ada
+    """
     from ganzoo.plugins import registry
-    from ganzoo.sampling import sampling_fields
 
     plugins = registry().check()
+    kind = next((k for k in INGREDIENTS if name in plugins.names(k)), None)
+    if kind is not None and name not in plugins.names("models"):
+        _ingredient(plugins, kind, name, as_json)
+    else:
+        _model(plugins, name, as_json)
+
+
+def _model(plugins: Any, model: str, as_json: bool) -> None:
+    from ganzoo.sampling import sampling_fields
+
     cls, plugin = plugins.get("models", model), plugins.provider("models", model)
     facts: dict[str, Any] = {
         "name": cls.name,
@@ -46,6 +63,30 @@ def command(model: str, as_json: bool) -> None:
         click.echo(f"\npreset {name}")
         for key, value in values.items():
             click.echo(f"  {key.replace('_', '-'):20} {value!s:>16}")
+
+
+def _ingredient(plugins: Any, kind: str, name: str, as_json: bool) -> None:
+    cls, plugin = plugins.get(kind, name), plugins.provider(kind, name)
+    example = next(iter(cls.Options.model_fields.items()), None)
+    use = name + (f":{example[0]}={example[1].get_default()}" if example else "")
+    facts: dict[str, Any] = {
+        "name": name,
+        "kind": kind,
+        "summary": cls.summary,
+        "about": inspect.getdoc(cls) or "",
+        "package": plugin.package,
+        "version": plugin.version,
+        "module": plugin.module,
+        "options": _fields(cls.Options.model_fields),
+        "use": f"ganzoo run MODEL {INGREDIENTS[kind]} {use}",
+    }
+    if as_json:
+        echo_json(facts)
+        return
+    click.secho(f"{name}: {cls.summary}", bold=True)
+    click.echo(f"\n{facts['about']}\n\n{facts['use']}\n\nfrom {plugin.source}\n")
+    if facts["options"]:
+        _show("options", facts["options"])
 
 
 def _fields(fields: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
