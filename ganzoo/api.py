@@ -92,9 +92,10 @@ class TrainedRun:
         labels: Sequence[int | str] | None = None,
         seed: int = 0,
         values: Mapping[str, float] | None = None,
+        **sampling: Any,
     ) -> Tensor:
         """Draw samples: float (n, C, H, W) in [-1, 1]; as `Sampler.sample`."""
-        return self.sampler.sample(n, labels, seed, values)
+        return self.sampler.sample(n, labels, seed, values, **sampling)
 
     def translate(
         self,
@@ -102,9 +103,10 @@ class TrainedRun:
         labels: Sequence[int | str] | None = None,
         seed: int = 0,
         values: Mapping[str, float] | None = None,
+        **sampling: Any,
     ) -> Tensor:
         """Make an image from each of `images`: float (N, C, H, W) in [-1, 1]; as `Sampler.translate`."""
-        return self.sampler.translate(images, labels, seed, values)
+        return self.sampler.translate(images, labels, seed, values, **sampling)
 
     def metrics(self) -> list[dict[str, Any]]:
         """The log: `step`, `epoch`, `seconds`, losses and scores by name, one mapping for every 50 steps.
@@ -217,7 +219,7 @@ def resume(
 def evaluate(
     what: str | Path | TrainedRun | Tensor,
     *,
-    labels: Tensor | None = None,
+    labels: Tensor | Literal["reference", "uniform"] | None = None,
     dataset: str | None = None,
     data_root: str | Path | None = None,
     split: Literal["train", "test"] = "test",
@@ -228,12 +230,14 @@ def evaluate(
     seed: int = 0,
     device: str = "auto",
     out: str | Path | None = None,
+    **sampling: Any,
 ) -> dict[str, Any]:
     """Measure a run's generator, or images, as `ganzoo eval` does.
 
     Args:
         what: a run or its directory, an .npz or a folder of pictures, or images, uint8 (N, C, H, W).
-        labels: the classes of images that are a tensor, int64 (N,).
+        labels: the classes of images that are a tensor, int64 (N,); or which classes a run is asked for: as often as
+            the reference has them ("reference", the default), or in turn ("uniform").
         dataset: the data set to measure against; default: the run's own, else mnist.
         data_root: where its files are.
         split: its part.
@@ -244,6 +248,8 @@ def evaluate(
         seed: of the samples.
         device: where to compute.
         out: the JSON file to write; default: RUN/eval.json, where `compare` finds it, and none for images.
+
+        **sampling: a run's options of drawing, where its model has any: `truncation=0.7`.
 
     Returns:
         What `ganzoo eval --json` prints: `metrics` by name, `protocol`, `settings`, `left_out`.
@@ -267,9 +273,18 @@ def evaluate(
     }  # fmt: skip
     root = Path(data_root) if data_root is not None else None
     if folder is not None:
-        evaluator, result = measure_run(folder, plugins, dataset, root, n or N, seed, options)
+        if isinstance(labels, Tensor):
+            raise UsageError("labels of a run are 'reference' or 'uniform': which classes it is asked for")
+        if labels not in (None, "reference", "uniform"):
+            raise UsageError(f"labels must be 'reference' or 'uniform', not {labels!r}")
+        evaluator, result = measure_run(folder, plugins, dataset, root, n or N, seed, options, labels, sampling)
         out = out or folder / "eval.json"
+    elif sampling:
+        raise UsageError(f"{next(iter(sampling))} is an option of drawing, for a run: these images are drawn already")
+    elif labels is not None and not (isinstance(what, Tensor) and isinstance(labels, Tensor)):
+        raise UsageError("labels are int64 (N,) beside images that are a tensor; others have the labels they have")
     elif isinstance(what, Tensor):
+        assert labels is None or isinstance(labels, Tensor)
         if what.dtype != torch.uint8 or what.dim() != 4 or what.shape[1] not in (1, 3):
             kind = str(what.dtype).removeprefix("torch.")
             raise UsageError(f"images must be uint8 (N, C, H, W) with 1 or 3 channels, not {kind} {tuple(what.shape)}")
@@ -331,6 +346,7 @@ def compare(
     *,
     seeds: Sequence[int] = (0,),
     out: str | Path = "runs/compare",
+    sampling: Mapping[str, Any] | None = None,
     callback: Callback | None = None,
     progress: bool = True,
     **training: Any,
@@ -341,6 +357,7 @@ def compare(
         what: runs, their directories, folders of runs, names of models (`"cgan"`, `"cgan:tutorial"`) and classes.
         seeds: with which models are trained.
         out: the folder of trained runs. What is there and done is used as it is.
+        sampling: options of drawing by name, for the models that have them.
         callback: as `train` takes it; where it returns False, the call ends with a GanzooError. Repeated, it goes on.
         progress: whether progress is shown on stderr.
         **training: options of training: `dataset`, `data_root`, `max_time`, `epochs`, `steps`, `eval_every`, `device`.
@@ -350,7 +367,7 @@ def compare(
         GanzooError: everything failed; what else fails is in the report's `failed`.
         KeyboardInterrupt, Stopped: as `train`; the same call goes on from there.
     """
-    from ganzoo.commands.missing import plans, provide_all
+    from ganzoo.commands.missing import check_sampling, plans, provide_all
     from ganzoo.commands.named import sort_out
     from ganzoo.report.build import build
 
@@ -369,8 +386,9 @@ def compare(
     for name in training.keys() - set(TRAINING):
         raise UsageError(f"compare has no option '{name}': {did_you_mean(name, list(TRAINING))}")
     named = sort_out(names, plugins.names("models"))
-    if training and not named.models:
-        raise UsageError(f"{next(iter(training))} is for models that are to be trained, and none is named")
+    drawn = {name: str(value) for name, value in (sampling or {}).items()}
+    if (training or drawn) and not named.models:
+        raise UsageError(f"{next(iter(training), 'sampling')} is for models that are to be trained, and none is named")
 
     def say(line: str) -> None:
         if progress:
@@ -380,10 +398,11 @@ def compare(
         say(f"note: {note}")
     with _in_python():
         made = plans(named.models, list(seeds), {"eval_every": 1.0, "loggers": (), **training}, plugins)
+        check_sampling(made, drawn)
     trained, failed = list[Path](), dict[Path, GanzooError]()
 
     def work(watchers: Callable[[], list[Watcher]]) -> Path:
-        found = provide_all(made, Path(out), plugins, watchers, say)
+        found = provide_all(made, Path(out), plugins, watchers, say, drawn)
         trained.extend(found[0])
         failed.update(found[1])
         return Path(out)

@@ -320,6 +320,18 @@ def test_a_run_and_images_are_measured_as_by_the_command_line(ganzoo):
     assert zoo.evaluate("a", n=64, metrics=["fid"])["metrics"] == found["metrics"]
     images = zoo.evaluate(DIGITS.images, labels=DIGITS.labels, dataset="small-digits", metrics=["fid"])
     assert images["metrics"]["fid"] < found["metrics"]["fid"]
+    uniform = zoo.evaluate(run, n=64, metrics=["fid"], labels="uniform")
+    assert uniform["protocol"]["labels"] != found["protocol"]["labels"]
+    for options, message in [
+        ({"labels": "unifrom"}, "'reference' or 'uniform', not 'unifrom'"),
+        ({"labels": DIGITS.labels}, "labels of a run are 'reference' or 'uniform'"),
+        ({"truncation": 0.7}, "truncation"),
+    ]:
+        with pytest.raises(zoo.UsageError, match=message):
+            zoo.evaluate(run, n=64, **options)
+    for options, message in [({"labels": "uniform"}, "others have the labels"), ({"truncation": 0.7}, "drawn already")]:
+        with pytest.raises(zoo.UsageError, match=message):
+            zoo.evaluate(DIGITS.images, **options)
     with pytest.raises(zoo.UsageError, match=r"uint8 .* not float32"):
         zoo.evaluate(X)
     with pytest.raises(zoo.UsageError, match=r"labels must be int64 \(40,\)"):

@@ -104,6 +104,13 @@ class Unexplained(Tiny):
         width: int = 3
 
 
+class UnexplainedSampling(Tiny):
+    """An option of drawing without a word."""
+
+    class Sampling(ganzoo.Sampling):
+        truncation: float = 1.0
+
+
 class UnknownPreset(Tiny):
     """A preset with an option that is not there."""
 
@@ -655,6 +662,7 @@ class NoPictures(Tiny):
 
 BREAKERS = {
     Unexplained: ("explained", "option 'width' has no description"),
+    UnexplainedSampling: ("explained", "option 'truncation' of Sampling has no description"),
     UnknownPreset: ("explained", "no option 'width'"),
     Undocumented: ("explained", "class Undocumented has no docstring"),
     Raises: ("builds", "ValueError: no such network"),

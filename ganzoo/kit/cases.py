@@ -92,13 +92,16 @@ class Case:
 
 
 def made_up(spec: DataSpec) -> ImageSet:
-    """`IMAGES` random samples with every class in turn, attributes within their ranges, and sources where there are."""
+    """`IMAGES` random samples with every class in turn, or as `counts` has it, attributes within their ranges, and
+    sources where there are some."""
     draw = torch.Generator().manual_seed(0)
     if spec.is_images:
         images = torch.randint(256, (IMAGES, *spec.shape), dtype=torch.uint8, generator=draw)
     else:
         images = torch.randn(IMAGES, *spec.shape, generator=draw)
     labels = torch.arange(IMAGES) % len(spec.classes) if spec.classes else None
+    if spec.counts:
+        labels = torch.arange(len(spec.classes)).repeat_interleave(torch.tensor(spec.counts))
     if spec.attributes:
         columns = [] if labels is None else [nn.functional.one_hot(labels, len(spec.classes)).float()]
         for a in spec.attributes:

@@ -57,6 +57,9 @@ def explained(case: Case) -> str | None:
     for option, field in cls.Options.model_fields.items():
         if not field.description:
             return f"option '{option}' has no description"
+    for option, field in cls.Sampling.model_fields.items():
+        if not field.description:
+            return f"option '{option}' of Sampling has no description"
     for option, field in sampling_fields(cls).items():
         if not field.description:
             return f"option of drawing '{option}' has no description"

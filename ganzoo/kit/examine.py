@@ -19,7 +19,7 @@ from ganzoo.training.engine import own_randomness
 
 SPECS = (
     DataSpec("grey", (1, 28, 28), IMAGES, CLASSES),
-    DataSpec("colour", (3, 32, 32), IMAGES, CLASSES),
+    DataSpec("colour", (3, 32, 32), IMAGES, CLASSES, counts=(12, 8, 4)),
     DataSpec("attributes", (1, 28, 28), IMAGES, CLASSES, (Attribute("slant", -1, 1),)),
     DataSpec("unlabelled", (1, 28, 28), IMAGES),
 )
