@@ -49,7 +49,16 @@ def test_listings_are_json_too(ganzoo):
         "cifar10",
     }
     everything = json.loads(ganzoo("list", "--json").out)
-    assert set(everything) == {"models", "datasets", "metrics", "features", "loggers", "plugins"}
+    assert set(everything) == {
+        "models",
+        "datasets",
+        "metrics",
+        "features",
+        "augmentations",
+        "regularisers",
+        "loggers",
+        "plugins",
+    }
     assert json.loads(ganzoo("doctor", "--json").out)["packages"]["torch"]
     assert json.loads(ganzoo("info", "cgan", "--json").out)["presets"]["tutorial"]["image_size"] == 32
 
