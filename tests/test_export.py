@@ -59,7 +59,7 @@ def test_a_safetensors_file_says_how_to_rebuild_the_model(ganzoo, run):
     told = json.loads(result.out)
     assert told["largest_difference"] == 0
     content = (run / "tiny.safetensors").read_bytes()
-    facts = json.loads(content[8 : 8 + struct.unpack("<Q", content[:8])[0]])["__metadata__"]
+    facts = json.loads(json.loads(content[8 : 8 + struct.unpack("<Q", content[:8])[0]])["__metadata__"]["ganzoo"])
     assert json.loads(facts["config"])["model"] == "tiny"
     assert facts["step"] == "2"
 

@@ -223,7 +223,7 @@ def test_weights_of_another_shape_are_refused_before_they_are_read(ganzoo, run):
     (run / "generator.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + b"\0" * 4)
     result = ganzoo("sample", "r")
     assert result.code == 1
-    assert "is damaged or does not fit" in result.err
+    assert "is damaged" in result.err
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from ganzoo.errors import GanzooError, UsageError, one_line
 from ganzoo.files import whole
 from ganzoo.gan import GAN
 from ganzoo.plugins import Registry
-from ganzoo.runs.weights import apart
+from ganzoo.runs.weights import KEY, apart, told
 from ganzoo.settings import validated
 from ganzoo.training.building import build
 from ganzoo.training.draws import own_draws
@@ -145,14 +145,15 @@ def compare(gan: GAN, loaded: Loaded) -> float:
 def _safetensors(gan: GAN, facts: dict[str, str]) -> bytes:
     from safetensors.torch import save
 
-    return save(apart(gan.generator.state_dict()), metadata=facts)
+    # One key: safetensors writes several in any order, and equal weights should make equal files.
+    return save(apart(gan.generator.state_dict()), metadata={KEY: json.dumps(facts, sort_keys=True)})
 
 
 def _load_safetensors(content: bytes, plugins: Registry) -> Loaded:
     from safetensors.torch import load
 
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    config: Mapping[str, Any] = json.loads(header["__metadata__"]["config"])
+    config: Mapping[str, Any] = json.loads(told(header["__metadata__"])["config"])
     model = plugins.get("models", config["model"])
     gan = build(model, DataSpec.from_json(config["data"]), validated(model.Options, config["options"]))
     gan.generator.load_state_dict(load(content))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ganzoo.data import DataSpec
 from ganzoo.errors import GanzooError, UsageError, did_you_mean, one_line, plain
@@ -222,8 +222,6 @@ def load(
         UsageError: not a run directory, an unknown model, or no generator saved yet.
         GanzooError: its files are damaged or do not fit each other, or a link leads out of it.
     """
-    from safetensors import SafetensorError, safe_open
-
     folder = Path(run)
     if not (folder / "config.json").is_file():
         raise UsageError(f"{folder} is not a run directory: it has no config.json")
@@ -231,8 +229,7 @@ def load(
     config: Any = read_json(folder / "config.json")
     if not (isinstance(config, dict) and isinstance(config.get("data"), dict)):
         raise GanzooError(f"{folder / 'config.json'} is damaged: it does not describe a model")
-    path = folder / "generator.safetensors"
-    if not path.is_file():
+    if not (folder / "generator.safetensors").is_file():
         raise UsageError(f"{folder} holds no generator yet: it is written with the first checkpoint")
     known = plugins or registry()
     if model is not None:
@@ -242,25 +239,31 @@ def load(
     options = config.get("options")
     spec = DataSpec.from_json(config["data"])
     chosen = validated(model.Options, options if isinstance(options, dict) else {})
-    try:
-        with safe_open(path, "pt") as file:
-            there = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-            # A model that takes memory is built once its outline is known to be that of the file.
-            _same(there, refuse_giants(model, spec, chosen))
-            gan = build(model, spec, chosen)
-            _same(there, gan)
-            tensors = {name: file.get_tensor(name) for name in there}
-            if weights.damaged(tensors, file.metadata() or {}):
-                raise RuntimeError("its checksum is not the one it was saved with (`ganzoo resume` writes it anew)")
-        gan.generator.load_state_dict(tensors)
-    except (SafetensorError, RuntimeError, OSError) as error:
-        raise GanzooError(f"{path} is damaged or does not fit config.json: {one_line(error)[:200]}") from error
+    files = {name: folder / f"{name}.safetensors" for name in model.saved}
+    for name, path in files.items():
+        if not path.is_file():
+            raise UsageError(f"{folder} holds no {name}.safetensors: `ganzoo resume {folder}` writes it")
+    there = {path: weights.shapes(path) for path in files.values()}
+    # A model that takes memory is built once its outline is known to be that of the files.
+    outline = refuse_giants(model, spec, chosen)
+    if outline is not None:
+        _same(files, there, outline)
+    gan = build(model, spec, chosen)
+    _same(files, there, gan)
+    for name, path in files.items():
+        module: nn.Module = getattr(gan, name)
+        try:
+            module.load_state_dict(weights.read(path))
+        except RuntimeError as error:
+            raise GanzooError(f"{path} does not fit config.json: {one_line(error)[:200]}") from error
     return Sampler(gan.to(choose_device(device)))
 
 
-def _same(there: Mapping[str, tuple[int, ...]], gan: GAN | None) -> None:
-    if gan and there != {name: tuple(value.shape) for name, value in gan.generator.state_dict().items()}:
-        raise RuntimeError("its tensors are not the generator's")
+def _same(files: Mapping[str, Path], there: Mapping[Path, Mapping[str, tuple[int, ...]]], gan: GAN) -> None:
+    for name, path in files.items():
+        module: nn.Module = getattr(gan, name)
+        if there[path] != {key: tuple(value.shape) for key, value in module.state_dict().items()}:
+            raise GanzooError(f"{path} is damaged or does not fit config.json: its tensors are not the {name}'s")
 
 
 def step_of(run: Path) -> int | None:
@@ -269,11 +272,5 @@ def step_of(run: Path) -> int | None:
     Raises:
         GanzooError: the file is damaged, or not there.
     """
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(run / "generator.safetensors", "pt") as file:
-            step = (file.metadata() or {}).get("step", "")
-    except (SafetensorError, OSError) as error:
-        raise GanzooError(f"{run / 'generator.safetensors'} cannot be read: {one_line(error)[:200]}") from error
+    step = weights.about(run / "generator.safetensors").get("step", "")
     return int(step) if re.fullmatch(r"[0-9]{1,18}", step) else None

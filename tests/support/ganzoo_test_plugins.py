@@ -210,8 +210,39 @@ class Unfinished(ganzoo.GAN):
         self.discriminator = Discriminator(data)
 
 
+class Inverted(Tiny):
+    """A third network that the run keeps, which moves with the generator, and a lazy turn."""
+
+    name = "tiny-inverted"
+    saved = ("generator", "encoder")
+
+    def __init__(self, data, options):
+        super().__init__(data, options)
+        self.encoder = nn.Sequential(nn.Flatten(), nn.Linear(data.pixels, options.latent_dim))
+
+    def players(self):
+        return {
+            "discriminator": self.discriminator,
+            "generator": nn.ModuleList([self.generator, self.encoder]),
+        }
+
+    def turns(self):
+        return [*super().turns(), ganzoo.Turn("discriminator", self.r1_loss, every=3, fresh=True)]
+
+    def generator_loss(self, real, fake):
+        return {**super().generator_loss(real, fake), "inverted": (self.encoder(fake.x) - fake.z).square().mean()}
+
+    def r1_loss(self, real, fake):
+        x = real.x.detach().requires_grad_()
+        return {"penalty": 3 * losses.zero_centred_penalties((x, self.judge(real._replace(x=x))))[0]}
+
+    def pictures(self, examples):
+        return {"original": examples.x, "again": self.generate(self.encoder(examples.x), examples.y)}
+
+
 @ganzoo.hookimpl
 def register_models(register):
+    register(Inverted)
     register(Tiny)
     register(Plain)
     register(Translator)
