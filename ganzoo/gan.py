@@ -1,6 +1,7 @@
 """The contract: what a GAN family states, and nothing of how it is trained. Imports torch and pydantic only."""
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate
 from typing import Any, ClassVar, NamedTuple, cast
 
 import torch
@@ -145,7 +146,7 @@ class GAN(nn.Module):
         self._watched: dict[str, Tensor] = {}
         self._real_logits: Tensor | None = None
         counts = self.data.counts
-        unequal = torch.tensor(counts).cumsum(0) if len(set(counts)) > 1 else None
+        unequal = torch.tensor(list(accumulate(counts))) if len(set(counts)) > 1 else None
         self.register_buffer("_class_ends", unequal, persistent=False)
         if self.translates and data.source_shape is None:
             raise UsageError(
