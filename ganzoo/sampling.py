@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 TAKEN = {
     "as_json", "data_root", "dataset", "device", "features", "from", "grid", "help", "inception_weights", "json",
     "label", "labels", "metrics", "n", "no_browser", "out", "port", "run", "seed", "self", "set", "sets", "source",
-    "split", "values", "what",
+    "split", "start", "values", "what",
 }  # fmt: skip
 """Names that the commands and methods which draw have options of already."""
 

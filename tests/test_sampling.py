@@ -281,7 +281,7 @@ def test_any_pydantic_model_will_do():
 
 def test_the_kit_asks_for_a_description():
     made = type("Made", (Tiny,), {"__doc__": "Made.", "Sampling": Undescribed})
-    assert explained(Case(made, DIGITS, {})) == "option of drawing 'truncation' has no description"
+    assert explained(Case(made, DIGITS, {})) == "option 'truncation' of Sampling has no description"
     assert explained(Case(Truncated, DIGITS, {})) is None
 
 

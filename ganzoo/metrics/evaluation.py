@@ -308,7 +308,7 @@ def conditions(gan: GAN, reference: Reference, labels: Labels) -> Tensor | None:
             raise UsageError(f"model '{gan.name}' takes attributes, which are known from the reference images alone")
         if known is None or known.shape[1:] != (gan.data.condition_size,):
             raise UsageError(f"model '{gan.name}' needs attributes that '{reference.name}' does not have")
-        return known
+        return known[_order(len(known))] if gan.translates else known  # A source's are its own.
     if labels == "uniform":
         return torch.arange(classes)
     if reference.labels is None or reference.data.classes != gan.data.classes:
