@@ -21,6 +21,7 @@ from ganzoo.gan import GAN
 from ganzoo.ingredients import parse
 from ganzoo.nets import has_batch_statistics
 from ganzoo.plugins import Registry
+from ganzoo.runs.overfitting import Overfitting
 from ganzoo.runs.run import Run, default_folder, default_folders, model_of, open_run, refuse_absent_data
 from ganzoo.settings import BUDGET, Plan, Settings, flatten, resolve, validated
 from ganzoo.training.building import build, refuse_giants
@@ -111,7 +112,7 @@ def prepare(plan: Plan, registry: Registry, world: World = ALONE, measured: Any 
         )
     if world.rank:  # The weights are the same in all processes; latents, labels and dropout are each one's own.
         seed_everything(world.own_seed(settings.seed, 0))
-    return Prepared(plan, spec, trainer, examiner, lambda: held_out(settings, registry, gan.data))
+    return Prepared(plan, spec, trainer, examiner, lambda: to_show(settings, registry, gan.data))
 
 
 def mix(gan: GAN, spec: DataSpec, settings: Settings, registry: Registry, batch_size: int) -> None:
@@ -163,17 +164,25 @@ def load_data(settings: Settings, registry: Registry, split: Any = "train") -> I
 
 
 def held_out(settings: Settings, registry: Registry, seen: DataSpec) -> ImageSet:
-    """The test split, for what a model sees of the data; the training split, with a line that says so, where there is
-    none.
+    """The test split, for what a model sees of the data.
+
+    Raises:
+        UsageError, GanzooError: it cannot be had, or has no sources where the model takes them.
+    """
+    data = load_data(settings, registry, "test")
+    if seen.source_shape is not None and data.sources is None:
+        raise UsageError("it has no sources")
+    return data
+
+
+def to_show(settings: Settings, registry: Registry, seen: DataSpec) -> ImageSet:
+    """The same for grids; the training split, with a line that says so, where there is none.
 
     Raises:
         UsageError, GanzooError: the training split cannot be had.
     """
     try:
-        data = load_data(settings, registry, "test")
-        if seen.source_shape is not None and data.sources is None:
-            raise UsageError("it has no sources")
-        return data
+        return held_out(settings, registry, seen)
     except GanzooError as error:
         warn(f"grids show training images, as the test split of '{settings.dataset}' cannot be had: {one_line(error)}")
         return load_data(settings, registry)
@@ -372,6 +381,8 @@ def _train(run: Run, prepared: Prepared, registry: Registry, watchers: Sequence[
             run.loggers = [registry.get("loggers", n)(run.folder, trainer.step) for n in prepared.plan.settings.loggers]
             run.watchers = list(watchers)
         run.evaluation, run.held_out = prepared.evaluation, prepared.held_out
+        settings, seen = prepared.plan.settings, trainer.gan.data
+        run.overfitting = Overfitting(lambda: held_out(settings, registry, seen))
         if trainer.fraction < 1:
             mode = settle(trainer, prepared.plan.settings.engine)
             run.world.on_first(lambda: _note_mode(run.folder, mode))

@@ -101,9 +101,10 @@ def plot_losses(path: Path, history: Sequence[Mapping[str, float]]) -> None:
     for name in names:
         axis = losses if name.endswith("_loss") else scores if name.startswith("D(") else None
         if axis is not None:
-            found = [line.get(name) for line in history]
-            values = [value if isinstance(value, int | float) else float("nan") for value in found]
-            axis.plot(steps, values, label=LABELS.get(name, name), linewidth=1.2)
+            # What only some lines tell is joined over the others.
+            told = [(step, line[name]) for step, line in zip(steps, history, strict=True) if name in line]
+            points = [(step, value if isinstance(value, int | float) else float("nan")) for step, value in told]
+            axis.plot(*zip(*points, strict=True), label=LABELS.get(name, name), linewidth=1.2)
     for axis, title in ((losses, "loss"), (scores, "mean score")):
         axis.set_ylabel(title)
         axis.grid(alpha=0.3)

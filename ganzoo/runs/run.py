@@ -22,11 +22,12 @@ from ganzoo.loggers import Logger
 from ganzoo.plugins import GIVEN, NOT_INSTALLED, Registry
 from ganzoo.runs import weights
 from ganzoo.runs.checkpoint import Checkpoints
+from ganzoo.runs.overfitting import Overfitting
 from ganzoo.runs.pictures import below, plot_losses, save_png, scatter, table, tile
 from ganzoo.runs.soundness import fits, sound
 from ganzoo.training.distributed import ALONE, World
 from ganzoo.training.ema import averaged
-from ganzoo.training.engine import forget_peak_memory, own_randomness, peak_memory
+from ganzoo.training.engine import at_rest, forget_peak_memory, own_randomness, peak_memory
 from ganzoo.training.meter import Meter
 from ganzoo.training.signals import Stop, Stopped
 from ganzoo.training.trainer import Trainer
@@ -88,7 +89,9 @@ class Run:
         self.watchers: list[Watcher] = []
         self.evaluation: Evaluation | None = None
         self.held_out: Callable[[], ImageSet] | None = None
-        """Opens the samples that no training sees. Asked once, and only if the model has something to show of them."""
+        """Opens the samples that no training sees. Asked only if there is something to show of them."""
+        self.overfitting: Overfitting | None = None
+        self._noted: dict[str, float] = {}
         self._showcase: tuple[Tensor, Tensor | None, int] | None = None
         self._examples: Batch | None = None
 
@@ -279,11 +282,14 @@ class Run:
         self.meter.add(step, values, trainer.images() - trainer.images(step - taken))
         due = self._due(trainer)
         scores = self.evaluate(trainer) if due and stop.requested is None else {}
+        looks = step % self.sample_interval == 0
+        if looks:
+            self._look_for_overfitting(trainer)
         if scores or (step % LOG_INTERVAL == 0 and not due):  # One that a signal cancels is made up for: see `begin`.
             self.log(trainer, scores)
         for watcher in self.watchers:
             watcher.step(trainer)
-        if step % self.sample_interval == 0 and not self.world.rank:
+        if looks and not self.world.rank:
             self.sample(trainer)
         enough = any(watcher.enough for watcher in self.watchers)
         if scores or stop.requested is not None or enough or step % self.checkpoint_interval == 0:
@@ -305,9 +311,16 @@ class Run:
             examiner = self.evaluation
             return self.world.on_first(lambda: examiner.measure(trainer))
 
+    def _look_for_overfitting(self, trainer: Trainer) -> None:
+        """Have numbers for the next line of the log, where they can be had. Training does not notice."""
+        if self.overfitting is not None and not self.world.rank:
+            with self.meter.aside():
+                self._noted = self.overfitting.measure(trainer)
+
     def log(self, trainer: Trainer, scores: Mapping[str, float] | None = None) -> None:
-        """One line of `metrics.jsonl`: the means since the last, and the scores of an evaluation."""
-        values = self.meter.read(trainer.loader.waited)
+        """One line of `metrics.jsonl`: the means since the last, what was noted, and the scores of an evaluation."""
+        values = self.meter.read(trainer.loader.waited) | self._noted
+        self._noted = {}
         if self.world.rank:
             return
         line: dict[str, Any] = {"step": trainer.step, "epoch": round(trainer.epoch, 4)}
@@ -420,7 +433,7 @@ class Run:
         if gan.translates:
             return table(shown)
         if not gan.data.is_images:
-            with _at_rest(gan):
+            with at_rest(gan, SHOWCASE_SEED, gan.device):
                 z = gan.sample_latent(POINTS)
                 samples = gan.generate(z, gan.sample_labels(POINTS))
             return scatter({"data": self._held_out(gan).x, "samples": samples, **shown})
@@ -437,7 +450,7 @@ class Run:
             GanzooError: it is neither.
         """
         examples = self._held_out(gan)
-        with _at_rest(gan):
+        with at_rest(gan, SHOWCASE_SEED, gan.device):
             shown = gan.pictures(examples)
         dims = 4 if gan.data.is_images else 2
         for name, images in shown.items():
@@ -470,19 +483,6 @@ class Run:
         save_png(self.folder / "real.png", picture)
         for logger in self.loggers:
             logger.image(0, "real", picture)
-
-
-@contextmanager
-def _at_rest(gan: GAN) -> Iterator[None]:
-    """Inside, all networks are in evaluation mode, no gradient is kept, and random numbers are those of grids."""
-    modes = [(module, module.training) for module in gan.modules()]
-    try:
-        gan.eval()
-        with torch.no_grad(), own_randomness(SHOWCASE_SEED, gan.device):
-            yield
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 def open_run(folder: Path) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from ganzoo.errors import UsageError
 
@@ -211,6 +212,19 @@ def set_random_state(state: dict[str, Any], device: torch.device) -> None:
         torch.cuda.set_rng_state(state["cuda"], device)
     elif device.type == "mps" and "mps" in state:
         torch.mps.set_rng_state(state["mps"])
+
+
+@contextmanager
+def at_rest(module: nn.Module, seed: int, device: torch.device) -> Iterator[None]:
+    """Inside, all of the module is in evaluation mode, no gradient is kept, and random numbers start from `seed`."""
+    modes = [(part, part.training) for part in module.modules()]
+    try:
+        module.eval()
+        with torch.no_grad(), own_randomness(seed, device):
+            yield
+    finally:
+        for part, training in modes:
+            part.training = training
 
 
 @contextmanager

@@ -1,0 +1,86 @@
+"""Whether the discriminator knows its images by heart: its score of real images that it never saw."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ganzoo.data import Batch, ImageSet
+from ganzoo.data.examples import examples_of
+from ganzoo.errors import one_line, warn
+from ganzoo.gan import GAN
+from ganzoo.training.engine import at_rest
+from ganzoo.training.trainer import Trainer
+
+LOOKED_AT = 256
+"""Images of each kind, the same at every look."""
+SEED = 20200611
+PARTED = 0.5
+"""Of r_v: from here on the discriminator takes what it never saw for fakes rather than for what it has learned."""
+
+
+class Overfitting:
+    """D of held-out real images, beside D(x) and D(G(z)), on fixed images and latents. Training does not notice.
+
+    r_v is (E[D(x)] - E[D(held out)]) / (E[D(x)] - E[D(G(z))]) of logits: 0 where the discriminator tells images that it
+    trains on from others no better than by chance, 1 where it takes the others for fakes. Karras et al. 2020, equation
+    1 (Training Generative Adversarial Networks with Limited Data).
+    """
+
+    def __init__(self, held_out: Callable[[], ImageSet]):
+        self._open = held_out
+        self._sides: dict[str, Batch] | None = None
+        self._why: str | None = None
+        self._told = False
+
+    def measure(self, trainer: Trainer) -> dict[str, float]:
+        """The numbers by name, for a line of the log; none where nothing is held out, or there is no such score."""
+        gan = trainer.gan
+        if self._why is not None:
+            return {}
+        try:
+            if self._sides is None:
+                self._sides = self._opened(trainer)
+            if not self._sides:
+                return {}
+            with at_rest(gan, SEED, gan.device):
+                fake = gan.fake(self._sides["held out"])
+                logits = {name: _logits(gan, batch) for name, batch in {**self._sides, "fake": fake}.items()}
+        except Exception as error:  # Whatever a model says to images that come without what its losses give them.
+            self._why = one_line(error)
+            return {}
+        means = {name: value.float().mean() for name, value in logits.items()}
+        apart = (means["train"] - means["fake"]).item()
+        found = {"D(x) held out": gan.score(logits["held out"]).float().mean().item()}
+        if apart > 0:
+            found["r_v"] = (means["train"] - means["held out"]).item() / apart
+        if found.get("r_v", 0.0) > PARTED and not self._told:
+            self._told = True
+            warn(
+                f"step {trainer.step}: the discriminator knows its images by heart (r_v {found['r_v']:.2f}: it tells "
+                "them from real ones that it never saw); more images help, or --augment ada"
+            )
+        return {name: value for name, value in found.items() if value == value and abs(value) != float("inf")}
+
+    def _opened(self, trainer: Trainer) -> dict[str, Batch]:
+        """Images that were trained on and others; nothing where these are the same."""
+        loader, gan = trainer.loader, trainer.gan
+        if not gan.data.is_images:
+            return {}
+        train = ImageSet(loader.images, loader.labels, sources=loader.sources, paired=loader.paired)
+        sides = {"train": train, "held out": self._open()}
+        batches = {name: _on(gan.device, examples_of(data, gan.data, LOOKED_AT)) for name, data in sides.items()}
+        one, other = (batch.x for batch in batches.values())
+        return {} if one.shape == other.shape and torch.equal(one, other) else batches
+
+
+def _on(device: torch.device, batch: Batch) -> Batch:
+    there: dict[str, Any] = {name: part.to(device) for name, part in batch._asdict().items() if part is not None}
+    return Batch(**there)
+
+
+def _logits(gan: GAN, batch: Batch) -> Tensor:
+    output = gan.judge(batch)
+    logits: Tensor = output[0] if isinstance(output, tuple) else output
+    return logits
