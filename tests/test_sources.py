@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from itertools import islice
 
+import numpy as np
 import pytest
 import torch
 
@@ -373,3 +374,26 @@ def test_the_sets_of_the_tests_are_what_they_say():
     pair, other = Pairs().load(DataRequest()), Unpaired().load(DataRequest())
     assert torch.equal(pair.sources, 255 - pair.images)
     assert (len(other), len(other.sources), other.paired) == (500, 300, False)
+
+
+# What cannot be done with them
+
+
+def test_a_translator_is_not_exported_and_told_what_uses_it(ganzoo):
+    run = ("run", "tiny-translator", "--dataset", "small-pairs", "--steps", 2, "--batch-size", 16, "--loggers", "none")
+    assert ganzoo(*run, "--quiet", "--out", "r").code == 0
+    refused = ganzoo("export", "r")
+    assert refused.code == 2
+    assert "`ganzoo sample RUN --from FOLDER`" in refused.err
+
+
+def test_vectors_are_drawn_as_an_npz_or_a_plot(ganzoo, tmp_path):
+    run = ("run", "plain", "--dataset", "small-points", "--steps", 2, "--batch-size", 16, "--loggers", "none")
+    assert ganzoo(*run, "--quiet", "--out", "r").code == 0
+    assert ganzoo("sample", "r", "-n", 5, "-o", "x.npz").code == 0
+    with np.load(tmp_path / "x.npz") as file:
+        assert (file["vectors"].shape, file["vectors"].dtype) == ((5, 2), np.float32)
+    assert ganzoo("sample", "r").code == 0
+    assert (tmp_path / "r" / "sample.png").stat().st_size > 1000
+    refused = ganzoo("sample", "r", "-o", "folder")
+    assert (refused.code, "makes vectors, not pictures" in refused.err) == (2, True)

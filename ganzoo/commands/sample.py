@@ -76,15 +76,23 @@ def command(
         raise UsageError(f"model '{sampler.gan.name}' makes images from images: say --from PICTURE, FOLDER or test")
     labels = parse_labels(label, sampler.data.classes) if label is not None else None
     classes = sampler.classes(n, labels)
-    images = to_uint8(sampler.draw(n, classes, seed, parse_values(sets), chosen)).cpu()
+    drawn = sampler.draw(n, classes, seed, parse_values(sets), chosen).cpu()
+    if not sampler.data.is_images:
+        written = write_vectors(drawn, classes, target)
+        _tell({"vectors": n, "shape": list(drawn.shape[1:]), "seed": seed, "files": list(map(str, written))}, as_json)
+        return
+    images = to_uint8(drawn)
     different = len(set(classes.tolist())) if classes is not None else 1
     columns = different if different > 1 else max(1, round(n**0.5))
     written = write(images, classes, target, min(columns, 100), grid)
-    result = {"images": n, "shape": list(images.shape[1:]), "seed": seed, "files": [str(p) for p in written]}
+    _tell({"images": n, "shape": list(images.shape[1:]), "seed": seed, "files": list(map(str, written))}, as_json)
+
+
+def _tell(result: dict[str, Any], as_json: bool) -> None:
     if as_json:
         echo_json(result)
     else:
-        for path in written:
+        for path in result["files"]:
             click.echo(path)
 
 
@@ -209,6 +217,35 @@ def write(images, classes, target: Path, columns: int, grid: bool) -> list[Path]
         if grid:
             save_png(beside, tile(images, columns))
         return [target, beside] if grid else [target]
+    except OSError as error:
+        raise GanzooError(f"cannot write {target}: {error.strerror or error}") from error
+
+
+def write_vectors(vectors, classes, target: Path) -> list[Path]:  # type: ignore[no-untyped-def]
+    """Write float vectors (N, D): a .png shows the first two numbers of each, an .npz holds all as `vectors`.
+
+    Raises:
+        UsageError: a folder is asked for.
+    """
+    import numpy as np
+
+    from ganzoo.files import whole
+    from ganzoo.runs.pictures import save_png, scatter
+
+    kind = target.suffix.lower()
+    if not kind:
+        raise UsageError(
+            f"{target}: the model makes vectors, not pictures: end the name in .npz, or in .png for a plot"
+        )
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if kind == ".png":
+            save_png(target, scatter({"samples": vectors}))
+        else:
+            labels = {"labels": classes.numpy()} if classes is not None else {}
+            with whole(target) as file:
+                np.savez(file, vectors=vectors.numpy(), **labels)
+        return [target]
     except OSError as error:
         raise GanzooError(f"cannot write {target}: {error.strerror or error}") from error
 

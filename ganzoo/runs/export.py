@@ -64,9 +64,14 @@ def export(gan: GAN, kind: str, path: Path, plugins: Registry, step: int | None 
         (in [-1, 1] units) and `tolerance`.
 
     Raises:
-        UsageError: the extra packages of the format are missing.
+        UsageError: the model translates, or the extra packages of the format are missing.
         GanzooError: the generator cannot be exported, differs from the original, or cannot be written.
     """
+    if gan.translates:
+        raise UsageError(
+            f"model '{gan.name}' makes images from images, which cannot be exported yet: `ganzoo sample RUN --from "
+            "FOLDER` and ganzoo.load(RUN).translate(images) use it"
+        )
     form = FORMATS[kind]
     facts = {"ganzoo": __version__, "model": gan.name, "step": str(step), **describe(gan)}
     try:
