@@ -144,7 +144,7 @@ class Trainer:
         for name, value in settings["clock"].items():
             tensor: Tensor = getattr(gan.clock, name)
             tensor.copy_(value) if isinstance(value, Tensor) else tensor.fill_(value)
-        before: str = ""
+        before, unseen = "", {augmentation.name for augmentation in added(gan.augmentations, Augmentation)}
         for move in self.schedule.moves[pattern]:
             turn = move.turn
             if move.draws:
@@ -163,19 +163,18 @@ class Trainer:
             with torch.no_grad():
                 if turn.player == "discriminator":
                     gan.after_discriminator_step()
-                    for augmentation in added(gan.augmentations, Augmentation):
-                        if said is None:
-                            raise GanzooError(
-                                f"model '{gan.name}' does not call self.discriminate(real, fake) in its turn "
-                                f"'{turn.name}': augmentation '{augmentation.name}' enters there"
-                            )
-                        augmentation.after_discriminator_step(said)
-                        told = augmentation.watched().items()
-                        given |= {f"{augmentation.name}/{name}": v.detach().float().mean() for name, v in told}
+                    if said is not None:
+                        given |= _told_of(said, gan)
+                        unseen.clear()
             # A turn that repeats itself tells of the last time; what two turns tell by one name gets two.
             again = turn.name == before
             values |= given if again else {_another(name, values, turn.name): value for name, value in given.items()}
             before = turn.name
+        if unseen:
+            raise GanzooError(
+                f"model '{gan.name}' never calls self.discriminate with real samples in a turn of the discriminator: "
+                f"augmentation '{min(unseen)}' enters there"
+            )
         self.world.average_buffers(gan)
         self.ema.update(settings["ema"]["weight"])
         return values
@@ -282,6 +281,16 @@ class Trainer:
             set_random_state({k: _cpu(v) for k, v in drawn[self.world.rank].items()}, self.engine.device)
         else:
             seed_everything(self.world.own_seed(self.loader.seed, self.step))
+
+
+def _told_of(real_logits: Tensor, gan: GAN) -> dict[str, Tensor]:
+    """Tell the augmentations what the discriminator said of real samples; what they have to log."""
+    found = {}
+    for augmentation in added(gan.augmentations, Augmentation):
+        augmentation.after_discriminator_step(real_logits)
+        for name, value in augmentation.watched().items():
+            found[f"{augmentation.name}/{name}"] = value.detach().float().mean()
+    return found
 
 
 def _another(name: str, taken: Mapping[str, Tensor], turn: str) -> str:
