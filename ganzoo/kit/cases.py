@@ -4,7 +4,6 @@ import inspect
 import os
 import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from itertools import repeat
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,7 +21,7 @@ from ganzoo.settings import validated
 from ganzoo.training.building import build
 from ganzoo.training.engine import choose, seed_everything
 from ganzoo.training.trainer import Trainer
-from ganzoo.training.turns import Schedule
+from ganzoo.training.turns import Schedule, constant
 
 BATCH = 8
 IMAGES = 24
@@ -149,7 +148,8 @@ def turns(gan: GAN, reals: Iterator[Batch], step: int = 0, schedule: Schedule | 
         if move.draws or move.remakes:
             with torch.set_grad_enabled(move.graph):
                 fake = gan.fake(real)
-        with alone(gan, move.turn.player):
+        others = (module for name, module in gan.players().items() if name != move.turn.player)
+        with constant(p for module in others for p in module.parameters()):
             yield Taken(move.turn, real, fake if move.attached else fake.detach())
 
 
@@ -164,19 +164,6 @@ def after(gan: GAN, player: str) -> None:
     if player == "discriminator":
         with torch.no_grad():
             gan.after_discriminator_step()
-
-
-@contextmanager
-def alone(gan: GAN, player: str) -> Iterator[None]:
-    """Inside, no gradient is recorded for the other players' parameters, as in `Trainer.alone`."""
-    others = [p for name, module in gan.players().items() if name != player for p in module.parameters()]
-    for parameter in others:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in others:
-            parameter.requires_grad_()
 
 
 def generated(gan: GAN, z: Tensor, y: Tensor | None, source: Tensor | None) -> Tensor:

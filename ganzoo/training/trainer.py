@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import torch
@@ -19,7 +19,7 @@ from ganzoo.training.engine import Engine, random_state, seed_everything, set_ra
 from ganzoo.training.gradients import Treatment
 from ganzoo.training.meter import Meter
 from ganzoo.training.signals import Stop
-from ganzoo.training.turns import Pattern, Schedule
+from ganzoo.training.turns import Pattern, Schedule, constant
 
 Settings = Mapping[str, Mapping[str, Any]]
 """What is given for one step: by player, the numbers of its update rule; under `ema`, the average's weight; under
@@ -179,17 +179,9 @@ class Trainer:
         self.ema.update(settings["ema"]["weight"])
         return values
 
-    @contextmanager
-    def alone(self, player: str) -> Iterator[None]:
+    def alone(self, player: str) -> AbstractContextManager[None]:
         """Inside, no gradient is recorded for the other players' parameters: nothing is kept or computed for them."""
-        others = [p for name, parameters in self.parameters.items() if name != player for p in parameters]
-        for parameter in others:
-            parameter.requires_grad_(False)
-        try:
-            yield
-        finally:
-            for parameter in others:
-                parameter.requires_grad_()
+        return constant(p for name, parameters in self.parameters.items() if name != player for p in parameters)
 
     def descend(
         self, player: str, terms: dict[str, Tensor], settings: Settings | None = None, turn: str | None = None

@@ -2,11 +2,12 @@
 
 import math
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from itertools import accumulate
 from typing import NamedTuple
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from ganzoo.data import Batch
 from ganzoo.errors import GanzooError, did_you_mean
@@ -114,6 +115,19 @@ class Schedule:
     def batches_per_step(self) -> float:
         """The mean over all steps."""
         return self._before[-1] / self.period
+
+
+@contextmanager
+def constant(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
+    """Inside, no gradient is recorded for these."""
+    held = list(parameters)
+    for parameter in held:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in held:
+            parameter.requires_grad_()
 
 
 def _with_regularisers(gan: GAN, turns: tuple[Turn, ...]) -> tuple[Turn, ...]:
