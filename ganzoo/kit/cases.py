@@ -4,6 +4,7 @@ import inspect
 import os
 import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from itertools import repeat
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -148,8 +149,7 @@ def turns(gan: GAN, reals: Iterator[Batch], step: int = 0, schedule: Schedule | 
         if move.draws or move.remakes:
             with torch.set_grad_enabled(move.graph):
                 fake = gan.fake(real)
-        others = (module for name, module in gan.players().items() if name != move.turn.player)
-        with constant(p for module in others for p in module.parameters()):
+        with alone(gan, move.turn.player):
             yield Taken(move.turn, real, fake if move.attached else fake.detach())
 
 
@@ -164,6 +164,12 @@ def after(gan: GAN, player: str) -> None:
     if player == "discriminator":
         with torch.no_grad():
             gan.after_discriminator_step()
+
+
+def alone(gan: GAN, player: str) -> AbstractContextManager[None]:
+    """Inside, no gradient is recorded for the other players' parameters, as in `Trainer.alone`."""
+    others = (module for name, module in gan.players().items() if name != player)
+    return constant(p for module in others for p in module.parameters())
 
 
 def generated(gan: GAN, z: Tensor, y: Tensor | None, source: Tensor | None) -> Tensor:
