@@ -1,0 +1,554 @@
+"""StyleGAN2: Karras et al., Analyzing and Improving the Image Quality of StyleGAN, 2020.
+
+A mapping network turns z, normalised to a mean square of 1, and the embedded condition into w; one w for each layer,
+ws, steers the synthesis network. Weights are normal with deviation 1 and scaled where they are used by 1 / sqrt(fan in)
+(equalised rates: Adam moves all layers alike); the mapping network learns at a hundredth of the rate.
+
+    style    s = A w + b, with b = 1 at the start: a factor for each input channel of a layer
+    layer    y_o = d_o sum_i W_oi * (s_i x_i) + noise,    d_o = (sum_ik (W_oik s_i)^2 + 1e-8)^(-1/2)       (equation 3)
+    image    the sum of what each resolution adds, upsampled (skip generator, figure 7)
+
+Up- and downsampling go with the low-pass filter [1, 3, 3, 1]. D is residual (figure 7); before its last layers it sees
+by how much groups of samples differ, real and fake apart. Conditions enter D by projection, <h(x), V(y)> / sqrt(size).
+
+A step has four phases, as the program of the authors has them, each with latents of its own:
+
+    G        E[softplus(-D(G(z)))]; here the mean of w is tracked, at 0.998, for truncation
+    path     every 4th step: 2 E[(|J^T n| - a)^2], J = dG/dws, n normal; a runs after the mean length (section 3.2)
+    D        E[softplus(D(G(z)))] + E[softplus(-D(x))]
+    R1       every 16th step: gamma / 2 E|grad D(x)|^2
+
+Lazy terms count as many times as they are rare, and Adam's rate and betas are scaled by k / (k + 1) (appendix B). In
+nine of ten batches the ws of layers from a random one on come from another z (style mixing).
+
+G maps z (N, latent_dim) and y to (N, C, S, S), S a power of two from 8 to 1024; nothing bounds its values in training,
+and drawn images are clamped to [-1, 1]. D maps (N, C, S, S) and y to logits (N, 1). y is class indices (N,), condition
+vectors (N, K), or None. In W space, with `gan = ganzoo.load(run).gan` and z of two images:
+
+    w = gan.generator.mapping(z, y, psi=0.7)                     # (N, layers, w): truncated towards the mean
+    w[0, 4:] = w[1, 4:]                                          # coarse styles of the first, fine ones of the second
+    x = gan.generator.synthesis(w, noise="const")                # float (N, C, S, S)
+
+Published, and not reproduced here, as each needs days of a GPU: FID 2.42 of class-conditional CIFAR-10 (Karras et al.,
+Training Generative Adversarial Networks with Limited Data, 2020; `--preset cifar`, 100 million images), FID 2.84 of
+FFHQ at 1024 x 1024 (config F: `--channel-base 32768 --channel-max 512 --latent-dim 512 --depth 8 --lr 0.002 --gamma 10
+--batch-size 32`, 25 million images), FID 3.81 of FFHQ at 256 x 256 (the 2020 paper's baseline for 70,000 images;
+`--preset paper256`, 25 million images).
+Their samples have random noise (`--noise random`).
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+import ganzoo
+from ganzoo import losses
+from ganzoo.errors import UsageError
+from ganzoo.nets import vector
+from ganzoo.optim import Adam, Rule
+
+LARGEST, SMALLEST = 1024, 8
+"""Sides of images."""
+MAPPING_RATE = 0.01
+"""What the mapping networks' weights learn at, as a share of the others."""
+CRITIC_DEPTH = 8
+"""Layers of the discriminator's mapping network, as published whatever the generator's."""
+W_DECAY, PATH_DECAY, PATH_SHRINK = 0.998, 0.01, 2
+"""Decay of the mean of w; share of a new path length in the running one; by how much its batch is smaller."""
+LOW_PASS = (1.0, 3.0, 3.0, 1.0)
+
+Noise = Literal["const", "random", "none"]
+
+
+def low_pass() -> Tensor:
+    """The two-dimensional filter, with a sum of 1: (4, 4)."""
+    f = torch.tensor(LOW_PASS)
+    return f.outer(f) / f.sum() ** 2
+
+
+def filtered(x: Tensor, f: Tensor, padding: int, stride: int = 1) -> Tensor:
+    """Each channel of (N, C, H, W) through the filter; zeros around the image."""
+    channels = x.shape[1]
+    return F.conv2d(x, f.to(x.dtype).expand(channels, 1, 4, 4), stride=stride, padding=padding, groups=channels)
+
+
+def upsampled(x: Tensor, f: Tensor) -> Tensor:
+    """(N, C, H, W) to (N, C, 2H, 2W), zeros put between the pixels and filtered."""
+    channels = x.shape[1]
+    kernel = (4 * f).to(x.dtype).expand(channels, 1, 4, 4)
+    return F.conv_transpose2d(x, kernel, stride=2, padding=1, groups=channels)
+
+
+def activated(x: Tensor, bias: Tensor, gain: float = math.sqrt(2)) -> Tensor:
+    """Leaky ReLU of x + bias, which keeps the mean square of a normal input. Channels are the second dimension."""
+    return F.leaky_relu(x + bias.view(-1, *[1] * (x.dim() - 2)), 0.2) * gain
+
+
+def normalised(x: Tensor) -> Tensor:
+    """Rows (N, D) scaled to a mean square of 1."""
+    return x * (x.square().mean(1, keepdim=True) + 1e-8).rsqrt()
+
+
+class Dense(nn.Module):
+    """A linear layer at an equalised rate: (N, `inputs`) to (N, `outputs`), with or without a leaky ReLU."""
+
+    def __init__(self, inputs: int, outputs: int, active: bool = False, rate: float = 1.0, bias: float = 0.0):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(outputs, inputs) / rate)
+        self.bias = nn.Parameter(torch.full((outputs,), bias))
+        self.active, self.rate, self.scale = active, rate, rate / math.sqrt(inputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight, bias = self.weight * self.scale, self.bias * self.rate
+        return activated(F.linear(x, weight), bias) if self.active else F.linear(x, weight, bias)
+
+
+class Convolution(nn.Module):
+    """A convolution at an equalised rate, of the same size or, with `down`, of half the size, low-passed before."""
+
+    f: Tensor
+
+    def __init__(self, inputs: int, outputs: int, size: int, active: bool = True, down: bool = False):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(outputs, inputs, size, size))
+        self.bias = nn.Parameter(torch.zeros(outputs)) if active else None
+        self.scale, self.down = 1 / math.sqrt(inputs * size**2), down
+        self.register_buffer("f", low_pass(), persistent=False)
+
+    def forward(self, x: Tensor, gain: float = 1.0) -> Tensor:
+        size = self.weight.shape[2]
+        weight = self.weight * (self.scale if self.bias is not None else self.scale * gain)
+        if not self.down:
+            x = F.conv2d(x, weight, padding=size // 2)
+        elif size == 1:  # Only the pixels that stay are filtered.
+            x = F.conv2d(filtered(x, self.f, 1, stride=2), weight)
+        else:
+            x = F.conv2d(filtered(x, self.f, 2), weight, stride=2)
+        return x if self.bias is None else activated(x, self.bias, math.sqrt(2) * gain)
+
+
+class MappingNetwork(nn.Module):
+    """z and condition to w; for the discriminator, the condition alone to its projection.
+
+    `mapping(z, y, psi)` is (N, `layers`, `size`): w for each layer, at `psi` of its way from the mean of w. With
+    `layers` None it is (N, `size`), and without latents z only says how many there are.
+    """
+
+    w_avg: Tensor
+    """The mean of w, tracked in training."""
+
+    def __init__(self, latents: int, conditions: int, size: int, depth: int, layers: int | None):
+        super().__init__()
+        self.latents, self.conditions, self.depth, self.layers = latents, conditions, depth, layers
+        if conditions:
+            self.embed = Dense(conditions, size)
+        widths = [latents + size * bool(conditions), *[size] * depth]
+        for i in range(depth):
+            self.add_module(f"fc{i}", Dense(widths[i], widths[i + 1], active=True, rate=MAPPING_RATE))
+        if layers is not None:
+            self.register_buffer("w_avg", torch.zeros(size))
+
+    def single(self, z: Tensor, y: Tensor | None) -> Tensor:
+        """w (N, `size`), one for all layers, as it is."""
+        parts = [normalised(z)] if self.latents else []
+        if self.conditions:
+            assert y is not None
+            parts.append(normalised(self.embed(vector(y, self.conditions))))
+        x = torch.cat(parts, dim=1)
+        for i in range(self.depth):
+            x = self.get_submodule(f"fc{i}")(x)
+        return x
+
+    def forward(self, z: Tensor, y: Tensor | None = None, psi: float = 1.0) -> Tensor:
+        w = self.single(z, y)
+        if self.layers is None:
+            return w
+        ws = w.unsqueeze(1).repeat(1, self.layers, 1)
+        return ws if psi == 1 else self.w_avg.lerp(ws, psi)
+
+    @torch.no_grad()
+    def track(self, z: Tensor, y: Tensor | None) -> None:
+        """Let the mean of w follow these latents'."""
+        self.w_avg.lerp_(self.single(z, y).float().mean(0), 1 - W_DECAY)
+
+
+class Modulated(nn.Module):
+    """A convolution whose input channels are scaled by the style and whose output channels have deviation 1 again.
+
+    Instead of a weight for each sample, the image is scaled before and after: the same, and faster on a CPU.
+    """
+
+    noise_const: Tensor
+    f: Tensor
+
+    def __init__(self, inputs: int, outputs: int, style: int, side: int, up: bool):
+        super().__init__()
+        self.side, self.up = side, up
+        self.affine = Dense(style, inputs, bias=1.0)
+        self.weight = nn.Parameter(torch.randn(outputs, inputs, 3, 3))
+        self.bias = nn.Parameter(torch.zeros(outputs))
+        self.noise_strength = nn.Parameter(torch.zeros(()))
+        self.register_buffer("noise_const", torch.randn(side, side))
+        self.register_buffer("f", low_pass(), persistent=False)
+
+    def forward(self, x: Tensor, w: Tensor, noise: Noise) -> Tensor:
+        style = self.affine(w)
+        # Half precision holds neither the squares nor their sum.
+        power = self.weight.float().square().sum((2, 3))
+        demodulation = (style.float().square() @ power.t() + 1e-8).rsqrt().to(x.dtype)
+        x = x * style[:, :, None, None]
+        if self.up:
+            x = F.conv_transpose2d(x, self.weight.transpose(0, 1), stride=2)
+            x = filtered(x, 4 * self.f, 1)
+        else:
+            x = F.conv2d(x, self.weight, padding=1)
+        x = x * demodulation[:, :, None, None]
+        if noise == "const":
+            x = x + self.noise_const * self.noise_strength
+        elif noise == "random":
+            drawn = torch.randn(x.shape[0], 1, self.side, self.side, device=x.device)
+            x = x + drawn * self.noise_strength
+        return activated(x, self.bias)
+
+
+class ToImage(nn.Module):
+    """Features to what they add to the image: a modulated 1 x 1 convolution whose outputs keep their deviation."""
+
+    def __init__(self, inputs: int, outputs: int, style: int):
+        super().__init__()
+        self.affine = Dense(style, inputs, bias=1.0)
+        self.weight = nn.Parameter(torch.randn(outputs, inputs, 1, 1))
+        self.bias = nn.Parameter(torch.zeros(outputs))
+        self.scale = 1 / math.sqrt(inputs)
+
+    def forward(self, x: Tensor, w: Tensor) -> Tensor:
+        style = self.affine(w) * self.scale
+        return F.conv2d(x * style[:, :, None, None], self.weight, self.bias)
+
+
+class SynthesisBlock(nn.Module):
+    """One resolution: two layers, at 4 x 4 one on a learned constant, and what they add to the image."""
+
+    f: Tensor
+
+    def __init__(self, inputs: int, outputs: int, style: int, side: int, colours: int):
+        super().__init__()
+        self.first = side == 4
+        if self.first:
+            self.const = nn.Parameter(torch.randn(outputs, 4, 4))
+        else:
+            self.conv0 = Modulated(inputs, outputs, style, side, up=True)
+        self.conv1 = Modulated(outputs, outputs, style, side, up=False)
+        self.torgb = ToImage(outputs, colours, style)
+        self.register_buffer("f", low_pass(), persistent=False)
+
+    def forward(self, x: Tensor, image: Tensor, ws: list[Tensor], noise: Noise) -> tuple[Tensor, Tensor]:
+        """Features and image of half the size, and a w for each layer, the last for the image."""
+        if self.first:
+            x = self.const.expand(ws[0].shape[0], -1, -1, -1)
+            x = self.conv1(x, ws[0], noise)
+            return x, self.torgb(x, ws[1])
+        x = self.conv1(self.conv0(x, ws[0], noise), ws[1], noise)
+        return x, upsampled(image, self.f) + self.torgb(x, ws[2])
+
+
+class Synthesis(nn.Module):
+    """ws (N, `layers`, style) to images (N, C, side, side). `noise`: `const`, the same for all; `random`; or `none`."""
+
+    def __init__(self, style: int, side: int, colours: int, widths: Mapping[int, int]):
+        super().__init__()
+        self.sides = sides_to(side)
+        self.layers = 2 * len(self.sides)
+        for s in self.sides:
+            block = SynthesisBlock(widths.get(s // 2, 0), widths[s], style, s, colours)
+            self.add_module(f"b{s}", block)
+
+    def forward(self, ws: Tensor, noise: Noise = "random") -> Tensor:
+        x = image = ws
+        each, at = ws.unbind(1), 0
+        for s in self.sides:
+            taken = 1 if s == 4 else 2
+            # What adds to the image shares its w with the next resolution's first layer.
+            x, image = self.get_submodule(f"b{s}")(x, image, list(each[at : at + taken + 1]), noise)
+            at += taken
+        return image
+
+
+class Generator(nn.Module):
+    """z and y to w, w to images."""
+
+    def __init__(self, data: ganzoo.DataSpec, latents: int, style: int, depth: int, widths: Mapping[int, int]):
+        super().__init__()
+        self.synthesis = Synthesis(style, data.shape[1], data.shape[0], widths)
+        self.mapping = MappingNetwork(latents, data.condition_size, style, depth, self.synthesis.layers)
+
+    def forward(self, z: Tensor, y: Tensor | None = None, psi: float = 1.0, noise: Noise = "random") -> Tensor:
+        return self.synthesis(self.mapping(z, y, psi), noise)
+
+
+class CriticBlock(nn.Module):
+    """One resolution: two layers to half the size, beside a linear way around them in a residual network."""
+
+    def __init__(self, colours: int, inputs: int, outputs: int, residual: bool):
+        """`colours` is 0 but for the first block, which sees the image."""
+        super().__init__()
+        if colours:
+            self.fromrgb = Convolution(colours, inputs, 1)
+        self.conv0 = Convolution(inputs, inputs, 3)
+        self.conv1 = Convolution(inputs, outputs, 3, down=True)
+        if residual:
+            self.skip = Convolution(inputs, outputs, 1, active=False, down=True)
+        self.sees, self.residual = bool(colours), residual
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.sees:
+            x = self.fromrgb(x)
+        if not self.residual:
+            return self.conv1(self.conv0(x))
+        gain = math.sqrt(0.5)
+        return self.conv1(self.conv0(x), gain) + self.skip(x, gain)
+
+
+class MinibatchDeviation(nn.Module):
+    """One more channel: the mean deviation within a group of samples. (N, C, H, W) to (N, C + 1, H, W).
+
+    Samples i, i + N / group, ... are a group. Where `group` does not divide the batch, the next smaller number that
+    does is taken.
+    """
+
+    batch_statistics = True
+
+    def __init__(self, group: int):
+        super().__init__()
+        self.group = group
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, _, height, width = x.shape
+        size = next(g for g in range(min(self.group, n), 0, -1) if n % g == 0)
+        groups = x.float().view(size, n // size, -1)
+        deviation = (groups - groups.mean(0)).square().mean(0).add(1e-8).sqrt().mean(1)
+        channel = deviation.to(x.dtype).repeat(size).view(n, 1, 1, 1).expand(n, 1, height, width)
+        return torch.cat([x, channel], dim=1)
+
+
+class Epilogue(nn.Module):
+    """Features at 4 x 4 to (N, `outputs`)."""
+
+    def __init__(self, channels: int, outputs: int, group: int):
+        super().__init__()
+        self.deviation = MinibatchDeviation(group)
+        self.conv = Convolution(channels + 1, channels, 3)
+        self.fc = Dense(channels * 16, channels, active=True)
+        self.out = Dense(channels, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(self.fc(self.conv(self.deviation(x)).flatten(1)))
+
+
+class Discriminator(nn.Module):
+    """Images and y to logits (N, 1)."""
+
+    def __init__(self, data: ganzoo.DataSpec, widths: Mapping[int, int], group: int, residual: bool):
+        super().__init__()
+        colours, side, _ = data.shape
+        self.sides, self.size = sides_to(side)[:0:-1], widths[4]
+        for s in self.sides:
+            self.add_module(f"b{s}", CriticBlock(colours * (s == side), widths[s], widths[s // 2], residual))
+        self.conditional = data.conditional
+        if data.conditional:
+            self.mapping = MappingNetwork(0, data.condition_size, self.size, CRITIC_DEPTH, None)
+        self.b4 = Epilogue(widths[4], self.size if data.conditional else 1, group)
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        h = x
+        for s in self.sides:
+            h = self.get_submodule(f"b{s}")(h)
+        h = self.b4(h)
+        return (h * self.mapping(x, y)).sum(1, keepdim=True) / math.sqrt(self.size) if self.conditional else h
+
+
+def sides_to(side: int) -> list[int]:
+    """4, 8, ... `side`."""
+    return [2**i for i in range(2, side.bit_length())]
+
+
+def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A state of the authors' program in PyTorch, as the network here takes it: all but its low-pass filters.
+
+    Their names are `mapping.fc0.weight`, `synthesis.b8.conv0.affine.weight`, `b4.out.bias`, and so are ours.
+    """
+    return {name: value for name, value in state.items() if not name.endswith("resample_filter")}
+
+
+class StyleGAN2(ganzoo.GAN):
+    """Styles by modulated convolutions, R1 and path length by turns; conditional where the data is."""
+
+    name = "stylegan2"
+    paper = (
+        "Karras et al., Analyzing and Improving the Image Quality of StyleGAN, 2020, https://arxiv.org/abs/1912.04958"
+    )
+    conditional = True
+    presets = {
+        # What two cores can train at 32 x 32.
+        "small": {
+            "image_size": 32, "channel_base": 1024, "channel_max": 64, "latent_dim": 64, "depth": 2, "mixing": 0.0,
+            "path": 0.0,
+        },
+        # CIFAR-10 of Karras et al. 2020 (ADA): the paper's FID is 2.42 with classes, after 100 million images.
+        "cifar": {
+            "image_size": 32, "batch_size": 64, "channel_base": 32768, "channel_max": 512, "latent_dim": 512,
+            "depth": 2, "lr": 2.5e-3, "gamma": 0.01, "ema_kimg": 500.0, "mixing": 0.0, "path": 0.0, "group": 32,
+            "residual": False, "augment": ["ada"],
+        },
+        # FFHQ and LSUN at 256 x 256 of Karras et al. 2020 (ADA), without its augmentation: after 25 million images.
+        "paper256": {
+            "image_size": 256, "batch_size": 64, "channel_base": 16384, "channel_max": 512, "latent_dim": 512,
+            "depth": 8, "lr": 2.5e-3, "gamma": 1.0, "ema_kimg": 20.0, "ema_rampup": 0.0, "group": 8,
+        },
+    }  # fmt: skip
+
+    class Options(ganzoo.Options):
+        """The published recipe with a quarter of the channels, for images of 32 to 64 pixels on one device."""
+
+        batch_size: int = Field(32, ge=1, le=65536, description="Images in a batch, over all processes.")
+        lr: float = Field(2.5e-3, gt=0, le=10, description="Learning rate, before it is scaled for the lazy terms.")
+        b1: float = Field(0.0, ge=0, lt=1, description="Adam's decay of the first moment.")
+        b2: float = Field(0.99, ge=0, lt=1, description="Adam's decay of the second moment.")
+        latent_dim: int = Field(128, ge=1, le=65536, description="Size of the latent vector z.")
+        ema_kimg: float | None = Field(
+            10.0, gt=0, le=1e6, description="Half-life of the average in thousands of real images, instead of --ema."
+        )
+        style_dim: int | None = Field(None, ge=1, le=65536, description="Size of w; default: as z.")
+        depth: int = Field(4, ge=1, le=64, description="Layers of the mapping network.")
+        channel_base: int = Field(
+            4096, ge=1, le=2**20, description="Channels of a resolution times its side: 4096 is 128 at 32 x 32."
+        )
+        channel_max: int = Field(256, ge=1, le=8192, description="Channels of a resolution, at most.")
+        group: int = Field(4, ge=1, le=65536, description="Samples whose deviation the discriminator sees together.")
+        residual: bool = Field(True, description="Whether the discriminator has ways around its layers.")
+        gamma: float | None = Field(
+            None, ge=0, le=1e6, description="Weight of R1, gamma / 2; default: 0.0002 x side^2 / batch size; 0: none."
+        )
+        r1_every: int = Field(16, ge=1, le=1000, description="R1 is taken in each step whose number this divides.")
+        path: float = Field(2.0, ge=0, le=1e6, description="Weight of the path length's deviation; 0: none.")
+        path_every: int = Field(4, ge=1, le=1000, description="The path length is taken every so many steps.")
+        mixing: float = Field(0.9, ge=0, le=1, description="Probability that a batch mixes the styles of two latents.")
+
+    class Sampling(ganzoo.Sampling):
+        """Training draws without truncation, and with random noise always."""
+
+        truncation: float = Field(
+            1.0, ge=0, le=2, description="psi: how far w goes from its mean; below 1 better images, and fewer kinds."
+        )
+        noise: Noise = Field(
+            "const", description="The same noise in each image, random noise, as the papers' FIDs have it, or none."
+        )
+
+    path_mean: Tensor
+    """The running mean of path lengths, a scalar."""
+
+    def __init__(self, data: ganzoo.DataSpec, options: Options):
+        super().__init__(data, options)
+        sides = data.shape[1:]
+        if not (data.is_images and sides[0] == sides[1] and sides[0] in sides_to(LARGEST)[1:]):
+            found = " x ".join(map(str, sides[::-1])) if data.is_images else "vectors"
+            raise UsageError(
+                f"model '{self.name}' makes square images with sides that are powers of two, {SMALLEST} to {LARGEST}, "
+                f"and those of '{data.name}' are {found}: choose a size with --image-size 32, say"
+            )
+        o = options
+        widths = {s: max(1, min(o.channel_base // s, o.channel_max)) for s in sides_to(sides[0])}
+        self.generator = Generator(self.data, o.latent_dim, o.style_dim or o.latent_dim, o.depth, widths)
+        self.discriminator = Discriminator(self.data, widths, o.group, o.residual)
+        self.gamma = 0.0002 * sides[0] ** 2 / o.batch_size if o.gamma is None else o.gamma
+        self.register_buffer("path_mean", torch.zeros(()))
+
+    @classmethod
+    def uses_labels(cls, data: ganzoo.DataSpec, options: Any) -> bool:
+        return data.conditional
+
+    def turns(self) -> list[ganzoo.Turn]:
+        """The phases, in the order of the authors' program. All see the same real images; R1 is of them alone."""
+        o = self.options
+        path = [ganzoo.Turn("generator", self.path_loss, every=o.path_every)] if o.path else []
+        r1 = [ganzoo.Turn("discriminator", self.r1_loss, every=o.r1_every)] if self.gamma else []
+        return [
+            ganzoo.Turn("generator", self.generator_loss),
+            *path,
+            ganzoo.Turn("discriminator", self.discriminator_loss),
+            *r1,
+        ]
+
+    def optimizer(self, player: str) -> Rule:
+        """Adam, as far in `every` + 1 steps as it would go in `every`, whether or not the lazy term has a weight."""
+        o = self.options
+        every = o.path_every if player == "generator" else o.r1_every
+        share = every / (every + 1)
+        return Adam(o.lr * share, o.b1**share, o.b2**share)
+
+    def mixed(self, z: Tensor, y: Tensor | None) -> Tensor:
+        """ws (N, layers, w), from some random layer on those of other latents, in most batches."""
+        ws = self.generator.mapping(z, y)
+        if not self.options.mixing:
+            return ws
+        layers = ws.shape[1]
+        first = torch.randint(1, layers, (), device=ws.device)
+        mixes = torch.rand((), device=ws.device) < self.options.mixing
+        other = self.generator.mapping(torch.randn_like(z), y)
+        late = torch.arange(layers, device=ws.device) >= first
+        return torch.where((late & mixes)[:, None], other, ws)
+
+    def fake(self, real: ganzoo.Batch) -> ganzoo.Batch:
+        """As training draws: styles mixed, random noise, nothing truncated, nothing clamped."""
+        z = self.sample_latent(len(real.x))
+        y = self.fake_labels(real)
+        return ganzoo.Batch(self.generator.synthesis(self.mixed(z, y)), y, z)
+
+    def generate(self, z: Tensor, y: Tensor | None, source: Tensor | None = None) -> Tensor:
+        """Images for latents and conditions, as `self.sampling` says; in [-1, 1] in evaluation mode."""
+        x = self.generator(z, y, self.sampling.truncation, self.sampling.noise)
+        return x if self.generator.training else x.clamp(-1, 1)
+
+    def generator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
+        self.generator.mapping.track(fake.z, fake.y)
+        return {"adversarial": losses.non_saturating_generator(self.discriminate(fake))}
+
+    def path_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
+        n = max(1, len(fake.z) // PATH_SHRINK)
+        lengths = self.path_lengths(self.mixed(fake.z[:n], None if fake.y is None else fake.y[:n]))
+        mean = self.path_mean.lerp(lengths.mean(), PATH_DECAY)  # This batch has its share in what it is held to.
+        penalty = (lengths - mean).square().mean()
+        self.path_mean.copy_(mean.detach())
+        self.watch("length", lengths)
+        return {"penalty": self.options.path_every * self.options.path * penalty}
+
+    def path_lengths(self, ws: Tensor, n: Tensor | None = None, noise: Noise = "random") -> Tensor:
+        """|J^T n|, the mean over layers of its squares, for ws that have a graph: (N,), with a graph.
+
+        `n` is normal image noise over the square root of height x width; drawn unless given.
+        """
+        x = self.generator.synthesis(ws, noise)
+        if n is None:
+            n = torch.randn_like(x) / math.sqrt(x.shape[2] * x.shape[3])
+        (slope,) = torch.autograd.grad((x * n).sum(), ws, create_graph=True)
+        return slope.square().sum(2).mean(1).sqrt()
+
+    def discriminator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
+        with torch.no_grad():
+            fake = self.fake(real)  # Not those that the generator has just been judged on.
+        return {"adversarial": losses.minimax_discriminator(*self.discriminate(real, fake))}
+
+    def r1_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
+        x = real.x.detach().requires_grad_()
+        (penalty,) = losses.zero_centred_penalties((x, self.discriminate(real._replace(x=x))))
+        return {"penalty": self.options.r1_every * 0.5 * self.gamma * penalty}
+
+
+@ganzoo.hookimpl
+def register_models(register):
+    register(StyleGAN2)
