@@ -413,7 +413,7 @@ class StyleGAN2(ganzoo.GAN):
     }  # fmt: skip
 
     class Options(ganzoo.Options):
-        """The published recipe with a quarter of the channels, for images of 32 to 64 pixels on one device."""
+        """The published recipe with few channels, for images of 32 to 64 pixels on one device."""
 
         batch_size: int = Field(32, ge=1, le=65536, description="Images in a batch, over all processes.")
         lr: float = Field(2.5e-3, gt=0, le=10, description="Learning rate, before it is scaled for the lazy terms.")
@@ -426,9 +426,9 @@ class StyleGAN2(ganzoo.GAN):
         style_dim: int | None = Field(None, ge=1, le=65536, description="Size of w; default: as z.")
         depth: int = Field(4, ge=1, le=64, description="Layers of the mapping network.")
         channel_base: int = Field(
-            4096, ge=1, le=2**20, description="Channels of a resolution times its side: 4096 is 128 at 32 x 32."
+            2048, ge=1, le=2**20, description="Channels of a resolution times its side: 2048 is 64 at 32 x 32."
         )
-        channel_max: int = Field(256, ge=1, le=8192, description="Channels of a resolution, at most.")
+        channel_max: int = Field(128, ge=1, le=8192, description="Channels of a resolution, at most.")
         group: int = Field(4, ge=1, le=65536, description="Samples whose deviation the discriminator sees together.")
         residual: bool = Field(True, description="Whether the discriminator has ways around its layers.")
         gamma: float | None = Field(
@@ -480,7 +480,7 @@ class StyleGAN2(ganzoo.GAN):
         return [
             ganzoo.Turn("generator", self.generator_loss),
             *path,
-            ganzoo.Turn("discriminator", self.discriminator_loss),
+            ganzoo.Turn("discriminator", self.discriminator_loss, repeat=o.n_critic),
             *r1,
         ]
 

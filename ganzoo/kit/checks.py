@@ -129,14 +129,15 @@ def samples(case: Case) -> str | None:
         return f"conditions of fakes are {_of(fake.y)}, and those of real samples {_of(real.y)}"
     if not fake.x.requires_grad:
         return "fakes carry no gradient to the generator: something detached them"
-    if complaint := _not_samples(fake.x, n, case):
+    if complaint := _not_samples(fake.x, n, case, bounded=False):  # A generator may be cut off where it is drawn from.
         return complaint
     gan.eval()
     with torch.no_grad():
-        source = None if real.source is None else real.source[:1]
-        one = generated(gan, fake.z[:1], None if fake.y is None else fake.y[:1], source)
-        if complaint := _not_samples(one, 1, case):
-            return complaint
+        for k in (n, 1):
+            some = slice(k)
+            drawn = generated(gan, fake.z[some], _part(fake.y, some), _part(real.source, some))
+            if complaint := _not_samples(drawn, k, case):
+                return complaint
         if gan.translates or not case.spec.is_images:  # Grids are of examples, or of points.
             return None
         z, y, columns = gan.showcase()
@@ -177,10 +178,10 @@ def _shown(gan: GAN, examples: Batch) -> dict[str, Tensor]:
         return gan.pictures(examples)
 
 
-def _not_samples(x: Tensor, n: int, case: Case) -> str | None:
+def _not_samples(x: Tensor, n: int, case: Case, bounded: bool = True) -> str | None:
     if tuple(x.shape) != (n, *case.spec.shape) or not x.is_floating_point():
         return f"samples are {_of(x)}, not float {(n, *case.spec.shape)}"
-    return _not_in_range(x, "samples", case.spec.is_images)
+    return _not_in_range(x, "samples", bounded and case.spec.is_images)
 
 
 def _not_in_range(x: Tensor, what: str, images: bool) -> str | None:

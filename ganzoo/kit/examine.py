@@ -5,13 +5,14 @@ rules are in `rules.py`. Models are trained for a few steps on a handful of rand
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
 import torch
 
 from ganzoo.data import Attribute, DataSpec
-from ganzoo.errors import one_line
+from ganzoo.errors import UsageError, one_line
 from ganzoo.gan import GAN
 from ganzoo.kit.cases import CLASSES, IMAGES, Case, NotApplicable, where
 from ganzoo.kit.rules import RULES, Rule
@@ -23,7 +24,12 @@ SPECS = (
     DataSpec("attributes", (1, 28, 28), IMAGES, CLASSES, (Attribute("slant", -1, 1),)),
     DataSpec("unlabelled", (1, 28, 28), IMAGES),
 )
-"""What a model is checked on unless told otherwise; it may refuse the last two with a `UsageError`."""
+"""What a model is checked on unless told otherwise; it may refuse the last two with a `UsageError`.
+
+Where it refuses 28 x 28 pixels, it is checked on images of 32 x 32, as `OTHER_SIDE` says.
+"""
+OTHER_SIDE = 32
+"""Pixels: a power of two."""
 TRANSLATED = (
     DataSpec("pairs", (1, 28, 28), IMAGES, CLASSES, source_shape=(1, 28, 28)),
     DataSpec("colouring", (3, 32, 32), IMAGES, CLASSES, source_shape=(1, 32, 32)),
@@ -102,11 +108,37 @@ def examine(
                 if told is not None:
                     told(f"{rule} [{spec.name}]", (i + share) / len(specs))
 
-            by_case.append(_verdicts(Case(cls, spec, options or {}), tell))
+            case = Case(cls, spec, options or {})
+            by_case.append(_verdicts(case if data is not None else _taken(case), tell))
     found = [_worst(of_rule) for of_rule in zip(*by_case, strict=True)]
     if cls.translates:
         found = [_untried(v, rule) if v.rule == "builds" else v for v, rule in zip(found, RULES, strict=True)]
     return found
+
+
+def _taken(case: Case) -> Case:
+    """The case, or one of the same data in another size where the model takes that alone."""
+    with suppress(UsageError):
+        _builds(case)
+        return case
+    c, source = case.spec.shape[0], case.spec.source_shape
+    sources = None if source is None else (source[0], OTHER_SIDE, OTHER_SIDE)
+    other = replace(case.spec, shape=(c, OTHER_SIDE, OTHER_SIDE), source_shape=sources)
+    resized = Case(case.cls, other, case.options.model_dump())
+    with suppress(UsageError):
+        _builds(resized)
+        return resized
+    return case  # It refuses such data, whatever their size.
+
+
+def _builds(case: Case) -> None:
+    """Raises UsageError where the model refuses the data; whatever else is wrong, the rules will find."""
+    try:
+        case.gan()
+    except UsageError:
+        raise
+    except (Exception, SystemExit):
+        return
 
 
 def _untried(verdict: Verdict, rule: Rule) -> Verdict:
