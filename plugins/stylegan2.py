@@ -29,12 +29,11 @@ vectors (N, K), or None. In W space, with `gan = ganzoo.load(run).gan` and z of 
     w[0, 4:] = w[1, 4:]                                          # coarse styles of the first, fine ones of the second
     x = gan.generator.synthesis(w, noise="const")                # float (N, C, S, S)
 
-Published, and not reproduced here, as each needs days of a GPU: FID 2.42 of class-conditional CIFAR-10 (Karras et al.,
-Training Generative Adversarial Networks with Limited Data, 2020; `--preset cifar`, 100 million images), FID 2.84 of
-FFHQ at 1024 x 1024 (config F: `--channel-base 32768 --channel-max 512 --latent-dim 512 --depth 8 --lr 0.002 --gamma 10
---batch-size 32`, 25 million images), FID 3.81 of FFHQ at 256 x 256 (the 2020 paper's baseline for 70,000 images;
-`--preset paper256`, 25 million images).
-Their samples have random noise (`--noise random`).
+Published, and not reproduced here, for each needs days of a GPU: FID 2.42 of class-conditional CIFAR-10 (Karras et al.,
+Training Generative Adversarial Networks with Limited Data, 2020), `--preset cifar` for 100 million images; FID 2.84 of
+FFHQ at 1024 x 1024 (table 1, configuration F), after 25 million images, `--image-size 1024 --channel-base 32768
+--channel-max 512 --latent-dim 512 --depth 8 --lr 0.002 --gamma 10 --ema-rampup 0 --mirror`. `--preset paper256` is the
+former paper's configuration for 256 x 256. The FIDs are of images with random noise: `--noise random`.
 """
 
 import math
