@@ -220,7 +220,8 @@ class GAN(nn.Module):
     def generate(self, z: Tensor, y: Tensor | None, source: Tensor | None = None) -> Tensor:
         """Samples for latents (N, ...) and conditions: float (N, C, H, W) in [-1, 1], or vectors (N, D).
 
-        A model that translates gets `source` too, and its generator takes `(source, y)` unless it overrides this.
+        A model that translates gets `source` too, and its generator takes `(source, y)` unless it overrides this. In
+        training images may go beyond [-1, 1], if nothing bounds the generator.
         Options of drawing are in `self.sampling`.
         """
         return self.generator(source, y) if self.translates else self.generator(z, y)

@@ -94,6 +94,38 @@ def test_what_is_looked_at_next_is_told_rule_by_rule():
     assert (shares[0], shares[len(RULES)]) == (0, 0.5)
 
 
+class PowersOfTwo(Tiny):
+    """Takes images of sides that are powers of two alone, and bounds them where they are drawn."""
+
+    def __init__(self, data, options):
+        sides = data.shape[1:]
+        if any(side & (side - 1) for side in sides):
+            raise UsageError(f"sides must be powers of two, not {sides}")
+        super().__init__(data, options)
+
+    def generate(self, z, y):
+        x = 3 * super().generate(z, y)
+        return x if self.training else x.clamp(-1, 1)
+
+
+class NoSize(Tiny):
+    """Takes no image."""
+
+    def __init__(self, data, options):
+        raise UsageError("no such images")
+
+
+def test_a_model_that_takes_powers_of_two_alone_is_checked_on_these_and_may_be_unbounded_in_training():
+    verdicts = {v.rule: v.status for v in check_gan(PowersOfTwo)}
+    assert (verdicts["builds"], verdicts["samples"], verdicts["recorded"]) == ("passed", "passed", "passed")
+    with pytest.raises(Broken, match="powers of two"):  # Asked for by name.
+        check_gan(PowersOfTwo, DataSpec("odd", (1, 28, 28), 24, ("a", "b")))
+
+
+def test_a_model_that_takes_no_size_is_broken():
+    assert "no such images" in broken(NoSize, None)["builds"]
+
+
 # Models that break one
 
 

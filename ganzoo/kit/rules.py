@@ -44,7 +44,7 @@ RULES = (
     ),
     Rule(
         "samples",
-        "samples have the data's shape and lie in [-1, 1]",
+        "samples have the data's shape and, drawn in evaluation mode, lie in [-1, 1]",
         "end the generator in Tanh and Unflatten(1, self.data.shape), or in what does the same in evaluation mode; "
         "samples of vectors are float (N, D), in any range",
         checks.samples,
