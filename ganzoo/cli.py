@@ -23,6 +23,7 @@ COMMANDS = {
     "compare": ("ganzoo.commands.compare", "Set runs or models side by side in one report."),
     "demo": ("ganzoo.commands.demo", "Play with a run's generator in a browser."),
     "export": ("ganzoo.commands.export", "Write a run's generator for other programs."),
+    "import": ("ganzoo.commands.importing", "Make a run of an official StyleGAN2 snapshot."),
     "features": ("ganzoo.commands.features", "Train the feature extractor that a data set is measured with."),
     "bench": ("ganzoo.commands.bench", "Measure training speed beside the tutorials' loop and the roofline."),
     "list": ("ganzoo.commands.listing", "List models, data sets, metrics, loggers, plugins."),

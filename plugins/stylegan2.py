@@ -50,6 +50,7 @@ from ganzoo import losses
 from ganzoo.errors import UsageError
 from ganzoo.nets import vector
 from ganzoo.optim import Adam, Rule
+from ganzoo.settings import validated
 
 LARGEST, SMALLEST = 1024, 8
 """Sides of images."""
@@ -470,6 +471,39 @@ class StyleGAN2(ganzoo.GAN):
     @classmethod
     def uses_labels(cls, data: ganzoo.DataSpec, options: Any) -> bool:
         return data.conditional
+
+    @classmethod
+    def from_snapshot(cls, networks: Mapping[str, Any]) -> tuple[ganzoo.DataSpec, Options, dict[str, Tensor]]:
+        """What an official snapshot's averaged generator was trained on, its options, and its state as ours.
+
+        Raises:
+            UsageError: there is no averaged generator, or it is none of StyleGAN2.
+        """
+        if "G_ema" not in networks:
+            raise UsageError("there is no averaged generator G_ema in it")
+        theirs, critic = networks["G_ema"], networks.get("D")
+        state = from_published(theirs.tensors)
+        if not {"synthesis.b4.const", "mapping.fc0.weight"} <= state.keys() or "synthesis.b8.skip.weight" in state:
+            raise UsageError("G_ema is no StyleGAN2 generator with skips, which alone can be imported")
+        a, given = theirs.attributes, theirs.attributes.get("_init_kwargs") or {}
+        given = getattr(given, "items", {}) if not isinstance(given, dict) else given
+        side, colours, classes, z, w = (a.get(n) for n in ("img_resolution", "img_channels", "c_dim", "z_dim", "w_dim"))
+        if not (all(type(n) is int for n in (side, colours, classes, z, w)) and 0 <= classes <= 100_000):
+            raise UsageError("G_ema does not say how large its images, its latents and its labels are")
+        if colours not in (1, 3):
+            raise UsageError(f"its images have {colours} channels: grey and RGB ones can be imported")
+        # A program of 2020 has these among those of the synthesis network.
+        inner = given.get("synthesis_kwargs") if isinstance(given.get("synthesis_kwargs"), dict) else {}
+        spec = ganzoo.DataSpec("imported", (colours, side, side), 0, tuple(map(str, range(classes))))
+        options = {
+            "latent_dim": z,
+            "style_dim": w,
+            "depth": sum(n.startswith("mapping.fc") and n.endswith(".weight") for n in state),
+            "channel_base": {**given, **inner}.get("channel_base", 32768),
+            "channel_max": {**given, **inner}.get("channel_max", 512),
+            "residual": critic is None or any("skip" in name for name in critic.tensors),
+        }
+        return spec, validated(cls.Options, options), state
 
     def turns(self) -> list[ganzoo.Turn]:
         """The phases, in the order of the authors' program. All see the same real images; R1 is of them alone."""

@@ -1,0 +1,40 @@
+"""`ganzoo import SNAPSHOT`."""
+
+from pathlib import Path
+
+import click
+
+from ganzoo.commands.options import echo_json, json_option
+
+
+@click.command(name="import", context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("snapshot", type=click.Path(path_type=Path))
+@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="The run directory to make.")
+@json_option
+def command(snapshot: Path, out: Path, as_json: bool) -> None:
+    """Make a run directory of an official StyleGAN2 snapshot (.pkl of NVIDIA's PyTorch programs).
+
+    `sample`, `demo`, `eval` and `export` take it. The averaged generator is kept. Nothing in the file is executed: its
+    numbers are read, its classes are names, and a file that names anything else is refused.
+
+    \b
+    ganzoo import ffhq.pkl -o runs/ffhq
+    ganzoo sample runs/ffhq -n 16 --truncation 0.7
+    """
+    from ganzoo.plugins import registry
+    from ganzoo.runs.imports import import_snapshot
+
+    gan = import_snapshot(snapshot, out, registry().check().get("models", "stylegan2"))
+    channels, height, width = gan.data.shape
+    facts = {
+        "run": str(out),
+        "model": gan.name,
+        "shape": [channels, height, width],
+        "classes": len(gan.data.classes),
+        "parameters": sum(p.numel() for p in gan.generator.parameters()),
+    }
+    if as_json:
+        echo_json(facts)
+        return
+    classes = f", {facts['classes']} classes" if facts["classes"] else ""
+    click.echo(f"{out}: {gan.name}, {width} x {height}{classes}, {facts['parameters']:,} parameters in the generator")

@@ -1,0 +1,271 @@
+"""Networks out of other programs' pickles, read without running anything: data is built, classes are kept as names.
+
+A pickle is a program for a small stack machine, which may call whatever it names. The machine here has no calls: it
+builds numbers, strings and containers, and keeps what would be made by a call as `Made`, name and arguments. Names that
+no snapshot of networks needs are refused, and nothing is larger than the file that it comes from.
+"""
+
+import math
+import pickletools
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ganzoo.errors import GanzooError, one_line, plain
+from ganzoo.files import memory
+
+NAMES = re.compile(
+    r"collections OrderedDict|torch_utils\.persistence _reconstruct_persistent_obj|dnnlib\.util EasyDict"
+    r"|torch\._utils _rebuild_(parameter|tensor_v2)|torch\.storage _load_from_bytes|torch [A-Z][A-Za-z0-9]*Storage"
+    r"|torch (device|Size|float16|float32|float64|int64|memory_format)|_codecs encode"
+    r"|numpy\._?core\.multiarray (scalar|_reconstruct)"
+    r"|numpy (dtype|ndarray)"
+)
+"""What the pickles of NVIDIA's programs name."""
+TENSORFLOW = "dnnlib.tflib.network Network"
+DTYPES = {
+    "Float": torch.float32, "Double": torch.float64, "Half": torch.float16, "BFloat16": torch.bfloat16,
+    "Long": torch.int64, "Int": torch.int32, "Short": torch.int16, "Char": torch.int8, "Byte": torch.uint8,
+    "Bool": torch.bool,
+}  # fmt: skip
+MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
+"""How torch begins the bytes of a storage."""
+MOST_STEPS, MOST_MODULES, DEEPEST = 5_000_000, 20_000, 32
+"""Operations of one pickle; modules of one network, and tensors too; how deep they lie in each other."""
+CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
+VALUES = {
+    "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "BINBYTES",
+    "SHORT_BINBYTES", "BINBYTES8", "SHORT_BINSTRING", "BINSTRING",
+}  # fmt: skip
+
+
+class Unsafe(ValueError):
+    """What a pickle holds and no snapshot needs; the message says what."""
+
+
+@dataclass
+class Made:
+    """What a call would have made: the name, what it was given, and what was put into it since."""
+
+    name: str
+    arguments: Any = ()
+    state: Any = None
+    items: dict[Any, Any] = field(default_factory=dict)
+
+
+class Network(NamedTuple):
+    """A network of a snapshot."""
+
+    kind: str
+    """The name of its class."""
+    attributes: Mapping[str, Any]
+    """What its program keeps in it, by name; of this, numbers, strings and containers alone mean anything."""
+    tensors: dict[str, Tensor]
+    """Parameters and buffers, by the names that a `state_dict` has."""
+
+
+def networks(path: Path) -> dict[str, Network]:
+    """The networks that a snapshot holds, by name: `G`, `D`, `G_ema`.
+
+    Raises:
+        GanzooError: it cannot be read, is no such snapshot, is damaged, or names what no snapshot needs.
+    """
+    try:
+        size = path.stat().st_size
+        if size > memory():
+            raise Unsafe(f"it is larger than this machine's memory ({size / 1e9:,.0f} GB)")
+        found = unpickled(BytesIO(path.read_bytes()))
+        if not isinstance(found, dict):
+            raise Unsafe("it holds no networks by name")
+        left = 4 * size  # Two networks may share what is stored once.
+        read = {}
+        for name, value in found.items():
+            if isinstance(value, Made) and _persistent(value):
+                read[str(name)] = network = _network(value, left)
+                left -= sum(t.nbytes for t in network.tensors.values())
+        return read
+    except OSError as error:
+        raise GanzooError(f"cannot read {path}: {error.strerror or error}") from error
+    except Unsafe as error:
+        raise GanzooError(f"{path}: {error}; nothing in it was run") from error
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RuntimeError) as error:
+        raise GanzooError(f"{path} is damaged, or no pickle of networks: {one_line(error)[:200]}") from error
+
+
+def unpickled(stream: BytesIO) -> Any:
+    """The data of the pickle that begins where the stream stands; the stream ends up behind it.
+
+    Raises:
+        Unsafe: it holds what no snapshot needs.
+        ValueError, IndexError and the like: it is damaged.
+    """
+    stack: list[Any] = []
+    marks: list[int] = []
+    memo: dict[int, Any] = {}
+
+    def since_mark() -> list[Any]:
+        at = marks.pop()
+        values = stack[at:]
+        del stack[at:]
+        return values
+
+    argument: Any
+    for steps, (operation, argument, _) in enumerate(pickletools.genops(stream)):
+        name = operation.name
+        if steps > MOST_STEPS:
+            raise Unsafe(f"it is a program of more than {MOST_STEPS:,} steps")
+        if name in CONSTANTS:
+            stack.append(CONSTANTS[name])
+        elif name in VALUES:
+            stack.append(argument)
+        elif name == "MARK":
+            marks.append(len(stack))
+        elif name in ("EMPTY_DICT", "EMPTY_LIST", "EMPTY_TUPLE", "EMPTY_SET"):
+            stack.append({"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_TUPLE": tuple, "EMPTY_SET": list}[name]())
+        elif name in ("TUPLE", "LIST", "FROZENSET"):
+            values = since_mark()
+            stack.append(tuple(values) if name == "TUPLE" else values)
+        elif name in ("TUPLE1", "TUPLE2", "TUPLE3"):
+            n = int(name[-1])
+            stack[-n:] = [tuple(stack[-n:])]
+        elif name in ("APPENDS", "ADDITEMS"):
+            values = since_mark()
+            stack[-1].extend(values)
+        elif name == "APPEND":
+            stack[-2].append(stack[-1])
+            stack.pop()
+        elif name in ("SETITEM", "SETITEMS"):
+            values = since_mark() if name == "SETITEMS" else [stack.pop(-2), stack.pop()]
+            target = stack[-1].items if isinstance(stack[-1], Made) else stack[-1]
+            for key, value in zip(values[::2], values[1::2], strict=True):
+                if not isinstance(key, str | int | None):
+                    raise Unsafe("it has a dictionary whose keys are neither names nor numbers")
+                target[key] = value
+        elif name == "MEMOIZE":
+            memo[len(memo)] = stack[-1]
+        elif name in ("BINPUT", "LONG_BINPUT"):
+            memo[argument] = stack[-1]
+        elif name in ("BINGET", "LONG_BINGET"):
+            stack.append(memo[argument])
+        elif name == "GLOBAL":
+            stack.append(_named(argument))
+        elif name == "STACK_GLOBAL":
+            stack[-2:] = [_named(" ".join(stack[-2:]))]
+        elif name in ("REDUCE", "NEWOBJ"):
+            made, arguments = stack[-2:]
+            if not (isinstance(made, Made) and made.arguments == () and isinstance(arguments, tuple)):
+                raise Unsafe("it calls what it has not named")
+            empty = made.name == "collections OrderedDict" and not arguments
+            stack[-2:] = [{} if empty else Made(made.name, arguments)]
+        elif name == "BUILD":
+            state = stack.pop()
+            if isinstance(stack[-1], Made):
+                stack[-1].state = state
+        elif name == "BINPERSID":
+            stack.append(Made("persistent", stack.pop()))
+        elif name == "STOP":
+            return stack.pop()
+        elif name not in ("PROTO", "FRAME"):
+            raise Unsafe(f"it holds the operation {name}, which no snapshot needs")
+    raise ValueError("it ends too early")
+
+
+def _named(name: str) -> Made:
+    if name == TENSORFLOW:
+        raise Unsafe(
+            "it is a snapshot of the TensorFlow program, which is not read: convert it first (legacy.py of the "
+            "authors' PyTorch program)"
+        )
+    if not NAMES.fullmatch(name):
+        raise Unsafe(f"it names {plain(name)[:80].replace(' ', '.')}, which no snapshot of networks needs")
+    return Made(name)
+
+
+def _persistent(made: Made) -> bool:
+    return made.name == "torch_utils.persistence _reconstruct_persistent_obj"
+
+
+def _network(made: Made, most: int) -> Network:
+    """The network, if its tensors take no more than so many bytes: what is stored once may be named a million times."""
+    state = _state(made)
+    tensors: dict[str, Tensor] = {}
+    for prefix, inner in _modules(state, "", 0, [0]):
+        for held in ("_parameters", "_buffers"):
+            for name, value in inner[held].items():
+                if value is not None:
+                    tensors[f"{prefix}{name}"] = found = tensor(value)
+                    most -= found.nbytes
+                if most < 0 or len(tensors) > MOST_MODULES:
+                    raise Unsafe("its tensors are more than the file could hold")
+    return Network(str(made.arguments[0]["class_name"]), state, tensors)
+
+
+def _state(made: Any) -> dict[str, Any]:
+    if not (isinstance(made, Made) and _persistent(made)):
+        raise ValueError("a module is of no class that is known")
+    state = made.arguments[0]["state"]
+    if not isinstance(state, dict):
+        raise ValueError("a module has no state")
+    return state
+
+
+def _modules(state: dict[str, Any], prefix: str, depth: int, seen: list[int]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """A module and those in it, each with the beginning of its tensors' names."""
+    seen[0] += 1
+    if depth > DEEPEST or seen[0] > MOST_MODULES:
+        raise Unsafe("its modules are too many, or lie too deep in each other")
+    yield prefix, state
+    for name, inner in state["_modules"].items():
+        if inner is not None:
+            yield from _modules(_state(inner), f"{prefix}{name}.", depth + 1, seen)
+
+
+def tensor(made: Any) -> Tensor:
+    """The tensor that a call of torch's would have rebuilt, on the CPU.
+
+    Raises:
+        Unsafe: it is larger than what the file holds of it.
+        ValueError and the like: it is damaged.
+    """
+    if isinstance(made, Made) and made.name == "torch._utils _rebuild_parameter":
+        made = made.arguments[0]
+    if not (isinstance(made, Made) and made.name == "torch._utils _rebuild_tensor_v2"):
+        raise ValueError("a parameter is no tensor")
+    stored, offset, size, stride = made.arguments[:4]
+    values = _storage(stored)
+    numbers = [offset, *size, *stride]
+    if not (len(size) == len(stride) <= 8 and all(type(n) is int and 0 <= n < 2**40 for n in numbers)):
+        raise ValueError(f"a tensor has the shape {plain(str(size))[:80]}")
+    last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
+    if math.prod(size) > len(values) or (math.prod(size) and last >= len(values)):
+        raise Unsafe(f"a tensor claims the shape {plain(str(size))[:80]}, and {len(values):,} numbers are there")
+    return values.as_strided(size, stride, offset).clone(memory_format=torch.contiguous_format)
+
+
+def _storage(made: Any) -> Tensor:
+    """The numbers of a storage that torch has written, in one row."""
+    if not (isinstance(made, Made) and made.name == "torch.storage _load_from_bytes"):
+        raise ValueError("a tensor has no storage")
+    content = made.arguments[0]
+    stream = BytesIO(content)
+    if (unpickled(stream), unpickled(stream)) != (MAGIC, PROTOCOL):
+        raise ValueError("a storage does not begin as torch's do")
+    if unpickled(stream).get("little_endian") is not True:
+        raise ValueError("a storage is of a machine with another order of bytes")
+    found, _keys = unpickled(stream), unpickled(stream)
+    if not (isinstance(found, Made) and found.name == "persistent" and found.arguments[0] == "storage"):
+        raise ValueError("a storage holds something else")
+    dtype = DTYPES[found.arguments[1].name.removeprefix("torch ").removesuffix("Storage")]
+    count = int.from_bytes(stream.read(8), "little", signed=True)
+    at = stream.tell()
+    if not 0 <= count * dtype.itemsize <= len(content) - at:
+        raise Unsafe(f"a storage claims {count:,} numbers, and is shorter")
+    if not count:
+        return torch.empty(0, dtype=dtype)
+    return torch.frombuffer(bytearray(content[at : at + count * dtype.itemsize]), dtype=dtype)

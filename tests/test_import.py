@@ -1,0 +1,180 @@
+"""`ganzoo import`: an official snapshot gives its images, and whatever else a file holds is never run."""
+
+import os
+import pickle
+from collections import OrderedDict
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ganzoo.errors import GanzooError
+from ganzoo.runs.pickled import Made, Unsafe, _network, networks, tensor, unpickled
+from ganzoo.runs.sampler import load
+
+SNAPSHOT = Path(__file__).parent / "data" / "stylegan2_16px.pkl"
+MARKER = "ran.txt"
+
+
+def written(folder: Path, content: bytes) -> Path:
+    path = folder / "snapshot.pkl"
+    path.write_bytes(content)
+    return path
+
+
+def test_an_imported_snapshot_gives_its_images(ganzoo, tmp_path):
+    out = tmp_path / "run"
+    result = ganzoo("import", str(SNAPSHOT), "-o", str(out))
+    assert result.code == 0, result.err
+    assert "stylegan2, 16 x 16, 4 classes" in result.out
+    generator = loaded(out)
+    with np.load(SNAPSHOT.with_name("stylegan2_16px_pkl.npz")) as file:
+        z, c, images = (torch.from_numpy(file[name]) for name in ("z", "c", "img_psi07"))
+    with torch.no_grad():
+        found = generator(z, c.argmax(1), psi=0.7, noise="const")
+    torch.testing.assert_close(found, images, atol=1e-4, rtol=0)
+
+
+def loaded(run: Path) -> torch.nn.Module:
+    return load(run).gan.generator
+
+
+def test_all_three_networks_are_read():
+    found = networks(SNAPSHOT)
+    assert {name: network.kind for name, network in found.items()} == {
+        "G": "Generator", "D": "Discriminator", "G_ema": "Generator"
+    }  # fmt: skip
+    assert found["D"].tensors["b4.out.bias"].shape == (32,)
+    assert found["G"].attributes["img_resolution"] == 16
+
+
+def test_a_folder_that_is_there_is_not_written_to(ganzoo, tmp_path):
+    (tmp_path / "mine").write_text("kept")
+    result = ganzoo("import", str(SNAPSHOT), "-o", str(tmp_path))
+    assert (result.code, [p.name for p in tmp_path.iterdir()]) == (2, ["mine"])
+    assert "exists already" in result.err
+    assert ganzoo("import", str(tmp_path / "absent.pkl"), "-o", str(tmp_path / "run")).code == 2
+
+
+# Hostile
+
+
+class Calls:
+    """Runs a call where it is unpickled."""
+
+    def __init__(self, function, *arguments):
+        self.call = (function, arguments)
+
+    def __reduce__(self):
+        return self.call
+
+
+def unread(ganzoo, folder: Path, content: bytes) -> str:
+    """The line that refuses a snapshot; nothing was written, and nothing was run."""
+    result = ganzoo("import", str(written(folder, content)), "-o", str(folder / "run"))
+    assert result.code in (1, 2)
+    assert "Traceback" not in result.err
+    assert result.err.count("\n") == 1
+    assert not (folder / "run").exists()
+    assert not Path(MARKER).exists()
+    return result.err
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_a_call_is_refused_by_its_name_and_never_made(ganzoo, tmp_path, monkeypatch, protocol: int):
+    monkeypatch.chdir(tmp_path)
+    content = pickle.dumps({"G_ema": Calls(os.system, f"touch {MARKER}")}, protocol=protocol)
+    assert f"{os.system.__module__}.system" in unread(ganzoo, tmp_path, content)
+    content = pickle.dumps({"G_ema": Calls(eval, f"open('{MARKER}', 'w')")}, protocol=protocol)
+    assert ".eval" in unread(ganzoo, tmp_path, content)
+
+
+def test_a_call_hidden_in_a_storage_is_refused_too(ganzoo, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    hidden = pickle.dumps(Calls(os.system, f"touch {MARKER}"), protocol=2)
+    with pytest.raises(Unsafe, match="system"):
+        tensor(rebuilt(Made("torch.storage _load_from_bytes", (hidden,)), (2,), (1,)))
+    assert not Path(MARKER).exists()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.99])
+def test_a_truncated_snapshot_is_one_line(ganzoo, tmp_path, share: float):
+    content = SNAPSHOT.read_bytes()
+    assert "damaged" in unread(ganzoo, tmp_path, content[: int(share * len(content))])
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pickle.dumps([1, 2]),
+        pickle.dumps({"G_ema": 3}),
+        pickle.dumps({("a", "b"): 1}),
+        pickle.dumps({"G_ema": OrderedDict(a=1)}),
+        b"not a pickle",
+        b"\x80\x02cdnnlib.tflib.network\nNetwork\n.",
+        b"\x80\x02}\x8f(K\x01\x90.",
+        b"\x80\x02K\x01r\xff\xff\xff\xff.",  # A memo of 32 GB for some.
+        b"\x80\x04\x8e\xff\xff\xff\xff\xff\xff\x00\x00.",  # Bytes that are not there.
+        b"\x80\x02)R.",
+    ],
+)
+def test_what_is_no_snapshot_is_one_line(ganzoo, tmp_path, content: bytes):
+    unread(ganzoo, tmp_path, content)
+
+
+def test_a_snapshot_of_the_tensorflow_program_is_told_apart(tmp_path):
+    with pytest.raises(GanzooError, match="TensorFlow"):
+        networks(written(tmp_path, b"\x80\x02cdnnlib.tflib.network\nNetwork\n."))
+
+
+def rebuilt(stored: Made, size: tuple[int, ...], stride: tuple[int, ...], offset: int = 0) -> Made:
+    return Made("torch._utils _rebuild_tensor_v2", (stored, offset, size, stride, False, {}))
+
+
+def kept(values: torch.Tensor) -> Made:
+    from torch.storage import TypedStorage
+
+    buffer = BytesIO()
+    typed = TypedStorage(wrap_storage=values.untyped_storage(), dtype=values.dtype, _internal=True)
+    torch.save(typed, buffer, _use_new_zipfile_serialization=False)
+    return Made("torch.storage _load_from_bytes", (buffer.getvalue(),))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.float64, torch.int64, torch.uint8])
+def test_tensors_are_what_torch_wrote(dtype: torch.dtype):
+    values = torch.arange(12).to(dtype)
+    assert torch.equal(tensor(rebuilt(kept(values), (2, 3), (3, 1), 4)), values[4:10].view(2, 3))
+    assert torch.equal(tensor(rebuilt(kept(values), (3, 2), (1, 3))), values[:6].view(2, 3).t())
+
+
+@pytest.mark.parametrize(
+    ("size", "stride", "offset"),
+    [((2**39,), (0,), 0), ((13,), (1,), 0), ((2,), (1,), 11), ((2,), (2**39,), 0), ((4, 4), (1, 1), 0)],
+)
+def test_a_tensor_that_claims_more_than_is_there_is_refused(size, stride, offset):
+    with pytest.raises(Unsafe, match="claims the shape"):
+        tensor(rebuilt(kept(torch.arange(12.0)), size, stride, offset))
+
+
+def test_a_storage_that_claims_more_than_is_there_is_refused():
+    content = kept(torch.zeros(12)).arguments[0]
+    at = len(content) - 48 - 8
+    absurd = content[:at] + (2**60).to_bytes(8, "little") + content[at + 8 :]
+    with pytest.raises(Unsafe, match="shorter"):
+        tensor(rebuilt(Made("torch.storage _load_from_bytes", (absurd,)), (12,), (1,)))
+
+
+def test_one_storage_that_is_named_a_thousand_times_does_not_fill_the_memory(tmp_path):
+    found = unpickled(BytesIO(SNAPSHOT.read_bytes()))
+    weight = kept(torch.zeros(1000))
+    bomb = rebuilt(weight, (1000,), (1,))
+    state = {"_parameters": {str(i): bomb for i in range(1000)}, "_buffers": {}, "_modules": {}}
+    name = found["G_ema"].name
+    with pytest.raises(Unsafe, match="more than the file could hold"):
+        _network(Made(name, ({"class_name": "Generator", "state": state},)), 100_000)
+    deep = {"_parameters": {}, "_buffers": {}, "_modules": {}}
+    deep["_modules"]["again"] = Made(name, ({"class_name": "x", "state": deep},))
+    with pytest.raises(Unsafe, match="too deep"):
+        _network(Made(name, ({"class_name": "Generator", "state": deep},)), 100_000)
