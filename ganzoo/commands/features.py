@@ -20,7 +20,7 @@ def command() -> None:
 @click.option("--channels", type=click.Choice(["1", "3"]), help="Grey (1) or colour (3); default: the data's own.")
 @click.option("--epochs", type=click.IntRange(min=1), default=10, show_default=True, help="Passes over the data.")
 @click.option("--mirror", is_flag=True, help="Show each image flipped left-right half of the time.")
-@click.option("--jitter", type=click.IntRange(0, 256), default=0, help="Enlarge images by N pixels, and crop at random.")
+@click.option("--jitter", type=click.IntRange(0, 1024), default=0, help="Enlarge images by N pixels, and crop them.")
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Seed of everything.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps.")
 @click.option(
