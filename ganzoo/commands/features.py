@@ -36,7 +36,7 @@ def train(
     The file holds weights and description; the same seed gives the same file on the same machine.
 
     \b
-    ganzoo features train --dataset fashion-mnist
+    ganzoo features train --dataset kmnist
     ganzoo features train --dataset folder --data-root birds --image-size 64 -o birds.safetensors
     """
     import hashlib
