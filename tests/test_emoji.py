@@ -177,7 +177,7 @@ def extractor():
 def test_the_extractor_names_the_groups_of_most_emoji_that_it_has_not_seen(extractor):
     assert (extractor.classes, extractor.shape[:2]) == (CLASSES, (3, 32))
     for name in ("emoji", "emoji-noto", "emoji-twemoji"):
-        assert accuracy(extractor.net, opened(name, "test"), torch.device("cpu")) >= 0.7
+        assert accuracy(extractor.net, opened(name, "test"), torch.device("cpu")) >= 0.68
     assert extractor.resizing(32, 32) == "none"
 
 
