@@ -18,6 +18,7 @@ from ganzoo import DataRequest
 from ganzoo.errors import UsageError
 from ganzoo.files import read_json
 from ganzoo.metrics.base import FeatureExtractor, Metric
+from ganzoo.metrics.classifier import unpack
 from ganzoo.metrics.distances import FID
 from ganzoo.metrics.evaluation import Evaluator, choose_extractor, comparable, describe, generated, given
 from ganzoo.metrics.images import read_images
@@ -290,6 +291,16 @@ def test_a_user_trains_an_extractor_and_eval_finds_it(ganzoo, digits, monkeypatc
     assert value["metrics"]["fid"] == pytest.approx(0, abs=1e-4)
     by_file = choose_extractor(registry(), "small-digits", facts["file"])
     assert by_file.sha256 == facts["sha256"]
+
+
+def test_an_extractor_may_be_trained_on_views_and_its_file_says_so(ganzoo, tmp_path):
+    options = ("features", "train", "--dataset", "small-digits", "--epochs", 1, "--json")
+    plain = json.loads(ganzoo(*options, "-o", "plain.safetensors").out)
+    assert "mirror" not in plain
+    one, two = (json.loads(ganzoo(*options, "--mirror", "--jitter", 2, "-o", f"{n}.safetensors").out) for n in "ab")
+    assert (one["mirror"], one["jitter"]) == (True, 2)
+    assert one["sha256"] == two["sha256"] != plain["sha256"]
+    assert unpack((tmp_path / "a.safetensors").read_bytes(), "a")[2]["jitter"] == 2
 
 
 def test_each_folder_has_an_extractor_of_its_own(ganzoo, digits, tmp_path, monkeypatch):

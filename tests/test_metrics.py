@@ -17,6 +17,7 @@ from ganzoo_plugins.mnist import MNIST
 from torch import Tensor
 
 from ganzoo import DataRequest, ImageSet
+from ganzoo.data.views import Views
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.metrics import distances as by_torchmetrics
 from ganzoo.metrics import neighbours, parzen
@@ -481,6 +482,20 @@ def test_the_same_seed_trains_the_same_file(trained):
     assert pack(again, shape, {"classes": list(data.classes)}) == pack(net, shape, {"classes": list(data.classes)})
     other = fit(data, shape, 2, 4, CPU)
     assert not torch.equal(other.head.weight, net.head.weight)
+
+
+def test_views_are_drawn_of_training_images_and_a_seed_draws_the_same():
+    """Flipped or not at random: of images that are dark on the left or on the right nothing can be learnt."""
+    images = torch.zeros(256, 1, 8, 8, dtype=torch.uint8)
+    images[:128, :, :, :4] = 255
+    images[128:, :, :, 4:] = 255
+    sides = ImageSet(images, torch.arange(256) // 128, ("left", "right"))
+    shape = Shape(1, 8, 2, 8, 16)
+    assert accuracy(fit(sides, shape, 20, 0, CPU), sides, CPU) == 1
+    flipped, again = (fit(sides, shape, 20, 0, CPU, views=Views(mirror=True)) for _ in range(2))
+    logits = flipped(sides.images / 127.5 - 1).logits
+    assert (logits[:, 0] - logits[:, 1]).abs().max() < 0.5  # Nor was it: both are about as likely.
+    assert torch.equal(flipped.head.weight, again.head.weight)
 
 
 def test_features_are_brought_to_scale_one_and_logits_stay(trained):

@@ -19,6 +19,8 @@ def command() -> None:
 @click.option("--image-size", type=click.IntRange(8, 1024), help="Side of the images; default: the data's own.")
 @click.option("--channels", type=click.Choice(["1", "3"]), help="Grey (1) or colour (3); default: the data's own.")
 @click.option("--epochs", type=click.IntRange(min=1), default=10, show_default=True, help="Passes over the data.")
+@click.option("--mirror", is_flag=True, help="Show each image flipped left-right half of the time.")
+@click.option("--jitter", type=click.IntRange(0, 1024), default=0, help="Enlarge images by N pixels, and crop them.")
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Seed of everything.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps.")
 @click.option(
@@ -26,20 +28,21 @@ def command() -> None:
 )
 @json_option
 def train(
-    dataset: str, data_root: Path | None, image_size: int | None, channels: str | None, epochs: int, seed: int,
-    device: str, out: Path | None, as_json: bool,
+    dataset: str, data_root: Path | None, image_size: int | None, channels: str | None, epochs: int,
+    mirror: bool, jitter: int, seed: int, device: str, out: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Train a small classifier whose features `ganzoo eval` then measures with.
 
     The file holds weights and description; the same seed gives the same file on the same machine.
 
     \b
-    ganzoo features train --dataset fashion-mnist
+    ganzoo features train --dataset kmnist
     ganzoo features train --dataset folder --data-root birds --image-size 64 -o birds.safetensors
     """
     import hashlib
 
     from ganzoo.data import DataRequest, open_dataset
+    from ganzoo.data.views import Views
     from ganzoo.files import check_place
     from ganzoo.metrics.classifier import Classifier, Shape, accuracy, fit, keep, pack, set_scale, trained_file
     from ganzoo.plugins import registry
@@ -69,9 +72,11 @@ def train(
         if not as_json:
             click.echo(f"epoch {epoch} of {epochs}: {reached:.2%} of the test split", err=True)
 
-    net = fit(data, shape, epochs, seed, chosen, after_epoch=report)
+    net = fit(data, shape, epochs, seed, chosen, after_epoch=report, views=Views(mirror, jitter))
     set_scale(net, data, chosen)
     facts = {"dataset": dataset, "classes": list(data.classes), "seed": seed, "epochs": epochs}
+    if mirror or jitter:
+        facts |= {"mirror": mirror, "jitter": jitter}
     packed = pack(net, shape, {**facts, "test_accuracy": round(reached, 6)})
     keep(path, packed)
     sha256 = hashlib.sha256(packed).hexdigest()

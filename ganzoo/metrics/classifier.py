@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ganzoo.data import ImageSet, Loader, normalise, resize, to_channels
+from ganzoo.data.views import Views
 from ganzoo.errors import GanzooError, UsageError, one_line
 from ganzoo.files import cache_dir, read_bytes, whole
 from ganzoo.metrics.extractor import FeatureExtractor, Features
@@ -81,10 +82,11 @@ def fit(
     seed: int,
     device: torch.device,
     after_epoch: Callable[[int, Classifier], None] = lambda epoch, net: None,
+    views: Views | None = None,
 ) -> Classifier:
     """Train a classifier; the same seed, data, device and number of threads give the same weights.
 
-    AdamW with a warm-up and a cosine decay, on the images as they are.
+    AdamW with a warm-up and a cosine decay, on the images as they are, or on `views` of them.
 
     Raises:
         UsageError: the data has no classes, or an image set that is not `shape.side` square.
@@ -92,7 +94,7 @@ def fit(
     if not data.classes or data.labels is None:
         raise UsageError("the data has no classes: a classifier cannot be trained on it")
     labelled = ImageSet(data.images, class_index(data.labels, len(data.classes)), data.classes)
-    loader = Loader(labelled, min(BATCH, len(data)), seed, device)
+    loader = Loader(labelled, min(BATCH, len(data)), seed, device, views=views)
     total = epochs * loader.batches_per_epoch
     with own_randomness(seed, device):
         net = Classifier(shape).to(device).train()

@@ -1,0 +1,185 @@
+"""Emoji: the same 1,871 in two styles of drawing, in colour, embedded; README.md says whose they are."""
+
+import csv
+import hashlib
+import io
+from importlib import resources
+from pathlib import Path
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+import ganzoo
+from ganzoo.errors import GanzooError, UsageError, one_line
+from ganzoo.metrics.classifier import Trained
+
+STYLES = ("noto", "twemoji")
+CLASSES = ("smileys", "people", "animals", "food", "travel", "activities", "objects", "symbols", "flags")
+"""Unicode's groups, in its order."""
+SHA256 = {
+    "emoji.csv": "3ed9e9960539fb474e94b7ec669c2970ba735cbabebe6bf6d0f2fe8d647b0a41",
+    "noto.png": "7719087548acccd9081cb1bee1ee4fb5511abcaec958c2f464e755d82fbc2329",
+    "twemoji.png": "dbd202297ee7605431f8c1536e15ef20b1a96b262455814c1a46795727be0afd",
+}
+"""Of the table's bytes, and of the pixels of the sheets."""
+
+
+class Emoji(NamedTuple):
+    """A row of the table."""
+
+    place: int
+    """In the sheets of both styles, row by row."""
+    code_points: str
+    """Such as `1F3C3-200D-2640-FE0F`."""
+    label: int
+    split: str
+    half: int
+    """0 or 1: of the training emoji, each half serves as one side of the unpaired set."""
+    name: str
+
+
+class EmojiPictures(ganzoo.Dataset):
+    """The emoji in both styles, one after the other; `--data-root` has no say."""
+
+    name = "emoji"
+    summary = "emoji of two styles, 32 x 32 colour, 9 classes, 3,374 + 368 images; embedded"
+    styles: ClassVar[tuple[str, ...]] = STYLES
+
+    def load(self, request: ganzoo.DataRequest) -> ganzoo.ImageSet:
+        emoji = [e for e in table() if e.split == request.split]
+        images = torch.cat([pictures(style, emoji) for style in self.styles])
+        return ganzoo.ImageSet(images, labels(emoji).repeat(len(self.styles)), CLASSES)
+
+
+class EmojiNoto(EmojiPictures):
+    """Those that Google drew."""
+
+    name = "emoji-noto"
+    summary = "the emoji of Noto, 32 x 32 colour, 9 classes, 1,687 + 184 images; embedded"
+    styles = ("noto",)
+
+
+class EmojiTwemoji(EmojiPictures):
+    """Those that Twitter had drawn."""
+
+    name = "emoji-twemoji"
+    summary = "the emoji of Twemoji, 32 x 32 colour, 9 classes, 1,687 + 184 images; embedded"
+    styles = ("twemoji",)
+
+
+class EmojiStyles(ganzoo.Dataset):
+    """Each emoji of Noto, to be made from the one of Twemoji."""
+
+    name = "emoji-styles"
+    summary = "the emoji of Noto, each with the one of Twemoji as the source to make it from; 9 classes"
+
+    def load(self, request: ganzoo.DataRequest) -> ganzoo.ImageSet:
+        emoji = [e for e in table() if e.split == request.split]
+        images, sources = (pictures(style, emoji) for style in STYLES)
+        return ganzoo.ImageSet(images, labels(emoji), CLASSES, sources=sources)
+
+
+class EmojiStylesUnpaired(ganzoo.Dataset):
+    """Noto's emoji, and Twemoji's as another set: in training no emoji is in both.
+
+    The test split has all held-out emoji on both sides, in the same order, so that a translation can be held against
+    what was drawn.
+    """
+
+    name = "emoji-styles-unpaired"
+    summary = "half the emoji of Noto, to be made from the other half of Twemoji: no pairs; 9 classes"
+
+    def load(self, request: ganzoo.DataRequest) -> ganzoo.ImageSet:
+        emoji = [e for e in table() if e.split == request.split]
+        ours, theirs = ([e for e in emoji if request.split == "test" or e.half == side] for side in (0, 1))
+        images, sources = pictures("noto", ours), pictures("twemoji", theirs)
+        return ganzoo.ImageSet(images, labels(ours), CLASSES, sources=sources, paired=False)
+
+
+class EmojiFeatures(Trained):
+    """128 features of a convnet trained on `emoji`; docs/metrics.md has the command."""
+
+    name = "emoji"
+    summary = "128 features of a small convnet that classifies emoji of both styles; 32 x 32 colour; embedded"
+    datasets = ("emoji", "emoji-noto", "emoji-twemoji", "emoji-styles", "emoji-styles-unpaired")
+
+    def __init__(self, weights: Path | None = None):
+        ganzoo.FeatureExtractor.__init__(self)
+        if weights is not None:
+            raise UsageError("the extractor 'emoji' brings its own weights; for a file, use --features FILE")
+        self.fill(embedded("emoji.safetensors"), "the embedded file emoji.safetensors")
+
+
+def table() -> list[Emoji]:
+    """All emoji, in the order of the sheets: by class, then as keyboards have them.
+
+    Raises:
+        GanzooError: the embedded file is missing or damaged.
+    """
+    data = embedded("emoji.csv")
+    check("emoji.csv", data)
+    rows = csv.reader(io.StringIO(data.decode()))
+    next(rows)  # The names of the columns.
+    return [
+        Emoji(place, codes, CLASSES.index(label), split, int(half), name)
+        for place, (codes, label, split, half, name) in enumerate(rows)
+    ]
+
+
+def pictures(style: str, emoji: list[Emoji]) -> Tensor:
+    """How these look in a style: uint8 (N, 3, 32, 32), on white.
+
+    Raises:
+        GanzooError: the embedded file is missing or damaged.
+    """
+    name = f"{style}.png"
+    try:
+        with Image.open(io.BytesIO(embedded(name))) as file:
+            sheet = np.array(file)
+    except (OSError, SyntaxError, ValueError) as error:  # A damaged PNG may be any of these to Pillow.
+        raise GanzooError(f"the embedded file {name} is damaged ({one_line(error)}): reinstall ganzoo") from error
+    check(name, sheet.tobytes())
+    down, across = (side // 32 for side in sheet.shape[:2])
+    cells = torch.from_numpy(sheet).view(down, 32, across, 32, 3).permute(0, 2, 4, 1, 3)
+    return cells.reshape(down * across, 3, 32, 32)[[e.place for e in emoji]]
+
+
+def labels(emoji: list[Emoji]) -> Tensor:
+    """The classes of these, int64 (N,)."""
+    return torch.tensor([e.label for e in emoji])
+
+
+def embedded(name: str) -> bytes:
+    """A file that lies beside this one.
+
+    Raises:
+        GanzooError: it is missing.
+    """
+    try:
+        return resources.files(__name__).joinpath(name).read_bytes()
+    except OSError as error:
+        raise GanzooError(f"the embedded file {name} is missing: reinstall ganzoo") from error
+
+
+def check(name: str, data: bytes) -> None:
+    """Hold an embedded file against its hash.
+
+    Raises:
+        GanzooError: it is another.
+    """
+    if hashlib.sha256(data).hexdigest() != SHA256[name]:
+        raise GanzooError(f"the embedded file {name} is damaged (its SHA-256 is wrong): reinstall ganzoo")
+
+
+@ganzoo.hookimpl
+def register_datasets(register):
+    for dataset in (EmojiPictures, EmojiNoto, EmojiTwemoji, EmojiStyles, EmojiStylesUnpaired):
+        register(dataset)
+
+
+@ganzoo.hookimpl
+def register_metrics(register):
+    register(EmojiFeatures)
