@@ -1,0 +1,617 @@
+"""The layouts in which people keep pictures: recognised without being told, and nothing silent."""
+
+import io
+import json
+import struct
+import tarfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from ganzoo_plugins.folder import Folder
+from PIL import Image
+
+from conftest import TINY
+from ganzoo import errors
+from ganzoo.data import DataRequest, archives, open_dataset
+from ganzoo.data.formats import class_order, held_out, read_pictures
+from ganzoo.errors import UsageError
+
+DARK, LIGHT = 60, 180
+
+
+@pytest.fixture(autouse=True)
+def _nothing_told(monkeypatch):
+    monkeypatch.setattr(errors, "_told", set())
+
+
+def load(root, split="train", **options):
+    return open_dataset(Folder(), DataRequest(split, root, options=options))
+
+
+def png(level=DARK, size=(16, 16), mode="RGB") -> bytes:
+    data = io.BytesIO()
+    Image.new(mode, size, level if mode != "RGB" else (level, level, 255 - level)).save(data, "PNG")
+    return data.getvalue()
+
+
+def write(root: Path, files: dict[str, bytes | str]) -> Path:
+    for name, data in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data.encode() if isinstance(data, str) else data)
+    return root
+
+
+def packed(path: Path, files: dict[str, bytes | str]) -> Path:
+    """The files in a zip or a tar, as the path's ending says."""
+    plain = {name: data.encode() if isinstance(data, str) else data for name, data in files.items()}
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, data in plain.items():
+                archive.writestr(name, data)
+        return path
+    kind = {".gz": "w:gz", ".tgz": "w:gz", ".bz2": "w:bz2", ".xz": "w:xz"}.get(path.suffix, "w")
+    with tarfile.open(path, kind) as archive:
+        for name, data in plain.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return path
+
+
+CONTAINERS = ["folder", "a.zip", "a.tar", "a.tar.gz", "a.tar.bz2", "a.tar.xz", "a.tgz"]
+
+
+@pytest.fixture(params=CONTAINERS)
+def keep(request, tmp_path):
+    """Writes files into a folder or an archive."""
+    path = tmp_path / request.param
+    return lambda files: write(path, files) if request.param == "folder" else packed(path, files)
+
+
+def classes_of(data) -> dict[str, int]:
+    return dict(zip(data.classes, data.spec("x").counts, strict=True))
+
+
+# Layouts, each in a folder and in an archive
+
+
+def test_class_folders_are_classes(keep):
+    root = keep({"dog/a.png": png(LIGHT), "dog/b.png": png(LIGHT), "cat/a.png": png(DARK)})
+    data = load(root)
+    assert classes_of(data) == {"cat": 1, "dog": 2}
+    assert data.images[:, 0, 0, 0].tolist() == [DARK, LIGHT, LIGHT]
+
+
+def test_flat_pictures_have_no_classes(keep):
+    data = load(keep({"b.png": png(LIGHT), "a.png": png(DARK), "README.txt": "pictures"}))
+    assert data.labels is None
+    assert data.images[:, 0, 0, 0].tolist() == [DARK, LIGHT]
+
+
+def test_stylegans_labels_are_those_of_its_file(keep, capsys):
+    names = [f"00000/img{i:08d}.png" for i in range(4)]
+    labels = json.dumps({"labels": [[name, i % 2] for i, name in enumerate(names)]})
+    data = load(keep({"dataset.json": labels, **{name: png(60 + 120 * (i % 2)) for i, name in enumerate(names)}}))
+    assert data.classes == ("0", "1")
+    assert data.labels.tolist() == [0, 1, 0, 1]
+    assert "classes are those of dataset.json: 0, 1" in capsys.readouterr().err
+
+
+def test_stylegans_null_labels_are_none_and_said_to_be(keep, capsys):
+    data = load(keep({"dataset.json": '{"labels": null}', "00000/a.png": png(), "00000/b.png": png()}))
+    assert data.labels is None
+    assert "tells of no labels" in capsys.readouterr().err
+
+
+def test_hugging_faces_csv_and_jsonl(keep, tmp_path):
+    files = {f"{i}.png": png(60 + 120 * (i % 2)) for i in range(4)}
+    rows = "".join(f"{i}.png,{('dark', 'light')[i % 2]}\n" for i in range(4))
+    assert load(keep({**files, "metadata.csv": f"file_name,label\n{rows}"})).labels.tolist() == [0, 1, 0, 1]
+
+
+def test_hugging_faces_jsonl_knows_numbers(keep):
+    files = {f"{i}.png": png(60 + 120 * (i % 2)) for i in range(4)}
+    lines = "\n".join(json.dumps({"file_name": f"{i}.png", "label": 10 - i % 2}) for i in range(4))
+    data = load(keep({**files, "metadata.jsonl": lines}))
+    assert data.classes == ("9", "10")
+    assert data.labels.tolist() == [1, 0, 1, 0]
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        "file,label\n0.png,dark\n1.png,light\n2.png,dark\n3.png,light\n",
+        "\ufefffile;label\r\n./0.png;dark\r\n1.png;light\r\n2.png;dark\r\n3.png;light\r\n",
+        "0.png,dark\n1.png,light\n2.png,dark\n3.png,light\n",
+        "id,kind\n0,dark\n1,light\n2,dark\n3,light\n",
+        'label,file\ndark,"0.png"\nlight,1.png\ndark,2.png\nlight,3.png\n',
+    ],
+    ids=["header", "semicolons", "no header", "without endings", "file last"],
+)
+def test_a_table_of_files_and_labels(keep, table):
+    data = load(keep({**{f"{i}.png": png(60 + 120 * (i % 2)) for i in range(4)}, "labels.csv": table}))
+    assert data.classes == ("dark", "light")
+    assert data.labels.tolist() == [0, 1, 0, 1]
+
+
+def test_a_table_beside_a_folder_of_pictures_finds_them_by_name(keep):
+    data = load(
+        keep({"t.tsv": "image\tkind\nx.png\ta\ny.png\tb\nz.png\ta\n", **{f"pics/{n}.png": png() for n in "xyz"}})
+    )
+    assert classes_of(data) == {"a": 2, "b": 1}
+
+
+def test_webdataset_keys_have_classes(keep):
+    files = {f"{i:04d}.{kind}": data for i in range(4) for kind, data in (("jpg", png()), ("cls", f"{i % 2}\n"))}
+    assert load(keep(files)).labels.tolist() == [0, 1, 0, 1]
+
+
+def test_a_folder_of_webdataset_tars_is_one_set(tmp_path):
+    for shard in range(2):
+        files = {f"{shard}{i}.{k}": d for i in range(2) for k, d in (("png", png()), ("cls", str(shard)))}
+        packed(tmp_path / f"train-{shard:04d}.tar", files)
+    assert classes_of(load(tmp_path)) == {"0": 2, "1": 2}
+
+
+def test_an_archive_with_one_folder_around_everything_is_read_within_it(tmp_path):
+    root = packed(tmp_path / "a.zip", {"pets/cat/a.png": png(), "pets/dog/a.png": png(), "__MACOSX/pets/._a.png": "x"})
+    assert load(root).classes == ("cat", "dog")
+    flat = packed(tmp_path / "b.tar", {"./pets/a.png": png(), "./pets/b.png": png(), "./pets/.hidden.png": "x"})
+    assert len(load(flat)) == 2
+
+
+def test_an_npz_is_taken_as_it_is(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (6, 3, 16, 16), dtype=np.uint8)
+    np.savez(tmp_path / "a.npz", images=images, labels=np.arange(6) % 3)
+    data = load(tmp_path / "a.npz")
+    assert torch.equal(data.images[data.labels.argsort(stable=True)], data.images[[0, 3, 1, 4, 2, 5]])
+    assert torch.equal(data.images, torch.from_numpy(images))
+    assert classes_of(data) == {"0": 2, "1": 2, "2": 2}
+    np.savez(tmp_path / "grey.npz", images=images[:, 0])
+    grey = load(tmp_path / "grey.npz")
+    assert grey.labels is None
+    assert torch.equal(grey.images, torch.from_numpy(images[:, :1]))
+
+
+@pytest.mark.parametrize("ending", ["jfif", "avif", "JPG", "webp"])
+def test_less_common_endings_are_pictures(tmp_path, ending):
+    kind = {"jfif": "JPEG", "jpg": "JPEG"}.get(ending.lower(), ending.upper())
+    Image.new("RGB", (16, 16), (200, 10, 10)).save(tmp_path / f"a.{ending}", kind)
+    assert load(tmp_path).images.shape == (1, 3, 16, 16)
+
+
+def test_a_format_that_pillow_does_not_read_is_named(tmp_path, monkeypatch):
+    from ganzoo.data import imagefiles
+
+    monkeypatch.setattr(imagefiles, "_readable", lambda: ("PNG",))
+    write(tmp_path, {"a.heic": b"\0\0\0\x18ftypheic", "b.png": png()})
+    with pytest.raises(UsageError, match=r"a\.heic .*Pillow reads no HEIF \(`pip install pillow-heif`\)"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_archives_stream_the_same_images(tmp_path, monkeypatch, container):
+    files = {f"{i}.png": png(i) for i in range(10)}
+    root = write(tmp_path / "folder", files) if container == "folder" else packed(tmp_path / container, files)
+    resident = load(root).images
+    monkeypatch.setenv("GANZOO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("ganzoo.data.memory.IN_MEMORY_BYTES", 16 * 16 * 3)
+    streamed = load(root).images
+    assert not isinstance(streamed, torch.Tensor)
+    assert torch.equal(torch.stack([streamed[i] for i in range(10)]), resident)
+
+
+# Splits
+
+
+@pytest.mark.parametrize(("train", "test"), [("train", "val"), ("Training", "VALIDATION"), ("training", "test")])
+def test_splits_are_splits_whatever_their_names(keep, train, test):
+    root = keep(
+        {f"{s}/{c}/{i}.png": png(DARK if s == train else LIGHT) for s in (train, test) for c in "ab" for i in "12"}
+    )
+    assert load(root).classes == load(root, "test").classes == ("a", "b")
+    assert len(load(root)) == len(load(root, "test")) == 4
+    assert load(root, "test").images[0, 0, 0, 0] == LIGHT
+    assert load(root, "test").split == ""
+
+
+def test_of_three_splits_the_validation_is_told_to_be_left_out(keep, capsys):
+    root = keep({f"{split}/{c}/1.png": png() for split in ("train", "val", "test") for c in "ab"})
+    assert len(load(root)) == len(load(root, "test")) == 2
+    assert "beside train/ and test/, val are left out" in capsys.readouterr().err
+
+
+def test_a_lone_folder_named_train_is_no_class(keep):
+    assert load(keep({"train/a/1.png": png(), "train/b/1.png": png()})).classes == ("a", "b")
+
+
+def test_each_split_may_have_its_own_metadata(keep):
+    files = {f"{s}/{i}.png": png() for s in ("train", "validation") for i in range(4)}
+    for split in ("train", "validation"):
+        rows = "".join(f"{i}.png,{'ab'[i % 2]}\n" for i in range(4))
+        files[f"{split}/metadata.csv"] = f"file_name,label\n{rows}"
+    root = keep(files)
+    assert classes_of(load(root)) == classes_of(load(root, "test")) == {"a": 2, "b": 2}
+
+
+def test_two_folders_of_training_are_refused(keep):
+    with pytest.raises(UsageError, match="which of them is to be trained on"):
+        load(keep({"train/a/1.png": png(), "training/a/1.png": png(), "test/a/1.png": png()}))
+
+
+def test_a_share_is_held_out_by_name_and_training_does_not_see_it(tmp_path, capsys):
+    write(tmp_path, {f"{c}/{i}.png": png(i) for c in "ab" for i in range(60)})
+    train, test = load(tmp_path), load(tmp_path, "test")
+    expected = {f"{c}/{i}.png" for c in "ab" for i in range(60) if held_out(f"{c}/{i}.png") < 0.1}
+    assert len(test) == len(expected) > 0
+    assert len(train) + len(test) == 120
+    assert test.split == "held-out"
+    assert (
+        f"{len(expected)} of 120 pictures are held out as the test split (--test-share 0.1)" in capsys.readouterr().err
+    )
+    write(tmp_path, {"a/new.png": png()})
+    again = load(tmp_path, "test")
+    assert {len(again)} <= {len(test), len(test) + 1}
+
+
+def test_few_pictures_are_not_split_unless_told_and_it_is_said(tmp_path, capsys):
+    write(tmp_path, {f"{i}.png": png(i) for i in range(20)})
+    assert len(load(tmp_path)) == len(load(tmp_path, "test")) == 20
+    assert load(tmp_path, "test").split == "train"
+    assert "there is no test split" in capsys.readouterr().err
+    assert len(load(tmp_path, test_share=0.3)) + len(load(tmp_path, "test", test_share=0.3)) == 20
+    assert len(load(tmp_path, test_share=0)) == 20
+
+
+def test_no_class_is_held_out_whole(tmp_path):
+    write(tmp_path, {f"{c}/{i}.png": png() for c in "abcdefgh" for i in range(2)})
+    assert min(load(tmp_path, test_share=0.9).spec("x").counts) == 1
+
+
+def test_a_share_of_what_is_split_already_is_refused(tmp_path):
+    write(tmp_path, {f"{split}/{i}.png": png() for split in ("train", "test") for i in range(2)})
+    with pytest.raises(UsageError, match="--test-share is for pictures that are not split"):
+        load(tmp_path, test_share=0.5)
+
+
+# Classes
+
+
+def test_classes_named_by_numbers_are_in_the_order_of_numbers(keep):
+    assert load(keep({f"{k}/1.png": png(k) for k in range(1, 13)})).classes == tuple(map(str, range(1, 13)))
+
+
+def test_a_range_of_labels_means_the_names():
+    from ganzoo.commands.sample import parse_labels
+
+    assert parse_labels("2-10", class_order({str(k) for k in range(1, 13)})) == list(range(1, 10))
+
+
+def test_mixed_names_are_in_the_order_of_text():
+    assert class_order({"10", "9", "b"}) == ("10", "9", "b")
+    assert class_order({"007", "7", "10"}) == ("007", "7", "10")
+
+
+def test_the_layout_of_version_0_1_0_can_be_had(tmp_path):
+    write(tmp_path, {f"{k}/{i}.png": png() for k in (1, 2, 10) for i in range(40)})
+    assert load(tmp_path, layout="folders").classes == ("1", "10", "2")
+    data = open_dataset(Folder(), DataRequest(root=tmp_path, options=None))  # As a run says that recorded no options.
+    assert data.classes == ("1", "10", "2")
+    assert len(data) == 120
+
+
+def test_a_class_with_one_picture_is_mentioned(tmp_path, capsys):
+    load(write(tmp_path, {"a/1.png": png(), "b/1.png": png(), "b/2.png": png()}))
+    assert "1 classes have one picture each in training (a)" in capsys.readouterr().err
+
+
+# What can be wrong with labels
+
+
+def rows(*lines: str) -> dict[str, bytes | str]:
+    return {**{f"{i}.png": png() for i in range(4)}, "metadata.csv": "\n".join(["file_name,kind,mood", *lines, ""])}
+
+
+ALL = [f"{i}.png,{'ab'[i % 2]},{'xy'[i // 2]}" for i in range(4)]
+
+
+@pytest.mark.parametrize(
+    ("files", "options", "message"),
+    [
+        (rows(*ALL), {}, r"several columns that may hold classes \(kind, mood\): name one with --label-column"),
+        (rows(*ALL), {"label_column": "color"}, r"no such column \(it has: kind, mood\)"),
+        (rows(*ALL[:2]), {"label_column": "kind"}, r"2 of 4 pictures .*\(2\.png, 3\.png\).*--skip-unlabelled"),
+        (rows(*ALL[:3], "3.png,,y"), {"label_column": "kind"}, r"1 of 4 pictures .*no label.*\(3\.png\)"),
+        (rows(*ALL, "9.png,a,x"), {"label_column": "kind"}, r"names 1 pictures that are not there: 9\.png"),
+        (rows(*ALL, ALL[0]), {"label_column": "kind"}, r"names 1 pictures twice: 0\.png"),
+        (rows(*ALL[:3], "3.png,a,x,extra"), {"label_column": "kind"}, r"row 4, has 4 values, and there are 3 columns"),
+        ({"a.png": png(), "metadata.csv": "name,kind\na.png,x\n"}, {}, "has no column `file_name`"),
+        ({"a.png": png(), "metadata.jsonl": '{"file_name": '}, {}, "line 1, is not valid JSON"),
+        ({"a.png": png(), "metadata.jsonl": "[1]"}, {}, "line 1, is no JSON object"),
+        ({"a.png": png(), "dataset.json": "{"}, {}, "is not valid JSON"),
+        ({"a.png": png(), "dataset.json": "{}"}, {}, "has no `labels`"),
+        ({"a.png": png(), "dataset.json": '{"labels": [["b.png", 0]]}'}, {}, r"names 1 pictures that are not there: b"),
+        ({"a.png": png(), "b.png": png(), "dataset.json": '{"labels": [["a.png", 0]]}'}, {}, r"1 of 2 .*\(b\.png\)"),
+        ({"a.png": png(), "dataset.json": '{"labels": [["a.png", [0.5, 1]]]}'}, {}, "no class"),
+        ({"a.png": png(), "dataset.json": '{"labels": {"a.png": 1}}'}, {}, "labels are a list"),
+        ({"a.png": png(), "../dataset.json": "{}"}, {"label_column": "kind"}, "--label-column is for tables of labels"),
+        ({"a.png": png(), "a.jpg": png(), "a.cls": "1"}, {}, "1 keys have several pictures"),
+        ({"a.png": png(), "b.cls": "1"}, {}, "names 1 pictures that are not there"),
+        ({"a.png": png(), "t.csv": "file,k\na.png,x\n", "dataset.json": '{"labels": null}'}, {}, "leave one"),
+        ({"a.png": png(), "metadata.csv": b"\xff\xfe\0"}, {}, "cannot be read"),
+    ],
+)  # fmt: skip
+def test_labels_that_do_not_fit_are_one_line(tmp_path, files, options, message):
+    root = write(tmp_path / "root", files)
+    with pytest.raises(UsageError, match=message) as caught:
+        load(root, **options)
+    assert "\n" not in str(caught.value)
+
+
+def test_pictures_without_a_label_are_left_out_when_told(tmp_path, capsys):
+    data = load(write(tmp_path, rows(*ALL[:3])), label_column="kind", skip_unlabelled=True)
+    assert data.labels.tolist() == [0, 1, 0]
+    assert "1 of 4 pictures have no label and are left out (3.png)" in capsys.readouterr().err
+
+
+def test_a_table_whose_columns_are_no_classes_is_said_not_to_be_used(tmp_path, capsys):
+    captions = "".join(f"{i}.png,a picture of {i}\n" for i in range(4))
+    data = load(write(tmp_path, {**rows(), "metadata.csv": f"file_name,text\n{captions}"}))
+    assert data.labels is None
+    assert "metadata.csv is not used: none of its columns (text) looks like classes" in capsys.readouterr().err
+
+
+def test_a_table_of_other_things_is_said_not_to_be_used(tmp_path, capsys):
+    load(write(tmp_path, {"a.png": png(), "prices.csv": "item,price\nbread,2\n"}))
+    assert "prices.csv is not used: none of its columns names the pictures" in capsys.readouterr().err
+
+
+def test_no_column_can_be_asked_for(tmp_path):
+    assert load(write(tmp_path, rows(*ALL)), label_column="none").labels is None
+
+
+# What can be wrong with archives
+
+
+def zip_with(path: Path, name: str, **changes: int) -> Path:
+    info = zipfile.ZipInfo(name)
+    for key, value in changes.items():
+        setattr(info, key, value)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.png", png())
+        archive.writestr(info, png())
+    return path
+
+
+@pytest.mark.parametrize("name", ["../x.png", "/etc/x.png", "a/../../x.png", "C:/x.png", "a\\x.png"])
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_a_path_that_leaves_the_archive_is_refused(tmp_path, name, kind):
+    with pytest.raises(UsageError, match="leads out of it"):
+        load(packed(tmp_path / f"a.{kind}", {name: png()}))
+
+
+def test_an_encrypted_zip_is_refused(tmp_path):
+    path = packed(tmp_path / "a.zip", {"a.png": png()})
+    data = bytearray(path.read_bytes())
+    data[data.rfind(b"PK\1\2") + 8] |= 1
+    path.write_bytes(data)
+    with pytest.raises(UsageError, match="is encrypted"):
+        load(path)
+
+
+def test_links_in_archives_are_not_followed(tmp_path, capsys):
+    (tmp_path / "secret.png").write_bytes(png(LIGHT))
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        for name, target in (("link.png", "secret.png"), ("out.png", "/etc/passwd")):
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = tarfile.SYMTYPE, target
+            archive.addfile(info)
+        info = tarfile.TarInfo("a.png")
+        info.size = len(png())
+        archive.addfile(info, io.BytesIO(png()))
+    assert len(load(tmp_path / "a.tar")) == 1
+    assert "2 links or devices" in capsys.readouterr().err
+    assert len(load(zip_with(tmp_path / "a.zip", "link.png", external_attr=0o120777 << 16))) == 1
+
+
+@pytest.mark.parametrize("ending", ["zip", "tar", "tar.gz", "tar.xz"])
+@pytest.mark.parametrize("part", [0, 0.3, 0.7, 0.95])
+def test_a_truncated_archive_is_one_line(tmp_path, ending, part):
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    data = io.BytesIO()
+    Image.fromarray(noise).save(data, "PNG")
+    path = packed(tmp_path / f"a.{ending}", {f"{i}.png": data.getvalue() for i in range(3)})
+    whole = path.read_bytes().rstrip(b"\0") if ending == "tar" else path.read_bytes()
+    path.write_bytes(whole[: int(len(whole) * part)])
+    with pytest.raises(UsageError, match=r"truncated|damaged|no images") as caught:
+        load(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_zip_whose_bytes_were_changed_names_the_picture(tmp_path):
+    path = packed(tmp_path / "a.zip", {f"{i}.png": png(i) for i in range(3)})
+    data = bytearray(path.read_bytes())
+    data[60] ^= 0xFF
+    path.write_bytes(data)
+    with pytest.raises(UsageError, match=r"0\.png in .*a\.zip"):
+        load(path)
+
+
+def test_a_member_larger_than_pictures_are_is_refused_unread(tmp_path, monkeypatch):
+    monkeypatch.setattr(archives, "LARGEST_MEMBER", 1000)
+    for kind in ("zip", "tar"):
+        with pytest.raises(UsageError, match="claims 2,000 bytes unpacked"):
+            load(packed(tmp_path / f"a.{kind}", {"a.png": bytes(2000)}))
+
+
+def test_a_zip_bomb_is_refused_unread(tmp_path, monkeypatch):
+    monkeypatch.setattr(archives, "BOMB", (200, 10_000))
+    with pytest.raises(UsageError, match="zip bomb"):
+        load(packed(tmp_path / "a.zip", {f"{i}.png": bytes(200_000) for i in range(3)}))
+
+
+def test_a_member_that_unpacks_to_more_than_it_claims_is_refused(tmp_path):
+    path = packed(tmp_path / "a.zip", {"a.png": png() + bytes(100_000)})
+    data = bytearray(path.read_bytes())
+    struct.pack_into("<L", data, data.rfind(b"PK\1\2") + 24, 50)
+    path.write_bytes(data)
+    with pytest.raises(UsageError, match="not those that its list tells of"):
+        load(path)
+
+
+def test_a_compressed_tar_beyond_memory_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(archives, "LARGEST_UNPACKED", 5000)
+    with pytest.raises(UsageError, match=r"takes more than 5,000 bytes unpacked: decompress it"):
+        load(packed(tmp_path / "a.tar.gz", {"a.png": png(), "b.bin": bytes(10_000)}))
+
+
+def test_a_zip_of_too_many_files_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(archives, "MOST_MEMBERS", 3)
+    for kind in ("zip", "tar"):
+        with pytest.raises(UsageError, match="more than 3 files"):
+            load(packed(tmp_path / f"a.{kind}", {f"{i}.png": png() for i in range(6)}))
+
+
+def test_two_members_of_one_name_are_refused(tmp_path):
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        for _ in range(2):
+            archive.addfile(tarfile.TarInfo("a.png"))
+    with pytest.raises(UsageError, match=r"holds 'a\.png' twice"):
+        load(tmp_path / "a.tar")
+
+
+@pytest.mark.parametrize("name", ["a.zip", "a.tar"])
+def test_an_archive_without_pictures_is_refused(tmp_path, name):
+    with pytest.raises(UsageError, match=r"no images in .*\(looked for .*\.png"):
+        load(packed(tmp_path / name, {"readme.txt": "nothing"}))
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a.rar", "a.png"])
+def test_other_files_are_refused(tmp_path, name):
+    with pytest.raises(UsageError, match=name):
+        load(write(tmp_path, {name: "x"}) / name)
+
+
+# Numbers and transparency
+
+
+def save(path: Path, array) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(array).save(path)
+
+
+def test_integers_of_32_bits_are_refused_or_scaled_as_told(tmp_path):
+    save(tmp_path / "a.tif", np.full((16, 16), 100, np.int32))
+    save(tmp_path / "b.tif", np.full((16, 16), 200, np.int32))
+    with pytest.raises(UsageError, match=r"32-bit integers \(100 to 100\).*--white"):
+        load(tmp_path)
+    assert load(tmp_path, white=255).images[:, 0, 0, 0].tolist() == [100, 200]
+    assert load(tmp_path, white=400).images[:, 0, 0, 0].tolist() == [64, 128]
+
+
+def test_floating_point_is_scaled_as_told(tmp_path):
+    save(tmp_path / "a.tif", np.full((16, 16), 0.5, np.float32))
+    assert load(tmp_path, white=1).images[0, 0, 0, 0] == 128
+
+
+@pytest.mark.parametrize("ending", ["png", "tif"])
+@pytest.mark.parametrize(("most", "white"), [(4000, 4095), (1000, 1023), (200, 255), (30_000, 65_535)])
+def test_values_far_below_16_bits_are_noticed(tmp_path, capsys, ending, most, white):
+    save(tmp_path / f"a.{ending}", np.full((16, 16), most, np.uint16))
+    save(tmp_path / f"b.{ending}", np.full((16, 16), most // 2, np.uint16))
+    assert load(tmp_path).images[:, 0, 0, 0].tolist() == [round(most / white * 255), round(most // 2 / white * 255)]
+    assert ("is taken for white" in capsys.readouterr().err) == (white < 65_535)
+    assert load(tmp_path, white=65535).images[0, 0, 0, 0] == round(most / 65_535 * 255)
+
+
+@pytest.mark.parametrize(
+    ("background", "expected"), [("white", [255] * 3), ("black", [0] * 3), ("#0a141e", [10, 20, 30])]
+)
+def test_transparency_is_laid_on_what_is_asked_for(tmp_path, capsys, background, expected):
+    Image.new("RGBA", (16, 16), (255, 0, 0, 0)).save(tmp_path / "a.png")
+    Image.new("RGB", (16, 16), (200, 0, 0)).save(tmp_path / "b.png")
+    assert load(tmp_path, background=background).images[0, :, 0, 0].tolist() == expected
+    assert f"transparent pixels are laid on {background}" in capsys.readouterr().err
+
+
+def test_a_background_that_is_no_colour_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="--background: write white, black or #RRGGBB, not 'blak'"):
+        load(write(tmp_path, {"a.png": png()}), background="blak")
+
+
+def test_the_cache_knows_the_background(tmp_path, monkeypatch):
+    monkeypatch.setenv("GANZOO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("ganzoo.data.memory.IN_MEMORY_BYTES", 10)
+    root = tmp_path / "root"
+    root.mkdir()
+    for name in "ab":
+        Image.new("RGBA", (16, 16), (255, 0, 0, 0)).save(root / f"{name}.png")
+    assert load(root, background="white").images[0].max() == 255
+    assert load(root, background="black").images[0].max() == 0
+
+
+def test_enlarging_is_mentioned(tmp_path, capsys):
+    load(write(tmp_path, {"a.png": png(size=(20, 30)), "b.png": png(size=(90, 90))}))
+    assert "some pictures are smaller than 64 x 64 (the smallest side: 20 pixels)" in capsys.readouterr().err
+
+
+# Broken pictures
+
+
+def with_broken(root: Path) -> Path:
+    whole = png(100)
+    files = {f"{i:02}.png": whole for i in range(12)}
+    return write(root, {**files, "00.png": b"", "01.png": "not a picture", "02.png": whole[:60]})
+
+
+@pytest.mark.parametrize("request_", [{}, {"image_size": 16, "channels": 3}])
+def test_all_broken_pictures_are_counted(tmp_path, request_):
+    with pytest.raises(
+        UsageError, match=r"3 of 12 pictures cannot be read \(00\.png, 01\.png, 02\.png\).*--skip-broken"
+    ):
+        open_dataset(Folder(), DataRequest(root=with_broken(tmp_path), **request_))
+
+
+def test_broken_pictures_are_left_out_and_listed_when_told(tmp_path, capsys):
+    assert len(load(with_broken(tmp_path), skip_broken=True)) == 9
+    assert "3 of 12 pictures cannot be read and are left out: 00.png, 01.png, 02.png" in capsys.readouterr().err
+
+
+def test_none_but_broken_pictures_are_refused(tmp_path):
+    write(tmp_path, {"a.png": "x", "b.png": "y"})
+    for skip in (False, True):
+        with pytest.raises(UsageError, match=r"none of the 2 pictures .*can be read"):
+            load(tmp_path, skip_broken=skip)
+
+
+# The command line
+
+
+def test_options_of_the_data_set_are_options_of_commands(ganzoo, tmp_path):
+    root = write(tmp_path / "pets", {**rows(*[f"{i}.png,{'ab'[i % 2]},{'xy'[i // 2]}" for i in range(4)])})
+    data = ("--dataset", "folder", "--data-root", root)
+    run = ("run", "tiny", *data, *TINY, "--batch-size", "2", "--out", "run", "--quiet")
+    assert "--label-column" in ganzoo("run", "tiny", "--dataset", "folder", "--help").out
+    assert "--label-column" not in ganzoo("run", "tiny", "--help").out
+    assert ganzoo(*run).code == 2
+    assert ganzoo(*run, "--label-column", "kind").code == 0
+    info = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert info["settings"]["data_options"] == {"label_column": "kind"}
+    assert info["data"]["classes"] == ["a", "b"]
+    assert ganzoo("resume", "run", "--steps", "20").code == 0
+
+
+def test_an_option_of_another_data_set_says_whose_it_is(ganzoo):
+    result = ganzoo("run", "tiny", "--skip-broken")
+    assert result.code == 2
+    assert "--skip-broken: it belongs to data set folder, and the data set is 'mnist'" in result.err
+
+
+def test_pictures_are_read_once_recognised(tmp_path):
+    found = read_pictures(write(tmp_path, {"a/1.png": png(), "b/1.png": png()}))
+    assert found.format == "a folder of class folders"
+    assert found.names == ["a/1.png", "b/1.png"]
