@@ -594,7 +594,7 @@ def test_none_but_broken_pictures_are_refused(tmp_path):
 def test_options_of_the_data_set_are_options_of_commands(ganzoo, tmp_path):
     root = write(tmp_path / "pets", {**rows(*[f"{i}.png,{'ab'[i % 2]},{'xy'[i // 2]}" for i in range(4)])})
     data = ("--dataset", "folder", "--data-root", root)
-    run = ("run", "tiny", *data, *TINY, "--batch-size", "2", "--out", "run", "--quiet")
+    run = ("run", *TINY, *data, "--batch-size", "2", "--steps", "10", "--out", "run", "--quiet")
     assert "--label-column" in ganzoo("run", "tiny", "--dataset", "folder", "--help").out
     assert "--label-column" not in ganzoo("run", "tiny", "--help").out
     assert ganzoo(*run).code == 2
@@ -608,10 +608,132 @@ def test_options_of_the_data_set_are_options_of_commands(ganzoo, tmp_path):
 def test_an_option_of_another_data_set_says_whose_it_is(ganzoo):
     result = ganzoo("run", "tiny", "--skip-broken")
     assert result.code == 2
-    assert "--skip-broken: it belongs to data set folder, and the data set is 'mnist'" in result.err
+    assert "--skip-broken belongs to data set 'folder', and the data set is 'mnist'" in result.err
 
 
 def test_pictures_are_read_once_recognised(tmp_path):
     found = read_pictures(write(tmp_path, {"a/1.png": png(), "b/1.png": png()}))
     assert found.format == "a folder of class folders"
     assert found.names == ["a/1.png", "b/1.png"]
+
+
+# `ganzoo data`
+
+
+def noise(seed: int, size=(16, 16)) -> bytes:
+    data = io.BytesIO()
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)).save(data, "PNG")
+    return data.getvalue()
+
+
+def test_inspect_says_what_is_there_and_what_a_run_would_do(ganzoo, tmp_path):
+    root = write(tmp_path / "pets", {f"{c}/{i}.png": noise(i + 100 * (c == "b")) for c in "ab" for i in range(60)})
+    write(root, {"b/copy.png": noise(3), "b/broken.png": "x", "a/large.png": noise(9, (40, 30))})
+    result = ganzoo("data", "inspect", root, "--json", "--skip-broken", "-o", "grid.png")
+    assert result.code == 0, result.err
+    told = json.loads(result.out)
+    assert told["format"] == "a folder of class folders"
+    assert told["pictures"] == 123
+    assert told["classes"] == {"a": 61, "b": 61}
+    assert told["sizes"] == {"count": 2, "smallest": [16, 16], "largest": [30, 40], "square": False}
+    assert told["duplicates"]["names"] == [["a/3.png", "b/copy.png"]]
+    assert told["duplicates"]["in_several_classes"] == 1
+    assert [*told["broken"]["names"]] == ["b/broken.png"]
+    assert told["run"]["shape"] == [3, 64, 64]
+    assert told["run"]["training"] + told["run"]["test"] == 122
+    assert told["run"]["test_is"] == "held out by name"
+    with Image.open(tmp_path / "grid.png") as grid:
+        assert grid.size == (20 * 66 + 2, 2 * 66 + 2)
+    text = ganzoo("data", "inspect", root).out
+    assert "duplicates   1 in 1 groups, 1 groups in several classes" in text
+    assert "would be refused" in text
+
+
+def test_inspect_counts_copies_that_are_in_both_splits(ganzoo, tmp_path):
+    root = write(tmp_path / "pets", {"train/a.png": noise(1), "train/b.png": noise(2), "val/a.png": noise(1)})
+    told = json.loads(ganzoo("data", "inspect", root, "--json").out)
+    assert told["splits"] == {"train": 2, "test": 1}
+    assert told["duplicates"]["in_both_splits"] == 1
+
+
+@pytest.mark.parametrize("out", ["out.zip", "out"])
+@pytest.mark.parametrize("source", ["classes", "flat", "splits", "numbers"])
+def test_what_is_converted_is_the_same_data(ganzoo, tmp_path, out, source):
+    names = {
+        "classes": [f"{c}/{i}.png" for c in ("a cat", "dog") for i in range(3)],
+        "flat": [f"{i}.png" for i in range(6)],
+        "splits": [f"{s}/{c}/{i}.png" for s in ("training", "val") for c in "ab" for i in range(2)],
+        "numbers": [f"{k}/{i}.png" for k in (9, 10, 11) for i in range(2)],
+    }[source]
+    root = write(tmp_path / "pets", {name: noise(i) for i, name in enumerate(names)})
+    assert ganzoo("data", "convert", root, out).code == 0
+    for split in ("train", "test"):
+        before, after = load(root, split), load(tmp_path / out, split)
+        assert torch.equal(before.images, after.images)
+        assert before.classes == after.classes
+        assert (before.labels is None) == (after.labels is None)
+        assert before.labels is None or torch.equal(before.labels, after.labels)
+
+
+def test_a_converted_zip_is_stylegans(ganzoo, tmp_path):
+    root = write(tmp_path / "pets", {f"{c}/{i}.png": noise(i, (20, 30)) for c in ("b", "a") for i in range(2)})
+    result = ganzoo("data", "convert", root, "out.zip", "--image-size", "16", "--json")
+    assert json.loads(result.out) == {"out": "out.zip", "pictures": 4, "left_out": 0, "classes": {"a": 2, "b": 2}}
+    with zipfile.ZipFile(tmp_path / "out.zip") as archive:
+        labels = json.loads(archive.read("dataset.json"))["labels"]
+        assert [label for _, label in labels] == [0, 0, 1, 1]
+        for name, _ in labels:
+            with Image.open(io.BytesIO(archive.read(name))) as picture:
+                assert (picture.format, picture.size, picture.mode) == ("PNG", (16, 16), "RGB")
+
+
+def test_an_npz_becomes_a_folder_of_png(ganzoo, tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (4, 16, 16), dtype=np.uint8)
+    np.savez(tmp_path / "a.npz", images=images, labels=[0, 1, 0, 1])
+    assert ganzoo("data", "convert", "a.npz", "out").code == 0
+    assert len([*(tmp_path / "out").glob("?/*.png")]) == 4
+    assert torch.equal(load(tmp_path / "out").images, torch.from_numpy(images[[0, 2, 1, 3], None]))
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (("inspect", "nowhere"), "there is no folder nowhere"),
+        (("inspect", "pets", "-o", "grid.jpg"), "name a .png"),
+        (("convert", "pets", "pets"), "is there already"),
+        (("convert", "pets", "out.tar"), "name a .zip to write, or a folder"),
+        (("convert", "pets", "out", "--channels", "1"), "--channels goes with --image-size"),
+        (("convert", "broken", "out"), "1 of 2 pictures cannot be read"),
+        (("inspect", "pets", "--labl-column", "x"), "--label-column"),
+    ],
+)
+def test_what_cannot_be_inspected_or_converted_is_one_line(ganzoo, tmp_path, args, message):
+    write(tmp_path / "pets", {"a.png": png()})
+    write(tmp_path / "broken", {"a.png": png(), "b.png": "x"})
+    result = ganzoo("data", *args)
+    assert result.code == 2
+    assert message in result.err
+    assert len(result.err.strip().splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+# What measures them
+
+
+def test_numbers_say_what_they_were_measured_against(ganzoo, tmp_path):
+    write(tmp_path / "pets", {f"{c}/{i}.png": noise(i + 100 * (c == "b"), (8, 8)) for c in "ab" for i in range(60)})
+    data = ("--dataset", "folder", "--data-root", "pets")
+    train = ganzoo("features", "train", *data, "--epochs", "1", "-o", "f.safetensors")
+    assert train.code == 0, train.err
+    assert "of the held-out images" in train.out
+    told = ganzoo("eval", "pets/a", *data, "--features", "f.safetensors", "--metrics", "fid")
+    assert told.code == 0, told.err
+    assert "folder held-out (" in told.out
+    assert "caution: FID of 60 images against" in told.err
+    whole = ganzoo("eval", "pets/a", *data, "--features", "f.safetensors", "--metrics", "fid", "--test-share", "0")
+    assert "folder train (120)" in whole.out
+    assert "the reference is the training images" in whole.err
+    assert (
+        "of the training images"
+        in ganzoo("features", "train", *data, "--epochs", "1", "-o", "g.safetensors", "--test-share", "0").out
+    )

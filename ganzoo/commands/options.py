@@ -70,8 +70,8 @@ class OfData(Sectioned):
             others = _having(key)
             if not others:
                 raise
-            told = f"{error.message}: it belongs to {others}, and the data set is '{name}'"
-            raise click.NoSuchOption(error.option_name, told, None, ctx) from None
+            flag = f"--{key.replace('_', '-')}"
+            raise click.UsageError(f"{flag} belongs to {others}, and the data set is '{name}'", ctx) from None
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         return [*super().get_params(ctx), *ctx.meta.get(self.own, {}).values()]
@@ -118,7 +118,7 @@ def _having(key: str) -> str:
 
     try:
         plugins = registry().check()
-        names = [n for n in plugins.names("datasets") if key in plugins.get("datasets", n).Options.model_fields]
+        names = [f"'{n}'" for n in plugins.names("datasets") if key in plugins.get("datasets", n).Options.model_fields]
     except GanzooError:
         return ""
     return ("data set " if len(names) == 1 else "data sets ") + ", ".join(names) if names else ""

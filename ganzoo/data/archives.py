@@ -80,6 +80,10 @@ class Held:
         return f"{self.mark} {self.of} {len(self.data)} {zlib.crc32(self.data)}"
 
 
+class Pixels(Held):
+    """An image that was in an array, as a PGM or PPM file."""
+
+
 @dataclass(frozen=True)
 class Slice:
     """A part of a file, as a member of a tar is."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-from ganzoo.data.archives import LARGEST_MEMBER, TAR, Held, Source, is_archive, members, stamp_of
+from ganzoo.data.archives import LARGEST_MEMBER, TAR, Pixels, Source, is_archive, members, stamp_of
 from ganzoo.data.arrays import read_npz
 from ganzoo.data.imagefiles import ENDINGS
 from ganzoo.errors import UsageError, one_line, plain
@@ -212,7 +212,7 @@ def _arrays(path: Path) -> Pictures:
     names = [f"{i:06d}" for i in range(len(images))]
     pixels = images.permute(0, 2, 3, 1).contiguous().numpy()
     sources: list[Source] = [
-        Held(f"image {name} in {path}", header + pixels[i].tobytes(), mark) for i, name in enumerate(names)
+        Pixels(f"image {name} in {path}", header + pixels[i].tobytes(), mark) for i, name in enumerate(names)
     ]
     classes = None if labels is None else [str(label) for label in labels.tolist()]
     return Pictures(f"an .npz of images{' and labels' if classes else ''}", names, sources, classes)
@@ -394,13 +394,17 @@ def _dataset_json(tree: Tree, name: str, names: list[str], place: str, notes: li
     if listed is None:
         notes.append(f"{where} tells of no labels (null): the pictures have no classes")
         return Labels({}, name, "none")
+    titles = value.get("classes")  # Not StyleGAN's: `ganzoo data convert` keeps the names of classes there.
+    if not (isinstance(titles, list) and all(isinstance(title, str) and title for title in titles)):
+        titles = []
     of: dict[str, str] = {}
     for pair in listed if isinstance(listed, list) else [None]:
         if not (isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str)):
             raise UsageError(f"{where} is damaged: labels are a list of [file, number], not {plain(str(pair))[:80]}")
         if isinstance(pair[1], bool) or not isinstance(pair[1], int | None) or (pair[1] or 0) < 0:
             raise UsageError(f"{where}: the label of {plain(pair[0])[:80]} is {plain(str(pair[1]))[:40]}, no class")
-        of[place + pair[0].replace("\\", "/")] = "" if pair[1] is None else str(pair[1])
+        number = "" if pair[1] is None else str(pair[1])
+        of[place + _clean(pair[0])] = titles[pair[1]] if number and pair[1] < len(titles) else number
     _absent(where, [file for file in of if file not in known])
     return Labels(of, name, "dataset.json")
 
