@@ -401,10 +401,10 @@ def _dataset_json(tree: Tree, name: str, names: list[str], place: str, notes: li
     for pair in listed if isinstance(listed, list) else [None]:
         if not (isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str)):
             raise UsageError(f"{where} is damaged: labels are a list of [file, number], not {plain(str(pair))[:80]}")
-        if isinstance(pair[1], bool) or not isinstance(pair[1], int | None) or (pair[1] or 0) < 0:
+        given = -1 if pair[1] is None else pair[1]
+        if isinstance(given, bool) or not isinstance(given, int) or (given < 0 and pair[1] is not None):
             raise UsageError(f"{where}: the label of {plain(pair[0])[:80]} is {plain(str(pair[1]))[:40]}, no class")
-        number = "" if pair[1] is None else str(pair[1])
-        of[place + _clean(pair[0])] = titles[pair[1]] if number and pair[1] < len(titles) else number
+        of[place + _clean(pair[0])] = "" if given < 0 else titles[given] if given < len(titles) else str(given)
     _absent(where, [file for file in of if file not in known])
     return Labels(of, name, "dataset.json")
 

@@ -228,7 +228,7 @@ def _plain(picture: Image.Image, channels: int, rule: Rule = USUAL) -> Image.Ima
     """The picture upright, opaque, with 8 bits in each channel: mode L or RGB.
 
     Raises:
-        ValueError: its pixels are numbers of which nobody knows the range.
+        UsageError: its pixels are numbers of which nobody knows the range.
     """
     picture.load()
     kind = picture.format
@@ -239,7 +239,7 @@ def _plain(picture: Image.Image, channels: int, rule: Rule = USUAL) -> Image.Ima
         if rule.white is None:
             numbers = "floating-point numbers" if picture.mode == "F" else "32-bit integers"
             low, high = picture.getextrema()
-            raise ValueError(
+            raise UsageError(
                 f"its pixels are {numbers} ({low:g} to {high:g}), and nobody says which is white: say it with "
                 "--white (255, say), or save it with 8 or 16 bits"
             )
@@ -292,6 +292,8 @@ def _opened(path: Source) -> Iterator[Image.Image]:
             more = " (`pip install pillow-heif`)" if kind == "HEIF" else ""
             told = f"the installed Pillow reads no {kind}{more}"
         raise UsageError(f"image {path} is broken, or not an image: {told}") from error
+    except UsageError as error:
+        raise UsageError(f"image {path} cannot be read: {error}") from error
     except MemoryError:
         raise
     except Exception as error:  # Decoders raise whatever they please: OSError, SyntaxError, struct.error, ...

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import math
 import os
 import zipfile
 from collections import Counter
@@ -35,16 +36,14 @@ def inspected(found: Pictures, rule: Rule) -> dict[str, Any]:
     sizes = sorted(look.sizes) if look else []
     copies = duplicates(good)
     # Of equal pictures in two classes, or in both splits, one at least is wrong.
-    mixed = sum(len({good.labels[i] for i in group}) > 1 for group in copies) if good.labels is not None else 0
-    across = sum(len({good.splits[i] for i in group}) > 1 for group in copies) if good.splits is not None else 0
     return {
         "format": found.format,
         "pictures": len(found),
         "splits": dict(Counter(found.splits)) if found.splits is not None else None,
         "sizes": {
             "count": len(sizes),
-            "smallest": list(min(sizes, key=lambda s: s[0] * s[1])) if sizes else None,
-            "largest": list(max(sizes, key=lambda s: s[0] * s[1])) if sizes else None,
+            "smallest": list(min(sizes, key=math.prod)) if sizes else None,
+            "largest": list(max(sizes, key=math.prod)) if sizes else None,
             "square": all(w == h for w, h in sizes),
         },
         "colour": not look.grey if look else None,
@@ -54,8 +53,8 @@ def inspected(found: Pictures, rule: Rule) -> dict[str, Any]:
         "duplicates": {
             "groups": len(copies),
             "superfluous": sum(len(group) - 1 for group in copies),
-            "in_several_classes": mixed,
-            "in_both_splits": across,
+            "in_several_classes": _mixed(copies, good.labels),
+            "in_both_splits": _mixed(copies, good.splits),
             "names": [[good.names[i] for i in group] for group in copies[:LISTED]],
         },
         "broken": {
@@ -64,6 +63,11 @@ def inspected(found: Pictures, rule: Rule) -> dict[str, Any]:
         },
         "notes": found.notes,
     }
+
+
+def _mixed(groups: list[list[int]], kinds: list[str] | None) -> int:
+    """In how many groups pictures are of several kinds."""
+    return 0 if kinds is None else sum(len({kinds[i] for i in group}) > 1 for group in groups)
 
 
 def counts(found: Pictures) -> dict[str, int] | None:

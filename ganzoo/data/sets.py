@@ -122,12 +122,9 @@ def choose_options(dataset: Dataset | type[Dataset], values: Any) -> Any:
     given = dataset.before if values is None else values
     for name in given:
         if name not in fields:
-            hint = (
-                did_you_mean(str(name).replace("_", "-"), [f.replace("_", "-") for f in fields])
-                if fields
-                else "it has none"
-            )
-            raise UsageError(f"data set '{dataset.name}' has no option --{str(name).replace('_', '-')}: {hint}")
+            flag, known = str(name).replace("_", "-"), [field.replace("_", "-") for field in fields]
+            hint = did_you_mean(flag, known) if known else "it has none"
+            raise UsageError(f"data set '{dataset.name}' has no option --{flag}: {hint}")
     return validated(dataset.Options, given)
 
 
