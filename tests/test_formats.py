@@ -387,7 +387,7 @@ def zip_with(path: Path, name: str, **changes: int) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", ["../x.png", "/etc/x.png", "a/../../x.png", "C:/x.png", "a\\x.png"])
+@pytest.mark.parametrize("name", ["../x.png", "/etc/x.png", "a/../../x.png", "C:/x.png", "..\\x.png"])
 @pytest.mark.parametrize("kind", ["zip", "tar"])
 def test_a_path_that_leaves_the_archive_is_refused(tmp_path, name, kind):
     with pytest.raises(UsageError, match="leads out of it"):
@@ -737,3 +737,36 @@ def test_numbers_say_what_they_were_measured_against(ganzoo, tmp_path):
         "of the training images"
         in ganzoo("features", "train", *data, "--epochs", "1", "-o", "g.safetensors", "--test-share", "0").out
     )
+
+
+def test_a_test_split_without_labels_is_left_out_when_told(tmp_path, capsys):
+    files = {f"{split}/{i}.png": png() for split, n in (("train", range(4)), ("test", range(4, 8))) for i in n}
+    root = write(tmp_path, {**files, "trainLabels.csv": "id,label\n0,a\n1,b\n2,a\n3,b\n"})
+    with pytest.raises(UsageError, match=r"4 of 8 pictures .* have no label"):
+        load(root)
+    assert len(load(root, skip_unlabelled=True)) == 4
+    assert "only the pictures in one split have labels: train" in capsys.readouterr().err
+
+
+def test_json_beside_pictures_is_said_not_to_be_used(keep, capsys):
+    load(keep({"a.jpg": png(), "a.json": "{}", "b.jpg": png(), "b.json": "{}"}))
+    assert "2 .json files beside pictures are not used" in capsys.readouterr().err
+
+
+def test_backslashes_of_some_programs_are_folders(tmp_path):
+    assert load(packed(tmp_path / "a.zip", {"cat\\a.png": png(), "dog\\a.png": png()})).classes == ("cat", "dog")
+
+
+@pytest.mark.parametrize("kind", ["tar", "tar.gz", "zip", "npz"])
+def test_entries_travel_to_processes_that_are_not_forked(tmp_path, kind):
+    import pickle
+
+    path = tmp_path / f"a.{kind}"
+    if kind == "npz":
+        np.savez(path, images=np.zeros((2, 8, 8), np.uint8))
+    else:
+        packed(path, {"a.png": png(), "b.png": png()})
+    for source in read_pictures(path).sources:
+        again = pickle.loads(pickle.dumps(source))
+        assert again.open().read() == source.open().read()
+        assert again.stamp() == source.stamp()

@@ -71,6 +71,10 @@ class Held:
     def __str__(self) -> str:
         return self.of
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A process that reads images gets the bytes themselves, where it is not forked."""
+        return type(self), (self.of, bytes(self.data), self.mark)
+
     def open(self) -> IO[bytes]:
         """The bytes."""
         return io.BytesIO(self.data)
@@ -183,8 +187,9 @@ def _told(path: Path) -> Iterator[None]:
 def _name(path: Path, name: str, known: dict[str, Entry]) -> str:
     """The name of a member, if it is one that stays within the archive and is there once."""
     shown = plain(name)[:100]
-    parts = name.removeprefix("./").split("/")
-    if name.startswith("/") or ".." in parts or "\\" in name or "\0" in name or name[1:2] == ":":
+    name = name.replace("\\", "/")  # Some programs write archives so.
+    parts = name.split("/")
+    if name.startswith("/") or ".." in parts or "\0" in name or name[1:2] == ":":
         raise UsageError(f"{path} is refused: the name of a member leads out of it ({shown})")
     clean = "/".join(part for part in parts if part not in ("", "."))
     if clean in known:

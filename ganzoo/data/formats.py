@@ -258,6 +258,9 @@ def _labelled(tree: Tree, label_column: str | None, skip_unlabelled: bool, folde
     if not kept:
         raise UsageError(f"none of the pictures in {tree.root} has a label in {found.told}")
     labels = [found.of[names[i]] for i in kept]
+    if splits is not None and len({splits[i] for i in kept}) == 1:
+        notes.append(f"only the pictures in one split have labels: {splits[kept[0]]}")
+        splits = None
     if (count := len(set(labels))) > MOST_CLASSES:
         raise UsageError(f"{found.told} tells of {count:,} classes, more than {MOST_CLASSES:,}: name another column")
     notes.append(f"classes are those of {found.told}: {some(class_order(set(labels)))}")
@@ -528,6 +531,9 @@ def _beside(tree: Tree, names: list[str], place: str, notes: list[str]) -> Label
     """Webdataset's: KEY.jpg and KEY.cls; the key goes up to the first point of the file's name."""
     classes = [name for name in tree.files if name.startswith(place) and name.lower().endswith(".cls")]
     if not classes:
+        unused = {_key(name) for name in tree.files if name.lower().endswith(".json")} & set(map(_key, names))
+        if unused:
+            notes.append(f"{len(unused):,} .json files beside pictures are not used: classes are read of .cls files")
         return None
     of_key = {_key(name): name for name in classes}
     keys = Counter(map(_key, names))
