@@ -770,3 +770,106 @@ def test_entries_travel_to_processes_that_are_not_forked(tmp_path, kind):
         again = pickle.loads(pickle.dumps(source))
         assert again.open().read() == source.open().read()
         assert again.stamp() == source.stamp()
+
+
+def test_a_run_of_version_0_1_0_goes_on_with_the_classes_and_pictures_it_had(ganzoo, tmp_path):
+    write(tmp_path / "pets", {f"{k}/{i}.png": noise(100 * k + i, (8, 8)) for k in (1, 2, 10) for i in range(40)})
+    run = ("run", *TINY, "--dataset", "folder", "--data-root", "pets", "--steps", "10", "--out", "run", "--quiet")
+    assert ganzoo(*run, "--layout", "folders", "--test-share", "0").code == 0
+    info = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert info["data"]["classes"] == ["1", "10", "2"]
+    assert info["data"]["count"] == 120
+    del info["settings"]["data_options"]  # As that version wrote it.
+    (tmp_path / "run" / "run.json").write_text(json.dumps(info))
+    result = ganzoo("resume", "run", "--steps", "20", "--quiet")
+    assert result.code == 0, result.err
+    again = ganzoo("run", "--config", "run/run.json", "--out", "again", "--quiet")
+    assert again.code == 0, again.err
+    assert json.loads((tmp_path / "again" / "run.json").read_text())["data"]["classes"] == ["1", "10", "2"]
+
+
+def test_a_run_is_measured_with_the_options_it_was_trained_with(ganzoo, tmp_path):
+    files = {f"{i}.png": noise(i, (8, 8)) for i in range(120)}
+    table = "file,kind,mood\n" + "".join(f"{i}.png,{'ab'[i % 2]},{'xyz'[i % 3]}\n" for i in range(120))
+    write(tmp_path / "pets", {**files, "t.csv": table})
+    data = ("--dataset", "folder", "--data-root", "pets", "--label-column", "mood", "--test-share", "0.3")
+    assert ganzoo("features", "train", *data, "--epochs", "1", "-o", "f.safetensors").code == 0
+    assert ganzoo("run", *TINY, *data, "--steps", "10", "--out", "run", "--quiet").code == 0
+    told = ganzoo("eval", "run", "--features", "f.safetensors", "--metrics", "fid", "--n", "50")
+    assert told.code == 0, told.err
+    share = sum(held_out(name) < 0.3 for name in files)
+    assert f"folder held-out ({share})" in told.out
+    assert ganzoo("eval", "--test-share", "0.5", "run", "--features", "f.safetensors", "--metrics", "fid").code == 0
+    other = ganzoo("eval", "run", "--label-column", "kind", "--features", "f.safetensors", "--metrics", "accuracy")
+    assert other.code == 2
+
+
+def test_options_in_a_file_are_those_of_its_data_set(ganzoo, tmp_path):
+    write(tmp_path / "pets", {f"{c}/{i}.png": noise(i, (8, 8)) for c in "ab" for i in range(40)})
+    (tmp_path / "c.toml").write_text('dataset = "folder"\ndata_root = "pets"\n[data_options]\ntest_share = 0.5\n')
+    run = (
+        "run",
+        "tiny",
+        "--config",
+        "c.toml",
+        "--loggers",
+        "none",
+        "--batch-size",
+        "8",
+        "--steps",
+        "2",
+        "--dry-run",
+        "--json",
+    )
+    plan = json.loads(ganzoo(*run).out)
+    assert plan["settings"]["data_options"] == {"test_share": 0.5}
+    assert plan["data"]["count"] < 60
+    plan = json.loads(ganzoo(*run, "--test-share", "0", "--background", "black").out)
+    assert plan["settings"]["data_options"] == {"test_share": 0.0, "background": "black"}
+    other = json.loads(ganzoo(*run, "--dataset", "small-digits").out)
+    assert other["settings"]["data_options"] == {}
+
+
+def test_a_data_set_whose_options_no_command_could_have_is_refused(registry_of):
+    from pydantic import Field
+
+    from ganzoo.data import Dataset, DatasetOptions
+
+    class Seeded(DatasetOptions):
+        seed: int = Field(0, description="A name that every run has.")
+
+    class Silent(DatasetOptions):
+        width: int = 3
+
+    for options, message in (
+        (Seeded, "has the name of an option of every run"),
+        (Silent, "has no description"),
+        (int, "must be a subclass of DatasetOptions"),
+    ):
+        cls = type("Bars", (Dataset,), {"name": "bars", "summary": "bars", "Options": options, "load": lambda *_: None})
+        assert message in registry_of(cls).plugins[0].broken
+
+
+@pytest.fixture
+def registry_of():
+    from types import ModuleType
+
+    import ganzoo as door
+    from ganzoo.plugins import Plugin, Registry
+
+    def made(cls):
+        registry = Registry()
+        hook = door.hookimpl(lambda register: register(cls), specname="register_datasets")
+        module = ModuleType("bars")
+        module.register_datasets = hook
+        registry.add(Plugin("bars", "bars", "0", "bars"), module)
+        return registry
+
+    return made
+
+
+def test_info_explains_a_data_set(ganzoo):
+    result = ganzoo("info", "folder")
+    assert "--dataset folder" in result.out
+    assert "label-column" in result.out
+    assert json.loads(ganzoo("info", "folder", "--json").out)["options"]["test_share"]["bounds"] == [">= 0", "<= 0.9"]
