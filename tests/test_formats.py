@@ -490,7 +490,7 @@ def test_an_archive_without_pictures_is_refused(tmp_path, name):
         load(packed(tmp_path / name, {"readme.txt": "nothing"}))
 
 
-@pytest.mark.parametrize("name", ["a.parquet", "a.rar", "a.png"])
+@pytest.mark.parametrize("name", ["a.rar", "a.png"])
 def test_other_files_are_refused(tmp_path, name):
     with pytest.raises(UsageError, match=name):
         load(write(tmp_path, {name: "x"}) / name)
@@ -873,3 +873,69 @@ def test_info_explains_a_data_set(ganzoo):
     assert "--dataset folder" in result.out
     assert "label-column" in result.out
     assert json.loads(ganzoo("info", "folder", "--json").out)["options"]["test_share"]["bounds"] == [">= 0", "<= 0.9"]
+
+
+# Parquet
+
+
+def parquet(path: Path, labels, names=None, **columns) -> None:
+    """A file as Hugging Face writes one; `names` are those of its classes."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    images = [{"bytes": png(60 + i), "path": f"{i}.png"} for i in range(len(labels))]
+    table = pa.table({"image": images, "label": labels, **columns})
+    if names:
+        about = {"info": {"features": {"image": {"_type": "Image"}, "label": {"names": names, "_type": "ClassLabel"}}}}
+        table = table.replace_schema_metadata({"huggingface": json.dumps(about)})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table, path)
+
+
+def test_parquet_holds_images_and_named_classes(tmp_path):
+    parquet(tmp_path / "a.parquet", [1, 0, 1, 0], ["cat", "dog"])
+    data = load(tmp_path / "a.parquet")
+    assert data.classes == ("cat", "dog")
+    assert data.labels.tolist() == [1, 0, 1, 0]
+    assert data.images[:, 0, 0, 0].tolist() == [60, 61, 62, 63]
+
+
+def test_a_folder_of_parquet_is_split_by_the_names_of_files(tmp_path, capsys):
+    for split, shards in (("train", 2), ("validation", 1), ("unsupervised", 1)):
+        for shard in range(shards):
+            parquet(tmp_path / "data" / f"{split}-{shard:05d}-of-{shards:05d}.parquet", ["a", "b", "a", "b"])
+    assert classes_of(load(tmp_path)) == {"a": 4, "b": 4}
+    assert len(load(tmp_path, "test")) == 4
+    assert "unsupervised-00000-of-00001.parquet are left out" in capsys.readouterr().err
+
+
+def test_parquet_of_several_columns_asks_which(tmp_path):
+    parquet(tmp_path / "a.parquet", [0, 1, 0, 1], mood=["x", "x", "y", "y"])
+    with pytest.raises(UsageError, match=r"several columns that may hold classes \(label, mood\)"):
+        load(tmp_path / "a.parquet")
+    assert load(tmp_path / "a.parquet", label_column="mood").classes == ("x", "y")
+    assert load(tmp_path / "a.parquet", label_column="none").labels is None
+
+
+def test_parquet_that_cannot_be_used_is_one_line(tmp_path, monkeypatch):
+    import sys
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    parquet(tmp_path / "a.parquet", [0, -1, 0, 1], ["cat", "dog"])
+    with pytest.raises(UsageError, match=r"1 of 4 pictures in .* have no label"):
+        load(tmp_path / "a.parquet")
+    whole = (tmp_path / "a.parquet").read_bytes()
+    (tmp_path / "cut.parquet").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UsageError, match=r"cut\.parquet is damaged"):
+        load(tmp_path / "cut.parquet")
+    pq.write_table(pa.table({"text": ["a"]}), tmp_path / "text.parquet")
+    with pytest.raises(UsageError, match=r"no column of bytes \(text\)"):
+        load(tmp_path / "text.parquet")
+    monkeypatch.setattr("ganzoo.data.parquet.LARGEST_UNPACKED", 100)
+    with pytest.raises(UsageError, match="more than 100 bytes are not held in memory"):
+        load(tmp_path / "a.parquet")
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    with pytest.raises(UsageError, match=r"pip install 'ganzoo\[parquet\]'"):
+        load(tmp_path / "a.parquet")

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from ganzoo.data.archives import LARGEST_MEMBER, TAR, Pixels, Source, is_archive, members, stamp_of
 from ganzoo.data.arrays import read_npz
 from ganzoo.data.imagefiles import ENDINGS
+from ganzoo.data.parquet import read_parquet
 from ganzoo.errors import UsageError, one_line, plain
 from ganzoo.files import from_json, regular
 
@@ -26,7 +27,7 @@ TRAINING = ("train", "training")
 TESTING = ("test", "testing", "val", "valid", "validation")
 """Names of folders that are splits, in any case; of several test splits the first in this order is taken."""
 TABLES = (".csv", ".tsv")
-BESIDE = (*TABLES, ".json", ".jsonl", ".cls", *TAR)
+BESIDE = (*TABLES, ".json", ".jsonl", ".cls", ".parquet", *TAR)
 """What is looked at besides pictures."""
 NAMED = 3
 """So many are named, where many are wrong."""
@@ -104,6 +105,9 @@ def read_pictures(
     if root.is_dir():
         tree, notes = _walked(root)
         if not folders_only and not tree.pictures:
+            parquet = [root / name for name in tree.files if name.lower().endswith(".parquet")]
+            if parquet:
+                return _parquet(root, parquet, label_column, skip_unlabelled)
             tree = _shards(tree)
     elif root.suffix.lower() == ".npz":
         if label_column not in (None, NO_COLUMN):
@@ -114,7 +118,7 @@ def read_pictures(
         tree = Tree("a zip" if root.suffix.lower() == ".zip" else "a tar", root, _within(files))
         notes = [f"{left_out} links or devices in {root} are left out"] if left_out else []
     elif root.suffix.lower() == ".parquet":
-        raise UsageError(f"{root}: Parquet is not read here; write its pictures to a folder with a metadata.csv")
+        return _parquet(root.parent, [root], label_column, skip_unlabelled)
     else:
         raise UsageError(f"--data-root {root} is not a folder, and no .zip, .tar or .npz of pictures either")
     if not tree.pictures:
@@ -218,6 +222,34 @@ def _arrays(path: Path) -> Pictures:
     return Pictures(f"an .npz of images{' and labels' if classes else ''}", names, sources, classes)
 
 
+def _parquet(root: Path, paths: list[Path], label_column: str | None, skip_unlabelled: bool) -> Pictures:
+    """Parquet files, split by how their names begin, as Hugging Face's are."""
+    of = {path.name: re.split(r"[-_.]", path.name.casefold(), maxsplit=1)[0] for path in paths}
+    testing = min((part for part in of.values() if part in TESTING), key=TESTING.index, default=None)
+    training = next((part for part in TRAINING if part in of.values()), None)
+    notes: list[str] = []
+    if training and testing:
+        if unused := [name for name, part in of.items() if part not in (training, testing)]:
+            notes.append(f"beside the files of {training} and {testing}, {some(unused)} are left out")
+        paths = [path for path in paths if of[path.name] in (training, testing)]
+    if len(set(of)) < len(paths):
+        raise UsageError(f"{root} holds two Parquet files of one name: give one of their folders")
+    rows = read_parquet(paths)
+    where = str(paths[0]) if len(paths) == 1 else f"{root}/*.parquet"
+    files: dict[str, Source] = dict(zip(rows.names, rows.sources, strict=True))
+    if not files:
+        raise UsageError(f"no images in {where}: it has no rows")
+    splits = None
+    if training and testing:
+        splits = ["train" if of[file] == training else "test" for file in rows.files]
+    table = Table(rows.names, "image", rows.columns)
+    labels = _column(where, Path(where).name, table, label_column, notes) if rows.columns else None
+    if label_column not in (None, NO_COLUMN) and labels is None:
+        raise UsageError(f"--label-column {label_column}: {where} has no column beside its images")
+    found = Pictures("Parquet, without classes", rows.names, rows.sources, None, splits, notes)
+    return found if labels is None else _with_labels(found, labels, "Parquet", where, skip_unlabelled)
+
+
 # Splits and classes
 
 
@@ -246,32 +278,37 @@ def _labelled(tree: Tree, label_column: str | None, skip_unlabelled: bool, folde
     if found.format == "none":
         sources = [tree.files[name] for name in names]
         return Pictures(f"{tree.kind} with {found.told}, without labels", names, sources, None, splits, notes)
+    all_of_them = Pictures(tree.kind, names, [tree.files[name] for name in names], None, splits, notes)
+    return _with_labels(all_of_them, found, tree.kind, str(tree.root), skip_unlabelled)
+
+
+def _with_labels(pictures: Pictures, found: Labels, kind: str, where: str, skip_unlabelled: bool) -> Pictures:
+    """The pictures that have a label, with it.
+
+    Raises:
+        UsageError: some have none, and are not to be left out; or there are too many classes.
+    """
+    names, splits, notes = pictures.names, pictures.splits, pictures.notes
     missing = [name for name in names if not found.of.get(name)]
     if missing and not skip_unlabelled:
         raise UsageError(
-            f"{len(missing):,} of {len(names):,} pictures in {tree.root} have no label in {found.told} "
+            f"{len(missing):,} of {len(names):,} pictures in {where} have no label in {found.told} "
             f"({some(missing)}): label them, or leave them out with --skip-unlabelled"
         )
     if missing:
         notes.append(f"{len(missing):,} of {len(names):,} pictures have no label and are left out ({some(missing)})")
     kept = [i for i, name in enumerate(names) if found.of.get(name)]
     if not kept:
-        raise UsageError(f"none of the pictures in {tree.root} has a label in {found.told}")
-    labels = [found.of[names[i]] for i in kept]
-    if splits is not None and len({splits[i] for i in kept}) == 1:
+        raise UsageError(f"none of the pictures in {where} has a label in {found.told}")
+    result = pictures.at(kept)
+    result.format, result.labels = f"{kind} with {found.told}", [found.of[name] for name in result.names]
+    if splits is not None and len(set(result.splits or ())) == 1:
         notes.append(f"only the pictures in one split have labels: {splits[kept[0]]}")
-        splits = None
-    if (count := len(set(labels))) > MOST_CLASSES:
+        result.splits = None
+    if (count := len(set(result.labels))) > MOST_CLASSES:
         raise UsageError(f"{found.told} tells of {count:,} classes, more than {MOST_CLASSES:,}: name another column")
-    notes.append(f"classes are those of {found.told}: {some(class_order(set(labels)))}")
-    return Pictures(
-        f"{tree.kind} with {found.told}",
-        [names[i] for i in kept],
-        [tree.files[names[i]] for i in kept],
-        labels,
-        None if splits is None else [splits[i] for i in kept],
-        notes,
-    )
+    notes.append(f"classes are those of {found.told}: {some(class_order(set(result.labels)))}")
+    return result
 
 
 def _splits(tree: Tree, folders_only: bool, notes: list[str]) -> dict[str, str]:
@@ -368,7 +405,7 @@ def _file_of_labels(
             if table is None:
                 notes.append(f"{tree.root / name} is not used: none of its columns names the pictures")
             else:
-                candidates.append((name, _column(tree, name, table, label_column, notes)))
+                candidates.append((name, _column(str(tree.root / name), name, table, label_column, notes)))
     if len(candidates) > 1:
         raise UsageError(
             f"{tree.root} holds {' and '.join(name for name, _ in candidates)}, each with a say on its pictures: "
@@ -498,9 +535,9 @@ def _rows(tree: Tree, name: str, where: str, known: set[str], place: str) -> Ite
         yield title, [cells[i].strip() if i < len(cells) else "" for cells in lines]
 
 
-def _column(tree: Tree, name: str, table: Table, label_column: str | None, notes: list[str]) -> Labels | None:
+def _column(where: str, name: str, table: Table, label_column: str | None, notes: list[str]) -> Labels | None:
     """The column that holds the classes: the one that is named, or the only one that may."""
-    where, others = f"{tree.root / name}", [c for c in table.columns if c != table.file_column]
+    others = [column for column in table.columns if column != table.file_column]
     if label_column == NO_COLUMN:
         return None
     if label_column is not None:
