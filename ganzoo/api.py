@@ -38,7 +38,7 @@ CHANGES = (
     *BUDGET, "device", "precision", "engine", "workers", "sync_batchnorm", "sample_interval", "checkpoint_interval",
 )  # fmt: skip
 """What may change when a run goes on."""
-TRAINING = ("dataset", "data_root", "eval_every", "device", *BUDGET)
+TRAINING = ("dataset", "data_root", "data_options", "eval_every", "device", *BUDGET)
 """What `compare` trains with."""
 Callback = Callable[[int, Mapping[str, Any]], Any]
 """Takes the step and a line of the log, as `TrainedRun.metrics` gives them; False ends the training, which is saved."""
@@ -222,6 +222,7 @@ def evaluate(
     labels: Tensor | Literal["reference", "uniform"] | None = None,
     dataset: str | None = None,
     data_root: str | Path | None = None,
+    data_options: Mapping[str, Any] | None = None,
     split: Literal["train", "test"] = "test",
     metrics: Sequence[str] | None = None,
     features: str | None = None,
@@ -240,6 +241,7 @@ def evaluate(
             the reference has them ("reference", the default), or in turn ("uniform").
         dataset: the data set to measure against; default: the run's own, else mnist.
         data_root: where its files are.
+        data_options: its own options, by name; default: those that the run was trained with.
         split: its part.
         metrics: by name; default: those that `ganzoo list metrics` marks as default.
         features: the extractor: a name, a data set that one was trained for, or a file.
@@ -269,7 +271,7 @@ def evaluate(
         folder = Path(what)
     options: dict[str, Any] = {
         "metrics": metrics, "features": features, "weights": Path(inception_weights) if inception_weights else None,
-        "split": split, "device": choose_device(device),
+        "split": split, "device": choose_device(device), "data_options": data_options or {},
     }  # fmt: skip
     root = Path(data_root) if data_root is not None else None
     if folder is not None:

@@ -1,5 +1,6 @@
 """The errors that a user meets, and notes. Each prints as one line; none ever prints a traceback."""
 
+import os
 import sys
 import unicodedata
 
@@ -27,6 +28,16 @@ class Unsteady(NotRecorded):
 def warn(line: str) -> None:
     """Say something that nobody asked for."""
     print(f"note: {plain(line)}", file=sys.stderr, flush=True)
+
+
+_told: set[str] = set()
+
+
+def note_once(line: str) -> None:
+    """The same, once in a process and in the first of several: data are opened more than once."""
+    if line not in _told and os.environ.get("RANK", "0") == "0":
+        _told.add(line)
+        warn(line)
 
 
 def one_line(error: BaseException) -> str:

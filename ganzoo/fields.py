@@ -1,10 +1,14 @@
-"""What a field of a pydantic model takes, in terms of which options and sliders are made."""
+"""Fields of pydantic models: what each takes, in terms of which options and sliders are made, and its faults."""
 
 import types
+from collections.abc import Mapping
 from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin
 
 import annotated_types
+from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
+
+from ganzoo.errors import UsageError
 
 
 class Taken(NamedTuple):
@@ -38,3 +42,20 @@ def _bound(meta: Any, bounds: dict[str, Any]) -> None:
     if isinstance(meta, annotated_types.Le | annotated_types.Lt):
         bounds["max"] = meta.le if isinstance(meta, annotated_types.Le) else meta.lt
         bounds["max_open"] = isinstance(meta, annotated_types.Lt)
+
+
+def validated(cls: type[BaseModel], values: Mapping[str, Any], sources: Mapping[str, str] | None = None) -> Any:
+    """An instance of `cls`; the first fault as one line.
+
+    Raises:
+        UsageError: a value has the wrong type or is out of range.
+    """
+    try:
+        return cls(**values)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        name = str(fault["loc"][0]) if fault["loc"] else cls.__name__
+        where = f" (from the {(sources or {})[name]})" if (sources or {}).get(name) in ("file", "preset") else ""
+        message = fault["msg"].removeprefix("Value error, ")
+        message = message[:1].lower() + message[1:]
+        raise UsageError(f"--{name.replace('_', '-')}{where}: {message}, not {fault['input']!r}") from None

@@ -160,7 +160,8 @@ def synchronised(gan: GAN, device: torch.device, world: World) -> GAN:
 def load_data(settings: Settings, registry: Registry, split: Any = "train") -> ImageSet:
     """The data set that the settings name, at the size they ask for."""
     dataset = registry.get("datasets", settings.dataset)()
-    return open_dataset(dataset, DataRequest(split, settings.data_root, settings.image_size, settings.channels))
+    size, channels = settings.image_size, settings.channels
+    return open_dataset(dataset, DataRequest(split, settings.data_root, size, channels, settings.data_options))
 
 
 def held_out(settings: Settings, registry: Registry, seen: DataSpec) -> ImageSet:

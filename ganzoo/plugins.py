@@ -258,6 +258,8 @@ def _checked(cls: Any, hook: str, kinds: tuple[str, ...]) -> str:
         raise GanzooError(f"{cls.__name__}.{about} must be one line of text, not {getattr(cls, about, None)!r}")
     if found[0] == "models":
         _check_options(cls)
+    if found[0] == "datasets":
+        _check_dataset(cls)
     if found[0] in ("augmentations", "regularisers"):
         _check_ingredient(cls)
     return found[0]
@@ -304,6 +306,26 @@ def _check_ingredient(cls: Any) -> None:
         if info.is_required() or not info.description:
             lacks = "default" if info.is_required() else "description"
             raise GanzooError(f"{cls.__name__}.Options.{name} has no {lacks}")
+
+
+def _check_dataset(cls: Any) -> None:
+    """Refuse a data set whose options no command could have.
+
+    Raises:
+        GanzooError: `Options` is no subclass of ganzoo.data.DatasetOptions, or one of its fields lacks something or has
+            the name of an option of every run.
+    """
+    from ganzoo.data import DatasetOptions
+    from ganzoo.settings import Settings
+
+    if not (isinstance(cls.Options, type) and issubclass(cls.Options, DatasetOptions)):
+        raise GanzooError(f"{cls.__name__}.Options must be a subclass of DatasetOptions, not {cls.Options!r}")
+    for name, info in cls.Options.model_fields.items():
+        if info.is_required() or not info.description:
+            lacks = "default" if info.is_required() else "description"
+            raise GanzooError(f"{cls.__name__}.Options.{name} has no {lacks}")
+        if name in Settings.model_fields:
+            raise GanzooError(f"{cls.__name__}.Options.{name} has the name of an option of every run: choose another")
 
 
 def _check_sampling(cls: Any) -> None:

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from ganzoo.errors import GanzooError, UsageError, did_you_mean
+from ganzoo.fields import validated
 from ganzoo.files import read_bytes, read_json
 
 if TYPE_CHECKING:
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
 
 DEFAULT_EPOCHS = 20
 BUDGET = ("epochs", "steps", "max_time")
-LABELS_BEFORE = {"labels": "uniform"}
-"""What a run is that does not record how it draws classes: version 0.1.0 had one way."""
+BEFORE: dict[str, Any] = {"labels": "uniform", "data_options": None}
+"""What a run is that does not record how it draws classes, or its data set's options: version 0.1.0 had one way."""
 
 
 def duration(value: Any) -> Any:
@@ -51,6 +52,10 @@ Ingredients = Annotated[tuple[str, ...], Repeated()]
 """Augmentations or regularisers, each as NAME or NAME:OPTION=VALUE,..."""
 
 
+class Hidden:
+    """Marks an option that no command has under its own name."""
+
+
 class Settings(BaseModel):
     """The run's own options."""
 
@@ -62,6 +67,9 @@ class Settings(BaseModel):
     )
     image_size: int | None = Field(None, ge=8, le=1024, description="Side of the images; default: the data's own.")
     channels: Literal[1, 3] | None = Field(None, description="Grey (1) or colour (3); default: the data's own.")
+    data_options: Annotated[dict[str, Any] | None, Hidden()] = Field(
+        {}, description="The data set's own options, by name; each is an option of the commands that take --dataset."
+    )
     mirror: bool = Field(False, description="Flip each real image left-right with probability 1/2; a pair alike.")
     jitter: int = Field(
         0,
@@ -171,6 +179,10 @@ def resolve(
             for key in BUDGET:
                 merged.pop(key, None)
                 sources.pop(key, None)
+        if "dataset" in merged and layer.get("dataset", merged["dataset"]) != merged["dataset"]:
+            merged.pop("data_options", None)  # They were another data set's.
+        elif isinstance(layer.get("data_options"), dict):
+            layer = {**layer, "data_options": {**(merged.get("data_options") or {}), **layer["data_options"]}}
         merged |= layer
         sources |= dict.fromkeys(layer, source)
 
@@ -182,23 +194,6 @@ def resolve(
     settings = validated(Settings, {k: v for k, v in merged.items() if k in run_fields}, sources)
     options = validated(model.Options, {k: v for k, v in merged.items() if k in model_fields}, sources)
     return Plan(model, settings, options, preset, sources)
-
-
-def validated(cls: type[BaseModel], values: Mapping[str, Any], sources: Mapping[str, str] | None = None) -> Any:
-    """An instance of `cls`; the first fault as one line.
-
-    Raises:
-        UsageError: a value has the wrong type or is out of range.
-    """
-    try:
-        return cls(**values)
-    except ValidationError as error:
-        fault = error.errors()[0]
-        name = str(fault["loc"][0]) if fault["loc"] else cls.__name__
-        where = f" (from the {(sources or {})[name]})" if (sources or {}).get(name) in ("file", "preset") else ""
-        message = fault["msg"].removeprefix("Value error, ")
-        message = message[:1].lower() + message[1:]
-        raise UsageError(f"--{name.replace('_', '-')}{where}: {message}, not {fault['input']!r}") from None
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -234,4 +229,4 @@ def flatten(info: Mapping[str, Any], path: Path) -> Record:
     settings, options = info.get("settings"), info.get("options")
     if not (isinstance(settings, dict) and isinstance(options, dict)):
         raise UsageError(f"{path} is damaged: it records no options")
-    return Record({"model": info.get("model"), "preset": info.get("preset"), **LABELS_BEFORE, **settings, **options})
+    return Record({"model": info.get("model"), "preset": info.get("preset"), **BEFORE, **settings, **options})

@@ -1,75 +1,173 @@
-"""A user's own images: a folder of them, or a folder with one subfolder for each class."""
+"""A user's own images, in the layouts in which people keep them: a folder, a zip, a tar or an `.npz`."""
 
-import os
-from itertools import chain
-from pathlib import Path
+from collections import Counter
+from typing import Annotated, Literal
 
 import torch
+from PIL import ImageColor
+from pydantic import AfterValidator, Field
 
 import ganzoo
-from ganzoo.errors import UsageError
+from ganzoo.data import DatasetOptions, choose_options
+from ganzoo.data.formats import Pictures, class_order, held_out, read_pictures, some
+from ganzoo.errors import UsageError, note_once
 
 OWN_SIZE_LIMIT = 128
 """Square images of one size up to this keep it by default; all else is brought to `DEFAULT_SIZE`."""
 DEFAULT_SIZE = 64
+TEST_SHARE, FEWEST_TO_SHARE = 0.1, 100
+"""The share that is held out for tests unless told otherwise, where there are so many pictures."""
+NARROW = (255, 1023, 4095)
+"""The white of 8, 10 and 12 bits: values in 16 that never exceed one of them were never meant to fill 16."""
 
-FLAT = ""
-"""Stands for the class of images that have none."""
+
+def colour(value: str) -> str:
+    """Raises ValueError where it is no colour."""
+    try:
+        ImageColor.getrgb(value)
+    except ValueError:
+        raise ValueError("write white, black or #RRGGBB") from None
+    return value
+
+
+class Options(DatasetOptions):
+    """How to take the pictures."""
+
+    label_column: str | None = Field(
+        None, description="The column with the classes, of a metadata or CSV file; none: no column has them."
+    )
+    skip_unlabelled: bool = Field(False, description="Leave out pictures without a label, where others have one.")
+    skip_broken: bool = Field(False, description="Leave out pictures that cannot be read, and list them.")
+    test_share: float | None = Field(
+        None,
+        ge=0,
+        le=0.9,
+        description="Share of the pictures that is held out as the test split where the files have none; default: "
+        f"{TEST_SHARE} of {FEWEST_TO_SHARE} pictures or more.",
+    )
+    background: Annotated[str, AfterValidator(colour)] = Field(
+        "white", description="What transparent pixels are laid on: white, black or #RRGGBB."
+    )
+    white: float | None = Field(
+        None, gt=0, description="The value that is white in pictures of more than 8 bits; default: told of 16 bits."
+    )
+    layout: Literal["auto", "folders"] = Field(
+        "auto",
+        description="auto: classes and splits are found in files and folders; folders: subfolders are classes whatever "
+        "their names, in the order of text.",
+    )
 
 
 class Folder(ganzoo.Dataset):
-    """`--data-root DIR`: `DIR/CLASS/*.png` with labels, or `DIR/*.png` without.
+    """`--data-root PATH`: `PATH/CLASS/*.png` with labels, `PATH/*.png` without, or one of the layouts in docs/data.md.
 
-    When DIR holds both `train` and `test`, each split is read from its own folder; otherwise both are all of DIR.
+    Where the files are not split, a share of them is held out by a hash of each one's name.
     """
 
     name = "folder"
-    summary = "your own images in --data-root: one subfolder per class, or all in one folder without labels"
+    summary = "your own images in --data-root: folders, zip, tar or .npz, with classes where there are any"
+    Options = Options
+    before = {"layout": "folders", "test_share": 0}
 
     def load(self, request: ganzoo.DataRequest) -> ganzoo.ImageSet:
-        from ganzoo.data.imagefiles import load_files, survey
+        from ganzoo.data.imagefiles import Rule, load_files, survey
 
-        train, chosen = _splits(_root(request.root), request.split)
+        options = choose_options(self, request.options)
+        if request.root is None:
+            raise UsageError("data set 'folder' needs --data-root PATH: the folder, zip, tar or .npz with your images")
+        root = request.root
+        found = read_pictures(root, options.label_column, options.skip_unlabelled, options.layout == "folders")
+        train, chosen, told = split(found, request.split, options.test_share)
+        whole = len(train) == len(found)
+        notes = [*found.notes, *told]
+        if options.skip_broken:
+            train, chosen = (
+                without_broken(part, Rule(options.background, options.white or 1), notes, root)
+                for part in (train, chosen)
+            )
         size, channels = request.image_size, request.channels
-        if size is None or channels is None:
+        try:
             # Always of the training images, so that both splits come out alike.
-            seen = survey(list(chain.from_iterable(train.values())))
+            seen = survey(train.sources)
+            white = options.white or (narrow(train, notes) if seen.wide else None)
             channels = channels or (1 if seen.grey else 3)
-            size = size or _natural_size(seen.sizes)
-        images = load_files(list(chain.from_iterable(chosen.values())), size, channels)
-        if FLAT in train:
-            return ganzoo.ImageSet(images)
-        classes = tuple(train)
-        labels = [classes.index(name) for name, files in chosen.items() for _ in files]
-        return ganzoo.ImageSet(images, torch.tensor(labels), classes)
+            size = size or natural_size(seen.sizes)
+            small = [min(side) for side in seen.sizes if min(side) < size]
+            if small:
+                notes.append(
+                    f"some pictures are smaller than {size} x {size} (the smallest side: {min(small)} pixels) and are "
+                    f"enlarged: --image-size {max(8, min(small))} would enlarge none"
+                )
+            if seen.transparent:
+                notes.append(f"transparent pixels are laid on {options.background} (--background)")
+            rule = Rule(options.background, white)
+            images = load_files(chosen.sources, size, channels, rule)
+        except UsageError as error:
+            raise all_broken(found, Rule(options.background, options.white), error) from error
+        classes = class_order(set(train.labels or ()))
+        if options.layout == "folders":
+            classes = tuple(sorted(classes))
+        if train.labels is not None and options.layout == "auto":
+            alone = [name for name, count in Counter(train.labels).items() if count == 1]
+            if alone:
+                notes.append(f"{len(alone)} classes have one picture each in training ({some(alone)})")
+        for line in notes:
+            note_once(f"{root}: {line}" if str(root) not in line else line)
+        kind = "" if found.splits is not None or request.split == "train" else "train" if whole else "held-out"
+        if chosen.labels is None:
+            return ganzoo.ImageSet(images, split=kind)
+        number = {name: i for i, name in enumerate(classes)}
+        return ganzoo.ImageSet(images, torch.tensor([number[name] for name in chosen.labels]), classes, split=kind)
 
 
-def _root(root: Path | None) -> Path:
-    if root is None:
-        raise UsageError("data set 'folder' needs --data-root DIR, the folder with your images")
-    if not root.is_dir():
-        raise UsageError(f"--data-root {root} is not a folder" if root.exists() else f"there is no folder {root}")
-    return root
+def split(found: Pictures, wanted: str, share: float | None) -> tuple[Pictures, Pictures, list[str]]:
+    """The training pictures, those of the split that is wanted, and what to say of it."""
+    if found.splits is not None:
+        if share is not None and share > 0:
+            raise UsageError("--test-share is for pictures that are not split: these have a test split of their own")
+        parts = {s: found.at([i for i, of in enumerate(found.splits) if of == s]) for s in ("train", "test")}
+        if found.labels is not None and (odd := set(parts["test"].labels or ()) - set(parts["train"].labels or ())):
+            raise UsageError(f"the test split has classes that the training split has not: {some(class_order(odd))}")
+        return parts["train"], parts[wanted], []
+    if share is None:
+        share = TEST_SHARE if len(found) >= FEWEST_TO_SHARE else 0
+    if not share:
+        return found, found, ["there is no test split: what is measured is measured against training pictures"]
+    places = [held_out(name) for name in found.names]
+    test = {i for i, place in enumerate(places) if place < share}
+    by_class: dict[str, list[int]] = {}
+    for i, name in enumerate(found.labels or [""] * len(found)):
+        by_class.setdefault(name, []).append(i)
+    for members in by_class.values():  # None may be missing from training.
+        if all(i in test for i in members):
+            test.discard(max(members, key=places.__getitem__))
+    if not test:
+        spare = [i for members in by_class.values() if len(members) > 1 for i in members]
+        if not spare:
+            raise UsageError(f"--test-share {share:g}: {len(found)} pictures cannot be split")
+        test = {min(spare, key=places.__getitem__)}
+    train = found.at([i for i in range(len(found)) if i not in test])
+    held = found.at(sorted(test))
+    told = f"{len(held):,} of {len(found):,} pictures are held out as the test split (--test-share {share:g})"
+    return train, train if wanted == "train" else held, [told]
 
 
-def _splits(root: Path, split: str) -> tuple[dict[str, list[Path]], dict[str, list[Path]]]:
-    """The training images, and those of the split that is asked for."""
-    if not ((root / "train").is_dir() and (root / "test").is_dir()):
-        train = find(root)
-        return train, train
-    train = find(root / "train")
-    if split == "train":
-        return train, train
-    test = find(root / "test")
-    if (FLAT in train) != (FLAT in test):
-        raise UsageError(f"of {root / 'train'} and {root / 'test'}, one has a folder for each class, the other not")
-    strange = [name for name in test if name not in train]
-    if strange:
-        raise UsageError(f"{root / 'test'} has classes that are not in {root / 'train'}: {', '.join(strange)}")
-    return train, test
+def narrow(train: Pictures, notes: list[str]) -> float | None:
+    """The white of 16-bit pictures whose values never come near it."""
+    from ganzoo.data.imagefiles import brightest
+
+    most = brightest(train.sources)
+    white = next((white for white in NARROW if most is not None and most <= white), None)
+    if white is not None:
+        notes.append(
+            f"values in 16-bit pictures go up to {most:,} alone: {white:,} is taken for white (--white 65535 leaves "
+            "them as they are)"
+        )
+    return white
 
 
-def _natural_size(sizes: set[tuple[int, int]]) -> int:
+def natural_size(sizes: set[tuple[int, int]]) -> int:
+    """The side that images get when none is asked for."""
     if len(sizes) == 1:
         [(width, height)] = sizes
         if width == height <= OWN_SIZE_LIMIT:
@@ -77,43 +175,38 @@ def _natural_size(sizes: set[tuple[int, int]]) -> int:
     return DEFAULT_SIZE
 
 
-def find(root: Path) -> dict[str, list[Path]]:
-    """The images of each class below `root`, sorted by name; all under `FLAT` when they lie in `root` itself.
+def without_broken(part: Pictures, rule, notes: list[str], root) -> Pictures:
+    """Those of them that can be read."""
+    from ganzoo.data.imagefiles import faults
 
-    Hidden files and folders, and folders without images, are left out.
-
-    Raises:
-        UsageError: there are none; or some lie beside the class folders, so that it is not clear what is meant.
-    """
-    from ganzoo.data.imagefiles import ENDINGS
-
-    links: list[str] = []
-    classes: dict[str, list[Path]] = {}
-    try:
-        # Links to folders are not followed: they may lead out of the folder, or in a circle.
-        for folder, subfolders, names in os.walk(root, onerror=_raise):
-            here = Path(folder)
-            subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-            links += [name for name in subfolders if (here / name).is_symlink()]
-            images = [here / n for n in sorted(names) if not n.startswith(".") and n.lower().endswith(ENDINGS)]
-            if images:
-                name = FLAT if here == root else here.relative_to(root).parts[0]
-                classes.setdefault(name, []).extend(images)
-    except OSError as error:
-        raise UsageError(f"cannot read folder {error.filename or root}: {error.strerror or error}") from error
-    if FLAT in classes and len(classes) > 1:
-        raise UsageError(
-            f"{root} holds images ({classes[FLAT][0].name}, ...) beside folders of images ({sorted(classes)[1]}, ...): "
-            "leave only the folders, one for each class, or only the images, without classes"
-        )
-    if not classes:
-        hint = f"; links to folders ({links[0]}, ...) are not followed" if links else ""
-        raise UsageError(f"no images in {root} (looked for {' '.join(ENDINGS)}){hint}")
-    return {name: classes[name] for name in sorted(classes)}
+    broken = faults(part.sources, rule)
+    if not broken:
+        return part
+    names = [part.names[i] for i in broken]
+    if len(broken) == len(part):
+        raise UsageError(f"none of the {len(part):,} pictures in {root} can be read: {next(iter(broken.values()))}")
+    line = f"{len(broken):,} of {len(part):,} pictures cannot be read and are left out: {', '.join(names)}"
+    if line not in notes:
+        notes.append(line)
+    return part.at([i for i in range(len(part)) if i not in broken])
 
 
-def _raise(error: OSError) -> None:
-    raise error
+def all_broken(found: Pictures, rule, first: UsageError) -> UsageError:
+    """The error that counts all broken pictures, where one was found; else the first as it is."""
+    from ganzoo.data.imagefiles import faults
+
+    broken = faults(found.sources, rule)
+    if not broken:
+        return first
+    if len(broken) == 1:
+        return UsageError(f"{next(iter(broken.values()))}; --skip-broken leaves it out")
+    names = some([found.names[i] for i in broken])
+    if len(broken) == len(found):
+        return UsageError(f"none of the {len(found):,} pictures can be read ({names}): {next(iter(broken.values()))}")
+    return UsageError(
+        f"{len(broken):,} of {len(found):,} pictures cannot be read ({names}): {next(iter(broken.values()))}; mend "
+        "them, or leave them out with --skip-broken"
+    )
 
 
 @ganzoo.hookimpl

@@ -1,8 +1,12 @@
 """Well-known data sets through torchvision: found in `--data-root`, else downloaded there."""
 
+import gzip
 import io
+import math
 import socket
+import struct
 import sys
+import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -32,6 +36,8 @@ class Source(NamedTuple):
     """Their names, where torchvision does not tell."""
 
 
+LARGEST = 2**28
+"""Bytes of a file of MNIST's format beyond which it is not read."""
 GREY = "28 x 28 grey, 10 classes, 60,000 + 10,000 images"
 COLOUR = "32 x 32 colour"
 SOURCES = (
@@ -73,6 +79,9 @@ class Torchvision(ganzoo.Dataset):
     source: ClassVar[Source]
 
     def load(self, request: ganzoo.DataRequest) -> ganzoo.ImageSet:
+        packed = gzipped(self.source, request)
+        if packed is not None:
+            return packed
         data = fetch(self.source, request)
         images = torch.from_numpy(np.ascontiguousarray(data.data))
         if images.dim() == 3:
@@ -81,6 +90,48 @@ class Torchvision(ganzoo.Dataset):
             images = images.permute(0, 3, 1, 2).contiguous()
         labels = torch.as_tensor(data.labels if hasattr(data, "labels") else data.targets).long()
         return ganzoo.ImageSet(images, labels, self.source.classes or tuple(data.classes))
+
+
+def gzipped(source: Source, request: ganzoo.DataRequest) -> ganzoo.ImageSet | None:
+    """The set from the `.gz` files of MNIST's kind, as they are published and as Debian ships them; None without them.
+
+    They lie in the data root itself, or where torchvision keeps them.
+
+    Raises:
+        GanzooError: they are damaged.
+    """
+    if request.root is None or not source.files.endswith("-ubyte"):
+        return None
+    part = "train" if request.split == "train" else "t10k"
+    names = f"{part}-images-idx3-ubyte.gz", f"{part}-labels-idx1-ubyte.gz"
+    root = request.root.expanduser()
+    folder = next((f for f in (root, root / source.cls / "raw") if all((f / n).is_file() for n in names)), None)
+    if folder is None or (folder / names[0].removesuffix(".gz")).is_file():
+        return None
+    from torchvision import datasets
+
+    images, labels = (_numbers(folder / name, dimensions) for name, dimensions in zip(names, (3, 1), strict=True))
+    classes = tuple(getattr(datasets, source.cls).classes)
+    if len(images) != len(labels) or int(labels.max()) >= len(classes):
+        raise GanzooError(f"{folder / names[1]} does not belong to {names[0]}: fetch both again")
+    return ganzoo.ImageSet(images.unsqueeze(1), labels.long(), classes)
+
+
+def _numbers(path: Path, dimensions: int) -> torch.Tensor:
+    """The bytes in a file of MNIST's format, uint8, in as many dimensions."""
+    try:
+        with gzip.open(path) as file:
+            head = file.read(4 + 4 * dimensions)
+            shape = struct.unpack(f">{dimensions}L", head[4:])
+            count = math.prod(shape)
+            if head[:4] != bytes([0, 0, 8, dimensions]) or not 0 < count <= LARGEST:
+                raise ValueError("it is not of MNIST's format")
+            data = file.read(count + 1)
+        if len(data) != count:
+            raise ValueError(f"it holds {len(data):,} bytes, and tells of {count:,}")
+    except (OSError, EOFError, ValueError, struct.error, zlib.error) as error:
+        raise GanzooError(f"{path} is damaged ({one_line(error)}): fetch it again") from error
+    return torch.from_numpy(np.frombuffer(data, np.uint8).copy()).view(shape)
 
 
 class CelebA(ganzoo.Dataset):

@@ -297,13 +297,13 @@ def test_an_archive_that_claims_more_than_it_holds_is_refused(tmp_path):
 
 
 def test_a_small_archive_of_a_huge_array_is_refused(tmp_path, monkeypatch):
-    from ganzoo.metrics import images
+    from ganzoo.data import arrays
 
-    monkeypatch.setattr(images, "LARGEST", 2**20)
+    monkeypatch.setattr(arrays, "LARGEST", 2**20)
     npz(tmp_path / "bomb.npz", (2000, 32, 32), bytes(2000 * 32 * 32))
     assert (tmp_path / "bomb.npz").stat().st_size < 10_000
     with pytest.raises(UsageError, match="more than 1,048,576"):
-        images.read_images(tmp_path / "bomb.npz")
+        arrays.read_npz(tmp_path / "bomb.npz")
 
 
 def test_a_picture_that_is_a_bomb_is_refused_undecoded(ganzoo, tmp_path):

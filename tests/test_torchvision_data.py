@@ -1,5 +1,6 @@
 """torchvision's sets, on small stand-ins in each one's format on disk; no network."""
 
+import gzip
 import pickle
 import sys
 import urllib.request
@@ -215,3 +216,36 @@ def test_a_root_that_cannot_be_written_is_one_line(load, tmp_path, offline):
     (tmp_path / "file").touch()
     with pytest.raises(GanzooError, match=r"'cifar10' is not in .*file"):
         load("cifar10", root=tmp_path / "file")
+
+
+@pytest.mark.parametrize("name", ["fashion-mnist", "kmnist"])
+@pytest.mark.parametrize("where", ["", "raw"])
+def test_files_that_are_still_compressed_are_read(load, tmp_path, offline, name, where):
+    folder = tmp_path / {"fashion-mnist": "FashionMNIST", "kmnist": "KMNIST"}[name] / "raw" if where else tmp_path
+    images = write_mnist_like(folder)
+    for path in [*folder.glob("*-ubyte")]:
+        path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
+        path.unlink()
+    for split in ("train", "test"):
+        data = load(name, split=split)
+        assert torch.equal(data.images[:, 0], torch.from_numpy(images))
+        assert data.labels.tolist() == [0, 1, 2, 3]
+        assert len(data.classes) == 10
+
+
+@pytest.mark.parametrize("how", ["cut", "rubbish", "short", "other"])
+def test_compressed_files_that_are_damaged_are_named(load, tmp_path, offline, how):
+    write_mnist_like(tmp_path)
+    for path in [*tmp_path.glob("*-ubyte")]:
+        path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
+        path.unlink()
+    path = tmp_path / "train-images-idx3-ubyte.gz"
+    whole, raw = path.read_bytes(), gzip.decompress(path.read_bytes())
+    path.write_bytes(
+        {"cut": whole[:-20], "rubbish": b"x" * 99, "short": gzip.compress(raw[:-5]), "other": gzip.compress(b"x" * 99)}[
+            how
+        ]
+    )
+    with pytest.raises(GanzooError, match=r"train-images-idx3-ubyte\.gz is damaged") as caught:
+        load("fashion-mnist")
+    assert "\n" not in str(caught.value)

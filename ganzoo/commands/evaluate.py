@@ -1,12 +1,13 @@
 """`ganzoo eval RUN` and `ganzoo eval IMAGES`."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ganzoo.commands.options import Names, OfRun, echo_json, json_option
+from ganzoo.commands.options import Names, OfData, OfRun, data_given, echo_json, json_option
 from ganzoo.errors import GanzooError, UsageError
 
 if TYPE_CHECKING:
@@ -18,7 +19,21 @@ if TYPE_CHECKING:
 N = 10_000
 
 
-@click.command(name="eval", cls=OfRun, context_settings={"help_option_names": ["-h", "--help"]})
+class Measures(OfRun, OfData):
+    """A command on a run, with its model's options of drawing and those of the data that it is measured against."""
+
+    def data_set(self, values: dict[str, Any]) -> str | None:
+        """The run's own by default, else the one that images are measured against."""
+        from ganzoo.files import read_json
+
+        name = values.get("dataset")
+        for place in [values.get("what"), *values.get("others", [])] if name is None else []:
+            with suppress(GanzooError, KeyError, TypeError, ValueError):
+                name = name or read_json(Path(place) / "config.json")["data"]["name"]
+        return name if isinstance(name, str) else "mnist"
+
+
+@click.command(name="eval", cls=Measures, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("what", metavar="RUN|IMAGES", type=click.Path(path_type=Path))
 @click.option("--dataset", help="The data set to measure against.  [default: the run's own, else mnist]")
 @click.option("--data-root", type=click.Path(path_type=Path), help="Where the data set's files are.")
@@ -67,7 +82,8 @@ def command(
         raise UsageError(f"--out {out} is a folder: name the JSON file to write")
     plugins, chosen = registry().check(), choose_device(device)
     options: dict[str, Any] = {
-        "metrics": metrics, "features": features, "weights": inception_weights, "split": split, "device": chosen
+        "metrics": metrics, "features": features, "weights": inception_weights, "split": split, "device": chosen,
+        "data_options": data_given(sampling),
     }  # fmt: skip
     if (what / "run.json").is_file() or (what / "config.json").is_file():
         evaluator, result = measure_run(what, plugins, dataset, data_root, n or N, seed, options, labels, sampling)
@@ -109,6 +125,11 @@ def measure_run(
         raise UsageError(f"--labels: model '{gan.name}' was trained without labels")
     name = dataset or sampler.data.name
     root = data_root or (Path(settings["data_root"]) if not dataset and settings.get("data_root") else None)
+    if not dataset:
+        given, recorded = options.get("data_options") or {}, settings.get("data_options")
+        if recorded is None and given:
+            recorded = plugins.get("datasets", name).before
+        options = {**options, "data_options": {**recorded, **given} if recorded is not None else None}
     evaluator = Evaluator(plugins, name, shape=sampler.data.shape, root=root, **options)
     asked = labels or "reference"
     batches = generated(gan, n, seed, evaluator.reference, asked)
@@ -178,5 +199,7 @@ def show(result: dict[str, Any]) -> None:
     for name, settings in result["settings"].items():
         if settings:
             click.echo(f"{name}: " + ", ".join(f"{key} {value}" for key, value in settings.items()))
+    for caution in result.get("cautions", []):
+        click.echo(f"caution: {caution}", err=True)
     if result["metrics"].get("parzen_at_grid_edge"):
         click.echo("warning: the Parzen bandwidth is at an edge of its grid: the likelihood is a lower bound", err=True)

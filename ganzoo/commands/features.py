@@ -1,11 +1,14 @@
 """`ganzoo features train`."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from ganzoo.commands.options import echo_json, json_option
+from ganzoo.commands.options import OfData, data_given, echo_json, json_option
 from ganzoo.errors import UsageError
+
+TOLD = {"": "the test split", "held-out": "the held-out images", "train": "the training images: there is no test split"}
 
 
 @click.group(name="features", context_settings={"help_option_names": ["-h", "--help"]})
@@ -13,7 +16,7 @@ def command() -> None:
     """Feature extractors: the networks through which `ganzoo eval` looks at images."""
 
 
-@command.command(name="train")
+@command.command(name="train", cls=OfData)
 @click.option("--dataset", required=True, help="A data set with classes, by name (`ganzoo list datasets`).")
 @click.option("--data-root", type=click.Path(path_type=Path), help="Where the data set's files are.")
 @click.option("--image-size", type=click.IntRange(8, 1024), help="Side of the images; default: the data's own.")
@@ -29,7 +32,7 @@ def command() -> None:
 @json_option
 def train(
     dataset: str, data_root: Path | None, image_size: int | None, channels: str | None, epochs: int,
-    mirror: bool, jitter: int, seed: int, device: str, out: Path | None, as_json: bool,
+    mirror: bool, jitter: int, seed: int, device: str, out: Path | None, as_json: bool, **values: Any,
 ) -> None:  # fmt: skip
     """Train a small classifier whose features `ganzoo eval` then measures with.
 
@@ -55,14 +58,16 @@ def train(
     check_place(path)
     source = registry().check().get("datasets", dataset)
     depth = int(channels) if channels else None
-    data = open_dataset(source(), DataRequest("train", data_root, image_size, depth))
+    own = data_given(values)
+    data = open_dataset(source(), DataRequest("train", data_root, image_size, depth, own))
     if not data.is_images:
         raise UsageError(f"--dataset {dataset}: it holds vectors, and features are of images")
     c, h, w = data.spec(dataset).shape
     side = min(h, w)
     if h != w:
-        data = open_dataset(source(), DataRequest("train", data_root, side, depth))
-    test = open_dataset(source(), DataRequest("test", data_root, side, depth))
+        data = open_dataset(source(), DataRequest("train", data_root, side, depth, own))
+    test = open_dataset(source(), DataRequest("test", data_root, side, depth, own))
+    part = TOLD[test.split]
     shape = Shape(c, side, len(data.classes))
     reached = 0.0
 
@@ -70,7 +75,7 @@ def train(
         nonlocal reached
         reached = accuracy(net, test, chosen)
         if not as_json:
-            click.echo(f"epoch {epoch} of {epochs}: {reached:.2%} of the test split", err=True)
+            click.echo(f"epoch {epoch} of {epochs}: {reached:.2%} of {part}", err=True)
 
     net = fit(data, shape, epochs, seed, chosen, after_epoch=report, views=Views(mirror, jitter))
     set_scale(net, data, chosen)
@@ -83,4 +88,4 @@ def train(
     if as_json:
         echo_json({"file": str(path), "sha256": sha256, "test_accuracy": reached, **facts})
     else:
-        click.echo(f"{path} (SHA-256 {sha256[:16]}, {reached:.2%} of the test split)")
+        click.echo(f"{path} (SHA-256 {sha256[:16]}, {reached:.2%} of {part})")

@@ -18,10 +18,11 @@ INGREDIENTS = {"augmentations": "--augment", "regularisers": "--regularise"}
 @click.argument("name")
 @json_option
 def command(name: str, as_json: bool) -> None:
-    """Explain a model: its paper, what it minimises, its options and presets. Or an augmentation, or a regulariser.
+    """Explain a model: its paper, what it minimises, its options and presets. Or a data set, or an ingredient.
 
     \b
     ganzoo info cgan
+    ganzoo info folder
     ganzoo info ada
     """
     from ganzoo.plugins import registry
@@ -30,6 +31,8 @@ def command(name: str, as_json: bool) -> None:
     kind = next((k for k in INGREDIENTS if name in plugins.names(k)), None)
     if kind is not None and name not in plugins.names("models"):
         _ingredient(plugins, kind, name, as_json)
+    elif name in plugins.names("datasets") and name not in plugins.names("models"):
+        _dataset(plugins, name, as_json)
     else:
         _model(plugins, name, as_json)
 
@@ -87,6 +90,28 @@ def _ingredient(plugins: Any, kind: str, name: str, as_json: bool) -> None:
     click.echo(f"\n{facts['about']}\n\n{facts['use']}\n\nfrom {plugin.source}\n")
     if facts["options"]:
         _show("options", facts["options"])
+
+
+def _dataset(plugins: Any, name: str, as_json: bool) -> None:
+    cls, plugin = plugins.get("datasets", name), plugins.provider("datasets", name)
+    facts: dict[str, Any] = {
+        "name": name,
+        "kind": "datasets",
+        "summary": cls.summary,
+        "about": inspect.getdoc(cls) or "",
+        "package": plugin.package,
+        "version": plugin.version,
+        "module": plugin.module,
+        "options": _fields(cls.Options.model_fields),
+        "use": f"ganzoo run MODEL --dataset {name}",
+    }
+    if as_json:
+        echo_json(facts)
+        return
+    click.secho(f"{name}: {cls.summary}", bold=True)
+    click.echo(f"\n{facts['about']}\n\n{facts['use']}\n\nfrom {plugin.source}\n")
+    if facts["options"]:
+        _show("options, of each command that takes --dataset", facts["options"])
 
 
 def _fields(fields: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ganzoo.commands.evaluate import N, measure_run, write
 from ganzoo.errors import GanzooError, UsageError, did_you_mean, one_line
-from ganzoo.settings import BUDGET, LABELS_BEFORE, Plan, Settings, resolve, validated
+from ganzoo.settings import BEFORE, BUDGET, Plan, Settings, resolve, validated
 
 if TYPE_CHECKING:
     from ganzoo.plugins import Registry
@@ -176,11 +176,12 @@ def same_plan(plan: Plan, folder: Path) -> None:
         raise UsageError(f"{folder} is a run of {other}: choose another --out, or compare it by naming its folder")
     wanted = {**plan.settings.model_dump(mode="json"), **plan.options.model_dump(mode="json")}
     # What the run's version of ganzoo had no option for was as it is by default now.
-    defaults = validated(Settings, {}).model_dump(mode="json") | LABELS_BEFORE
+    defaults = validated(Settings, {}).model_dump(mode="json") | BEFORE
     found = {**defaults, **(info.get("settings") or {}), **(info.get("options") or {})}
     aside = ASIDE if uses_labels(plan, info) else {*ASIDE, "labels"}
     for key in wanted.keys() - aside:
-        if wanted[key] != found.get(key):
+        same = wanted[key] == found.get(key) or (key == "data_options" and not (wanted[key] or found.get(key)))
+        if not same:
             raise UsageError(
                 f"{folder} was trained with {key.replace('_', '-')} {found.get(key)}, not {wanted[key]}: "
                 "choose another --out, or compare the run as it is by naming its folder"

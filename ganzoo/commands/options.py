@@ -44,6 +44,86 @@ class Sectioned(click.Command):
                 formatter.write_dl(records)
 
 
+class OfData(Sectioned):
+    """A command with `--dataset`, to which the data set's own options belong: `--dataset folder --skip-broken`.
+
+    They are known once the data set is; `data_given` finds what was given of them among a command's values.
+    """
+
+    own = "ganzoo.data_options"
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Find the data set first, wherever it stands, and then parse with its options."""
+        name = self.data_set(_loosely(self, ctx, args))
+        fields = _data_fields(name)
+        taken = {name for param in self.get_params(ctx) for name in (param.name, *param.opts)}
+        ctx.meta[self.own] = {
+            key: option
+            for key, info in fields.items()
+            if not {key, "--" + key.replace("_", "-")} & taken
+            for option in from_fields({key: info}, f"Options of the data set '{name}'")
+        }
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            key = error.option_name.removeprefix("--").removeprefix("no-").replace("-", "_")
+            others = _having(key)
+            if not others:
+                raise
+            flag = f"--{key.replace('_', '-')}"
+            raise click.UsageError(f"{flag} belongs to {others}, and the data set is '{name}'", ctx) from None
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        return [*super().get_params(ctx), *ctx.meta.get(self.own, {}).values()]
+
+    def data_set(self, values: dict[str, Any]) -> str | None:
+        """The name of the data set, given what can be read of the command line; None where there is none."""
+        return values.get("dataset")
+
+
+def data_given(values: dict[str, Any]) -> dict[str, Any]:
+    """Takes the data set's own options out of a command's values: those that were given."""
+    names = click.get_current_context().meta.get(OfData.own, {})
+    found = {name: values.pop(name, None) for name in names}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _loosely(command: click.Command, ctx: click.Context, args: list[str]) -> dict[str, Any]:
+    """The values of known options and arguments; whatever else there is is in `others`."""
+    parser = command.make_parser(ctx)
+    parser.ignore_unknown_options = True
+    try:
+        values, others, _ = parser.parse_args(list(args))
+    except click.UsageError:
+        return {}
+    return {**values, "others": others}
+
+
+def _data_fields(name: str | None) -> "Mapping[str, FieldInfo]":
+    """The options of a data set; none where there is no such, which the command tells."""
+    if name is None:
+        return {}
+    from ganzoo.plugins import registry
+
+    try:
+        fields: Mapping[str, FieldInfo] = registry().check().get("datasets", name).Options.model_fields
+    except GanzooError:
+        return {}
+    return fields
+
+
+def _having(key: str) -> str:
+    """The data sets that have an option, in words."""
+    from ganzoo.plugins import registry
+
+    try:
+        plugins = registry().check()
+        names = [f"'{n}'" for n in plugins.names("datasets") if key in plugins.get("datasets", n).Options.model_fields]
+    except GanzooError:
+        return ""
+    return ("data set " if len(names) == 1 else "data sets ") + ", ".join(names) if names else ""
+
+
 class OfRun(Sectioned):
     """A command on a run, to which its model's options of drawing belong: `ganzoo sample RUN --truncation 0.7`.
 
@@ -127,7 +207,8 @@ def from_model(cls: "type[BaseModel]", section: str) -> list[click.Parameter]:
 
 def from_fields(fields: "Mapping[str, FieldInfo]", section: str) -> list[click.Parameter]:
     """The same for some fields of a model."""
-    return [_option(name, info, section) for name, info in fields.items()]
+    hidden = {name for name, info in fields.items() if any(type(m).__name__ == "Hidden" for m in info.metadata)}
+    return [_option(name, info, section) for name, info in fields.items() if name not in hidden]
 
 
 def given(values: dict[str, Any], cls: "type[BaseModel]") -> dict[str, Any]:

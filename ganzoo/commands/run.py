@@ -1,12 +1,23 @@
 """`ganzoo run MODEL`: one subcommand per installed model, its options made from the model's own."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ganzoo.commands.options import Section, Sectioned, check_spread, echo_json, from_model, given, nproc_option, spread
-from ganzoo.errors import UsageError
+from ganzoo.commands.options import (
+    OfData,
+    Section,
+    check_spread,
+    data_given,
+    echo_json,
+    from_model,
+    given,
+    nproc_option,
+    spread,
+)  # fmt: skip
+from ganzoo.errors import GanzooError, UsageError
 from ganzoo.settings import Settings, read_config, resolve
 
 if TYPE_CHECKING:
@@ -70,6 +81,18 @@ def _model_of(args: list[str], ctx: click.Context) -> str:
     raise click.UsageError(f"name a model before its options: ganzoo run MODEL {args[0]} ...", ctx)
 
 
+class Trains(OfData):
+    """The command of a model: its data set is that of the command line, or of the file of options."""
+
+    def data_set(self, values: dict[str, Any]) -> str | None:
+        """By default the one that runs have by default."""
+        name = values.get("dataset")
+        if name is None and values.get("config"):
+            with suppress(GanzooError):
+                name = read_config(Path(values["config"])).get("dataset")
+        return name if isinstance(name, str) else Settings.model_fields["dataset"].default
+
+
 def train_command(model: "type[GAN]") -> click.Command:
     """The command that trains `model`."""
     fixed = [
@@ -103,7 +126,7 @@ def train_command(model: "type[GAN]") -> click.Command:
     def train(**values: Any) -> None:
         _train(model, **values)
 
-    return Sectioned(
+    return Trains(
         model.name,
         callback=train,
         params=[*fixed, *from_model(Settings, RUN), *from_model(model.Options, MODEL), *last],
@@ -138,7 +161,9 @@ def _train(
     file = read_config(config) if config else None
     if file and file.get("model", model.name) != model.name:
         raise UsageError(f"{config} is for model '{file['model']}', not '{model.name}'")
-    plan = resolve(model, {**given(values, Settings), **given(values, model.Options)}, preset, file)
+    own = data_given(values)
+    chosen = {**given(values, Settings), **given(values, model.Options)}
+    plan = resolve(model, chosen | ({"data_options": own} if own else {}), preset, file)
     check_spread(nproc, plan.settings.device, plan.options.batch_size)
     if dry_run:
         _show_plan(prepare(plan, registry()).describe(registry()), as_json)

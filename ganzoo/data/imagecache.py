@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ganzoo.data.archives import Source, stamp_of
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.files import cache_dir, whole
 
-FORMAT = 2
+FORMAT = 3
 """Part of the key: to be raised whenever the same files would be decoded to other pixels, or laid out otherwise."""
 
 
@@ -49,17 +50,17 @@ class Mapped(torch.utils.data.Dataset[Tensor]):
 
 
 def kept(
-    paths: Sequence[Path], shape: tuple[int, int, int, int], decode: Callable[[], Iterable[Tensor]]
+    paths: Sequence[Source], shape: tuple[int, int, int, int], decode: Callable[[], Iterable[Tensor]], how: str = ""
 ) -> Mapped | None:
     """The images of `paths` from the cache, into which `decode` puts them the first time, whole or not at all.
 
-    The key is every file's path, size and time of change, and the shape asked for. None when the cache cannot take
-    them (a line on stderr says why); then they have to be decoded whenever they are needed.
+    The key is every file's path, size and time of change, the shape asked for, and `how` they are decoded. None when
+    the cache cannot take them (a line on stderr says why); then they have to be decoded whenever they are needed.
 
     Raises:
         UsageError: a file is not there; or as `decode`.
     """
-    path = cache_dir() / "images" / f"{_key(paths, shape)}.u8"
+    path = cache_dir() / "images" / f"{_key(paths, shape, how)}.u8"
     if not _complete(path, shape):
         reason = _write(path, shape, decode)
         if reason:
@@ -90,14 +91,14 @@ def _write(path: Path, shape: tuple[int, int, int, int], decode: Callable[[], It
     return ""
 
 
-def _key(paths: Sequence[Path], shape: tuple[int, int, int, int]) -> str:
-    digest = hashlib.sha256(f"{FORMAT} {shape}\n".encode())
+def _key(paths: Sequence[Source], shape: tuple[int, int, int, int], how: str) -> str:
+    digest = hashlib.sha256(f"{FORMAT} {shape} {how}\n".encode())
     for path in paths:
         try:
-            stat = path.stat()
+            stamp = stamp_of(path) if isinstance(path, Path) else path.stamp()
         except OSError as error:
             raise UsageError(f"image {path} cannot be read: {error.strerror or error}") from error
-        digest.update(f"{path.absolute()}\0{stat.st_size} {stat.st_mtime_ns}\n".encode(errors="surrogateescape"))
+        digest.update(f"{stamp}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()[:32]
 
 

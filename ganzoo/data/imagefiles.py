@@ -5,24 +5,32 @@ import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, features
 from torch import Tensor
 
 from ganzoo.data import memory
+from ganzoo.data.archives import Source
 from ganzoo.data.imagecache import Mapped, kept
 from ganzoo.errors import UsageError, one_line
 from ganzoo.files import regular
 
-ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+ENDINGS = (
+    ".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff",
+    ".webp",
+)  # fmt: skip
 """Files with these endings, in either case, are taken for images."""
 
-FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+FORMATS = ("AVIF", "BMP", "GIF", "HEIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 """What a file may hold, whatever its name says: PIL knows formats that start other programs (EPS: Ghostscript)."""
+EXTRA = {".avif": "AVIF", ".heic": "HEIF", ".heif": "HEIF"}
+"""Formats that not every installation of Pillow reads."""
 
 SURVEYED = 256
 """Files that are looked at to tell size and colour; fewer when there are fewer."""
@@ -32,18 +40,32 @@ AHEAD = 1024
 """Images that are decoded before the first of them is taken, when all are wanted in order."""
 
 
+class Rule(NamedTuple):
+    """How pictures become 8 bits a channel, where they do not say it themselves."""
+
+    background: str = "white"
+    """What transparent pixels are laid on."""
+    white: float | None = None
+    """The value that is white in pictures of more than 8 bits; None: 65,535, and only 16 bits are taken."""
+
+
+USUAL = Rule()
+
+
 class ImageFiles(torch.utils.data.Dataset[Tensor]):
     """A map-style dataset that decodes a file whenever it is asked for: uint8 (C, size, size).
 
     The longer side is cropped in the middle, then the square is resized with antialiasing. The camera's orientation
     (EXIF) is honoured, transparent pixels are laid on white, 16-bit grey is scaled to 8, and of an animation the
-    first frame is taken.
+    first frame is taken; `rule` says otherwise of the two that can be had otherwise.
     """
 
-    def __init__(self, paths: Sequence[Path], size: int, channels: int):
+    def __init__(self, paths: Sequence[Source], size: int, channels: int, rule: Rule = USUAL):
+        """`paths` are files, or members of archives."""
         self.paths = paths
         self.size = size
         self.channels = channels
+        self.rule = rule
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -61,7 +83,8 @@ class ImageFiles(torch.utils.data.Dataset[Tensor]):
         with _opened(self.paths[index]) as picture:
             # A JPEG can be decoded at 1/2, 1/4 or 1/8: much faster for photos, and still twice the size wanted.
             picture.draft(None, (2 * self.size, 2 * self.size))
-            square = _middle(_plain(picture, self.channels)).resize((self.size, self.size), Image.Resampling.BILINEAR)
+            square = _middle(_plain(picture, self.channels, self.rule))
+            square = square.resize((self.size, self.size), Image.Resampling.BILINEAR)
             pixels = np.array(square).reshape(self.size, self.size, self.channels)
         return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
@@ -107,13 +130,13 @@ class ImageFiles(torch.utils.data.Dataset[Tensor]):
         return len(self) * self.channels * self.size**2
 
 
-def load_files(paths: Sequence[Path], size: int, channels: int) -> "Tensor | Mapped | ImageFiles":
+def load_files(paths: Sequence[Source], size: int, channels: int, rule: Rule = USUAL) -> "Tensor | Mapped | ImageFiles":
     """The images of `paths`: decoded at once when they fit in memory, else as `decoded_once`.
 
     Raises:
         UsageError: one of them is broken; it is named.
     """
-    files = ImageFiles(paths, size, channels)
+    files = ImageFiles(paths, size, channels, rule)
     return files.read_all() if files.nbytes <= memory.IN_MEMORY_BYTES else decoded_once(files)
 
 
@@ -123,7 +146,7 @@ def decoded_once(files: ImageFiles) -> "Mapped | ImageFiles":
     Raises:
         UsageError: one of them is broken; it is named.
     """
-    mapped = kept(files.paths, files.shape, lambda: files.decoded("decoding, once"))
+    mapped = kept(files.paths, files.shape, lambda: files.decoded("decoding, once"), str(tuple(files.rule)))
     return files if mapped is None else mapped
 
 
@@ -134,51 +157,106 @@ class Survey(NamedTuple):
     """(width, height) of each, as stored."""
     grey: bool
     """Whether none of them shows any colour."""
+    wide: bool = False
+    """Whether any has more than 8 bits in a channel."""
+    transparent: bool = False
+    """Whether any has transparency."""
 
 
-def survey(paths: Sequence[Path], most: int = SURVEYED) -> Survey:
+def survey(paths: Sequence[Source], most: int = SURVEYED) -> Survey:
     """Look at up to `most` files, evenly spread.
 
     Raises:
         UsageError: one of them is broken; it is named.
     """
-    sizes, grey = set(), True
+    sizes, grey, wide, transparent = set(), True, False, False
     with _strict():
         for path in paths[:: -(-len(paths) // most)]:
             with _opened(path) as picture:
                 sizes.add(picture.size)
+                wide = wide or _is_wide(picture)
+                transparent = transparent or picture.has_transparency_data
                 grey = grey and _is_grey(picture)
-    return Survey(sizes, grey)
+    return Survey(sizes, grey, wide, transparent)
+
+
+def brightest(paths: Sequence[Source]) -> int | None:
+    """The largest value in pictures of 16 bits; None where there are none, or one holds other numbers than those.
+
+    Raises:
+        UsageError: one of them is broken; it is named.
+    """
+    most = None
+    with _strict():
+        for path in paths:
+            with _opened(path) as picture:
+                if picture.mode == "F" or (picture.mode == "I" and picture.format != "PPM"):
+                    return None
+                if _is_wide(picture):
+                    most = max(most or 0, int(np.asarray(picture).max()))
+    return most
+
+
+def faults(paths: Sequence[Source], rule: Rule = USUAL) -> dict[int, str]:
+    """What is wrong with each picture that cannot be decoded, by its index."""
+
+    def fault(path: Source) -> str | None:
+        try:
+            with _opened(path) as picture:
+                _plain(picture, 3, rule)
+        except UsageError as error:
+            return str(error)
+        return None
+
+    with _strict(), ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
+        return {i: text for i, text in enumerate(pool.map(fault, paths)) if text is not None}
+
+
+def _is_wide(picture: Image.Image) -> bool:
+    return picture.mode in ("I", "F") or picture.mode.startswith("I;16")
 
 
 def _is_grey(picture: Image.Image) -> bool:
-    if picture.mode in ("1", "L", "LA", "I") or picture.mode.startswith("I;16"):
+    if picture.mode in ("1", "L", "LA", "F") or _is_wide(picture):
         return True
     picture.draft(None, (64, 64))
     red, green, blue = np.array(_plain(picture, 3)).reshape(-1, 3).T
     return bool((red == green).all() and (green == blue).all())
 
 
-def _plain(picture: Image.Image, channels: int) -> Image.Image:
+def _plain(picture: Image.Image, channels: int, rule: Rule = USUAL) -> Image.Image:
     """The picture upright, opaque, with 8 bits in each channel: mode L or RGB.
 
     Raises:
-        ValueError: its pixels are floating-point numbers, of which nobody knows the range.
+        UsageError: its pixels are numbers of which nobody knows the range.
     """
     picture.load()
+    kind = picture.format
     with suppress(Exception):  # Many good pictures carry damaged EXIF data.
         picture = ImageOps.exif_transpose(picture)
     mode = "L" if channels == 1 else "RGB"
-    if picture.mode == "F":
-        raise ValueError("its pixels are floating-point numbers; save it with 8 or 16 bits")
-    if picture.mode == "I" or picture.mode.startswith("I;16"):
-        wide = np.asarray(picture).astype(np.int64).clip(0, 65535)  # PIL would cut off above 255.
-        picture = Image.fromarray(((wide * 255 + 32767) // 65535).astype(np.uint8))
+    if picture.mode == "F" or (picture.mode == "I" and kind != "PPM"):
+        if rule.white is None:
+            numbers = "floating-point numbers" if picture.mode == "F" else "32-bit integers"
+            low, high = picture.getextrema()
+            raise UsageError(
+                f"its pixels are {numbers} ({low:g} to {high:g}), and nobody says which is white: say it with "
+                "--white (255, say), or save it with 8 or 16 bits"
+            )
+        picture = _scaled(picture, rule.white)
+    elif _is_wide(picture):
+        picture = _scaled(picture, rule.white or 65535)  # PIL would cut off above 255.
     elif picture.has_transparency_data:
         picture = picture.convert("RGBA")
-        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, rule.background), picture)
         picture = picture.convert("RGB")
     return picture if picture.mode == mode else picture.convert(mode)
+
+
+def _scaled(picture: Image.Image, white: float) -> Image.Image:
+    """8 bits, of which 255 is `white`; what is not finite is black."""
+    values = np.nan_to_num(np.asarray(picture).astype(np.float64), nan=0.0).clip(0, white)
+    return Image.fromarray((values * 255 / white + 0.5).astype(np.uint8))
 
 
 def _middle(picture: Image.Image) -> Image.Image:
@@ -198,17 +276,34 @@ def _strict() -> Iterator[None]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
-    """The picture in a file; whatever goes wrong with it is a UsageError that names the file."""
+def _opened(path: Source) -> Iterator[Image.Image]:
+    """The picture in a file or archive; whatever goes wrong with it is a UsageError that names it."""
     try:
-        with regular(path) as file, Image.open(file, formats=FORMATS) as picture:
+        stream = regular(path) if isinstance(path, Path) else path.open()
+        with stream as file, Image.open(file, formats=_readable()) as picture:
             yield picture
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         limit = f"{Image.MAX_IMAGE_PIXELS:,}"
         raise UsageError(f"image {path} is refused: it has more than {limit} pixels (a decompression bomb?)") from error
     except Image.UnidentifiedImageError as error:
-        raise UsageError(f"image {path} is broken, or not an image: its format cannot be told") from error
+        told = "its format cannot be told"
+        kind = EXTRA.get(Path(str(getattr(path, "name", path))).suffix.lower())
+        if kind is not None and kind not in _readable():
+            more = " (`pip install pillow-heif`)" if kind == "HEIF" else ""
+            told = f"the installed Pillow reads no {kind}{more}"
+        raise UsageError(f"image {path} is broken, or not an image: {told}") from error
+    except UsageError as error:
+        raise UsageError(f"image {path} cannot be read: {error}") from error
     except MemoryError:
         raise
     except Exception as error:  # Decoders raise whatever they please: OSError, SyntaxError, struct.error, ...
         raise UsageError(f"image {path} cannot be read: {one_line(error)}") from error
+
+
+@cache
+def _readable() -> tuple[str, ...]:
+    """Those of `FORMATS` that this installation reads: HEIC with the package pillow-heif alone."""
+    with suppress(ImportError):
+        import_module("pillow_heif").register_heif_opener()
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN and (name != "AVIF" or features.check("avif")))

@@ -2,19 +2,28 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
+from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from ganzoo.data import memory
 from ganzoo.data.pixels import resize, to_channels
 from ganzoo.data.reading import fetch, whole
 from ganzoo.data.spec import LONGEST_VECTOR, Attribute, DataSpec
-from ganzoo.errors import GanzooError, UsageError
+from ganzoo.errors import GanzooError, UsageError, did_you_mean
+from ganzoo.fields import validated
+
+
+class DatasetOptions(BaseModel):
+    """Options of a data set: a subclass's fields, each with a default and a description."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class DataRequest(NamedTuple):
@@ -27,6 +36,9 @@ class DataRequest(NamedTuple):
     """Side of the square images to make; None keeps the set's own. Sources follow: see `open_dataset`."""
     channels: int | None = None
     """1 (grey) or 3 (colour); None keeps the set's own. Sources keep theirs."""
+    options: Any = MappingProxyType({})
+    """The data set's own options, by name; `Dataset.load` gets them as its `Options`. None: as version 0.1.0 had it,
+    which knew none."""
 
 
 @dataclass
@@ -44,6 +56,9 @@ class ImageSet:
     """The images that samples are to be made from, as `images`, of a size and number of channels of their own."""
     paired: bool = True
     """Whether `sources[i]` is the counterpart of `images[i]`; otherwise they are another set, of any length."""
+    split: str = ""
+    """What the images are, where that is not the split that was asked for: `train` where there is no test split, or
+    `held-out`, a part that was kept from training for want of one. Stands beside the numbers of an evaluation."""
 
     def __len__(self) -> int:
         return len(self.images)  # type: ignore[arg-type]
@@ -78,6 +93,10 @@ class Dataset(ABC):
     name: ClassVar[str]
     summary: ClassVar[str]
     """One line for listings: what it is, its native size, whether it has classes."""
+    Options: ClassVar[type[DatasetOptions]] = DatasetOptions
+    """What can be chosen of it: `label_column` is `--label-column` where this data set is chosen."""
+    before: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+    """Options by which it is what version 0.1.0 had, where its defaults are not: runs of then go on so."""
 
     @abstractmethod
     def load(self, request: DataRequest) -> ImageSet:
@@ -91,6 +110,24 @@ class Dataset(ABC):
         """
 
 
+def choose_options(dataset: Dataset | type[Dataset], values: Any) -> Any:
+    """An instance of the data set's `Options` from values by name; None stands for `before`.
+
+    Raises:
+        UsageError: it has no such option (the nearest is given), or a value is of the wrong type or out of range.
+    """
+    if isinstance(values, DatasetOptions):
+        return values
+    fields = dataset.Options.model_fields
+    given = dataset.before if values is None else values
+    for name in given:
+        if name not in fields:
+            flag, known = str(name).replace("_", "-"), [field.replace("_", "-") for field in fields]
+            hint = did_you_mean(flag, known) if known else "it has none"
+            raise UsageError(f"data set '{dataset.name}' has no option --{flag}: {hint}")
+    return validated(dataset.Options, given)
+
+
 def open_dataset(dataset: Dataset, request: DataRequest) -> ImageSet:
     """Load a data set and bring its images to the requested size and number of channels.
 
@@ -102,6 +139,7 @@ def open_dataset(dataset: Dataset, request: DataRequest) -> ImageSet:
         UsageError, GanzooError: as `Dataset.load`; or the plugin handed over something else than it should, or what
             cannot be brought to that size.
     """
+    request = request._replace(options=choose_options(dataset, request.options))
     data = dataset.load(request)
     _check(data, dataset.name)
     size, channels = request.image_size, request.channels

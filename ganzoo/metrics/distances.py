@@ -78,7 +78,7 @@ class FID(Metric):
         self.metric.update(batch.vectors.double().cpu(), real=False)
 
     def compute(self) -> dict[str, float]:
-        return {"fid": self.metric.compute().item()}
+        return {"fid": self.metric.compute().clamp(min=0).item()}  # Rounding may bring it below.
 
 
 class IntraFID(Metric):
@@ -113,7 +113,7 @@ class IntraFID(Metric):
         for name, metric in zip(names, self.metrics, strict=True):
             count = int(metric.fake_features_num_samples)
             require(count >= 2, f"intra-fid needs 2 images of each class, and class '{name}' has {count}")
-        return {"intra-fid": torch.stack([metric.compute() for metric in self.metrics]).mean().item()}
+        return {"intra-fid": torch.stack([metric.compute() for metric in self.metrics]).clamp(min=0).mean().item()}
 
 
 class KID(Metric):

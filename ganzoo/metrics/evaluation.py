@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 import torch
@@ -59,7 +60,7 @@ def choose_extractor(
         if not made and trained is None:
             raise UsageError(
                 f"no feature extractor is known for '{dataset}': train one with `ganzoo features train --dataset "
-                f"{dataset}`, or name one with --features ({', '.join(known)})"
+                f"{dataset}{f' --data-root {root}' if root else ''}`, or name one with --features ({', '.join(known)})"
             )
         name = made[0] if made else dataset
     if name in known:
@@ -91,6 +92,7 @@ class Evaluator:
         split: Split = "test",
         shape: tuple[int, ...] | None = None,
         root: Path | None = None,
+        data_options: Any = MappingProxyType({}),
         device: torch.device | None = None,
     ):
         """Open everything.
@@ -104,6 +106,7 @@ class Evaluator:
             split: the part of the data set that images are measured against.
             shape: (C, H, W) of the images; None: the data's own.
             root: the data set's files.
+            data_options: the data set's own options, as `DataRequest` takes them.
             device: where to compute.
 
         Raises:
@@ -113,11 +116,12 @@ class Evaluator:
         if shape is not None and len(shape) != 3:
             raise UsageError(f"no metric measures vectors yet, and '{dataset}' holds some: choose a set of images")
         with own_randomness(0, self.device):  # Networks draw weights before they load any.
-            self._open(registry, dataset, metrics, features, weights, split, shape, root)
+            self._open(registry, dataset, metrics, features, weights, split, shape, root, data_options)
 
     def _open(
         self, registry: Registry, dataset: str, metrics: Sequence[str] | None, features: str | None,
         weights: Path | None, split: Split, shape: tuple[int, ...] | None, root: Path | None,
+        data_options: Any,
     ) -> None:  # fmt: skip
         self.chosen: dict[str, type[Metric]] = {}
         for name in metrics if metrics is not None else registry.names("metrics"):
@@ -132,7 +136,8 @@ class Evaluator:
         if features is not None or any(metric.features for metric in self.chosen.values()):
             extractor = choose_extractor(registry, dataset, features, weights, root)
         self.extractor = extractor.to(self._statistics_device).eval() if extractor else None
-        self.reference = Reference(source(), self.extractor, split, shape, root, self._statistics_device)
+        device = self._statistics_device
+        self.reference = Reference(source(), self.extractor, split, shape, root, device, data_options)
 
     @property
     def _statistics_device(self) -> torch.device:
@@ -149,7 +154,7 @@ class Evaluator:
         return {
             "format": FORMAT,
             "dataset": reference.name,
-            "split": reference.split,
+            "split": reference.data.split or reference.split,
             "reference_images": len(reference.data),
             "reference_sha256": reference.fingerprint,
             "shape": [c, h, w],
@@ -175,7 +180,8 @@ class Evaluator:
 
         Returns:
             A result for `eval.json`: `protocol`, `metrics` (numbers by name), `settings` (of each metric),
-            `left_out` (why default metrics were not measured), `confusion` where there is one.
+            `left_out` (why default metrics were not measured), `cautions` (why numbers mean less than they seem to),
+            `confusion` where there is one.
 
         Raises:
             UsageError: a metric that was named cannot be measured.
@@ -212,6 +218,7 @@ class Evaluator:
             "metrics": numbers,
             "settings": settings,
             "left_out": left_out,
+            "cautions": self._cautions(numbers, n),
             "seed": seed,
             "seconds": round(time.perf_counter() - started, 3),
             "device": str(self.device),
@@ -221,6 +228,20 @@ class Evaluator:
             if isinstance(metric, Accuracy) and metric.name in settings:
                 result["confusion"] = metric.confusion().tolist()
         return result
+
+    def _cautions(self, numbers: Mapping[str, float], n: int) -> list[str]:
+        """What to bear in mind with these numbers, a line each."""
+        found = []
+        if "fid" in numbers:
+            features, real = int(self.reference.statistics.total.shape[-1]), len(self.reference.data)
+            if min(n, real) < features:
+                found.append(
+                    f"FID of {n:,} images against {real:,} with {features:,} features: with fewer images than features "
+                    "it is biased upwards and says little"
+                )
+        if self.reference.data.split == "train" and self.reference.split == "test":
+            found.append(f"'{self.reference.name}' has no test split here: the reference is the training images")
+        return found
 
     @contextmanager
     def _leaving_out(self, name: str, left_out: dict[str, str]) -> Iterator[None]:

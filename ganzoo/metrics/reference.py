@@ -7,7 +7,8 @@ from contextlib import suppress
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from types import MappingProxyType
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -77,13 +78,14 @@ class Reference:
         shape: tuple[int, ...] | None = None,
         root: Path | None = None,
         device: torch.device | None = None,
+        data_options: Any = MappingProxyType({}),
     ):
-        """Open the data at `shape`, (C, H, W); None: its own.
+        """Open the data at `shape`, (C, H, W); None: its own. `data_options` are as `DataRequest` takes them.
 
         Raises:
             UsageError, GanzooError: the data cannot be had at that shape.
         """
-        self.dataset, self.split, self.root = dataset, split, root
+        self.dataset, self.split, self.root, self._data_options = dataset, split, root, data_options
         self.name = dataset.name
         self.device = device or torch.device("cpu")
         self._extractor = extractor
@@ -103,7 +105,7 @@ class Reference:
         return self._extractor
 
     def _open(self, split: Split) -> ImageSet:
-        data = open_dataset(self.dataset, DataRequest(split, self.root))
+        data = open_dataset(self.dataset, DataRequest(split, self.root, options=self._data_options))
         native = data.spec(self.name).shape
         if not data.is_images:
             raise UsageError(f"no metric measures vectors yet, and '{self.name}' holds some: choose a set of images")
@@ -115,7 +117,7 @@ class Reference:
                 f"images of {w} x {h} pixels cannot be compared with '{self.name}': its own are {native[2]} x "
                 f"{native[1]}, and other sizes must be square"
             )
-        return open_dataset(self.dataset, DataRequest(split, self.root, h if h == w else None, c))
+        return open_dataset(self.dataset, DataRequest(split, self.root, h if h == w else None, c, self._data_options))
 
     @cached_property
     def training(self) -> ImageSet:

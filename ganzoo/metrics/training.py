@@ -42,7 +42,10 @@ class Examiner:
         assert settings.eval_every is not None
         self.every = settings.eval_every
         shape, root = gan.data.shape, settings.data_root
-        self.evaluator = Evaluator(registry, settings.dataset, metrics=METRICS, shape=shape, root=root, device=device)
+        self.evaluator = Evaluator(
+            registry, settings.dataset, metrics=METRICS, shape=shape, root=root, data_options=settings.data_options,
+            device=device,
+        )  # fmt: skip
         refuse_without_sources(gan, self.evaluator.reference)
         self.labels, self.drawn = labels, drawn_as(gan, labels)
         conditions(gan, self.evaluator.reference, labels)  # What is not there is told before training.

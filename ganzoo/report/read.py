@@ -11,7 +11,7 @@ from ganzoo.errors import GanzooError
 from ganzoo.files import read_json
 from ganzoo.metrics.evaluation import describe, labels_of
 from ganzoo.runs.run import open_run, read_metrics
-from ganzoo.settings import LABELS_BEFORE
+from ganzoo.settings import BEFORE
 
 Curve = tuple[list[float], list[float]]
 
@@ -85,7 +85,8 @@ class RunRecord:
     def command(self) -> str:
         """What repeats the run in a new folder, every option spelt out: defaults may change, presets too."""
         settings, options = mapping(self.info.get("settings")), mapping(self.info.get("options"))
-        chosen = {key: settings.get(key, LABELS_BEFORE.get(key)) for key in REPEATED} | options
+        chosen = {key: settings.get(key, BEFORE.get(key)) for key in REPEATED} | options
+        chosen |= mapping(settings.get("data_options"))
         words = ["ganzoo", "run", self.model]
         for key, value in chosen.items():
             flag = key.replace("_", "-")

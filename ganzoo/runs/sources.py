@@ -69,7 +69,8 @@ def _of_test(run: Path, spec: DataSpec, plugins: Registry, most: int | None) -> 
     known = settings if isinstance(settings, dict) else {}
     root, size, channels = known.get("data_root"), known.get("image_size"), known.get("channels")
     dataset = plugins.get("datasets", spec.name)()
-    data = open_dataset(dataset, DataRequest("test", Path(root) if isinstance(root, str) else None, size, channels))
+    place = Path(root) if isinstance(root, str) else None
+    data = open_dataset(dataset, DataRequest("test", place, size, channels, known.get("data_options")))
     sources: Any = data.sources
     if sources is None:
         raise UsageError(f"the test split of '{spec.name}' has no sources: say --from with a picture or a folder")

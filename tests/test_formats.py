@@ -1,0 +1,941 @@
+"""The layouts in which people keep pictures: recognised without being told, and nothing silent."""
+
+import io
+import json
+import struct
+import tarfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from ganzoo_plugins.folder import Folder
+from PIL import Image
+
+from conftest import TINY
+from ganzoo import errors
+from ganzoo.data import DataRequest, archives, open_dataset
+from ganzoo.data.formats import class_order, held_out, read_pictures
+from ganzoo.errors import UsageError
+
+DARK, LIGHT = 60, 180
+
+
+@pytest.fixture(autouse=True)
+def _nothing_told(monkeypatch):
+    monkeypatch.setattr(errors, "_told", set())
+
+
+def load(root, split="train", **options):
+    return open_dataset(Folder(), DataRequest(split, root, options=options))
+
+
+def png(level=DARK, size=(16, 16), mode="RGB") -> bytes:
+    data = io.BytesIO()
+    Image.new(mode, size, level if mode != "RGB" else (level, level, 255 - level)).save(data, "PNG")
+    return data.getvalue()
+
+
+def write(root: Path, files: dict[str, bytes | str]) -> Path:
+    for name, data in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data.encode() if isinstance(data, str) else data)
+    return root
+
+
+def packed(path: Path, files: dict[str, bytes | str]) -> Path:
+    """The files in a zip or a tar, as the path's ending says."""
+    plain = {name: data.encode() if isinstance(data, str) else data for name, data in files.items()}
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, data in plain.items():
+                archive.writestr(name, data)
+        return path
+    kind = {".gz": "w:gz", ".tgz": "w:gz", ".bz2": "w:bz2", ".xz": "w:xz"}.get(path.suffix, "w")
+    with tarfile.open(path, kind) as archive:
+        for name, data in plain.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return path
+
+
+CONTAINERS = ["folder", "a.zip", "a.tar", "a.tar.gz", "a.tar.bz2", "a.tar.xz", "a.tgz"]
+
+
+@pytest.fixture(params=CONTAINERS)
+def keep(request, tmp_path):
+    """Writes files into a folder or an archive."""
+    path = tmp_path / request.param
+    return lambda files: write(path, files) if request.param == "folder" else packed(path, files)
+
+
+def classes_of(data) -> dict[str, int]:
+    return dict(zip(data.classes, data.spec("x").counts, strict=True))
+
+
+# Layouts, each in a folder and in an archive
+
+
+def test_class_folders_are_classes(keep):
+    root = keep({"dog/a.png": png(LIGHT), "dog/b.png": png(LIGHT), "cat/a.png": png(DARK)})
+    data = load(root)
+    assert classes_of(data) == {"cat": 1, "dog": 2}
+    assert data.images[:, 0, 0, 0].tolist() == [DARK, LIGHT, LIGHT]
+
+
+def test_flat_pictures_have_no_classes(keep):
+    data = load(keep({"b.png": png(LIGHT), "a.png": png(DARK), "README.txt": "pictures"}))
+    assert data.labels is None
+    assert data.images[:, 0, 0, 0].tolist() == [DARK, LIGHT]
+
+
+def test_stylegans_labels_are_those_of_its_file(keep, capsys):
+    names = [f"00000/img{i:08d}.png" for i in range(4)]
+    labels = json.dumps({"labels": [[name, i % 2] for i, name in enumerate(names)]})
+    data = load(keep({"dataset.json": labels, **{name: png(60 + 120 * (i % 2)) for i, name in enumerate(names)}}))
+    assert data.classes == ("0", "1")
+    assert data.labels.tolist() == [0, 1, 0, 1]
+    assert "classes are those of dataset.json: 0, 1" in capsys.readouterr().err
+
+
+def test_stylegans_null_labels_are_none_and_said_to_be(keep, capsys):
+    data = load(keep({"dataset.json": '{"labels": null}', "00000/a.png": png(), "00000/b.png": png()}))
+    assert data.labels is None
+    assert "tells of no labels" in capsys.readouterr().err
+
+
+def test_hugging_faces_csv_and_jsonl(keep, tmp_path):
+    files = {f"{i}.png": png(60 + 120 * (i % 2)) for i in range(4)}
+    rows = "".join(f"{i}.png,{('dark', 'light')[i % 2]}\n" for i in range(4))
+    assert load(keep({**files, "metadata.csv": f"file_name,label\n{rows}"})).labels.tolist() == [0, 1, 0, 1]
+
+
+def test_hugging_faces_jsonl_knows_numbers(keep):
+    files = {f"{i}.png": png(60 + 120 * (i % 2)) for i in range(4)}
+    lines = "\n".join(json.dumps({"file_name": f"{i}.png", "label": 10 - i % 2}) for i in range(4))
+    data = load(keep({**files, "metadata.jsonl": lines}))
+    assert data.classes == ("9", "10")
+    assert data.labels.tolist() == [1, 0, 1, 0]
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        "file,label\n0.png,dark\n1.png,light\n2.png,dark\n3.png,light\n",
+        "\ufefffile;label\r\n./0.png;dark\r\n1.png;light\r\n2.png;dark\r\n3.png;light\r\n",
+        "0.png,dark\n1.png,light\n2.png,dark\n3.png,light\n",
+        "id,kind\n0,dark\n1,light\n2,dark\n3,light\n",
+        'label,file\ndark,"0.png"\nlight,1.png\ndark,2.png\nlight,3.png\n',
+    ],
+    ids=["header", "semicolons", "no header", "without endings", "file last"],
+)
+def test_a_table_of_files_and_labels(keep, table):
+    data = load(keep({**{f"{i}.png": png(60 + 120 * (i % 2)) for i in range(4)}, "labels.csv": table}))
+    assert data.classes == ("dark", "light")
+    assert data.labels.tolist() == [0, 1, 0, 1]
+
+
+def test_a_table_beside_a_folder_of_pictures_finds_them_by_name(keep):
+    data = load(
+        keep({"t.tsv": "image\tkind\nx.png\ta\ny.png\tb\nz.png\ta\n", **{f"pics/{n}.png": png() for n in "xyz"}})
+    )
+    assert classes_of(data) == {"a": 2, "b": 1}
+
+
+def test_webdataset_keys_have_classes(keep):
+    files = {f"{i:04d}.{kind}": data for i in range(4) for kind, data in (("jpg", png()), ("cls", f"{i % 2}\n"))}
+    assert load(keep(files)).labels.tolist() == [0, 1, 0, 1]
+
+
+def test_a_folder_of_webdataset_tars_is_one_set(tmp_path):
+    for shard in range(2):
+        files = {f"{shard}{i}.{k}": d for i in range(2) for k, d in (("png", png()), ("cls", str(shard)))}
+        packed(tmp_path / f"train-{shard:04d}.tar", files)
+    assert classes_of(load(tmp_path)) == {"0": 2, "1": 2}
+
+
+def test_an_archive_with_one_folder_around_everything_is_read_within_it(tmp_path):
+    root = packed(tmp_path / "a.zip", {"pets/cat/a.png": png(), "pets/dog/a.png": png(), "__MACOSX/pets/._a.png": "x"})
+    assert load(root).classes == ("cat", "dog")
+    flat = packed(tmp_path / "b.tar", {"./pets/a.png": png(), "./pets/b.png": png(), "./pets/.hidden.png": "x"})
+    assert len(load(flat)) == 2
+
+
+def test_an_npz_is_taken_as_it_is(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (6, 3, 16, 16), dtype=np.uint8)
+    np.savez(tmp_path / "a.npz", images=images, labels=np.arange(6) % 3)
+    data = load(tmp_path / "a.npz")
+    assert torch.equal(data.images[data.labels.argsort(stable=True)], data.images[[0, 3, 1, 4, 2, 5]])
+    assert torch.equal(data.images, torch.from_numpy(images))
+    assert classes_of(data) == {"0": 2, "1": 2, "2": 2}
+    np.savez(tmp_path / "grey.npz", images=images[:, 0])
+    grey = load(tmp_path / "grey.npz")
+    assert grey.labels is None
+    assert torch.equal(grey.images, torch.from_numpy(images[:, :1]))
+
+
+@pytest.mark.parametrize("ending", ["jfif", "avif", "JPG", "webp"])
+def test_less_common_endings_are_pictures(tmp_path, ending):
+    kind = {"jfif": "JPEG", "jpg": "JPEG"}.get(ending.lower(), ending.upper())
+    Image.new("RGB", (16, 16), (200, 10, 10)).save(tmp_path / f"a.{ending}", kind)
+    assert load(tmp_path).images.shape == (1, 3, 16, 16)
+
+
+def test_a_format_that_pillow_does_not_read_is_named(tmp_path, monkeypatch):
+    from ganzoo.data import imagefiles
+
+    monkeypatch.setattr(imagefiles, "_readable", lambda: ("PNG",))
+    write(tmp_path, {"a.heic": b"\0\0\0\x18ftypheic", "b.png": png()})
+    with pytest.raises(UsageError, match=r"a\.heic .*Pillow reads no HEIF \(`pip install pillow-heif`\)"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_archives_stream_the_same_images(tmp_path, monkeypatch, container):
+    files = {f"{i}.png": png(i) for i in range(10)}
+    root = write(tmp_path / "folder", files) if container == "folder" else packed(tmp_path / container, files)
+    resident = load(root).images
+    monkeypatch.setenv("GANZOO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("ganzoo.data.memory.IN_MEMORY_BYTES", 16 * 16 * 3)
+    streamed = load(root).images
+    assert not isinstance(streamed, torch.Tensor)
+    assert torch.equal(torch.stack([streamed[i] for i in range(10)]), resident)
+
+
+# Splits
+
+
+@pytest.mark.parametrize(("train", "test"), [("train", "val"), ("Training", "VALIDATION"), ("training", "test")])
+def test_splits_are_splits_whatever_their_names(keep, train, test):
+    root = keep(
+        {f"{s}/{c}/{i}.png": png(DARK if s == train else LIGHT) for s in (train, test) for c in "ab" for i in "12"}
+    )
+    assert load(root).classes == load(root, "test").classes == ("a", "b")
+    assert len(load(root)) == len(load(root, "test")) == 4
+    assert load(root, "test").images[0, 0, 0, 0] == LIGHT
+    assert load(root, "test").split == ""
+
+
+def test_of_three_splits_the_validation_is_told_to_be_left_out(keep, capsys):
+    root = keep({f"{split}/{c}/1.png": png() for split in ("train", "val", "test") for c in "ab"})
+    assert len(load(root)) == len(load(root, "test")) == 2
+    assert "beside train/ and test/, val are left out" in capsys.readouterr().err
+
+
+def test_a_lone_folder_named_train_is_no_class(keep):
+    assert load(keep({"train/a/1.png": png(), "train/b/1.png": png()})).classes == ("a", "b")
+
+
+def test_each_split_may_have_its_own_metadata(keep):
+    files = {f"{s}/{i}.png": png() for s in ("train", "validation") for i in range(4)}
+    for split in ("train", "validation"):
+        rows = "".join(f"{i}.png,{'ab'[i % 2]}\n" for i in range(4))
+        files[f"{split}/metadata.csv"] = f"file_name,label\n{rows}"
+    root = keep(files)
+    assert classes_of(load(root)) == classes_of(load(root, "test")) == {"a": 2, "b": 2}
+
+
+def test_two_folders_of_training_are_refused(keep):
+    with pytest.raises(UsageError, match="which of them is to be trained on"):
+        load(keep({"train/a/1.png": png(), "training/a/1.png": png(), "test/a/1.png": png()}))
+
+
+def test_a_share_is_held_out_by_name_and_training_does_not_see_it(tmp_path, capsys):
+    write(tmp_path, {f"{c}/{i}.png": png(i) for c in "ab" for i in range(60)})
+    train, test = load(tmp_path), load(tmp_path, "test")
+    expected = {f"{c}/{i}.png" for c in "ab" for i in range(60) if held_out(f"{c}/{i}.png") < 0.1}
+    assert len(test) == len(expected) > 0
+    assert len(train) + len(test) == 120
+    assert test.split == "held-out"
+    assert (
+        f"{len(expected)} of 120 pictures are held out as the test split (--test-share 0.1)" in capsys.readouterr().err
+    )
+    write(tmp_path, {"a/new.png": png()})
+    again = load(tmp_path, "test")
+    assert {len(again)} <= {len(test), len(test) + 1}
+
+
+def test_few_pictures_are_not_split_unless_told_and_it_is_said(tmp_path, capsys):
+    write(tmp_path, {f"{i}.png": png(i) for i in range(20)})
+    assert len(load(tmp_path)) == len(load(tmp_path, "test")) == 20
+    assert load(tmp_path, "test").split == "train"
+    assert "there is no test split" in capsys.readouterr().err
+    assert len(load(tmp_path, test_share=0.3)) + len(load(tmp_path, "test", test_share=0.3)) == 20
+    assert len(load(tmp_path, test_share=0)) == 20
+
+
+def test_no_class_is_held_out_whole(tmp_path):
+    write(tmp_path, {f"{c}/{i}.png": png() for c in "abcdefgh" for i in range(2)})
+    assert min(load(tmp_path, test_share=0.9).spec("x").counts) == 1
+
+
+def test_a_share_of_what_is_split_already_is_refused(tmp_path):
+    write(tmp_path, {f"{split}/{i}.png": png() for split in ("train", "test") for i in range(2)})
+    with pytest.raises(UsageError, match="--test-share is for pictures that are not split"):
+        load(tmp_path, test_share=0.5)
+
+
+# Classes
+
+
+def test_classes_named_by_numbers_are_in_the_order_of_numbers(keep):
+    assert load(keep({f"{k}/1.png": png(k) for k in range(1, 13)})).classes == tuple(map(str, range(1, 13)))
+
+
+def test_a_range_of_labels_means_the_names():
+    from ganzoo.commands.sample import parse_labels
+
+    assert parse_labels("2-10", class_order({str(k) for k in range(1, 13)})) == list(range(1, 10))
+
+
+def test_mixed_names_are_in_the_order_of_text():
+    assert class_order({"10", "9", "b"}) == ("10", "9", "b")
+    assert class_order({"007", "7", "10"}) == ("007", "7", "10")
+
+
+def test_the_layout_of_version_0_1_0_can_be_had(tmp_path):
+    write(tmp_path, {f"{k}/{i}.png": png() for k in (1, 2, 10) for i in range(40)})
+    assert load(tmp_path, layout="folders").classes == ("1", "10", "2")
+    data = open_dataset(Folder(), DataRequest(root=tmp_path, options=None))  # As a run says that recorded no options.
+    assert data.classes == ("1", "10", "2")
+    assert len(data) == 120
+
+
+def test_a_class_with_one_picture_is_mentioned(tmp_path, capsys):
+    load(write(tmp_path, {"a/1.png": png(), "b/1.png": png(), "b/2.png": png()}))
+    assert "1 classes have one picture each in training (a)" in capsys.readouterr().err
+
+
+# What can be wrong with labels
+
+
+def rows(*lines: str) -> dict[str, bytes | str]:
+    return {**{f"{i}.png": png() for i in range(4)}, "metadata.csv": "\n".join(["file_name,kind,mood", *lines, ""])}
+
+
+ALL = [f"{i}.png,{'ab'[i % 2]},{'xy'[i // 2]}" for i in range(4)]
+
+
+@pytest.mark.parametrize(
+    ("files", "options", "message"),
+    [
+        (rows(*ALL), {}, r"several columns that may hold classes \(kind, mood\): name one with --label-column"),
+        (rows(*ALL), {"label_column": "color"}, r"no such column \(it has: kind, mood\)"),
+        (rows(*ALL[:2]), {"label_column": "kind"}, r"2 of 4 pictures .*\(2\.png, 3\.png\).*--skip-unlabelled"),
+        (rows(*ALL[:3], "3.png,,y"), {"label_column": "kind"}, r"1 of 4 pictures .*no label.*\(3\.png\)"),
+        (rows(*ALL, "9.png,a,x"), {"label_column": "kind"}, r"names 1 pictures that are not there: 9\.png"),
+        (rows(*ALL, ALL[0]), {"label_column": "kind"}, r"names 1 pictures twice: 0\.png"),
+        (rows(*ALL[:3], "3.png,a,x,extra"), {"label_column": "kind"}, r"row 4, has 4 values, and there are 3 columns"),
+        ({"a.png": png(), "metadata.csv": "name,kind\na.png,x\n"}, {}, "has no column `file_name`"),
+        ({"a.png": png(), "metadata.jsonl": '{"file_name": '}, {}, "line 1, is not valid JSON"),
+        ({"a.png": png(), "metadata.jsonl": "[1]"}, {}, "line 1, is no JSON object"),
+        ({"a.png": png(), "dataset.json": "{"}, {}, "is not valid JSON"),
+        ({"a.png": png(), "dataset.json": "{}"}, {}, "has no `labels`"),
+        ({"a.png": png(), "dataset.json": '{"labels": [["b.png", 0]]}'}, {}, r"names 1 pictures that are not there: b"),
+        ({"a.png": png(), "b.png": png(), "dataset.json": '{"labels": [["a.png", 0]]}'}, {}, r"1 of 2 .*\(b\.png\)"),
+        ({"a.png": png(), "dataset.json": '{"labels": [["a.png", [0.5, 1]]]}'}, {}, "no class"),
+        ({"a.png": png(), "dataset.json": '{"labels": {"a.png": 1}}'}, {}, "labels are a list"),
+        ({"a.png": png(), "../dataset.json": "{}"}, {"label_column": "kind"}, "--label-column is for tables of labels"),
+        ({"a.png": png(), "a.jpg": png(), "a.cls": "1"}, {}, "1 keys have several pictures"),
+        ({"a.png": png(), "b.cls": "1"}, {}, "names 1 pictures that are not there"),
+        ({"a.png": png(), "t.csv": "file,k\na.png,x\n", "dataset.json": '{"labels": null}'}, {}, "leave one"),
+        ({"a.png": png(), "metadata.csv": b"\xff\xfe\0"}, {}, "cannot be read"),
+    ],
+)  # fmt: skip
+def test_labels_that_do_not_fit_are_one_line(tmp_path, files, options, message):
+    root = write(tmp_path / "root", files)
+    with pytest.raises(UsageError, match=message) as caught:
+        load(root, **options)
+    assert "\n" not in str(caught.value)
+
+
+def test_pictures_without_a_label_are_left_out_when_told(tmp_path, capsys):
+    data = load(write(tmp_path, rows(*ALL[:3])), label_column="kind", skip_unlabelled=True)
+    assert data.labels.tolist() == [0, 1, 0]
+    assert "1 of 4 pictures have no label and are left out (3.png)" in capsys.readouterr().err
+
+
+def test_a_table_whose_columns_are_no_classes_is_said_not_to_be_used(tmp_path, capsys):
+    captions = "".join(f"{i}.png,a picture of {i}\n" for i in range(4))
+    data = load(write(tmp_path, {**rows(), "metadata.csv": f"file_name,text\n{captions}"}))
+    assert data.labels is None
+    assert "metadata.csv is not used: none of its columns (text) looks like classes" in capsys.readouterr().err
+
+
+def test_a_table_of_other_things_is_said_not_to_be_used(tmp_path, capsys):
+    load(write(tmp_path, {"a.png": png(), "prices.csv": "item,price\nbread,2\n"}))
+    assert "prices.csv is not used: none of its columns names the pictures" in capsys.readouterr().err
+
+
+def test_no_column_can_be_asked_for(tmp_path):
+    assert load(write(tmp_path, rows(*ALL)), label_column="none").labels is None
+
+
+# What can be wrong with archives
+
+
+def zip_with(path: Path, name: str, **changes: int) -> Path:
+    info = zipfile.ZipInfo(name)
+    for key, value in changes.items():
+        setattr(info, key, value)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.png", png())
+        archive.writestr(info, png())
+    return path
+
+
+@pytest.mark.parametrize("name", ["../x.png", "/etc/x.png", "a/../../x.png", "C:/x.png", "..\\x.png"])
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_a_path_that_leaves_the_archive_is_refused(tmp_path, name, kind):
+    with pytest.raises(UsageError, match="leads out of it"):
+        load(packed(tmp_path / f"a.{kind}", {name: png()}))
+
+
+def test_an_encrypted_zip_is_refused(tmp_path):
+    path = packed(tmp_path / "a.zip", {"a.png": png()})
+    data = bytearray(path.read_bytes())
+    data[data.rfind(b"PK\1\2") + 8] |= 1
+    path.write_bytes(data)
+    with pytest.raises(UsageError, match="is encrypted"):
+        load(path)
+
+
+def test_links_in_archives_are_not_followed(tmp_path, capsys):
+    (tmp_path / "secret.png").write_bytes(png(LIGHT))
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        for name, target in (("link.png", "secret.png"), ("out.png", "/etc/passwd")):
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = tarfile.SYMTYPE, target
+            archive.addfile(info)
+        info = tarfile.TarInfo("a.png")
+        info.size = len(png())
+        archive.addfile(info, io.BytesIO(png()))
+    assert len(load(tmp_path / "a.tar")) == 1
+    assert "2 links or devices" in capsys.readouterr().err
+    assert len(load(zip_with(tmp_path / "a.zip", "link.png", external_attr=0o120777 << 16))) == 1
+
+
+@pytest.mark.parametrize("ending", ["zip", "tar", "tar.gz", "tar.xz"])
+@pytest.mark.parametrize("part", [0, 0.3, 0.7, 0.95])
+def test_a_truncated_archive_is_one_line(tmp_path, ending, part):
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    data = io.BytesIO()
+    Image.fromarray(noise).save(data, "PNG")
+    path = packed(tmp_path / f"a.{ending}", {f"{i}.png": data.getvalue() for i in range(3)})
+    whole = path.read_bytes().rstrip(b"\0") if ending == "tar" else path.read_bytes()
+    path.write_bytes(whole[: int(len(whole) * part)])
+    with pytest.raises(UsageError, match=r"truncated|damaged|no images") as caught:
+        load(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_zip_whose_bytes_were_changed_names_the_picture(tmp_path):
+    path = packed(tmp_path / "a.zip", {f"{i}.png": png(i) for i in range(3)})
+    data = bytearray(path.read_bytes())
+    data[60] ^= 0xFF
+    path.write_bytes(data)
+    with pytest.raises(UsageError, match=r"0\.png in .*a\.zip"):
+        load(path)
+
+
+def test_a_member_larger_than_pictures_are_is_refused_unread(tmp_path, monkeypatch):
+    monkeypatch.setattr(archives, "LARGEST_MEMBER", 1000)
+    for kind in ("zip", "tar"):
+        with pytest.raises(UsageError, match="claims 2,000 bytes unpacked"):
+            load(packed(tmp_path / f"a.{kind}", {"a.png": bytes(2000)}))
+
+
+def test_a_zip_bomb_is_refused_unread(tmp_path, monkeypatch):
+    monkeypatch.setattr(archives, "BOMB", (200, 10_000))
+    with pytest.raises(UsageError, match="zip bomb"):
+        load(packed(tmp_path / "a.zip", {f"{i}.png": bytes(200_000) for i in range(3)}))
+
+
+def test_a_member_that_unpacks_to_more_than_it_claims_is_refused(tmp_path):
+    path = packed(tmp_path / "a.zip", {"a.png": png() + bytes(100_000)})
+    data = bytearray(path.read_bytes())
+    struct.pack_into("<L", data, data.rfind(b"PK\1\2") + 24, 50)
+    path.write_bytes(data)
+    with pytest.raises(UsageError, match="not those that its list tells of"):
+        load(path)
+
+
+def test_a_compressed_tar_beyond_memory_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(archives, "LARGEST_UNPACKED", 5000)
+    with pytest.raises(UsageError, match=r"takes more than 5,000 bytes unpacked: decompress it"):
+        load(packed(tmp_path / "a.tar.gz", {"a.png": png(), "b.bin": bytes(10_000)}))
+
+
+def test_a_zip_of_too_many_files_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(archives, "MOST_MEMBERS", 3)
+    for kind in ("zip", "tar"):
+        with pytest.raises(UsageError, match="more than 3 files"):
+            load(packed(tmp_path / f"a.{kind}", {f"{i}.png": png() for i in range(6)}))
+
+
+def test_two_members_of_one_name_are_refused(tmp_path):
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        for _ in range(2):
+            archive.addfile(tarfile.TarInfo("a.png"))
+    with pytest.raises(UsageError, match=r"holds 'a\.png' twice"):
+        load(tmp_path / "a.tar")
+
+
+@pytest.mark.parametrize("name", ["a.zip", "a.tar"])
+def test_an_archive_without_pictures_is_refused(tmp_path, name):
+    with pytest.raises(UsageError, match=r"no images in .*\(looked for .*\.png"):
+        load(packed(tmp_path / name, {"readme.txt": "nothing"}))
+
+
+@pytest.mark.parametrize("name", ["a.rar", "a.png"])
+def test_other_files_are_refused(tmp_path, name):
+    with pytest.raises(UsageError, match=name):
+        load(write(tmp_path, {name: "x"}) / name)
+
+
+# Numbers and transparency
+
+
+def save(path: Path, array) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(array).save(path)
+
+
+def test_integers_of_32_bits_are_refused_or_scaled_as_told(tmp_path):
+    save(tmp_path / "a.tif", np.full((16, 16), 100, np.int32))
+    save(tmp_path / "b.tif", np.full((16, 16), 200, np.int32))
+    with pytest.raises(UsageError, match=r"32-bit integers \(100 to 100\).*--white"):
+        load(tmp_path)
+    assert load(tmp_path, white=255).images[:, 0, 0, 0].tolist() == [100, 200]
+    assert load(tmp_path, white=400).images[:, 0, 0, 0].tolist() == [64, 128]
+
+
+def test_floating_point_is_scaled_as_told(tmp_path):
+    save(tmp_path / "a.tif", np.full((16, 16), 0.5, np.float32))
+    assert load(tmp_path, white=1).images[0, 0, 0, 0] == 128
+
+
+@pytest.mark.parametrize("ending", ["png", "tif"])
+@pytest.mark.parametrize(("most", "white"), [(4000, 4095), (1000, 1023), (200, 255), (30_000, 65_535)])
+def test_values_far_below_16_bits_are_noticed(tmp_path, capsys, ending, most, white):
+    save(tmp_path / f"a.{ending}", np.full((16, 16), most, np.uint16))
+    save(tmp_path / f"b.{ending}", np.full((16, 16), most // 2, np.uint16))
+    assert load(tmp_path).images[:, 0, 0, 0].tolist() == [round(most / white * 255), round(most // 2 / white * 255)]
+    assert ("is taken for white" in capsys.readouterr().err) == (white < 65_535)
+    assert load(tmp_path, white=65535).images[0, 0, 0, 0] == round(most / 65_535 * 255)
+
+
+@pytest.mark.parametrize(
+    ("background", "expected"), [("white", [255] * 3), ("black", [0] * 3), ("#0a141e", [10, 20, 30])]
+)
+def test_transparency_is_laid_on_what_is_asked_for(tmp_path, capsys, background, expected):
+    Image.new("RGBA", (16, 16), (255, 0, 0, 0)).save(tmp_path / "a.png")
+    Image.new("RGB", (16, 16), (200, 0, 0)).save(tmp_path / "b.png")
+    assert load(tmp_path, background=background).images[0, :, 0, 0].tolist() == expected
+    assert f"transparent pixels are laid on {background}" in capsys.readouterr().err
+
+
+def test_a_background_that_is_no_colour_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="--background: write white, black or #RRGGBB, not 'blak'"):
+        load(write(tmp_path, {"a.png": png()}), background="blak")
+
+
+def test_the_cache_knows_the_background(tmp_path, monkeypatch):
+    monkeypatch.setenv("GANZOO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("ganzoo.data.memory.IN_MEMORY_BYTES", 10)
+    root = tmp_path / "root"
+    root.mkdir()
+    for name in "ab":
+        Image.new("RGBA", (16, 16), (255, 0, 0, 0)).save(root / f"{name}.png")
+    assert load(root, background="white").images[0].max() == 255
+    assert load(root, background="black").images[0].max() == 0
+
+
+def test_enlarging_is_mentioned(tmp_path, capsys):
+    load(write(tmp_path, {"a.png": png(size=(20, 30)), "b.png": png(size=(90, 90))}))
+    assert "some pictures are smaller than 64 x 64 (the smallest side: 20 pixels)" in capsys.readouterr().err
+
+
+# Broken pictures
+
+
+def with_broken(root: Path) -> Path:
+    whole = png(100)
+    files = {f"{i:02}.png": whole for i in range(12)}
+    return write(root, {**files, "00.png": b"", "01.png": "not a picture", "02.png": whole[:60]})
+
+
+@pytest.mark.parametrize("request_", [{}, {"image_size": 16, "channels": 3}])
+def test_all_broken_pictures_are_counted(tmp_path, request_):
+    with pytest.raises(
+        UsageError, match=r"3 of 12 pictures cannot be read \(00\.png, 01\.png, 02\.png\).*--skip-broken"
+    ):
+        open_dataset(Folder(), DataRequest(root=with_broken(tmp_path), **request_))
+
+
+def test_broken_pictures_are_left_out_and_listed_when_told(tmp_path, capsys):
+    assert len(load(with_broken(tmp_path), skip_broken=True)) == 9
+    assert "3 of 12 pictures cannot be read and are left out: 00.png, 01.png, 02.png" in capsys.readouterr().err
+
+
+def test_none_but_broken_pictures_are_refused(tmp_path):
+    write(tmp_path, {"a.png": "x", "b.png": "y"})
+    for skip in (False, True):
+        with pytest.raises(UsageError, match=r"none of the 2 pictures .*can be read"):
+            load(tmp_path, skip_broken=skip)
+
+
+# The command line
+
+
+def test_options_of_the_data_set_are_options_of_commands(ganzoo, tmp_path):
+    root = write(tmp_path / "pets", {**rows(*[f"{i}.png,{'ab'[i % 2]},{'xy'[i // 2]}" for i in range(4)])})
+    data = ("--dataset", "folder", "--data-root", root)
+    run = ("run", *TINY, *data, "--batch-size", "2", "--steps", "10", "--out", "run", "--quiet")
+    assert "--label-column" in ganzoo("run", "tiny", "--dataset", "folder", "--help").out
+    assert "--label-column" not in ganzoo("run", "tiny", "--help").out
+    assert ganzoo(*run).code == 2
+    assert ganzoo(*run, "--label-column", "kind").code == 0
+    info = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert info["settings"]["data_options"] == {"label_column": "kind"}
+    assert info["data"]["classes"] == ["a", "b"]
+    assert ganzoo("resume", "run", "--steps", "20").code == 0
+
+
+def test_an_option_of_another_data_set_says_whose_it_is(ganzoo):
+    result = ganzoo("run", "tiny", "--skip-broken")
+    assert result.code == 2
+    assert "--skip-broken belongs to data set 'folder', and the data set is 'mnist'" in result.err
+
+
+def test_pictures_are_read_once_recognised(tmp_path):
+    found = read_pictures(write(tmp_path, {"a/1.png": png(), "b/1.png": png()}))
+    assert found.format == "a folder of class folders"
+    assert found.names == ["a/1.png", "b/1.png"]
+
+
+# `ganzoo data`
+
+
+def noise(seed: int, size=(16, 16)) -> bytes:
+    data = io.BytesIO()
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)).save(data, "PNG")
+    return data.getvalue()
+
+
+def test_inspect_says_what_is_there_and_what_a_run_would_do(ganzoo, tmp_path):
+    root = write(tmp_path / "pets", {f"{c}/{i}.png": noise(i + 100 * (c == "b")) for c in "ab" for i in range(60)})
+    write(root, {"b/copy.png": noise(3), "b/broken.png": "x", "a/large.png": noise(9, (40, 30))})
+    result = ganzoo("data", "inspect", root, "--json", "--skip-broken", "-o", "grid.png")
+    assert result.code == 0, result.err
+    told = json.loads(result.out)
+    assert told["format"] == "a folder of class folders"
+    assert told["pictures"] == 123
+    assert told["classes"] == {"a": 61, "b": 61}
+    assert told["sizes"] == {"count": 2, "smallest": [16, 16], "largest": [30, 40], "square": False}
+    assert told["duplicates"]["names"] == [["a/3.png", "b/copy.png"]]
+    assert told["duplicates"]["in_several_classes"] == 1
+    assert [*told["broken"]["names"]] == ["b/broken.png"]
+    assert told["run"]["shape"] == [3, 64, 64]
+    assert told["run"]["training"] + told["run"]["test"] == 122
+    assert told["run"]["test_is"] == "held out by name"
+    with Image.open(tmp_path / "grid.png") as grid:
+        assert grid.size == (20 * 66 + 2, 2 * 66 + 2)
+    text = ganzoo("data", "inspect", root).out
+    assert "duplicates   1 in 1 groups, 1 groups in several classes" in text
+    assert "would be refused" in text
+
+
+def test_inspect_counts_copies_that_are_in_both_splits(ganzoo, tmp_path):
+    root = write(tmp_path / "pets", {"train/a.png": noise(1), "train/b.png": noise(2), "val/a.png": noise(1)})
+    told = json.loads(ganzoo("data", "inspect", root, "--json").out)
+    assert told["splits"] == {"train": 2, "test": 1}
+    assert told["duplicates"]["in_both_splits"] == 1
+
+
+@pytest.mark.parametrize("out", ["out.zip", "out"])
+@pytest.mark.parametrize("source", ["classes", "flat", "splits", "numbers"])
+def test_what_is_converted_is_the_same_data(ganzoo, tmp_path, out, source):
+    names = {
+        "classes": [f"{c}/{i}.png" for c in ("a cat", "dog") for i in range(3)],
+        "flat": [f"{i}.png" for i in range(6)],
+        "splits": [f"{s}/{c}/{i}.png" for s in ("training", "val") for c in "ab" for i in range(2)],
+        "numbers": [f"{k}/{i}.png" for k in (9, 10, 11) for i in range(2)],
+    }[source]
+    root = write(tmp_path / "pets", {name: noise(i) for i, name in enumerate(names)})
+    assert ganzoo("data", "convert", root, out).code == 0
+    for split in ("train", "test"):
+        before, after = load(root, split), load(tmp_path / out, split)
+        assert before.classes == after.classes
+        order = slice(None) if after.labels is None else after.labels.argsort(stable=True)  # Files may be in another.
+        assert torch.equal(before.images, after.images[order])
+        assert after.labels is before.labels is None or torch.equal(before.labels, after.labels[order])
+
+
+def test_a_converted_zip_is_stylegans(ganzoo, tmp_path):
+    root = write(tmp_path / "pets", {f"{c}/{i}.png": noise(i, (20, 30)) for c in ("b", "a") for i in range(2)})
+    result = ganzoo("data", "convert", root, "out.zip", "--image-size", "16", "--json")
+    assert json.loads(result.out) == {"out": "out.zip", "pictures": 4, "left_out": 0, "classes": {"a": 2, "b": 2}}
+    with zipfile.ZipFile(tmp_path / "out.zip") as archive:
+        labels = json.loads(archive.read("dataset.json"))["labels"]
+        assert [label for _, label in labels] == [0, 0, 1, 1]
+        for name, _ in labels:
+            with Image.open(io.BytesIO(archive.read(name))) as picture:
+                assert (picture.format, picture.size, picture.mode) == ("PNG", (16, 16), "RGB")
+
+
+def test_an_npz_becomes_a_folder_of_png(ganzoo, tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (4, 16, 16), dtype=np.uint8)
+    np.savez(tmp_path / "a.npz", images=images, labels=[0, 1, 0, 1])
+    assert ganzoo("data", "convert", "a.npz", "out").code == 0
+    assert len([*(tmp_path / "out").glob("?/*.png")]) == 4
+    assert torch.equal(load(tmp_path / "out").images, torch.from_numpy(images[[0, 2, 1, 3], None]))
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (("inspect", "nowhere"), "there is no folder nowhere"),
+        (("inspect", "pets", "-o", "grid.jpg"), "name a .png"),
+        (("convert", "pets", "pets"), "is there already"),
+        (("convert", "pets", "out.tar"), "name a .zip to write, or a folder"),
+        (("convert", "pets", "out", "--channels", "1"), "--channels goes with --image-size"),
+        (("convert", "broken", "out"), "1 of 2 pictures cannot be read"),
+        (("inspect", "pets", "--labl-column", "x"), "--label-column"),
+    ],
+)
+def test_what_cannot_be_inspected_or_converted_is_one_line(ganzoo, tmp_path, args, message):
+    write(tmp_path / "pets", {"a.png": png()})
+    write(tmp_path / "broken", {"a.png": png(), "b.png": "x"})
+    result = ganzoo("data", *args)
+    assert result.code == 2
+    assert message in result.err
+    assert len(result.err.strip().splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+# What measures them
+
+
+def test_numbers_say_what_they_were_measured_against(ganzoo, tmp_path):
+    write(tmp_path / "pets", {f"{c}/{i}.png": noise(i + 100 * (c == "b"), (8, 8)) for c in "ab" for i in range(60)})
+    data = ("--dataset", "folder", "--data-root", "pets")
+    train = ganzoo("features", "train", *data, "--epochs", "1", "-o", "f.safetensors")
+    assert train.code == 0, train.err
+    assert "of the held-out images" in train.out
+    told = ganzoo("eval", "pets/a", *data, "--features", "f.safetensors", "--metrics", "fid")
+    assert told.code == 0, told.err
+    assert "folder held-out (" in told.out
+    assert "caution: FID of 60 images against" in told.err
+    whole = ganzoo("eval", "pets/a", *data, "--features", "f.safetensors", "--metrics", "fid", "--test-share", "0")
+    assert "folder train (120)" in whole.out
+    assert "the reference is the training images" in whole.err
+    assert (
+        "of the training images"
+        in ganzoo("features", "train", *data, "--epochs", "1", "-o", "g.safetensors", "--test-share", "0").out
+    )
+
+
+def test_a_test_split_without_labels_is_left_out_when_told(tmp_path, capsys):
+    files = {f"{split}/{i}.png": png() for split, n in (("train", range(4)), ("test", range(4, 8))) for i in n}
+    root = write(tmp_path, {**files, "trainLabels.csv": "id,label\n0,a\n1,b\n2,a\n3,b\n"})
+    with pytest.raises(UsageError, match=r"4 of 8 pictures .* have no label"):
+        load(root)
+    assert len(load(root, skip_unlabelled=True)) == 4
+    assert "only the pictures in one split have labels: train" in capsys.readouterr().err
+
+
+def test_json_beside_pictures_is_said_not_to_be_used(keep, capsys):
+    load(keep({"a.jpg": png(), "a.json": "{}", "b.jpg": png(), "b.json": "{}"}))
+    assert "2 .json files beside pictures are not used" in capsys.readouterr().err
+
+
+def test_backslashes_of_some_programs_are_folders(tmp_path):
+    assert load(packed(tmp_path / "a.zip", {"cat\\a.png": png(), "dog\\a.png": png()})).classes == ("cat", "dog")
+
+
+@pytest.mark.parametrize("kind", ["tar", "tar.gz", "zip", "npz"])
+def test_entries_travel_to_processes_that_are_not_forked(tmp_path, kind):
+    import pickle
+
+    path = tmp_path / f"a.{kind}"
+    if kind == "npz":
+        np.savez(path, images=np.zeros((2, 8, 8), np.uint8))
+    else:
+        packed(path, {"a.png": png(), "b.png": png()})
+    for source in read_pictures(path).sources:
+        again = pickle.loads(pickle.dumps(source))
+        assert again.open().read() == source.open().read()
+        assert again.stamp() == source.stamp()
+
+
+def test_a_run_of_version_0_1_0_goes_on_with_the_classes_and_pictures_it_had(ganzoo, tmp_path):
+    write(tmp_path / "pets", {f"{k}/{i}.png": noise(100 * k + i, (8, 8)) for k in (1, 2, 10) for i in range(40)})
+    run = ("run", *TINY, "--dataset", "folder", "--data-root", "pets", "--steps", "10", "--out", "run", "--quiet")
+    assert ganzoo(*run, "--layout", "folders", "--test-share", "0").code == 0
+    info = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert info["data"]["classes"] == ["1", "10", "2"]
+    assert info["data"]["count"] == 120
+    del info["settings"]["data_options"]  # As that version wrote it.
+    (tmp_path / "run" / "run.json").write_text(json.dumps(info))
+    result = ganzoo("resume", "run", "--steps", "20", "--quiet")
+    assert result.code == 0, result.err
+    again = ganzoo("run", "--config", "run/run.json", "--out", "again", "--quiet")
+    assert again.code == 0, again.err
+    assert json.loads((tmp_path / "again" / "run.json").read_text())["data"]["classes"] == ["1", "10", "2"]
+
+
+def test_a_run_is_measured_with_the_options_it_was_trained_with(ganzoo, tmp_path):
+    files = {f"{i}.png": noise(i, (8, 8)) for i in range(120)}
+    table = "file,kind,mood\n" + "".join(f"{i}.png,{'ab'[i % 2]},{'xyz'[i % 3]}\n" for i in range(120))
+    write(tmp_path / "pets", {**files, "t.csv": table})
+    data = ("--dataset", "folder", "--data-root", "pets", "--label-column", "mood", "--test-share", "0.3")
+    assert ganzoo("features", "train", *data, "--epochs", "1", "-o", "f.safetensors").code == 0
+    assert ganzoo("run", *TINY, *data, "--steps", "10", "--out", "run", "--quiet").code == 0
+    told = ganzoo("eval", "run", "--features", "f.safetensors", "--metrics", "fid", "--n", "50")
+    assert told.code == 0, told.err
+    share = sum(held_out(name) < 0.3 for name in files)
+    assert f"folder held-out ({share})" in told.out
+    assert ganzoo("eval", "--test-share", "0.5", "run", "--features", "f.safetensors", "--metrics", "fid").code == 0
+    other = ganzoo("eval", "run", "--label-column", "kind", "--features", "f.safetensors", "--metrics", "accuracy")
+    assert other.code == 2
+
+
+def test_options_in_a_file_are_those_of_its_data_set(ganzoo, tmp_path):
+    write(tmp_path / "pets", {f"{c}/{i}.png": noise(i, (8, 8)) for c in "ab" for i in range(40)})
+    (tmp_path / "c.toml").write_text('dataset = "folder"\ndata_root = "pets"\n[data_options]\ntest_share = 0.5\n')
+    run = (
+        "run",
+        "tiny",
+        "--config",
+        "c.toml",
+        "--loggers",
+        "none",
+        "--batch-size",
+        "8",
+        "--steps",
+        "2",
+        "--dry-run",
+        "--json",
+    )
+    plan = json.loads(ganzoo(*run).out)
+    assert plan["settings"]["data_options"] == {"test_share": 0.5}
+    assert plan["data"]["count"] < 60
+    plan = json.loads(ganzoo(*run, "--test-share", "0", "--background", "black").out)
+    assert plan["settings"]["data_options"] == {"test_share": 0.0, "background": "black"}
+    other = json.loads(ganzoo(*run, "--dataset", "small-digits").out)
+    assert other["settings"]["data_options"] == {}
+
+
+def test_a_data_set_whose_options_no_command_could_have_is_refused(registry_of):
+    from pydantic import Field
+
+    from ganzoo.data import Dataset, DatasetOptions
+
+    class Seeded(DatasetOptions):
+        seed: int = Field(0, description="A name that every run has.")
+
+    class Silent(DatasetOptions):
+        width: int = 3
+
+    for options, message in (
+        (Seeded, "has the name of an option of every run"),
+        (Silent, "has no description"),
+        (int, "must be a subclass of DatasetOptions"),
+    ):
+        cls = type("Bars", (Dataset,), {"name": "bars", "summary": "bars", "Options": options, "load": lambda *_: None})
+        assert message in registry_of(cls).plugins[0].broken
+
+
+@pytest.fixture
+def registry_of():
+    from types import ModuleType
+
+    import ganzoo as door
+    from ganzoo.plugins import Plugin, Registry
+
+    def made(cls):
+        registry = Registry()
+        hook = door.hookimpl(lambda register: register(cls), specname="register_datasets")
+        module = ModuleType("bars")
+        module.register_datasets = hook
+        registry.add(Plugin("bars", "bars", "0", "bars"), module)
+        return registry
+
+    return made
+
+
+def test_info_explains_a_data_set(ganzoo):
+    result = ganzoo("info", "folder")
+    assert "--dataset folder" in result.out
+    assert "label-column" in result.out
+    assert json.loads(ganzoo("info", "folder", "--json").out)["options"]["test_share"]["bounds"] == [">= 0", "<= 0.9"]
+
+
+# Parquet
+
+
+def parquet(path: Path, labels, names=None, **columns) -> None:
+    """A file as Hugging Face writes one; `names` are those of its classes."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    images = [{"bytes": png(60 + i), "path": f"{i}.png"} for i in range(len(labels))]
+    table = pa.table({"image": images, "label": labels, **columns})
+    if names:
+        about = {"info": {"features": {"image": {"_type": "Image"}, "label": {"names": names, "_type": "ClassLabel"}}}}
+        table = table.replace_schema_metadata({"huggingface": json.dumps(about)})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table, path)
+
+
+def test_parquet_holds_images_and_named_classes(tmp_path):
+    parquet(tmp_path / "a.parquet", [1, 0, 1, 0], ["cat", "dog"])
+    data = load(tmp_path / "a.parquet")
+    assert data.classes == ("cat", "dog")
+    assert data.labels.tolist() == [1, 0, 1, 0]
+    assert data.images[:, 0, 0, 0].tolist() == [60, 61, 62, 63]
+
+
+def test_a_folder_of_parquet_is_split_by_the_names_of_files(tmp_path, capsys):
+    for split, shards in (("train", 2), ("validation", 1), ("unsupervised", 1)):
+        for shard in range(shards):
+            parquet(tmp_path / "data" / f"{split}-{shard:05d}-of-{shards:05d}.parquet", ["a", "b", "a", "b"])
+    assert classes_of(load(tmp_path)) == {"a": 4, "b": 4}
+    assert len(load(tmp_path, "test")) == 4
+    assert "unsupervised-00000-of-00001.parquet are left out" in capsys.readouterr().err
+
+
+def test_parquet_of_several_columns_asks_which(tmp_path):
+    parquet(tmp_path / "a.parquet", [0, 1, 0, 1], mood=["x", "x", "y", "y"])
+    with pytest.raises(UsageError, match=r"several columns that may hold classes \(label, mood\)"):
+        load(tmp_path / "a.parquet")
+    assert load(tmp_path / "a.parquet", label_column="mood").classes == ("x", "y")
+    assert load(tmp_path / "a.parquet", label_column="none").labels is None
+
+
+def test_parquet_that_cannot_be_used_is_one_line(tmp_path, monkeypatch):
+    import sys
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    parquet(tmp_path / "a.parquet", [0, -1, 0, 1], ["cat", "dog"])
+    with pytest.raises(UsageError, match=r"1 of 4 pictures in .* have no label"):
+        load(tmp_path / "a.parquet")
+    whole = (tmp_path / "a.parquet").read_bytes()
+    (tmp_path / "cut.parquet").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UsageError, match=r"cut\.parquet is damaged"):
+        load(tmp_path / "cut.parquet")
+    pq.write_table(pa.table({"text": ["a"]}), tmp_path / "text.parquet")
+    with pytest.raises(UsageError, match=r"no column of bytes \(text\)"):
+        load(tmp_path / "text.parquet")
+    monkeypatch.setattr("ganzoo.data.parquet.LARGEST_UNPACKED", 100)
+    with pytest.raises(UsageError, match="more than 100 bytes are not held in memory"):
+        load(tmp_path / "a.parquet")
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    with pytest.raises(UsageError, match=r"pip install 'ganzoo\[parquet\]'"):
+        load(tmp_path / "a.parquet")
