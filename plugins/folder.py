@@ -1,7 +1,8 @@
 """A user's own images, in the layouts in which people keep them: a folder, a zip, a tar or an `.npz`."""
 
 from collections import Counter
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import torch
 from PIL import ImageColor
@@ -11,6 +12,9 @@ import ganzoo
 from ganzoo.data import DatasetOptions, choose_options
 from ganzoo.data.formats import Pictures, class_order, held_out, read_pictures, some
 from ganzoo.errors import UsageError, note_once
+
+if TYPE_CHECKING:
+    from ganzoo.data.imagefiles import Rule
 
 OWN_SIZE_LIMIT = 128
 """Square images of one size up to this keep it by default; all else is brought to `DEFAULT_SIZE`."""
@@ -70,54 +74,56 @@ class Folder(ganzoo.Dataset):
     before = {"layout": "folders", "test_share": 0}
 
     def load(self, request: ganzoo.DataRequest) -> ganzoo.ImageSet:
-        from ganzoo.data.imagefiles import Rule, load_files, survey
+        from ganzoo.data.imagefiles import Rule, load_files
 
-        options = choose_options(self, request.options)
-        if request.root is None:
+        options, root = choose_options(self, request.options), request.root
+        if root is None:
             raise UsageError("data set 'folder' needs --data-root PATH: the folder, zip, tar or .npz with your images")
-        root = request.root
         found = read_pictures(root, options.label_column, options.skip_unlabelled, options.layout == "folders")
         train, chosen, told = split(found, request.split, options.test_share)
         whole = len(train) == len(found)
         notes = [*found.notes, *told]
         if options.skip_broken:
-            train, chosen = (
-                without_broken(part, Rule(options.background, options.white or 1), notes, root)
-                for part in (train, chosen)
-            )
-        size, channels = request.image_size, request.channels
+            same, train = chosen is train, without_broken(train, options, notes, root)
+            chosen = train if same else without_broken(chosen, options, notes, root)
         try:
-            # Always of the training images, so that both splits come out alike.
-            seen = survey(train.sources)
-            white = options.white or (narrow(train, notes) if seen.wide else None)
-            channels = channels or (1 if seen.grey else 3)
-            size = size or natural_size(seen.sizes)
-            small = [min(side) for side in seen.sizes if min(side) < size]
-            if small:
-                notes.append(
-                    f"some pictures are smaller than {size} x {size} (the smallest side: {min(small)} pixels) and are "
-                    f"enlarged: --image-size {max(8, min(small))} would enlarge none"
-                )
-            if seen.transparent:
-                notes.append(f"transparent pixels are laid on {options.background} (--background)")
-            rule = Rule(options.background, white)
+            size, channels, rule = settled(train, request, options, notes)
             images = load_files(chosen.sources, size, channels, rule)
         except UsageError as error:
             raise all_broken(found, Rule(options.background, options.white), error) from error
         classes = class_order(set(train.labels or ()))
         if options.layout == "folders":
             classes = tuple(sorted(classes))
-        if train.labels is not None and options.layout == "auto":
-            alone = [name for name, count in Counter(train.labels).items() if count == 1]
-            if alone:
-                notes.append(f"{len(alone)} classes have one picture each in training ({some(alone)})")
+        elif alone := [name for name, count in Counter(train.labels or ()).items() if count == 1]:
+            notes.append(f"classes with one picture in training ({len(alone):,}): {some(alone)}")
         for line in notes:
-            note_once(f"{root}: {line}" if str(root) not in line else line)
+            note_once(line if str(root) in line else f"{root}: {line}")
         kind = "" if found.splits is not None or request.split == "train" else "train" if whole else "held-out"
         if chosen.labels is None:
             return ganzoo.ImageSet(images, split=kind)
         number = {name: i for i, name in enumerate(classes)}
         return ganzoo.ImageSet(images, torch.tensor([number[name] for name in chosen.labels]), classes, split=kind)
+
+
+def settled(
+    train: Pictures, request: ganzoo.DataRequest, options: Options, notes: list[str]
+) -> tuple[int, int, "Rule"]:
+    """Side, channels and rule of decoding. Always told of the training images, so that both splits come out alike."""
+    from ganzoo.data.imagefiles import Rule, survey
+
+    seen = survey(train.sources)
+    white = options.white or (narrow(train, notes) if seen.wide else None)
+    channels = request.channels or (1 if seen.grey else 3)
+    size = request.image_size or natural_size(seen.sizes)
+    small = min(min(sides) for sides in seen.sizes)
+    if small < size:
+        notes.append(
+            f"some pictures are smaller than {size} x {size} (the smallest side: {small} pixels) and are enlarged: "
+            f"--image-size {max(8, small)} would enlarge {'none' if small >= 8 else 'fewer'}"
+        )
+    if seen.transparent:
+        notes.append(f"transparent pixels are laid on {options.background} (--background)")
+    return size, channels, Rule(options.background, white)
 
 
 def split(found: Pictures, wanted: str, share: float | None) -> tuple[Pictures, Pictures, list[str]]:
@@ -175,11 +181,11 @@ def natural_size(sizes: set[tuple[int, int]]) -> int:
     return DEFAULT_SIZE
 
 
-def without_broken(part: Pictures, rule, notes: list[str], root) -> Pictures:
-    """Those of them that can be read."""
-    from ganzoo.data.imagefiles import faults
+def without_broken(part: Pictures, options: Options, notes: list[str], root: Path) -> Pictures:
+    """Those of them that can be read. What only lacks `--white` is not broken, and is told later."""
+    from ganzoo.data.imagefiles import Rule, faults
 
-    broken = faults(part.sources, rule)
+    broken = faults(part.sources, Rule(options.background, options.white or 1))
     if not broken:
         return part
     names = [part.names[i] for i in broken]
@@ -191,7 +197,7 @@ def without_broken(part: Pictures, rule, notes: list[str], root) -> Pictures:
     return part.at([i for i in range(len(part)) if i not in broken])
 
 
-def all_broken(found: Pictures, rule, first: UsageError) -> UsageError:
+def all_broken(found: Pictures, rule: "Rule", first: UsageError) -> UsageError:
     """The error that counts all broken pictures, where one was found; else the first as it is."""
     from ganzoo.data.imagefiles import faults
 

@@ -306,7 +306,7 @@ def test_the_layout_of_version_0_1_0_can_be_had(tmp_path):
 
 def test_a_class_with_one_picture_is_mentioned(tmp_path, capsys):
     load(write(tmp_path, {"a/1.png": png(), "b/1.png": png(), "b/2.png": png()}))
-    assert "1 classes have one picture each in training (a)" in capsys.readouterr().err
+    assert "classes with one picture in training (1): a" in capsys.readouterr().err
 
 
 # What can be wrong with labels
@@ -326,21 +326,21 @@ ALL = [f"{i}.png,{'ab'[i % 2]},{'xy'[i // 2]}" for i in range(4)]
         (rows(*ALL), {"label_column": "color"}, r"no such column \(it has: kind, mood\)"),
         (rows(*ALL[:2]), {"label_column": "kind"}, r"2 of 4 pictures .*\(2\.png, 3\.png\).*--skip-unlabelled"),
         (rows(*ALL[:3], "3.png,,y"), {"label_column": "kind"}, r"1 of 4 pictures .*no label.*\(3\.png\)"),
-        (rows(*ALL, "9.png,a,x"), {"label_column": "kind"}, r"names 1 pictures that are not there: 9\.png"),
-        (rows(*ALL, ALL[0]), {"label_column": "kind"}, r"names 1 pictures twice: 0\.png"),
+        (rows(*ALL, "9.png,a,x"), {"label_column": "kind"}, r"names pictures that are not there \(1\): 9\.png"),
+        (rows(*ALL, ALL[0]), {"label_column": "kind"}, r"names pictures twice \(1\): 0\.png"),
         (rows(*ALL[:3], "3.png,a,x,extra"), {"label_column": "kind"}, r"row 4, has 4 values, and there are 3 columns"),
         ({"a.png": png(), "metadata.csv": "name,kind\na.png,x\n"}, {}, "has no column `file_name`"),
         ({"a.png": png(), "metadata.jsonl": '{"file_name": '}, {}, "line 1, is not valid JSON"),
         ({"a.png": png(), "metadata.jsonl": "[1]"}, {}, "line 1, is no JSON object"),
         ({"a.png": png(), "dataset.json": "{"}, {}, "is not valid JSON"),
         ({"a.png": png(), "dataset.json": "{}"}, {}, "has no `labels`"),
-        ({"a.png": png(), "dataset.json": '{"labels": [["b.png", 0]]}'}, {}, r"names 1 pictures that are not there: b"),
+        ({"a.png": png(), "dataset.json": '{"labels": [["b.png", 0]]}'}, {}, r"that are not there \(1\): b\.png"),
         ({"a.png": png(), "b.png": png(), "dataset.json": '{"labels": [["a.png", 0]]}'}, {}, r"1 of 2 .*\(b\.png\)"),
         ({"a.png": png(), "dataset.json": '{"labels": [["a.png", [0.5, 1]]]}'}, {}, "no class"),
         ({"a.png": png(), "dataset.json": '{"labels": {"a.png": 1}}'}, {}, "labels are a list"),
         ({"a.png": png(), "../dataset.json": "{}"}, {"label_column": "kind"}, "--label-column is for tables of labels"),
-        ({"a.png": png(), "a.jpg": png(), "a.cls": "1"}, {}, "1 keys have several pictures"),
-        ({"a.png": png(), "b.cls": "1"}, {}, "names 1 pictures that are not there"),
+        ({"a.png": png(), "a.jpg": png(), "a.cls": "1"}, {}, r"keys have several pictures \(1\)"),
+        ({"a.png": png(), "b.cls": "1"}, {}, r"names pictures that are not there \(1\): "),
         ({"a.png": png(), "t.csv": "file,k\na.png,x\n", "dataset.json": '{"labels": null}'}, {}, "leave one"),
         ({"a.png": png(), "metadata.csv": b"\xff\xfe\0"}, {}, "cannot be read"),
     ],
@@ -939,3 +939,17 @@ def test_parquet_that_cannot_be_used_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     with pytest.raises(UsageError, match=r"pip install 'ganzoo\[parquet\]'"):
         load(tmp_path / "a.parquet")
+
+
+def test_models_are_compared_on_a_data_set_with_its_options(ganzoo, tmp_path, monkeypatch):
+    monkeypatch.setenv("GANZOO_CACHE", str(tmp_path / "cache"))
+    write(tmp_path / "pets", {f"{c}/{i}.png": noise(i + 100 * (c == "b"), (8, 8)) for c in "ab" for i in range(50)})
+    data = ("--dataset", "folder", "--data-root", "pets", "--test-share", "0.25")
+    assert ganzoo("features", "train", *data, "--epochs", "1").code == 0
+    result = ganzoo("compare", "tiny", *data, "--epochs", "1", "--quiet", "-o", "report.json")
+    assert result.code == 0, result.err
+    (told,) = (tmp_path / "runs" / "compare").glob("*/run.json")
+    assert json.loads(told.read_text())["settings"]["data_options"] == {"test_share": 0.25}
+    assert "--test-share 0.25" in (tmp_path / "report.json").read_text()
+    none = ganzoo("compare", "runs/compare", "--dataset", "folder", "--test-share", "0.25")
+    assert none.code == 2

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ganzoo.commands.options import Duration, echo_json, json_option
+from ganzoo.commands.options import Duration, OfData, data_given, echo_json, json_option
 from ganzoo.errors import GanzooError, UsageError
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ganzoo.report.build import Report
 
 
-@click.command(name="compare", context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(name="compare", cls=OfData, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("what", metavar="RUN|MODEL[:PRESET]...", nargs=-1)
 @click.option(
     "--benchmarks", multiple=True, help="A file of pytest-benchmark or `ganzoo bench --json`; more of them may follow."
@@ -77,9 +77,13 @@ def command(
 
     plugins = registry().check()
     named = sort_out(what, plugins.names("models"))
+    own = data_given(training)
     given = {key: value for key, value in training.items() if value is not None}
-    if not named.models and (given or seeds or sampling or out):
-        raise UsageError(f"{flag(given, seeds, sampling)} is for models that are to be trained, and none is named")
+    if not named.models and (given or own or seeds or sampling or out):
+        raise UsageError(
+            f"{flag(given | own, seeds, sampling)} is for models that are to be trained, and none is named"
+        )
+    given |= {"data_options": own} if own else {}
     home = out or Path("runs/compare")
     targets = check_targets(reports, (home if named.models else Path()) / "report.html")
     for note in named.notes:

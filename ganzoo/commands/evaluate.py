@@ -22,7 +22,7 @@ N = 10_000
 class Measures(OfRun, OfData):
     """A command on a run, with its model's options of drawing and those of the data that it is measured against."""
 
-    def data_set(self, values: dict[str, Any]) -> str | None:
+    def data_set(self, values: dict[str, Any]) -> str:
         """The run's own by default, else the one that images are measured against."""
         from ganzoo.files import read_json
 

@@ -76,9 +76,12 @@ class OfData(Sectioned):
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         return [*super().get_params(ctx), *ctx.meta.get(self.own, {}).values()]
 
-    def data_set(self, values: dict[str, Any]) -> str | None:
-        """The name of the data set, given what can be read of the command line; None where there is none."""
-        return values.get("dataset")
+    def data_set(self, values: dict[str, Any]) -> str:
+        """The name of the data set, given what can be read of the command line; by default that of runs."""
+        from ganzoo.settings import Settings
+
+        name: str = values.get("dataset") or Settings.model_fields["dataset"].default
+        return name
 
 
 def data_given(values: dict[str, Any]) -> dict[str, Any]:
@@ -99,10 +102,8 @@ def _loosely(command: click.Command, ctx: click.Context, args: list[str]) -> dic
     return {**values, "others": others}
 
 
-def _data_fields(name: str | None) -> "Mapping[str, FieldInfo]":
+def _data_fields(name: str) -> "Mapping[str, FieldInfo]":
     """The options of a data set; none where there is no such, which the command tells."""
-    if name is None:
-        return {}
     from ganzoo.plugins import registry
 
     try:

@@ -84,13 +84,12 @@ def _model_of(args: list[str], ctx: click.Context) -> str:
 class Trains(OfData):
     """The command of a model: its data set is that of the command line, or of the file of options."""
 
-    def data_set(self, values: dict[str, Any]) -> str | None:
-        """By default the one that runs have by default."""
-        name = values.get("dataset")
-        if name is None and values.get("config"):
+    def data_set(self, values: dict[str, Any]) -> str:
+        if values.get("dataset") is None and values.get("config"):
             with suppress(GanzooError):
                 name = read_config(Path(values["config"])).get("dataset")
-        return name if isinstance(name, str) else Settings.model_fields["dataset"].default
+                return name if isinstance(name, str) else super().data_set(values)
+        return super().data_set(values)
 
 
 def train_command(model: "type[GAN]") -> click.Command:

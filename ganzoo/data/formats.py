@@ -418,7 +418,7 @@ def _file_of_labels(
 
 def _absent(where: str, absent: list[str]) -> None:
     if absent:
-        raise UsageError(f"{where} names {len(absent):,} pictures that are not there: {some(absent)}")
+        raise UsageError(f"{where} names pictures that are not there ({len(absent):,}): {some(absent)}")
 
 
 def _dataset_json(tree: Tree, name: str, names: list[str], place: str, notes: list[str]) -> Labels | None:
@@ -481,7 +481,7 @@ def _table(tree: Tree, name: str, names: list[str], place: str) -> Table | None:
             if given and (huggingface or hits * 2 > len(given)):
                 _absent(where, [value for value, file in zip(given, found, strict=True) if file not in known])
                 if twice := [file for file, count in Counter(found).items() if count > 1]:
-                    raise UsageError(f"{where} names {len(twice):,} pictures twice: {some(twice)}")
+                    raise UsageError(f"{where} names pictures twice ({len(twice):,}): {some(twice)}")
                 return Table(found, column, columns)
     return None
 
@@ -575,7 +575,7 @@ def _beside(tree: Tree, names: list[str], place: str, notes: list[str]) -> Label
     of_key = {_key(name): name for name in classes}
     keys = Counter(map(_key, names))
     if twice := [key for key, count in keys.items() if count > 1]:
-        raise UsageError(f"{tree.root}: {len(twice):,} keys have several pictures: {some(twice)}")
+        raise UsageError(f"{tree.root}: keys have several pictures ({len(twice):,}): {some(twice)}")
     _absent(f"{tree.root} has .cls files, which", [name for key, name in of_key.items() if key not in keys])
     of = {name: tree.text(of_key[_key(name)]).strip()[:200] for name in names if _key(name) in of_key}
     return Labels(of, "the .cls files", "webdataset")
