@@ -1,5 +1,6 @@
 """`ganzoo import`: an official snapshot gives its images, and whatever else a file holds is never run."""
 
+import json
 import os
 import pickle
 from collections import OrderedDict
@@ -30,6 +31,9 @@ def test_an_imported_snapshot_gives_its_images(ganzoo, tmp_path):
     assert result.code == 0, result.err
     assert "stylegan2, 16 x 16, 4 classes" in result.out
     generator = loaded(out)
+    assert json.loads((out / "run.json").read_text())["imported"]["file"] == SNAPSHOT.name
+    assert ganzoo("sample", str(out), "-n", "4", "--truncation", "0.7", "-o", str(tmp_path / "x.png")).code == 0
+    assert "no data set is named 'imported'" in ganzoo("resume", str(out)).err
     with np.load(SNAPSHOT.with_name("stylegan2_16px_pkl.npz")) as file:
         z, c, images = (torch.from_numpy(file[name]) for name in ("z", "c", "img_psi07"))
     with torch.no_grad():

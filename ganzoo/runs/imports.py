@@ -1,8 +1,10 @@
 """A run directory made of another program's snapshot."""
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
+from ganzoo import __version__
 from ganzoo.errors import GanzooError, UsageError, one_line
 from ganzoo.files import whole, write_json
 from ganzoo.gan import GAN
@@ -12,7 +14,7 @@ from ganzoo.training.building import build, refuse_giants
 
 
 def import_snapshot(path: Path, out: Path, model: Any) -> GAN:
-    """Write a run directory that `load` opens: `config.json` and the averaged generator.
+    """Write a run directory to draw from: the averaged generator, `config.json`, and `run.json`, which names the file.
 
     Args:
         path: a snapshot, `.pkl`.
@@ -44,12 +46,23 @@ def import_snapshot(path: Path, out: Path, model: Any) -> GAN:
             f"{ours.get(name, 'not')} here"
         )
     gan.generator.load_state_dict(tensors)
-    config = {"model": model.name, "options": options.model_dump(mode="json"), "data": spec.to_json()}
+    config = {
+        "format": 1,
+        "model": model.name,
+        "options": options.model_dump(mode="json"),
+        "data": spec.to_json(),
+        "ganzoo": __version__,
+    }
+    made = config | {
+        "settings": {"dataset": spec.name, "image_size": spec.shape[1]},
+        "imported": {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()},
+    }
     try:
         out.mkdir(parents=True, exist_ok=True)
         with whole(out / "generator.safetensors") as file:
             file.write(weights.pack(gan.generator.state_dict(), {"model": model.name}))
         write_json(out / "config.json", config)
+        write_json(out / "run.json", made)
     except OSError as error:
         raise GanzooError(f"cannot write in {out}: {one_line(error)}") from error
     return gan

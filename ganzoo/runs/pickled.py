@@ -8,6 +8,7 @@ no snapshot of networks needs are refused, and nothing is larger than the file t
 import math
 import pickletools
 import re
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -77,25 +78,31 @@ def networks(path: Path) -> dict[str, Network]:
         GanzooError: it cannot be read, is no such snapshot, is damaged, or names what no snapshot needs.
     """
     try:
-        size = path.stat().st_size
-        if size > memory():
-            raise Unsafe(f"it is larger than this machine's memory ({size / 1e9:,.0f} GB)")
-        found = unpickled(BytesIO(path.read_bytes()))
-        if not isinstance(found, dict):
-            raise Unsafe("it holds no networks by name")
-        left = 4 * size  # Two networks may share what is stored once.
-        read = {}
-        for name, value in found.items():
-            if isinstance(value, Made) and _persistent(value):
-                read[str(name)] = network = _network(value, left)
-                left -= sum(t.nbytes for t in network.tensors.values())
-        return read
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Of pickletools, where it meets damaged text.
+            return _networks(path)
     except OSError as error:
         raise GanzooError(f"cannot read {path}: {error.strerror or error}") from error
     except Unsafe as error:
         raise GanzooError(f"{path}: {error}; nothing in it was run") from error
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RuntimeError) as error:
         raise GanzooError(f"{path} is damaged, or no pickle of networks: {one_line(error)[:200]}") from error
+
+
+def _networks(path: Path) -> dict[str, Network]:
+    size = path.stat().st_size
+    if size > memory():
+        raise Unsafe(f"it is larger than this machine's memory ({size / 1e9:,.0f} GB)")
+    found = unpickled(BytesIO(path.read_bytes()))
+    if not isinstance(found, dict):
+        raise Unsafe("it holds no networks by name")
+    left = 4 * size  # Two networks may share what is stored once.
+    read = {}
+    for name, value in found.items():
+        if isinstance(value, Made) and _persistent(value):
+            read[str(name)] = network = _network(value, left)
+            left -= sum(t.nbytes for t in network.tensors.values())
+    return read
 
 
 def unpickled(stream: BytesIO) -> Any:
