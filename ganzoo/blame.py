@@ -26,6 +26,6 @@ def blame(error: BaseException) -> str:
             if kind is None or not (isinstance(owner, kind) or (isinstance(owner, type) and issubclass(owner, kind))):
                 continue
             method = frame.f_code.co_name
-            if hasattr(kind, method):
+            if hasattr(kind, method) and method not in ("__getattr__", "__call__"):
                 found = f"{noun} '{getattr(owner, 'name', type(owner).__name__)}' failed in {method}"
     return found

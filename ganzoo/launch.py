@@ -350,6 +350,11 @@ def _trainer(plan: Plan, gan: GAN, data: ImageSet, engine: Engine, world: World)
         sources=gan.translates, views=Views(settings.mirror, settings.jitter),
     )  # fmt: skip
     steps = settings.total_steps(loader.batches_per_epoch, Schedule(gan).batches_per_step)
+    owned = {id(p) for module in gan.players().values() for p in module.parameters()}
+    idle = [name for name, p in gan.named_parameters() if id(p) not in owned and p.requires_grad]
+    if idle:
+        more = f" and {len(idle) - 1} more" if len(idle) > 1 else ""
+        warn(f"{idle[0]}{more} of model '{gan.name}' belong to no player, so that nothing trains them: see players()")
     treated = treatments(settings.nonfinite_gradients, settings.clip_gradients)
     return Trainer(gan, loader, engine, steps, settings.max_time, world, treated)
 

@@ -10,6 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ganzoo.affine import affine
 from ganzoo.data import DataSpec
+from ganzoo.errors import UsageError
 
 
 def has_batch_statistics(module: nn.Module) -> bool:
@@ -238,7 +239,12 @@ def pyramid(data: DataSpec) -> list[tuple[int, int]]:
 
     The sides are halved, rounding down, until the shorter one is at most 7: 7, 14, 28 for 28; 4, 8, 16, 32 for 32;
     4, 9, 18, 36 for 36.
+
+    Raises:
+        UsageError: the data holds vectors.
     """
+    if not data.is_images:
+        raise UsageError(f"the model's networks are convolutional, and data set '{data.name}' holds vectors: try `gan`")
     sizes = [(data.shape[1], data.shape[2])]
     while len(sizes) < 2 or min(sizes[0]) > 7:
         sizes.insert(0, (max(sizes[0][0] // 2, 1), max(sizes[0][1] // 2, 1)))

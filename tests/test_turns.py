@@ -488,3 +488,32 @@ def test_turns_of_the_default_are_those_of_the_papers(digits):
         ("generator", "generator", 1, 1, False),
     ]
     assert schedule.owners == {"generator"}
+
+
+@pytest.mark.parametrize(
+    ("method", "returns", "message"),
+    [
+        ("turns", None, "turns.. returns NoneType, not a list of ganzoo.Turn"),
+        ("players", ["x"], "players.. returns list, not a dict of modules by name"),
+        ("optimizer", object(), "optimizer.'discriminator'. returns object, not a rule of ganzoo.optim"),
+        ("discriminator_loss", torch.zeros(()), "the loss of turn 'discriminator' returns Tensor, not a dict"),
+        ("discriminator_loss", {}, "the loss of turn 'discriminator' returns no term"),
+        ("discriminator_loss", {"x": 1.0}, "term 'x' of turn 'discriminator' is float, not a scalar tensor"),
+        ("discriminator_loss", {"x": torch.ones(3)}, r"term 'x' of turn 'discriminator' is a tensor of \(3,\)"),
+        ("discriminator_loss", {"x": torch.ones(())}, "no term of turn 'discriminator' depends on a parameter"),
+    ],
+)
+def test_what_a_method_should_not_have_returned_is_named_with_the_method(digits, method, returns, message):
+    def wrong(self, *_):
+        return returns
+
+    wrong.__name__ = method
+    model = type("Wrong", (Tiny,), {method: wrong})
+    with pytest.raises(GanzooError, match=message):
+        make(digits, model).advance()
+
+
+def test_saved_begins_with_the_generator(digits):
+    model = type("Wrong", (Tiny,), {"saved": ("discriminator",)})
+    with pytest.raises(GanzooError, match="it begins with 'generator'"):
+        make(digits, model)

@@ -376,7 +376,9 @@ def conditioned(case: Case) -> str | None:
         raise NotApplicable("the model is unconditional")
     real = case.real(gan)
     assert real.y is not None
-    other = real.y.roll(1, 0)
+    # Of a class the next, as a batch may be of one alone.
+    classes = len(gan.data.classes)
+    other = real.y.roll(1, 0) if real.y.is_floating_point() else (real.y + 1) % classes
     z = gan.sample_latent(len(real.x))
     owners = trainer.schedule.owners
     judges = [turn for turn in trainer.schedule.turns if turn.player not in owners] or list(trainer.schedule.turns)

@@ -91,7 +91,6 @@ class Run:
         self.held_out: Callable[[], ImageSet] | None = None
         """Opens the samples that no training sees. Asked only if there is something to show of them."""
         self.overfitting: Overfitting | None = None
-        self._noted: dict[str, float] = {}
         self._showcase: tuple[Tensor, Tensor | None, int] | None = None
         self._examples: Batch | None = None
 
@@ -315,12 +314,11 @@ class Run:
         """Have numbers for the next line of the log, where they can be had. Training does not notice."""
         if self.overfitting is not None and not self.world.rank:
             with self.meter.aside():
-                self._noted = self.overfitting.measure(trainer)
+                self.meter.noted = self.overfitting.measure(trainer)
 
     def log(self, trainer: Trainer, scores: Mapping[str, float] | None = None) -> None:
         """One line of `metrics.jsonl`: the means since the last, what was noted, and the scores of an evaluation."""
-        values = self.meter.read(trainer.loader.waited) | self._noted
-        self._noted = {}
+        values = self.meter.read(trainer.loader.waited)
         if self.world.rank:
             return
         line: dict[str, Any] = {"step": trainer.step, "epoch": round(trainer.epoch, 4)}

@@ -68,6 +68,7 @@ def _optimizer(part: Any) -> bool:
 
 def _meter(meter: dict[str, Any]) -> bool:
     names, rows, told = meter.get("names"), meter.get("rows"), meter.get("told")
+    noted = meter.get("noted", {})
     return (
         isinstance(names, list)
         and all(isinstance(name, str) for name in names)
@@ -76,6 +77,8 @@ def _meter(meter: dict[str, Any]) -> bool:
         and rows.dim() == 2
         and rows.is_floating_point()
         and rows.shape[1] == len(names)
+        and isinstance(noted, dict)
+        and all(isinstance(k, str) and isinstance(v, float) and math.isfinite(v) for k, v in noted.items())
         and (told is None or (isinstance(told, Tensor) and told.dtype == torch.bool and told.shape == rows.shape))
     )
 

@@ -32,6 +32,8 @@ class Meter:
         self.world = world
         self.first_step = 1
         self._chunks: list[Chunk] = []
+        self.noted: dict[str, float] = {}
+        """Numbers that were found beside the steps, to be read with the next means."""
         self._images = 0
         self._before = 0.0
         """Seconds since the last read that were another session's."""
@@ -126,6 +128,8 @@ class Meter:
         assert found.told is not None
         for name, column, told in zip(found.names, found.rows.double().unbind(1), found.told.unbind(1), strict=True):
             values[name] = column[told].mean().item()
+        values |= self.noted
+        self.noted = {}
         self._chunks, self._images, self._since, self._aside = [], 0, now, 0.0
         self._before, self._waited = 0.0, waited
         return values
@@ -139,6 +143,7 @@ class Meter:
             "first_step": self.first_step,
             "rows": found.rows,
             "told": found.told,
+            "noted": dict(self.noted),
             "images": self._images,
             "seconds": seconds if self._chunks else 0.0,
         }
@@ -148,5 +153,6 @@ class Meter:
         self.first_step, rows, told = int(state["first_step"]), state["rows"], state.get("told")
         told = None if told is None else told.cpu()
         self._chunks = [Chunk(tuple(state["names"]), rows, told)] if len(rows) else []
+        self.noted = dict(state.get("noted", {}))
         self._images, self._before = int(state.get("images", 0)), float(state.get("seconds", 0.0))
         self._since, self._aside = time.perf_counter(), 0.0

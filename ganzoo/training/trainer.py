@@ -12,7 +12,7 @@ from ganzoo.data import Batch, Loader
 from ganzoo.errors import GanzooError, NotRecorded, warn
 from ganzoo.gan import GAN
 from ganzoo.ingredients import Augmentation, added
-from ganzoo.optim import Progress
+from ganzoo.optim import Progress, Rule
 from ganzoo.training.distributed import ALONE, World
 from ganzoo.training.ema import EMA
 from ganzoo.training.engine import Engine, random_state, seed_everything, set_random_state
@@ -70,7 +70,7 @@ class Trainer:
         self.loader, self.engine = loader, engine
         self.steps, self.seconds = steps, seconds
         self.parameters = {name: list(module.parameters()) for name, module in gan.players().items()}
-        self.rules = {name: gan.optimizer(name) for name in self.parameters}
+        self.rules = {name: _rule(gan, name) for name in self.parameters}
         self.optimizers = {name: rule.build(self.parameters[name]) for name, rule in self.rules.items()}
         self.treatments = treatments
         """What is done to gradients before they are followed."""
@@ -194,11 +194,12 @@ class Trainer:
         optimizer, turn = self.optimizers[player], turn or player
         for group in optimizer.param_groups:
             group.update((settings or self.settings())[player])
-        if not terms:
-            raise GanzooError(f"the loss of turn '{turn}' returns no term")
+        _check_terms(terms, turn)
         loss = torch.stack(list(terms.values())).sum() if len(terms) > 1 else next(iter(terms.values()))
         for parameter in self.parameters[player]:
             parameter.grad = None
+        if not loss.requires_grad:
+            raise GanzooError(f"no term of turn '{turn}' depends on a parameter of the {player}")
         loss.backward(inputs=self.parameters[player])
         self.world.average_gradients(self.parameters[player])
         for treat in self.treatments:
@@ -273,6 +274,31 @@ class Trainer:
             set_random_state({k: _cpu(v) for k, v in drawn[self.world.rank].items()}, self.engine.device)
         else:
             seed_everything(self.world.own_seed(self.loader.seed, self.step))
+
+
+def _rule(gan: GAN, player: str) -> Rule:
+    rule = gan.optimizer(player)
+    if not (callable(getattr(rule, "build", None)) and callable(getattr(rule, "settings", None))):
+        raise GanzooError(
+            f"model '{gan.name}': optimizer('{player}') returns {type(rule).__name__}, not a rule of ganzoo.optim, "
+            "such as Adam(lr, b1, b2)"
+        )
+    return rule
+
+
+def _check_terms(terms: Any, turn: str) -> None:
+    """Refuse what a loss should not have returned.
+
+    Raises:
+        GanzooError: it is not named scalars; the turn is named.
+    """
+    if not isinstance(terms, dict) or not terms:
+        what = "no term" if isinstance(terms, dict) else f"{type(terms).__name__}, not a dict of named terms"
+        raise GanzooError(f"the loss of turn '{turn}' returns {what}")
+    for name, term in terms.items():
+        if not isinstance(term, Tensor) or term.dim() or not term.is_floating_point():
+            kind = f"a tensor of {tuple(term.shape)}" if isinstance(term, Tensor) else type(term).__name__
+            raise GanzooError(f"term '{name}' of turn '{turn}' is {kind}, not a scalar tensor: take the mean, say")
 
 
 def _told_of(real_logits: Tensor, gan: GAN) -> dict[str, Tensor]:

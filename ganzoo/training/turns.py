@@ -2,7 +2,7 @@
 
 import math
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import accumulate
 from typing import NamedTuple
@@ -182,13 +182,20 @@ def _checked(gan: GAN) -> tuple[Turn, ...]:
     Raises:
         GanzooError: see `Schedule`.
     """
-    turns, players, who = tuple(gan.turns()), gan.players(), f"model '{gan.name}'"
+    turns, players, who = gan.turns(), gan.players(), f"model '{gan.name}'"
+    if not isinstance(turns, Sequence) or isinstance(turns, str | Turn):
+        raise GanzooError(f"{who}: turns() returns {type(turns).__name__}, not a list of ganzoo.Turn(player, loss)")
+    if not (isinstance(players, Mapping) and all(isinstance(module, nn.Module) for module in players.values())):
+        raise GanzooError(f"{who}: players() returns {type(players).__name__}, not a dict of modules by name")
+    if not gan.saved or gan.saved[0] != "generator":
+        raise GanzooError(f"{who}: saved is {gan.saved!r}: it begins with 'generator', from which samples are drawn")
+    turns = tuple(turns)
     for name in gan.saved:
         if not hasattr(gan, name):
             raise GanzooError(f"{who}: saved names '{name}', and __init__ sets no self.{name}")
     for turn in turns:
         if not isinstance(turn, Turn):
-            raise GanzooError(f"{who}: turns() gives {turn!r}, which is no ganzoo.Turn(player, loss)")
+            raise GanzooError(f"{who}: turns() gives a {type(turn).__name__}, which is no ganzoo.Turn(player, loss)")
         if turn.player not in players:
             hint = did_you_mean(str(turn.player), list(players))
             raise GanzooError(f"{who}: a Turn is for player '{turn.player}', whom players() does not name: {hint}")
