@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ganzoo.runs.sampler import Sampler, load
     from ganzoo.training.signals import Stopped
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _WHERE = {
     "GAN": "ganzoo.gan",
