@@ -54,8 +54,11 @@ class OfData(Sectioned):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Find the data set first, wherever it stands, and then parse with its options."""
-        name = self.data_set(_loosely(self, ctx, args))
-        fields = _data_fields(name)
+        values = _loosely(self, ctx, args)
+        name = self.data_set(values)
+        # Help that is general answers at once: what knows data sets imports torch.
+        general = bool({"-h", "--help"} & set(args)) and name == "mnist" and not values.get("dataset")
+        fields = {} if general else _data_fields(name)
         taken = {name for param in self.get_params(ctx) for name in (param.name, *param.opts)}
         ctx.meta[self.own] = {
             key: option
