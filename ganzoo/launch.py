@@ -138,7 +138,7 @@ def mix(gan: GAN, spec: DataSpec, settings: Settings, registry: Registry, batch_
                         )
                 ingredient = cls(gan.data if kind == "regularisers" else spec, validated(cls.Options, values))
             except UsageError as error:
-                raise UsageError(f"{flag} {text}: {error}") from None
+                raise UsageError(f"{flag} {text}: {str(error).removeprefix('--')}") from None
             if name in names:
                 raise UsageError(f"{flag} names '{name}' twice: give it once, with all its options")
             names.append(name)

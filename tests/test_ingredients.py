@@ -130,8 +130,8 @@ def test_an_ingredient_written_otherwise_is_refused_with_how_to_write_it(text):
     [
         (("r3",), "--regularise r3: no regulariser is named 'r3': did you mean 'r"),
         (("r1:gama=1",), "--regularise r1:gama=1: 'r1' has no option 'gama': did you mean 'gamma'"),
-        (("r1:gamma=-1",), "--regularise r1:gamma=-1: --gamma: input should be greater than or equal to 0"),
-        (("r1:every=soon",), "--regularise r1:every=soon: --every: input should be a valid integer"),
+        (("r1:gamma=-1",), "--regularise r1:gamma=-1: gamma: input should be greater than or equal to 0"),
+        (("r1:every=soon",), "--regularise r1:every=soon: every: input should be a valid integer"),
         (("r1", "r1:gamma=2"), "--regularise names 'r1' twice: give it once, with all its options"),
     ],
 )
