@@ -103,3 +103,5 @@ if __name__ == "__main__":
         results = gradients(world) | two_hundred_steps(world) | agreement(world)
         results["first"] = world.on_first(lambda: json.dumps({"rank": world.rank}))
         torch.save(results, Path(sys.argv[1]) / f"{world.rank}.pt")
+    threads = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
+    (Path(sys.argv[1]) / f"{world.rank}.json").write_text(json.dumps(threads))
