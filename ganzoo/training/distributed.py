@@ -245,9 +245,9 @@ def _part() -> None:
 
 
 def _meet() -> tuple[World, Any]:
-    # What its functions have as a default is the group of the moment in which it is first imported. Later, that would be
+    # What its functions have as a default is the group of the moment in which they are first imported. Later, that were
     # ours, which then outlived `_part`; and a thread of gloo's that lets go of a tensor while Python ends aborts it.
-    import torch.distributed.nn.functional
+    import torch.distributed.nn.functional  # noqa: F401
     from torch.distributed.rendezvous import rendezvous
 
     try:
