@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
     from ganzoo.report.build import Report
 
-N = 10_000
-"""Images that a run is measured with, as `ganzoo eval` does."""
 CHANGES = (
     *BUDGET, "device", "precision", "engine", "workers", "sync_batchnorm", "sample_interval", "checkpoint_interval",
 )  # fmt: skip
@@ -260,8 +258,8 @@ def evaluate(
         UsageError: a name or an image set that cannot be.
         GanzooError: the work failed.
     """
-    from ganzoo.commands.evaluate import measure_images, measure_run, write
     from ganzoo.metrics.images import read_images
+    from ganzoo.runs.measuring import measure_images, measure_run, write_result
     from ganzoo.training.engine import choose_device
 
     plugins, folder = registry().check(), None
@@ -279,7 +277,7 @@ def evaluate(
             raise UsageError("labels of a run are 'reference' or 'uniform': which classes it is asked for")
         if labels not in (None, "reference", "uniform"):
             raise UsageError(f"labels must be 'reference' or 'uniform', not {labels!r}")
-        evaluator, result = measure_run(folder, plugins, dataset, root, n or N, seed, options, labels, sampling)
+        evaluator, result = measure_run(folder, plugins, dataset, root, n, seed, options, labels, sampling)
         out = out or folder / "eval.json"
     elif sampling:
         raise UsageError(f"{next(iter(sampling))} is an option of drawing, for a run: these images are drawn already")
@@ -297,7 +295,7 @@ def evaluate(
         images, found = read_images(Path(str(what)))
         evaluator, result = measure_images(str(what), images, found, plugins, dataset, root, n, seed, options)
     if out is not None:
-        write(Path(out), result, evaluator)
+        write_result(Path(out), result, evaluator)
     return result
 
 
@@ -323,8 +321,7 @@ class Comparison:
             UsageError: the name says none of these, or is taken.
             GanzooError: the place cannot be written.
         """
-        from ganzoo.commands.compare import write
-        from ganzoo.commands.named import check_targets
+        from ganzoo.report.files import check_targets, write
 
         (target,) = check_targets([Path(path)], Path(path))
         write(self.report, target, self._plugins)
@@ -369,9 +366,9 @@ def compare(
         GanzooError: everything failed; what else fails is in the report's `failed`.
         KeyboardInterrupt, Stopped: as `train`; the same call goes on from there.
     """
-    from ganzoo.commands.missing import check_sampling, plans, provide_all
-    from ganzoo.commands.named import sort_out
+    from ganzoo.provide import check_sampling, plans, provide_all
     from ganzoo.report.build import build
+    from ganzoo.report.named import sort_out
 
     if isinstance(what, str | Path | TrainedRun):
         raise UsageError("compare takes a list: ganzoo.compare([...])")

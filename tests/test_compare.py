@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ganzoo.commands import missing
+from ganzoo import provide
 from ganzoo.errors import UsageError
 from ganzoo.runs.run import Run
 from ganzoo_test_plugins import Plain
@@ -17,7 +17,7 @@ RUNS = Path("runs/compare")
 @pytest.fixture(autouse=True)
 def _cache(tmp_path_factory, monkeypatch) -> None:
     monkeypatch.setenv("GANZOO_CACHE", str(tmp_path_factory.mktemp("cache")))
-    monkeypatch.setattr(missing, "N", 100)
+    monkeypatch.setattr("ganzoo.runs.measuring.MEASURED", 100)
     monkeypatch.setattr("ganzoo.metrics.training.N", 100)
 
 
@@ -167,7 +167,7 @@ def test_a_mistake_is_told_before_anything_is_trained(ganzoo, arguments, message
 
 
 def test_seeds_are_a_list_or_a_range():
-    assert missing.seeds_of("0,1,2") == [0, 1, 2]
-    assert missing.seeds_of("7, 2-4") == [7, 2, 3, 4]
+    assert provide.seeds_of("0,1,2") == [0, 1, 2]
+    assert provide.seeds_of("7, 2-4") == [7, 2, 3, 4]
     with pytest.raises(UsageError, match="upwards"):
-        missing.seeds_of("4-2")
+        provide.seeds_of("4-2")

@@ -114,7 +114,7 @@ def idle(made, monkeypatch, tmp_path):
     monkeypatch.setattr("ganzoo.metrics.classifier.fit", busy)
     monkeypatch.setattr("ganzoo.testing.examine", busy)
     monkeypatch.setattr("ganzoo.commands.sample.MOST", 100)
-    monkeypatch.setattr("ganzoo.commands.missing.provide", busy)
+    monkeypatch.setattr("ganzoo.provide.provide", busy)
     monkeypatch.setattr("ganzoo.speed.bench.measure", busy)
     monkeypatch.setattr("ganzoo.demo.server.serve", busy)
     for kind in ("pt2", "onnx"):

@@ -157,7 +157,7 @@ def test_the_tutorials_labels_are_uniform():
 
 
 def test_compare_does_not_take_a_run_with_other_labels_for_the_one_asked_for(ganzoo, old):
-    from ganzoo.commands.missing import same_plan
+    from ganzoo.provide import same_plan
 
     asked = {**read_json(old / "run.json")["settings"], **read_json(old / "run.json")["options"], "loggers": ()}
     same_plan(resolve(Tiny, asked | {"labels": "uniform"}), old)

@@ -55,6 +55,11 @@ def test_rooms_import_downwards_only(module: str):
         assert room(other) is None or ROOMS.index(room(other)) <= mine, f"{module} imports {other}"
 
 
+@pytest.mark.parametrize("module", [name for name in GRAPH if room(name) != "commands"])
+def test_only_the_command_line_stands_on_commands(module: str):
+    assert not [other for other in GRAPH[module] if room(other) == "commands"]
+
+
 def test_every_folder_is_a_room():
     folders = {path.name for path in CORE.iterdir() if (path / "__init__.py").exists()}
     assert folders == set(ROOMS)

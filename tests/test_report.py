@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from conftest import TINY
-from ganzoo.commands.named import sort_out
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.plugins import registry
 from ganzoo.report.benchmarks import read_benchmarks
@@ -20,6 +19,7 @@ from ganzoo.report.charts import throughput_charts
 from ganzoo.report.html import page
 from ganzoo.report.lines import MEASURES, difference, value_of
 from ganzoo.report.markdown import escaped, markdown
+from ganzoo.report.named import sort_out
 from ganzoo.report.pictures import data_uri, share
 from ganzoo.report.show import show, shown_number
 

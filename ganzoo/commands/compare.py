@@ -11,7 +11,6 @@ from ganzoo.errors import GanzooError, UsageError
 
 if TYPE_CHECKING:
     from ganzoo.plugins import Registry
-    from ganzoo.report.build import Report
 
 
 @click.command(name="compare", cls=OfData, context_settings={"help_option_names": ["-h", "--help"]})
@@ -65,9 +64,10 @@ def command(
     Runs that differ in the seed alone are one line, with mean and spread; runs that were measured otherwise are shown
     apart, with the reason. The .html is one file that fetches nothing.
     """
-    from ganzoo.commands.named import check_targets, sort_out
     from ganzoo.plugins import registry
     from ganzoo.report.build import build
+    from ganzoo.report.files import check_targets, write
+    from ganzoo.report.named import sort_out
     from ganzoo.report.read import clean
     from ganzoo.sampling import parse_sampling
 
@@ -119,7 +119,7 @@ def train(
     say: Callable[[str], None], sampling: Mapping[str, str],
 ) -> tuple[list[Path], dict[Path, GanzooError]]:  # fmt: skip
     """Measured runs of the models with the seeds, those that were there already among them; and why some failed."""
-    from ganzoo.commands.missing import check_sampling, plans, provide_all, seeds_of
+    from ganzoo.provide import check_sampling, plans, provide_all
     from ganzoo.training.progress import Progress
 
     options = {"eval_every": 1.0, "loggers": (), **given}
@@ -128,21 +128,19 @@ def train(
     return provide_all(made, home, plugins, lambda: [] if quiet else [Progress()], say, sampling)
 
 
-def write(report: "Report", path: Path, plugins: "Registry") -> None:
-    """Write the report in the form that the file's name asks for.
+def seeds_of(text: str) -> list[int]:
+    """`0,1,2` or `0-4`.
 
     Raises:
-        GanzooError: the place cannot be written.
+        UsageError: something else.
     """
-    from ganzoo.files import write_json, write_text
-    from ganzoo.report.html import page
-    from ganzoo.report.markdown import markdown
-
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.suffix == ".json":
-            write_json(path, report.to_json())
-        else:
-            write_text(path, page(report, plugins) if path.suffix == ".html" else markdown(report))
-    except OSError as error:
-        raise GanzooError(f"cannot write {path}: {error.strerror or error}") from error
+    seeds: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdecimal() or (dash and not last.isdecimal()):
+            raise UsageError(f"--seeds {text}: write seeds as 0,1,2 or 0-4")
+        until = int(last) if dash else int(first)
+        if until < int(first) or until - int(first) >= 1000:
+            raise UsageError(f"--seeds {text}: a range runs upwards, over at most 1,000 seeds")
+        seeds += range(int(first), until + 1)
+    return seeds

@@ -1,22 +1,14 @@
 """`ganzoo eval RUN` and `ganzoo eval IMAGES`."""
 
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from ganzoo.commands.options import Names, OfData, OfRun, data_given, echo_json, json_option
 from ganzoo.errors import GanzooError, UsageError
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from ganzoo.metrics.evaluation import Evaluator, Labels
-    from ganzoo.plugins import Registry
-
-N = 10_000
+from ganzoo.settings import MEASURED
 
 
 class Measures(OfRun, OfData):
@@ -41,7 +33,9 @@ class Measures(OfRun, OfData):
 @click.option("--metrics", type=Names(), help="By name (`ganzoo list metrics`).  [default: those listed as default]")
 @click.option("--features", help="Extractor: a name (`ganzoo list features`), a data set one was trained for, a file.")
 @click.option("--inception-weights", type=click.Path(path_type=Path), help="The file for --features inception.")
-@click.option("--n", "n", type=click.IntRange(2, 10_000_000), help=f"Number of images.  [default: {N:,}, or all]")
+@click.option(
+    "--n", "n", type=click.IntRange(2, 10_000_000), help=f"Number of images.  [default: {MEASURED:,}, or all]"
+)
 @click.option(
     "--labels",
     type=click.Choice(["reference", "uniform"]),
@@ -76,6 +70,7 @@ def command(
     """
     from ganzoo.metrics.images import read_images
     from ganzoo.plugins import registry
+    from ganzoo.runs.measuring import measure_images, measure_run, write_result
     from ganzoo.training.engine import choose_device
 
     if out is not None and out.is_dir():
@@ -86,7 +81,7 @@ def command(
         "data_options": data_given(sampling),
     }  # fmt: skip
     if (what / "run.json").is_file() or (what / "config.json").is_file():
-        evaluator, result = measure_run(what, plugins, dataset, data_root, n or N, seed, options, labels, sampling)
+        evaluator, result = measure_run(what, plugins, dataset, data_root, n, seed, options, labels, sampling)
         out = out or what / "eval.json"
     else:
         if labels is not None:
@@ -98,93 +93,9 @@ def command(
     else:
         show(result)
     if out is not None:  # Last, so that a place that cannot be written costs no numbers.
-        write(out, result, evaluator)
+        write_result(out, result, evaluator)
         if not as_json:
             click.echo(out)
-
-
-def measure_run(
-    run: Path, plugins: "Registry", dataset: str | None, data_root: Path | None, n: int, seed: int,
-    options: dict[str, Any], labels: "Labels | None" = None, sampling: Mapping[str, Any] | None = None,
-) -> tuple["Evaluator", dict[str, Any]]:  # fmt: skip
-    """Measure a run's averaged generator: what measured it, and the result.
-
-    Raises:
-        UsageError: the run's classes are not those of the data set, `labels` are given for a model that takes none, or
-            an option of drawing in `sampling` cannot be; or as `load` and `Evaluator`.
-        GanzooError: as `load` and `Evaluator`.
-    """
-    from ganzoo.metrics.evaluation import Evaluator, drawn_as, generated
-    from ganzoo.runs.run import open_run
-    from ganzoo.runs.sampler import load, step_of
-    from ganzoo.sampling import drawing
-
-    sampler, settings = load(run, str(options["device"]), plugins), open_run(run).get("settings", {})
-    gan = drawing(sampler.gan, {key: value for key, value in (sampling or {}).items() if value is not None})
-    if labels is not None and not gan.conditional:
-        raise UsageError(f"--labels: model '{gan.name}' was trained without labels")
-    name = dataset or sampler.data.name
-    root = data_root or (Path(settings["data_root"]) if not dataset and settings.get("data_root") else None)
-    if not dataset:
-        given, recorded = options.get("data_options") or {}, settings.get("data_options")
-        if recorded is None and given:
-            recorded = plugins.get("datasets", name).before
-        options = {**options, "data_options": {**recorded, **given} if recorded is not None else None}
-    evaluator = Evaluator(plugins, name, shape=sampler.data.shape, root=root, **options)
-    asked = labels or "reference"
-    batches = generated(gan, n, seed, evaluator.reference, asked)
-    labelled = bool(sampler.gan.conditional and sampler.data.classes)
-    if labelled and sampler.data.classes != evaluator.reference.data.classes:
-        raise UsageError(f"the classes of {run} are not those of '{name}': metrics of labels would mean nothing")
-    about: dict[str, Any] = {"run": str(run), "model": sampler.gan.name, "step": step_of(run)}
-    return evaluator, {**about, **evaluator.measure(batches, n, labelled, seed, drawn_as(gan, asked))}
-
-
-def measure_images(
-    what: str, images: "Tensor", labels: "Tensor | None", plugins: "Registry", dataset: str | None,
-    data_root: Path | None, n: int | None, seed: int, options: dict[str, Any],
-) -> tuple["Evaluator", dict[str, Any]]:  # fmt: skip
-    """Measure images, uint8 (N, C, H, W), that are called `what`: what measured them, and the result.
-
-    Raises:
-        UsageError: there are fewer than `n`, or labels beyond the classes; or as `Evaluator`.
-        GanzooError: as `Evaluator`.
-    """
-    from ganzoo.metrics.evaluation import Evaluator, given
-
-    c, h, w = images.shape[1:]
-    evaluator = Evaluator(plugins, dataset or "mnist", shape=(c, h, w), root=data_root, **options)
-    if n is not None and n > len(images):
-        raise UsageError(f"{what} holds {len(images):,} images, fewer than --n {n}")
-    count = n or min(N, len(images))
-    classes = evaluator.reference.data.classes
-    if labels is not None and classes and int(labels.max()) >= len(classes):
-        raise UsageError(
-            f"{what}: labels reach {int(labels.max())}, but '{evaluator.reference.name}' has {len(classes)} classes"
-        )
-    batches, labelled = given(images, labels, count, seed), labels is not None
-    return evaluator, {"images": what, **evaluator.measure(batches, count, labelled, seed)}
-
-
-def write(path: Path, result: dict[str, Any], evaluator: "Evaluator") -> None:
-    """Write the result and, where there is one, the picture of the confusion.
-
-    Raises:
-        GanzooError: the place cannot be written.
-    """
-    from ganzoo.files import write_json
-    from ganzoo.metrics.evaluation import describe
-    from ganzoo.metrics.labels import plot_confusion
-
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, result)
-        if "confusion" in result:
-            names = evaluator.reference.data.classes
-            picture = path.with_name("confusion.png" if path.name == "eval.json" else f"{path.stem}-confusion.png")
-            plot_confusion(picture, result["confusion"], names, describe(result["protocol"]))
-    except OSError as error:
-        raise GanzooError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def show(result: dict[str, Any]) -> None:

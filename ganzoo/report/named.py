@@ -1,12 +1,11 @@
-"""What the arguments of `ganzoo compare` are, and which files it may write."""
+"""What the arguments of a comparison are: runs, folders of runs, benchmark files, models."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ganzoo.errors import UsageError
-
-KINDS = (".html", ".md", ".json")
+from ganzoo.report.files import is_report
 
 
 @dataclass
@@ -68,32 +67,3 @@ def _folder(named: Named, name: str, path: Path, models: Sequence[str]) -> None:
         raise UsageError(f"{name} is not a run directory: it has no run.json")
     named.within += inside
     named.notes.append(f"{name} is a folder of runs: its {len(inside)} are compared")
-
-
-def check_targets(reports: Sequence[Path], default: Path) -> tuple[Path, ...]:
-    """The files to write, none of which is anything that must be kept.
-
-    Raises:
-        UsageError: a name of another kind, a folder, a file of a run; or the default is there and is no report.
-    """
-    if not reports and default.exists() and not is_report(default):
-        raise UsageError(f"{default} is there and is no report of ganzoo's: name the file to write by -o")
-    for target in reports:
-        if target.suffix not in KINDS:
-            raise UsageError(f"{target}: end the name in {', '.join(KINDS)}")
-        if target.is_dir():
-            raise UsageError(f"{target} is a folder: name the file to write")
-        of_a_run = target.exists() and target.suffix != ".md" and (target.parent / "run.json").exists()
-        if of_a_run and not is_report(target):
-            raise UsageError(f"{target} is a file of the run in {target.parent}: choose another name")
-    return tuple(reports) or (default,)
-
-
-def is_report(path: Path) -> bool:
-    """Whether a file is a report that ganzoo wrote, .html or .json, by what it begins with."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(4096)
-    except OSError:
-        return False
-    return b'name="generator" content="ganzoo' in head or b'"kind": "ganzoo report"' in head

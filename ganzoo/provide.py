@@ -1,24 +1,31 @@
-"""What `ganzoo compare MODEL...` does before it reports: train and measure what is not there yet."""
+"""The runs that a comparison of models needs: those that are there as they are, the others trained and measured."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ganzoo.commands.evaluate import N, measure_run, write
+from ganzoo.blame import blame
+from ganzoo.data import DataSpec
 from ganzoo.errors import GanzooError, UsageError, did_you_mean, one_line
+from ganzoo.files import read_json
+from ganzoo.launch import resume, start
+from ganzoo.plugins import Registry
+from ganzoo.runs.measuring import measure_run, write_result
+from ganzoo.runs.run import open_run
+from ganzoo.runs.sampler import step_of
+from ganzoo.sampling import choose_sampling, dumped, sampling_fields
 from ganzoo.settings import BEFORE, BUDGET, Plan, Settings, resolve, validated
-
-if TYPE_CHECKING:
-    from ganzoo.plugins import Registry
-    from ganzoo.runs.run import Watcher
+from ganzoo.training.engine import choose_device
+from ganzoo.training.signals import Stopped
+from ganzoo.training.watcher import Enough, Watcher
 
 ASIDE = {"loggers", "sample_interval", "checkpoint_interval", "workers"}
 """Settings that change nothing of what is trained."""
 
 
-def plans(models: Sequence[str], seeds: Sequence[int], given: Mapping[str, Any], plugins: "Registry") -> list[Plan]:
+def plans(models: Sequence[str], seeds: Sequence[int], given: Mapping[str, Any], plugins: Registry) -> list[Plan]:
     """A plan for each MODEL or MODEL:PRESET and seed, all of them valid before anything is trained.
 
     Raises:
@@ -42,8 +49,6 @@ def check_sampling(plans: Sequence[Plan], sampling: Mapping[str, str]) -> None:
     Raises:
         UsageError: none has it (the nearest is given), or a value is out of its range.
     """
-    from ganzoo.sampling import choose_sampling, sampling_fields
-
     known = dict.fromkeys(name for plan in plans for name in sampling_fields(plan.model))
     for name in sampling:
         if name not in known:
@@ -55,8 +60,6 @@ def check_sampling(plans: Sequence[Plan], sampling: Mapping[str, str]) -> None:
 
 def of_model(plan: Plan, sampling: Mapping[str, str]) -> dict[str, str]:
     """Those of the options of drawing that the model of a plan has."""
-    from ganzoo.sampling import sampling_fields
-
     return {name: value for name, value in sampling.items() if name in sampling_fields(plan.model)}
 
 
@@ -72,8 +75,8 @@ def folder_of(plan: Plan, home: Path) -> Path:
 def provide_all(
     plans: Sequence[Plan],
     home: Path,
-    plugins: "Registry",
-    watchers: Callable[[], "Sequence[Watcher]"],
+    plugins: Registry,
+    watchers: Callable[[], Sequence[Watcher]],
     say: Callable[[str], None],
     sampling: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[list[Path], dict[Path, GanzooError]]:
@@ -106,8 +109,8 @@ def provide_all(
 def provide(
     plan: Plan,
     home: Path,
-    plugins: "Registry",
-    watchers: Callable[[], "Sequence[Watcher]"],
+    plugins: Registry,
+    watchers: Callable[[], Sequence[Watcher]],
     say: Callable[[str], None],
     sampling: Mapping[str, str] = MappingProxyType({}),
 ) -> Path:
@@ -118,10 +121,6 @@ def provide(
         GanzooError: training or measuring failed.
         Stopped: a signal came; what was trained is saved, and the same command goes on from there.
     """
-    from ganzoo.files import read_json
-    from ganzoo.launch import resume, start
-    from ganzoo.training.engine import choose_device
-
     folder = folder_of(plan, home)
     if not (folder / "run.json").exists():
         say(f"{folder}: training")
@@ -141,18 +140,14 @@ def provide(
         say(f"{folder}: measuring")
         options = {"metrics": None, "device": choose_device(plan.settings.device)}
         with told("cannot be measured"):
-            evaluator, result = measure_run(folder, plugins, None, None, N, 0, options, None, drawn)
-        write(folder / "eval.json", result, evaluator)
+            evaluator, result = measure_run(folder, plugins, None, None, None, 0, options, None, drawn)
+        write_result(folder / "eval.json", result, evaluator)
     return folder
 
 
 @contextmanager
 def told(what: str) -> Iterator[None]:
     """An exception of a plugin's own inside, as one line: the other runs go on."""
-    from ganzoo.blame import blame
-    from ganzoo.training.signals import Stopped
-    from ganzoo.training.watcher import Enough
-
     try:
         yield
     except (GanzooError, Stopped, Enough):
@@ -168,8 +163,6 @@ def same_plan(plan: Plan, folder: Path) -> None:
     Raises:
         UsageError: an option differs; it is named with both values.
     """
-    from ganzoo.runs.run import open_run
-
     info = open_run(folder)
     if (info["model"], info.get("preset")) != (plan.model.name, plan.preset):
         other = ":".join(str(part) for part in (info["model"], info.get("preset")) if part)
@@ -190,18 +183,12 @@ def same_plan(plan: Plan, folder: Path) -> None:
 
 def uses_labels(plan: Plan, info: Mapping[str, Any]) -> bool:
     """Whether the model of a plan is one to which labels mean anything, on the data that a `run.json` describes."""
-    from ganzoo.data import DataSpec
-
     data = info.get("data")
     return not isinstance(data, dict) or plan.model.uses_labels(DataSpec.from_json(data), plan.options)
 
 
 def measured(folder: Path, plan: Plan, sampling: Mapping[str, str]) -> bool:
     """Whether `eval.json` is of the generator that is there, says how it was asked for classes, and drew so."""
-    from ganzoo.files import read_json
-    from ganzoo.runs.sampler import step_of
-    from ganzoo.sampling import choose_sampling, dumped
-
     try:
         result = read_json(folder / "eval.json")
     except GanzooError:

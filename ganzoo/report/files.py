@@ -1,0 +1,58 @@
+"""The files of reports: which may be written, and in what form."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ganzoo.errors import GanzooError, UsageError
+from ganzoo.files import write_json, write_text
+from ganzoo.plugins import Registry
+from ganzoo.report.build import Report
+from ganzoo.report.html import page
+from ganzoo.report.markdown import markdown
+
+KINDS = (".html", ".md", ".json")
+
+
+def write(report: Report, path: Path, plugins: Registry) -> None:
+    """Write the report in the form that the file's name asks for.
+
+    Raises:
+        GanzooError: the place cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix == ".json":
+            write_json(path, report.to_json())
+        else:
+            write_text(path, page(report, plugins) if path.suffix == ".html" else markdown(report))
+    except OSError as error:
+        raise GanzooError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def check_targets(reports: Sequence[Path], default: Path) -> tuple[Path, ...]:
+    """The files to write, none of which is anything that must be kept.
+
+    Raises:
+        UsageError: a name of another kind, a folder, a file of a run; or the default is there and is no report.
+    """
+    if not reports and default.exists() and not is_report(default):
+        raise UsageError(f"{default} is there and is no report of ganzoo's: name the file to write by -o")
+    for target in reports:
+        if target.suffix not in KINDS:
+            raise UsageError(f"{target}: end the name in {', '.join(KINDS)}")
+        if target.is_dir():
+            raise UsageError(f"{target} is a folder: name the file to write")
+        of_a_run = target.exists() and target.suffix != ".md" and (target.parent / "run.json").exists()
+        if of_a_run and not is_report(target):
+            raise UsageError(f"{target} is a file of the run in {target.parent}: choose another name")
+    return tuple(reports) or (default,)
+
+
+def is_report(path: Path) -> bool:
+    """Whether a file is a report that ganzoo wrote, .html or .json, by what it begins with."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(4096)
+    except OSError:
+        return False
+    return b'name="generator" content="ganzoo' in head or b'"kind": "ganzoo report"' in head

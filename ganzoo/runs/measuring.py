@@ -1,0 +1,91 @@
+"""A run's generator, or images that anybody made, measured, and the result written."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ganzoo.errors import GanzooError, UsageError
+from ganzoo.files import write_json
+from ganzoo.metrics.evaluation import Evaluator, Labels, describe, drawn_as, generated, given
+from ganzoo.metrics.labels import plot_confusion
+from ganzoo.plugins import Registry
+from ganzoo.runs.run import open_run
+from ganzoo.runs.sampler import load, step_of
+from ganzoo.sampling import drawing
+from ganzoo.settings import MEASURED
+
+
+def measure_run(
+    run: Path, plugins: Registry, dataset: str | None, data_root: Path | None, n: int | None, seed: int,
+    options: dict[str, Any], labels: Labels | None = None, sampling: Mapping[str, Any] | None = None,
+) -> tuple[Evaluator, dict[str, Any]]:  # fmt: skip
+    """Measure a run's averaged generator by `n` images (default: `MEASURED`): what measured it, and the result.
+
+    Raises:
+        UsageError: the run's classes are not those of the data set, `labels` are given for a model that takes none, or
+            an option of drawing in `sampling` cannot be; or as `load` and `Evaluator`.
+        GanzooError: as `load` and `Evaluator`.
+    """
+    sampler, settings = load(run, str(options["device"]), plugins), open_run(run).get("settings", {})
+    gan = drawing(sampler.gan, {key: value for key, value in (sampling or {}).items() if value is not None})
+    if labels is not None and not gan.conditional:
+        raise UsageError(f"--labels: model '{gan.name}' was trained without labels")
+    name = dataset or sampler.data.name
+    root = data_root or (Path(settings["data_root"]) if not dataset and settings.get("data_root") else None)
+    if not dataset:
+        own, recorded = options.get("data_options") or {}, settings.get("data_options")
+        if recorded is None and own:
+            recorded = plugins.get("datasets", name).before
+        options = {**options, "data_options": {**recorded, **own} if recorded is not None else None}
+    evaluator = Evaluator(plugins, name, shape=sampler.data.shape, root=root, **options)
+    asked = labels or "reference"
+    n = n or MEASURED
+    batches = generated(gan, n, seed, evaluator.reference, asked)
+    labelled = bool(sampler.gan.conditional and sampler.data.classes)
+    if labelled and sampler.data.classes != evaluator.reference.data.classes:
+        raise UsageError(f"the classes of {run} are not those of '{name}': metrics of labels would mean nothing")
+    about: dict[str, Any] = {"run": str(run), "model": sampler.gan.name, "step": step_of(run)}
+    return evaluator, {**about, **evaluator.measure(batches, n, labelled, seed, drawn_as(gan, asked))}
+
+
+def measure_images(
+    what: str, images: Tensor, labels: Tensor | None, plugins: Registry, dataset: str | None,
+    data_root: Path | None, n: int | None, seed: int, options: dict[str, Any],
+) -> tuple[Evaluator, dict[str, Any]]:  # fmt: skip
+    """Measure images, uint8 (N, C, H, W), that are called `what`: what measured them, and the result.
+
+    Raises:
+        UsageError: there are fewer than `n`, or labels beyond the classes; or as `Evaluator`.
+        GanzooError: as `Evaluator`.
+    """
+    c, h, w = images.shape[1:]
+    evaluator = Evaluator(plugins, dataset or "mnist", shape=(c, h, w), root=data_root, **options)
+    if n is not None and n > len(images):
+        raise UsageError(f"{what} holds {len(images):,} images, fewer than --n {n}")
+    count = n or min(MEASURED, len(images))
+    classes = evaluator.reference.data.classes
+    if labels is not None and classes and int(labels.max()) >= len(classes):
+        raise UsageError(
+            f"{what}: labels reach {int(labels.max())}, but '{evaluator.reference.name}' has {len(classes)} classes"
+        )
+    batches, labelled = given(images, labels, count, seed), labels is not None
+    return evaluator, {"images": what, **evaluator.measure(batches, count, labelled, seed)}
+
+
+def write_result(path: Path, result: dict[str, Any], evaluator: Evaluator) -> None:
+    """Write the result and, where there is one, the picture of the confusion.
+
+    Raises:
+        GanzooError: the place cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, result)
+        if "confusion" in result:
+            names = evaluator.reference.data.classes
+            picture = path.with_name("confusion.png" if path.name == "eval.json" else f"{path.stem}-confusion.png")
+            plot_confusion(picture, result["confusion"], names, describe(result["protocol"]))
+    except OSError as error:
+        raise GanzooError(f"cannot write {path}: {error.strerror or error}") from error
