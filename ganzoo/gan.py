@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
+from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple, cast
 
 import torch
@@ -94,6 +95,30 @@ class Clock(nn.Module):
         self.register_buffer("fraction", torch.zeros(()), persistent=False)
 
 
+class Network(NamedTuple):
+    """A network as another program saved it. Whoever wrote the file may have put anything into it."""
+
+    kind: str
+    """The name of its class; empty where the file names none."""
+    attributes: Mapping[str, Any]
+    """What its program keeps in it, by name; of this, numbers, strings and containers alone mean anything."""
+    tensors: dict[str, Tensor]
+    """Parameters and buffers, by the names that a `state_dict` has."""
+
+
+class Imported(NamedTuple):
+    """What a model makes of another program's networks: see `GAN.from_snapshot`."""
+
+    data: DataSpec
+    """What they were trained on, as far as they say: the shape, and classes, by number where they have no names."""
+    options: Any
+    """An instance of the model's `Options`."""
+    averaged: Mapping[str, Mapping[str, Tensor]]
+    """Averaged networks by their names in `saved`, `generator` among them: tensors as our `state_dict` names them."""
+    networks: Mapping[str, Mapping[str, Tensor]] = MappingProxyType({})
+    """The networks as they were in training, by attribute: `generator`, `discriminator`; those that there are."""
+
+
 class GAN(nn.Module):
     """One GAN family: two networks, two losses, and how latents and labels are drawn.
 
@@ -158,6 +183,17 @@ class GAN(nn.Module):
                 f"model '{self.name}' needs labels, and data set '{data.name}' has none: "
                 "choose an unconditional model, or put the images in one folder per class"
             )
+
+    @classmethod
+    def from_snapshot(cls, networks: Mapping[str, Network]) -> Imported:
+        """Take networks that another program saved, by name, such as `G`, `D` and `G_ema`: for `ganzoo import`.
+
+        Build nothing here: only say what the networks are. Shapes are compared before any memory is asked for.
+
+        Raises:
+            UsageError: these are none of this model's; the message says why.
+        """
+        raise UsageError(f"model '{cls.name}' takes no networks of other programs")
 
     @classmethod
     def uses_labels(cls, data: DataSpec, options: Any) -> bool:

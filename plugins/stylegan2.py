@@ -48,6 +48,7 @@ from torch import Tensor, nn
 import ganzoo
 from ganzoo import losses
 from ganzoo.errors import UsageError
+from ganzoo.gan import Imported, Network
 from ganzoo.nets import vector
 from ganzoo.optim import Adam, Rule
 from ganzoo.settings import validated
@@ -385,6 +386,15 @@ def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: value for name, value in state.items() if not name.endswith("resample_filter")}
 
 
+def _group(critic: Network | None) -> int:
+    """The group of a published discriminator's minibatch deviation: 4 unless it says otherwise."""
+    given: Any = critic.attributes.get("_init_kwargs") if critic is not None else None
+    for name in ("epilogue_kwargs", "mbstd_group_size"):
+        given = given if isinstance(given, dict) else getattr(given, "items", None)  # A dictionary of its own class.
+        given = given.get(name) if isinstance(given, dict) else None
+    return given if type(given) is int and given > 0 else 4
+
+
 class StyleGAN2(ganzoo.GAN):
     """Styles by modulated convolutions, R1 and path length by turns; conditional where the data is."""
 
@@ -473,8 +483,8 @@ class StyleGAN2(ganzoo.GAN):
         return data.conditional
 
     @classmethod
-    def from_snapshot(cls, networks: Mapping[str, Any]) -> tuple[ganzoo.DataSpec, Options, dict[str, Tensor]]:
-        """What an official snapshot's averaged generator was trained on, its options, and its state as ours.
+    def from_snapshot(cls, networks: Mapping[str, Network]) -> Imported:
+        """Those of an official snapshot: G, D and the averaged G_ema.
 
         Raises:
             UsageError: there is no averaged generator, or it is none of StyleGAN2.
@@ -502,8 +512,14 @@ class StyleGAN2(ganzoo.GAN):
             "channel_base": {**given, **inner}.get("channel_base", 32768),
             "channel_max": {**given, **inner}.get("channel_max", 512),
             "residual": critic is None or any("skip" in name for name in critic.tensors),
+            "group": _group(critic),
         }
-        return spec, validated(cls.Options, options), state
+        trained = {
+            ours: from_published(networks[name].tensors)
+            for name, ours in (("G", "generator"), ("D", "discriminator"))
+            if name in networks
+        }
+        return Imported(spec, validated(cls.Options, options), {"generator": state}, trained)
 
     def turns(self) -> list[ganzoo.Turn]:
         """The phases, in the order of the authors' program. All see the same real images; R1 is of them alone."""

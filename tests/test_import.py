@@ -11,9 +11,15 @@ import numpy as np
 import pytest
 import torch
 
-from ganzoo.errors import GanzooError
+from ganzoo.data import DataSpec
+from ganzoo.errors import GanzooError, UsageError
+from ganzoo.gan import Imported
+from ganzoo.plugins import Registry, registry
+from ganzoo.runs import weights
+from ganzoo.runs.imports import NETWORKS, import_snapshot
 from ganzoo.runs.pickled import Made, Unsafe, _network, networks, tensor, unpickled
 from ganzoo.runs.sampler import load
+from ganzoo_test_plugins import Plain
 
 SNAPSHOT = Path(__file__).parent / "data" / "stylegan2_16px.pkl"
 MARKER = "ran.txt"
@@ -43,6 +49,53 @@ def test_an_imported_snapshot_gives_its_images(ganzoo, tmp_path):
 
 def loaded(run: Path) -> torch.nn.Module:
     return load(run).gan.generator
+
+
+def test_an_imported_run_holds_the_networks_as_they_were_in_training_too(ganzoo, tmp_path):
+    out = tmp_path / "run"
+    result = ganzoo("import", str(SNAPSHOT), "-o", str(out), "--json")
+    assert json.loads(result.out)["trained"] == ["discriminator", "generator"]
+    found, kept = networks(SNAPSHOT), weights.read(out / NETWORKS)
+    for theirs, ours in (("G", "generator"), ("D", "discriminator")):
+        wanted = {f"{ours}.{k}": v for k, v in found[theirs].tensors.items() if not k.endswith("resample_filter")}
+        assert wanted.keys() == {k for k in kept if k.startswith(ours)}
+        assert all(torch.equal(kept[name], value) for name, value in wanted.items())
+    assert json.loads((out / "status.json").read_text())["status"] == "imported"
+
+
+def test_the_plugin_that_knows_the_networks_takes_them(tmp_path):
+    class Linear(Plain):
+        name = "linear"
+
+        @classmethod
+        def from_snapshot(cls, networks):
+            if "G_ema" not in networks:
+                raise UsageError("no G_ema")
+            spec, options = DataSpec("imported", (1, 8, 8), 0), Plain.Options(latent_dim=3)
+            state = {name: value + 1 for name, value in Plain(spec, options).generator.state_dict().items()}
+            return Imported(spec, options, {"generator": state})
+
+    plugins = Registry().having("models", Linear)
+    gan, info = import_snapshot(SNAPSHOT, tmp_path / "run", plugins)
+    assert (gan.name, info["imported"]["trained"]) == ("linear", [])
+    assert not (tmp_path / "run" / NETWORKS).exists()
+    with pytest.raises(UsageError, match="none takes networks of other programs"):
+        import_snapshot(SNAPSHOT, tmp_path / "other", Registry().having("models", Plain))
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_discriminator_that_does_not_fit_is_left_out_and_named(tmp_path, capsys):
+    class Other(registry().get("models", "stylegan2")):
+        name = "other"
+
+        @classmethod
+        def from_snapshot(cls, networks):
+            told = super().from_snapshot(networks)
+            return told._replace(networks={**told.networks, "discriminator": {"b4.out.bias": torch.zeros(7)}})
+
+    import_snapshot(SNAPSHOT, tmp_path / "run", Registry().having("models", Other))
+    assert "the discriminator as it was in training is left out" in capsys.readouterr().err
+    assert not [name for name in weights.read(tmp_path / "run" / NETWORKS) if name.startswith("discriminator")]
 
 
 def test_all_three_networks_are_read():

@@ -14,8 +14,9 @@ from ganzoo.commands.options import echo_json, json_option
 def command(snapshot: Path, out: Path, as_json: bool) -> None:
     """Make a run directory of an official StyleGAN2 snapshot (.pkl of NVIDIA's PyTorch programs).
 
-    `sample`, `demo`, `eval` and `export` take it. The averaged generator is kept. Nothing in the file is executed: its
-    numbers are read, its classes are names, and a file that names anything else is refused.
+    `sample`, `demo`, `eval`, `export` and `compare` take it, and `run MODEL --init-from` trains on from it: it holds
+    the averaged generator, and generator and discriminator as trained. Nothing in the file is executed: its numbers are
+    read, its classes are names, and a file that names anything else is refused.
 
     \b
     ganzoo import ffhq.pkl -o runs/ffhq
@@ -24,17 +25,22 @@ def command(snapshot: Path, out: Path, as_json: bool) -> None:
     from ganzoo.plugins import registry
     from ganzoo.runs.imports import import_snapshot
 
-    gan = import_snapshot(snapshot, out, registry().check().get("models", "stylegan2"))
+    gan, info = import_snapshot(snapshot, out, registry().check())
     channels, height, width = gan.data.shape
     facts = {
         "run": str(out),
         "model": gan.name,
         "shape": [channels, height, width],
         "classes": len(gan.data.classes),
-        "parameters": sum(p.numel() for p in gan.generator.parameters()),
+        "parameters": info["parameters"]["generator"],
+        "averaged": info["imported"]["averaged"],
+        "trained": info["imported"]["trained"],
     }
     if as_json:
         echo_json(facts)
         return
     classes = f", {facts['classes']} classes" if facts["classes"] else ""
     click.echo(f"{out}: {gan.name}, {width} x {height}{classes}, {facts['parameters']:,} parameters in the generator")
+    if missing := {"generator", "discriminator"} - set(facts["trained"]):
+        names = " and ".join(sorted(missing))
+        click.echo(f"without the {names} as trained: the snapshot has none that fits", err=True)

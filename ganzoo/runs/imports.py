@@ -1,68 +1,139 @@
-"""A run directory made of another program's snapshot."""
+"""A run directory made of another program's networks."""
 
 import hashlib
+import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from ganzoo import __version__
-from ganzoo.errors import GanzooError, UsageError, one_line
+from ganzoo.errors import GanzooError, UsageError, one_line, warn
 from ganzoo.files import whole, write_json
-from ganzoo.gan import GAN
+from ganzoo.gan import GAN, Imported, Network
+from ganzoo.plugins import Registry
 from ganzoo.runs import weights
 from ganzoo.runs.pickled import networks
 from ganzoo.training.building import build, refuse_giants
 
+NETWORKS = "networks.safetensors"
+"""The file of an imported run that holds the networks as they were in training: what `--init-from` begins with."""
 
-def import_snapshot(path: Path, out: Path, model: Any) -> GAN:
-    """Write a run directory to draw from: the averaged generator, `config.json`, and `run.json`, which names the file.
+
+def import_snapshot(path: Path, out: Path, plugins: Registry) -> tuple[GAN, dict[str, Any]]:
+    """Write a run directory to draw from and to train on from: by the first model that knows the networks.
+
+    It holds the averaged networks, as a run does; those that were in training in `networks.safetensors`;
+    `config.json`; `status.json`; and `run.json`, which names the file.
 
     Args:
-        path: a snapshot, `.pkl`.
+        path: a snapshot.
         out: the folder to make.
-        model: a class of a GAN with `from_snapshot`.
+        plugins: the models that are asked.
 
     Returns:
-        The model, its averaged generator in place.
+        The model, its averaged generator in place; and `run.json`.
 
     Raises:
-        UsageError: the folder exists, or there is no such file.
+        UsageError: the folder exists, there is no such file, or no model knows the networks.
         GanzooError: the snapshot cannot be read, or does not fit the model.
     """
     if not path.is_file():
         raise UsageError(f"{path} is no file")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{out} exists already: choose another --out")
-    try:
-        spec, options, tensors = model.from_snapshot(networks(path))
-    except UsageError as error:
-        raise UsageError(f"{path}: {error}") from error
-    refuse_giants(model, spec, options)
-    gan = build(model, spec, options)
-    theirs, ours = ({k: tuple(v.shape) for k, v in held.items()} for held in (tensors, gan.generator.state_dict()))
-    if wrong := sorted(name for name in theirs.keys() | ours.keys() if theirs.get(name) != ours.get(name)):
-        name = wrong[0]
-        raise GanzooError(
-            f"{path} does not fit model '{model.name}': {name} is {theirs.get(name, 'missing')} there and "
-            f"{ours.get(name, 'not')} here"
-        )
-    gan.generator.load_state_dict(tensors)
+    model, told = _recognised(path, networks_in(path), plugins)
+    outline = refuse_giants(model, told.data, told.options)
+    gan = outline if outline is not None else build(model, told.data, told.options)
+    for name, tensors in told.averaged.items():
+        if fault := _misfit(gan, name, tensors):
+            raise GanzooError(f"{path} does not fit model '{model.name}': {fault}")
+    trained: dict[str, Tensor] = {}
+    for name, tensors in told.networks.items():
+        if fault := _misfit(gan, name, tensors):
+            warn(f"the {name} as it was in training is left out, as it does not fit model '{model.name}': {fault}")
+        else:
+            trained |= {f"{name}.{key}": value for key, value in tensors.items()}
+    gan = build(model, told.data, told.options) if gan is outline else gan
+    for name, tensors in told.averaged.items():
+        gan.get_submodule(name).load_state_dict(dict(tensors))
     config = {
         "format": 1,
         "model": model.name,
-        "options": options.model_dump(mode="json"),
-        "data": spec.to_json(),
+        "options": told.options.model_dump(mode="json"),
+        "data": told.data.to_json(),
         "ganzoo": __version__,
     }
-    made = config | {
-        "settings": {"dataset": spec.name, "image_size": spec.shape[1]},
-        "imported": {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()},
+    channels, side = told.data.shape[0], told.data.shape[1]
+    plugin = plugins.provider("models", model.name)
+    info = config | {
+        "paper": model.paper,
+        "plugin": {"package": plugin.package, "version": plugin.version, "module": plugin.module},
+        "settings": {"dataset": told.data.name, "image_size": side, "channels": channels},
+        "parameters": {name: sum(p.numel() for p in player.parameters()) for name, player in gan.players().items()},
+        "imported": {
+            "file": path.name,
+            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+            "averaged": sorted(told.averaged),
+            "trained": sorted({name.partition(".")[0] for name in trained}),
+        },
+        "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
+    about = {"model": model.name}
     try:
         out.mkdir(parents=True, exist_ok=True)
-        with whole(out / "generator.safetensors") as file:
-            file.write(weights.pack(gan.generator.state_dict(), {"model": model.name}))
+        for name in told.averaged:
+            with whole(out / f"{name}.safetensors") as file:
+                file.write(weights.pack(gan.get_submodule(name).state_dict(), about))
+        if trained:
+            with whole(out / NETWORKS) as file:
+                file.write(weights.pack(trained, about))
         write_json(out / "config.json", config)
-        write_json(out / "run.json", made)
+        write_json(out / "status.json", {"status": "imported", "step": 0, "epoch": 0.0, "seconds": 0.0})
+        write_json(out / "run.json", info)
     except OSError as error:
         raise GanzooError(f"cannot write in {out}: {one_line(error)}") from error
-    return gan
+    return gan, info
+
+
+def networks_in(path: Path) -> dict[str, Network]:
+    """The networks that a file of another program's holds, by name. Nothing in it is run.
+
+    Raises:
+        GanzooError: it cannot be read, is damaged, or is of no kind that is known.
+    """
+    return networks(path)
+
+
+def _recognised(path: Path, found: Mapping[str, Network], plugins: Registry) -> tuple[type[GAN], Imported]:
+    """The model that knows the networks, and what it makes of them.
+
+    Raises:
+        UsageError: none does; each that takes networks of other programs says why.
+    """
+    reasons: dict[str, str] = {}
+    for name in plugins.names("models"):
+        model: type[GAN] = plugins.get("models", name)
+        if "from_snapshot" not in {key for cls in model.__mro__ if cls is not GAN for key in vars(cls)}:
+            continue
+        try:
+            return model, model.from_snapshot(found)
+        except GanzooError as error:
+            reasons[name] = str(error)
+        except Exception as error:  # The file may hold anything.
+            reasons[name] = one_line(error)[:200]
+    if len(reasons) == 1:
+        raise UsageError(f"{path}: {next(iter(reasons.values()))}")
+    told = "; ".join(f"{name}: {reason}" for name, reason in reasons.items()) or "none takes networks of other programs"
+    raise UsageError(f"{path} is of no model that is installed: {told}")
+
+
+def _misfit(gan: GAN, name: str, tensors: Mapping[str, Tensor]) -> str | None:
+    """The first tensor by which a network is not that of the model; None where all are the same."""
+    theirs = {key: tuple(value.shape) for key, value in tensors.items()}
+    ours = {key: tuple(value.shape) for key, value in gan.get_submodule(name).state_dict().items()}
+    wrong = sorted(key for key in theirs.keys() | ours.keys() if theirs.get(key) != ours.get(key))
+    if not wrong:
+        return None
+    return f"{wrong[0]} is {theirs.get(wrong[0], 'missing')} there and {ours.get(wrong[0], 'not')} here"

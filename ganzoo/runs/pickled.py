@@ -9,17 +9,18 @@ import math
 import pickletools
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ganzoo.errors import GanzooError, one_line, plain
 from ganzoo.files import memory
+from ganzoo.gan import Network
 
 NAMES = re.compile(
     r"collections OrderedDict|torch_utils\.persistence _reconstruct_persistent_obj|dnnlib\.util EasyDict"
@@ -58,17 +59,6 @@ class Made:
     arguments: Any = ()
     state: Any = None
     items: dict[Any, Any] = field(default_factory=dict)
-
-
-class Network(NamedTuple):
-    """A network of a snapshot."""
-
-    kind: str
-    """The name of its class."""
-    attributes: Mapping[str, Any]
-    """What its program keeps in it, by name; of this, numbers, strings and containers alone mean anything."""
-    tensors: dict[str, Tensor]
-    """Parameters and buffers, by the names that a `state_dict` has."""
 
 
 def networks(path: Path) -> dict[str, Network]:
