@@ -20,7 +20,7 @@ from ganzoo.launch import resume as resume_run
 from ganzoo.launch import start
 from ganzoo.plugins import GIVEN, Registry, registry
 from ganzoo.runs.run import open_run, read_metrics
-from ganzoo.runs.sampler import Sampler
+from ganzoo.runs.sampler import Drawing, Sampler
 from ganzoo.runs.sampler import load as load_sampler
 from ganzoo.settings import BUDGET, read_config, resolve
 from ganzoo.training.progress import Progress
@@ -42,7 +42,7 @@ Callback = Callable[[int, Mapping[str, Any]], Any]
 """Takes the step and a line of the log, as `TrainedRun.metrics` gives them; False ends the training, which is saved."""
 
 
-class TrainedRun:
+class TrainedRun(Drawing):
     """A run directory, and the averaged generator in it. Made by `train` and `resume`."""
 
     def __init__(self, folder: str | Path, device: str = "auto", plugins: Registry | None = None):
@@ -83,28 +83,6 @@ class TrainedRun:
         moved = load_sampler(self.folder, device, self.plugins)
         self._device, self._sampler = device, moved
         return self
-
-    def sample(
-        self,
-        n: int | None = None,
-        labels: Sequence[int | str] | None = None,
-        seed: int = 0,
-        values: Mapping[str, float] | None = None,
-        **sampling: Any,
-    ) -> Tensor:
-        """Draw samples: float (n, C, H, W) in [-1, 1]; as `Sampler.sample`."""
-        return self.sampler.sample(n, labels, seed, values, **sampling)
-
-    def translate(
-        self,
-        images: Tensor,
-        labels: Sequence[int | str] | None = None,
-        seed: int = 0,
-        values: Mapping[str, float] | None = None,
-        **sampling: Any,
-    ) -> Tensor:
-        """Make an image from each of `images`: float (N, C, H, W) in [-1, 1]; as `Sampler.translate`."""
-        return self.sampler.translate(images, labels, seed, values, **sampling)
 
     def metrics(self) -> list[dict[str, Any]]:
         """The log: `step`, `epoch`, `seconds`, losses and scores by name, one mapping for every 50 steps.

@@ -92,7 +92,7 @@ def main() -> None:
         code = error.exit_code
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
-        hint = f" (see `{context.command_path} --help`)" if context else ""
+        hint = f" (see `{getattr(error, 'command', context.command_path)} --help`)" if context else ""
         code = _fail(error, plain(error.format_message()) + hint, error.exit_code)
     except (click.Abort, KeyboardInterrupt) as error:
         code = _fail(error, "stopped by SIGINT", 130)

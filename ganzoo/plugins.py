@@ -133,7 +133,8 @@ class Registry:
             if _checked(cls, hook, HOOKS[hook]) != kind:
                 raise GanzooError(f"{cls.__name__} is not a {NOUNS[kind]}")
         except GanzooError as error:
-            raise UsageError(str(error).removeprefix(f"{hook} was given ")) from None
+            told = str(error).removeprefix(f"{hook} was given ").replace(repr(cls), cls.__qualname__)
+            raise UsageError(told.replace(", which is not", " is not")) from None
         where = f"{cls.__module__}.{cls.__qualname__}"
         known = self._items[kind].get(cls.name)
         if known is not None and known[0] is cls:
@@ -302,10 +303,7 @@ def _check_ingredient(cls: Any) -> None:
 
     if not (isinstance(cls.Options, type) and issubclass(cls.Options, IngredientOptions)):
         raise GanzooError(f"{cls.__name__}.Options must be a subclass of ganzoo.IngredientOptions, not {cls.Options!r}")
-    for name, info in cls.Options.model_fields.items():
-        if info.is_required() or not info.description:
-            lacks = "default" if info.is_required() else "description"
-            raise GanzooError(f"{cls.__name__}.Options.{name} has no {lacks}")
+    _check_fields(cls)
 
 
 def _check_dataset(cls: Any) -> None:
@@ -320,12 +318,21 @@ def _check_dataset(cls: Any) -> None:
 
     if not (isinstance(cls.Options, type) and issubclass(cls.Options, DatasetOptions)):
         raise GanzooError(f"{cls.__name__}.Options must be a subclass of DatasetOptions, not {cls.Options!r}")
+    _check_fields(cls)
+    for name in cls.Options.model_fields.keys() & Settings.model_fields.keys():
+        raise GanzooError(f"{cls.__name__}.Options.{name} has the name of an option of every run: choose another")
+
+
+def _check_fields(cls: Any) -> None:
+    """Refuse options that cannot be left out, or are not explained.
+
+    Raises:
+        GanzooError: one has no default, or no description.
+    """
     for name, info in cls.Options.model_fields.items():
         if info.is_required() or not info.description:
             lacks = "default" if info.is_required() else "description"
             raise GanzooError(f"{cls.__name__}.Options.{name} has no {lacks}")
-        if name in Settings.model_fields:
-            raise GanzooError(f"{cls.__name__}.Options.{name} has the name of an option of every run: choose another")
 
 
 def _check_sampling(cls: Any) -> None:

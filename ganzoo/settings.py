@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from ganzoo.gan import GAN
 
 DEFAULT_EPOCHS = 20
-MEASURED = 10_000
-"""Images that a run is measured with unless told otherwise."""
 BUDGET = ("epochs", "steps", "max_time")
 BEFORE: dict[str, Any] = {"labels": "uniform", "data_options": None}
 """What a run is that does not record how it draws classes, or its data set's options: version 0.1.0 had one way."""

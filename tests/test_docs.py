@@ -276,7 +276,18 @@ def written():
     return models
 
 
-SHOWN = ["MyGAN", "TwoToOne", "Lazy", "PathLength", "FadesOut", "FourPhases", "Inverted", "Outlined", "Truncatable"]
+SHOWN = [
+    "MyGAN",
+    "TwoToOne",
+    "Lazy",
+    "PathLength",
+    "FadesOut",
+    "FourPhases",
+    "Inverted",
+    "Paired",
+    "Outlined",
+    "Truncatable",
+]
 """The models of the tutorial, each of which keeps the rules that it teaches."""
 
 

@@ -162,7 +162,17 @@ def test_where_no_run_is_named_an_unknown_option_says_what_is_missing(ganzoo, ma
         result = ganzoo("eval", place, "--truncation", 1)
         assert (result.code, result.err.count("\n")) == (2, 1)
         assert "a run's model may have it, and no run directory is named" in result.err
-    assert "nowhere is not a run directory" in ganzoo("sample", "nowhere").err
+    told = "nowhere is not a run directory: there is no such folder"
+    assert told in ganzoo("sample", "nowhere").err
+    assert told in ganzoo("resume", "nowhere").err
+
+
+def test_an_option_of_drawing_for_a_model_that_has_none_is_told_so_with_the_help_of_the_run(ganzoo):
+    assert ganzoo("run", *TINY, "--steps", 1, "--quiet", "-o", "r").code == 0
+    result = ganzoo("sample", "r", "--truncation", 0.7)
+    assert (result.code, result.err.count("\n")) == (2, 1)
+    assert "No such option '--truncation' (model 'tiny' has no options of drawing)" in result.err
+    assert "(see `ganzoo sample r --help`)" in result.err
 
 
 def test_a_damaged_run_is_told_as_without_options(ganzoo, tmp_path):

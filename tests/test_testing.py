@@ -1263,6 +1263,14 @@ def test_a_failure_names_rule_reason_and_fix():
     assert "fix: take means, not sums" in text
 
 
+def test_the_fix_is_for_the_very_fault_where_a_rule_knows_several():
+    class Begins(Sums):
+        saved = ("discriminator",)
+
+    found = {v.rule: v for v in examine(Begins, SMALL)}
+    assert found["players"].fix == "begin saved with 'generator'"
+
+
 def test_something_that_is_no_model_is_a_type_error():
     with pytest.raises(TypeError, match=r"a subclass of ganzoo\.GAN"):
         check_gan(nn.Linear)

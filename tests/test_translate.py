@@ -13,6 +13,7 @@ import ganzoo as zoo
 from ganzoo.data import DataRequest, DataSpec, imagefiles, normalise, to_uint8
 from ganzoo.errors import UsageError
 from ganzoo.runs import sources
+from ganzoo.runs.pictures import tile
 from ganzoo.runs.sampler import Sampler
 from ganzoo_test_plugins import Pairs, Tiny
 
@@ -239,6 +240,20 @@ def test_the_test_split_is_translated_in_order(ganzoo, runs, tmp_path):
     assert len(list((tmp_path / "t" / "translated").iterdir())) == 64
 
 
+def test_what_is_made_of_a_folder_is_written_in_every_form_that_samples_are(ganzoo, runs, tmp_path):
+    for i in range(9):
+        paint(tmp_path / "in" / f"{i}.png")
+    expected = to_uint8(zoo.load("t").translate(torch.full((4, 1, 8, 8), 100, dtype=torch.uint8)))
+    assert ganzoo("sample", "t", "--from", "in", "-n", 4, "-o", "out", "--grid").code == 0
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [f"{i}.png" for i in range(4)]
+    assert ganzoo("sample", "t", "--from", "in", "-n", 4, "-o", "out.npz").code == 0
+    with np.load(tmp_path / "out.npz") as file:
+        assert torch.equal(torch.from_numpy(file["images"]), expected)
+    assert ganzoo("sample", "t", "--from", "in", "-n", 4, "-o", "grid.png").code == 0
+    assert torch.equal(read(tmp_path / "grid.png"), torch.from_numpy(tile(expected, 2)))
+    assert torch.equal(read(tmp_path / "out.png"), read(tmp_path / "grid.png"))
+
+
 def test_classes_are_those_that_are_named_in_turn_or_those_of_the_test_split(ganzoo, runs, tmp_path):
     sampler, data = zoo.load("labelled"), Pairs().load(DataRequest("test"))
     for i in range(3):
@@ -263,8 +278,6 @@ def test_classes_are_those_that_are_named_in_turn_or_those_of_the_test_split(gan
         ("t --from broken -o out", "image broken/b.png is broken, or not an image"),
         ("t --from broken/b.png -o out.png", "image broken/b.png is broken, or not an image"),
         ("t --from twice -o out", "a.jpg and a.png would both become a.png: rename one"),
-        ("t --from in -o out.png", "out.png is one picture, and there are 2 to make: name a folder"),
-        ("t --from in -o out.npz", "leave out --grid, and name no .npz"),
         ("t --from in -o out --label 3", "trained without classes: it takes no label"),
     ],
 )

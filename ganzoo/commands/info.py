@@ -28,13 +28,11 @@ def command(name: str, as_json: bool) -> None:
     from ganzoo.plugins import registry
 
     plugins = registry().check()
-    kind = next((k for k in INGREDIENTS if name in plugins.names(k)), None)
-    if kind is not None and name not in plugins.names("models"):
-        _ingredient(plugins, kind, name, as_json)
-    elif name in plugins.names("datasets") and name not in plugins.names("models"):
-        _dataset(plugins, name, as_json)
-    else:
+    kind = next((k for k in ("models", *INGREDIENTS, "datasets") if name in plugins.names(k)), "models")
+    if kind == "models":
         _model(plugins, name, as_json)
+    else:
+        _part(plugins, kind, name, as_json)
 
 
 def _model(plugins: Any, model: str, as_json: bool) -> None:
@@ -68,9 +66,10 @@ def _model(plugins: Any, model: str, as_json: bool) -> None:
             click.echo(f"  {key.replace('_', '-'):20} {value!s:>16}")
 
 
-def _ingredient(plugins: Any, kind: str, name: str, as_json: bool) -> None:
+def _part(plugins: Any, kind: str, name: str, as_json: bool) -> None:
+    """A data set or an ingredient: what runs are made with beside a model."""
     cls, plugin = plugins.get(kind, name), plugins.provider(kind, name)
-    example = next(iter(cls.Options.model_fields.items()), None)
+    example = next(iter(cls.Options.model_fields.items()), None) if kind in INGREDIENTS else None
     use = name + (f":{example[0]}={example[1].get_default()}" if example else "")
     facts: dict[str, Any] = {
         "name": name,
@@ -81,7 +80,7 @@ def _ingredient(plugins: Any, kind: str, name: str, as_json: bool) -> None:
         "version": plugin.version,
         "module": plugin.module,
         "options": _fields(cls.Options.model_fields),
-        "use": f"ganzoo run MODEL {INGREDIENTS[kind]} {use}",
+        "use": f"ganzoo run MODEL {INGREDIENTS.get(kind, '--dataset')} {use}",
     }
     if as_json:
         echo_json(facts)
@@ -89,29 +88,7 @@ def _ingredient(plugins: Any, kind: str, name: str, as_json: bool) -> None:
     click.secho(f"{name}: {cls.summary}", bold=True)
     click.echo(f"\n{facts['about']}\n\n{facts['use']}\n\nfrom {plugin.source}\n")
     if facts["options"]:
-        _show("options", facts["options"])
-
-
-def _dataset(plugins: Any, name: str, as_json: bool) -> None:
-    cls, plugin = plugins.get("datasets", name), plugins.provider("datasets", name)
-    facts: dict[str, Any] = {
-        "name": name,
-        "kind": "datasets",
-        "summary": cls.summary,
-        "about": inspect.getdoc(cls) or "",
-        "package": plugin.package,
-        "version": plugin.version,
-        "module": plugin.module,
-        "options": _fields(cls.Options.model_fields),
-        "use": f"ganzoo run MODEL --dataset {name}",
-    }
-    if as_json:
-        echo_json(facts)
-        return
-    click.secho(f"{name}: {cls.summary}", bold=True)
-    click.echo(f"\n{facts['about']}\n\n{facts['use']}\n\nfrom {plugin.source}\n")
-    if facts["options"]:
-        _show("options, of each command that takes --dataset", facts["options"])
+        _show("options" if kind in INGREDIENTS else "options, of each command that takes --dataset", facts["options"])
 
 
 def _fields(fields: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

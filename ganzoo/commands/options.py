@@ -139,7 +139,7 @@ class OfRun(Sectioned):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Find RUN first, whatever stands before it, and then parse with the options of its model."""
-        model = _model_of(self._places(ctx, args))
+        run, model = _model_of(self._places(ctx, args))
         if model is not None:
             from ganzoo.sampling import sampling_fields
 
@@ -148,10 +148,12 @@ class OfRun(Sectioned):
         try:
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
-            if model is not None:
-                raise
-            told = f"{error.message} (a run's model may have it, and no run directory is named)"
-            raise click.NoSuchOption(error.option_name, told, error.possibilities, ctx) from None
+            if model is None:
+                told = f"{error.message.rstrip('.')} (a run's model may have it, and no run directory is named)"
+                raise click.NoSuchOption(error.option_name, told, error.possibilities, ctx) from None
+            none = "" if ctx.meta[self.known] else f" (model '{model.name}' has no options of drawing)"
+            told = error.message.rstrip('.') + none if none else error.message
+            raise Unknown(f"{ctx.command_path} {run}", error.option_name, told, error.possibilities, ctx) from None
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         return [*super().get_params(ctx), *ctx.meta.get(self.known, [])]
@@ -168,23 +170,32 @@ class OfRun(Sectioned):
         return [place for place in (*named, *others) if isinstance(place, str)]
 
 
-def _model_of(places: list[str]) -> "type[GAN] | None":
-    """The model of the first place that is a run directory; None where something is wrong, which the command tells."""
+class Unknown(click.NoSuchOption):
+    """An option that neither the command nor the run's model has."""
+
+    def __init__(self, command: str, *args: Any):
+        super().__init__(*args)
+        self.command = command
+        """What explains the options when `--help` is added."""
+
+
+def _model_of(places: list[str]) -> "tuple[Path | None, type[GAN] | None]":
+    """The first run directory, and its model; None where something is wrong, which the command tells."""
     from ganzoo.files import contained, read_json
 
     folders = (Path(place) for place in places if "\0" not in place)
     folder = next((folder for folder in folders if (folder / "config.json").is_file()), None)
     if folder is None:
-        return None
+        return None, None
     from ganzoo.plugins import registry
 
     try:
         contained(folder)
         config = read_json(folder / "config.json")
         name = config.get("model") if isinstance(config, dict) else None
-        return registry().check().get("models", plain(str(name)))
+        return folder, registry().check().get("models", plain(str(name)))
     except GanzooError:
-        return None
+        return folder, None
 
 
 class Names(click.ParamType):

@@ -100,16 +100,15 @@ def _translate(
     run: Path, start: str, target: Path, label: str | None, sets: tuple[str, ...], n: int | None, seed: int,
     grid: bool, device: str, as_json: bool, sampling: Mapping[str, Any],
 ) -> None:  # fmt: skip
-    """`--from`: one picture to a picture, or many into a folder, under the names that they have."""
+    """`--from`: as samples are written; in a folder, under the names that the pictures have."""
+    import torch
+
     from ganzoo.data import normalise, to_uint8
     from ganzoo.metrics.classifier import at_once
     from ganzoo.plugins import registry
     from ganzoo.runs.sampler import load
     from ganzoo.runs.sources import TEST, sources_of
 
-    kind = target.suffix.lower()
-    if grid or kind == ".npz":
-        raise UsageError("--from makes a picture, or a folder of pictures: leave out --grid, and name no .npz")
     check_target(target, grid)
     plugins = registry().check()
     sampler = load(run, device, plugins)
@@ -117,25 +116,39 @@ def _translate(
     if shape is None:
         raise UsageError(f"model '{sampler.gan.name}' does not make images from images: leave out --from")
     sources = sources_of(start, run, sampler.data, plugins, n or (64 if start == TEST else None))
-    if kind and len(sources) > 1:
-        raise UsageError(f"{target} is one picture, and there are {len(sources)} to make: name a folder")
     classes = sources.labels if label is None and sampler.gan.conditional else None
     if classes is None:
         chosen = parse_labels(label, sampler.data.classes) if label is not None else None
         classes = sampler.classes(len(sources), chosen)
     size, values = at_once(*shape[1:]), parse_values(sets)
 
-    def made() -> Iterator["Tensor"]:
+    def made() -> Iterator[torch.Tensor]:
         for number, images in enumerate(sources.parts(size)):
             c = None if classes is None else classes[number * size : number * size + len(images)]
             yield from to_uint8(sampler.translate_part(normalise(images), c, seed, number, values, sampling)).cpu()
 
-    files = write_each(made(), [f"{name}.png" for name in sources.names], target)
+    if target.suffix and (len(sources) > 1 or target.suffix.lower() == ".npz"):
+        files = write(torch.stack(list(made())), classes, target, max(1, round(len(sources) ** 0.5)), grid)
+    else:
+        kept: list[torch.Tensor] = []
+        names = [f"{name}.png" for name in sources.names]
+        files = write_each(made() if not grid else _keeping(made(), kept), names, target)
+        if kept and not target.suffix:
+            beside = target.with_name(f"{target.name}.png")
+            files += write(torch.stack(kept), None, beside, max(1, round(len(kept) ** 0.5)), grid=False)
     result = {"images": len(sources), "shape": list(sampler.data.shape), "seed": seed, "files": [str(p) for p in files]}
     if as_json:
         echo_json(result)
     else:
-        click.echo(target)
+        for path in [target] if len(files) >= len(sources) > 1 and not target.suffix else files:
+            click.echo(path)
+
+
+def _keeping(images: "Iterable[Tensor]", kept: "list[Tensor]") -> "Iterator[Tensor]":
+    """The images, each of which is kept as well."""
+    for image in images:
+        kept.append(image)
+        yield image
 
 
 def write_each(images: "Iterable[Tensor]", names: list[str], target: Path) -> list[Path]:

@@ -44,27 +44,46 @@ from ganzoo.training.trainer import Trainer
 from ganzoo.training.turns import Schedule
 
 
+class Fault(str):
+    """A complaint with advice of its own, where that of its rule would say more than this fault needs."""
+
+    fix: str
+
+    def __new__(cls, says: str, fix: str) -> "Fault":
+        made = super().__new__(cls, says)
+        made.fix = fix
+        return made
+
+
 def explained(case: Case) -> str | None:
     """Name, paper, docstring, option texts, presets."""
     cls = case.cls
     name = getattr(cls, "name", None)
     if not (isinstance(name, str) and name == name.lower() and name.replace("-", "").isalnum()):
-        return f"name is {name!r}, not lower-case words joined by '-'"
+        return Fault(
+            f"name is {name!r}, not lower-case words joined by '-'", "state name, lower-case words joined by '-'"
+        )
     if not (isinstance(getattr(cls, "paper", None), str) and cls.paper.strip()):
-        return "paper is not stated"
+        return Fault("paper is not stated", "state paper: authors, title, year, and where to find it")
     if not (cls.__dict__.get("__doc__") or "").strip():
-        return f"class {cls.__name__} has no docstring, which `ganzoo info {name}` shows"
+        return Fault(
+            f"class {cls.__name__} has no docstring, which `ganzoo info {name}` shows",
+            "give the class a docstring: what the model minimises",
+        )
     for option, field in cls.Options.model_fields.items():
         if not field.description:
-            return f"option '{option}' has no description"
+            return Fault(f"option '{option}' has no description", "write Field(..., description=...)")
     for option, field in cls.Sampling.model_fields.items():
         if not field.description:
-            return f"option '{option}' of Sampling has no description"
+            return Fault(f"option '{option}' of Sampling has no description", "write Field(..., description=...)")
     for option, field in sampling_fields(cls).items():
         if not field.description:
-            return f"option of drawing '{option}' has no description"
+            return Fault(f"option of drawing '{option}' has no description", "write Field(..., description=...)")
         if field.is_required():
-            return f"option of drawing '{option}' has no default, with which training would draw"
+            return Fault(
+                f"option of drawing '{option}' has no default, with which training would draw",
+                "give the field a default",
+            )
     for preset in cls.presets:
         resolve(cls, {}, preset)
     return None
@@ -80,23 +99,41 @@ def builds(case: Case) -> str | None:
             raise
         raise NotApplicable(f"the model refuses such data: {one_line(error)}") from error
     if sourceless:
-        return "the model translates, and builds for data without sources, which super().__init__ refuses"
+        return Fault(
+            "the model translates, and builds for data without sources, which super().__init__ refuses",
+            "call super().__init__(data, options) first",
+        )
     if case.spec.attributes and not gan.conditional:
         raise NotApplicable("the model is unconditional, and attributes are nothing to it")
     if not isinstance(gan.clock, Clock):
-        return f"self.clock is {gan.clock!r}: it is where the trainer says how far training is"
+        return Fault(
+            f"self.clock is {gan.clock!r}: it is where the trainer says how far training is",
+            "give your attribute another name",
+        )
     owners: dict[int, str] = {}
     for player, parameters in named_parameters(gan).items():
         if not parameters:
-            return f"the {player} has no parameters"
+            return Fault(
+                f"the {player} has no parameters",
+                "set self.generator and self.discriminator in __init__, networks with parameters, sized from self.data",
+            )
         for name, parameter in parameters.items():
             if owners.setdefault(id(parameter), player) != player:
-                return f"{name} belongs to the {owners[id(parameter)]} and to the {player}"
+                return Fault(
+                    f"{name} belongs to the {owners[id(parameter)]} and to the {player}",
+                    "let one player hold each module: see players()",
+                )
             if not parameter.requires_grad:
-                return f"{name} of the {player} has requires_grad False: register it as a buffer"
+                return Fault(
+                    f"{name} of the {player} has requires_grad False: register it as a buffer",
+                    "use register_buffer for what is not trained",
+                )
     for name, parameter in gan.named_parameters():
         if id(parameter) not in owners:
-            return f"{name} belongs to no player, so nothing would train it"
+            return Fault(
+                f"{name} belongs to no player, so nothing would train it",
+                "put its module into a player's, or name it in players() and give it a Turn in turns()",
+            )
     return None
 
 
@@ -104,10 +141,16 @@ def playable(case: Case) -> str | None:
     """Every player has a turn, every turn a player; what is saved is there."""
     gan = case.gan()
     if not gan.saved or gan.saved[0] != "generator":
-        return f"saved is {gan.saved!r}: 'generator' comes first, and samples are drawn from it"
+        return Fault(
+            f"saved is {gan.saved!r}: 'generator' comes first, and samples are drawn from it",
+            "begin saved with 'generator'",
+        )
     for name in gan.saved:
         if not isinstance(getattr(gan, name, None), nn.Module):
-            return f"saved names '{name}', and __init__ sets no module self.{name}"
+            return Fault(
+                f"saved names '{name}', and __init__ sets no module self.{name}",
+                "let saved name modules that __init__ sets",
+            )
     try:
         Schedule(gan)
     except GanzooError as error:
@@ -122,13 +165,25 @@ def samples(case: Case) -> str | None:
     fake = gan.fake(real)
     n = len(real.x)
     if not isinstance(fake.z, Tensor) or len(fake.z) != n:
-        return f"fake(real) gives no latent z with {n} rows"
+        return Fault(
+            f"fake(real) gives no latent z with {n} rows",
+            "return Batch(x, y, z) from fake(), with one latent for each sample of real",
+        )
     if (fake.y is None) != (real.y is None):
-        return f"fakes have {'no ' if fake.y is None else ''}conditions, and real samples have {_some(real.y)}"
+        return Fault(
+            f"fakes have {'no ' if fake.y is None else ''}conditions, and real samples have {_some(real.y)}",
+            "return conditions from sample_labels() as self.data has them: class indices (N,), or vectors (N, K)",
+        )
     if fake.y is not None and real.y is not None and (fake.y.shape, fake.y.dtype) != (real.y.shape, real.y.dtype):
-        return f"conditions of fakes are {_of(fake.y)}, and those of real samples {_of(real.y)}"
+        return Fault(
+            f"conditions of fakes are {_of(fake.y)}, and those of real samples {_of(real.y)}",
+            "return conditions from sample_labels() as self.data has them: class indices (N,), or vectors (N, K)",
+        )
     if not fake.x.requires_grad:
-        return "fakes carry no gradient to the generator: something detached them"
+        return Fault(
+            "fakes carry no gradient to the generator: something detached them",
+            "no detach() and no torch.no_grad() in fake() and generate(): the trainer does that",
+        )
     if complaint := _not_samples(fake.x, n, case, bounded=False):  # A generator may be cut off where it is drawn from.
         return complaint
     gan.eval()
@@ -143,7 +198,10 @@ def samples(case: Case) -> str | None:
         z, y, columns = gan.showcase()
         shown = gan.generate(z, y)
     if columns < 1:
-        return f"showcase() asks for {columns} columns"
+        return Fault(
+            f"showcase() asks for {columns} columns",
+            "return latents, conditions and a number of columns, 1 or more, from showcase()",
+        )
     return _not_samples(shown, len(z), case)
 
 
@@ -240,22 +298,34 @@ def one_moves(case: Case) -> str | None:
                 parameter.grad = None
             found = taken.loss()
             if any(parameter.grad is not None for parameter in gan.parameters()):
-                return f"{taken.loss_name} computes gradients itself: the trainer does that"
+                return Fault(
+                    f"{taken.loss_name} computes gradients itself: the trainer does that",
+                    "return terms alone; for a penalty use torch.autograd.grad(..., create_graph=True)",
+                )
             trainer.descend(player, dict(found), turn=taken.turn.name)
             after(gan, player)
             changed = difference(buffers, dict(gan.generator.named_buffers()))
             if changed and player not in trainer.schedule.owners:
-                return f"{changed} of the generator, a buffer, changes in the {player}'s turn"
+                return Fault(
+                    f"{changed} of the generator, a buffer, changes in the {player}'s turn",
+                    "in the discriminator's losses use fake.x instead of running the generator again",
+                )
             for name, parameters in named_parameters(gan).items():
                 changed = difference({n: before[name][n] for n in parameters}, parameters)
                 if changed and name != player:
-                    return f"{changed} of the {name} changes in the {player}'s turn"
+                    return Fault(
+                        f"{changed} of the {name} changes in the {player}'s turn",
+                        "leave weights alone in losses; after_discriminator_step() may change its own",
+                    )
                 if changed:
                     moved.add(player)
         trainer.step += 1
     for player in gan.players():
         if player not in moved:
-            return f"the {player} does not move in its turn"
+            return Fault(
+                f"the {player} does not move in its turn",
+                "return terms that depend on its parameters, with a learning rate above zero",
+            )
     return None
 
 
@@ -405,7 +475,8 @@ def conditioned(case: Case) -> str | None:
         gan.train()
         trainer.advance()
     who = next(player for player, always in deaf.items() if always)
-    return f"{who} the same whatever the condition"
+    fix = "pass y on in the generator" if who == generator else "pass y on in the discriminator, or heed it in its loss"
+    return Fault(f"{who} the same whatever the condition", f"{fix}: see ganzoo.nets.Condition")
 
 
 def sourced(case: Case) -> str | None:

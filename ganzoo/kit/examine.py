@@ -15,6 +15,7 @@ from ganzoo.data import Attribute, DataSpec
 from ganzoo.errors import UsageError, one_line
 from ganzoo.gan import GAN
 from ganzoo.kit.cases import CLASSES, IMAGES, Case, NotApplicable, where
+from ganzoo.kit.checks import Fault
 from ganzoo.kit.rules import RULES, Rule
 from ganzoo.training.engine import own_randomness
 
@@ -179,7 +180,8 @@ def _verdict(rule: Rule, case: Case) -> Verdict:
         complaint = one_line(error) + (f", at {place}" if place else "")
     if complaint is None:
         return Verdict(rule.name, rule.says, "passed")
-    return Verdict(rule.name, rule.says, "broken", f"{complaint} [{case}]", rule.fix)
+    fix = complaint.fix if isinstance(complaint, Fault) else rule.fix
+    return Verdict(rule.name, rule.says, "broken", f"{complaint} [{case}]", fix)
 
 
 def _worst(verdicts: Sequence[Verdict]) -> Verdict:

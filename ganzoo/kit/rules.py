@@ -14,6 +14,7 @@ class Rule:
     name: str
     says: str
     fix: str
+    """What a complaint that brings no advice of its own is told with."""
     check: Callable[[Case], str | None]
     gate: bool = False
     """Without this one, there is no sense in trying those after it."""

@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable
+from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -256,3 +257,18 @@ class Trained(FeatureExtractor):
         fitted = resize(to_channels(images, self.shape.channels), self.shape.side)
         features: Features = self.net(normalise(fitted.to(self.net.head.weight.device)))
         return features
+
+
+class Embedded(Trained):
+    """One that ships in the package of its class, as NAME.safetensors beside it."""
+
+    def __init__(self, weights: Path | None = None):
+        FeatureExtractor.__init__(self)
+        if weights is not None:
+            raise UsageError(f"the extractor '{self.name}' brings its own weights; for a file, use --features FILE")
+        name = f"{self.name}.safetensors"
+        try:
+            packed = resources.files(type(self).__module__).joinpath(name).read_bytes()
+        except OSError as error:
+            raise GanzooError(f"the embedded file {name} is missing: reinstall ganzoo") from error
+        self.fill(packed, f"the embedded file {name}")

@@ -1,6 +1,7 @@
 """A trained generator, loaded from its run directory, to draw samples from."""
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from operator import index
@@ -29,19 +30,13 @@ CHUNK = 512
 """Images generated at once."""
 
 
-class Sampler:
-    """A generator with its averaged weights, in evaluation mode. Made by `load`.
-
-    Several threads may draw from one at a time: each call draws from generators of its own.
-    """
-
-    def __init__(self, gan: GAN):
-        self.gan = gan.eval().requires_grad_(False)
+class Drawing(ABC):
+    """What samples are drawn from."""
 
     @property
-    def data(self) -> DataSpec:
-        """The data that the generator was trained on: shape, classes, attributes."""
-        return self.gan.data
+    @abstractmethod
+    def sampler(self) -> "Sampler":
+        """The generator that draws them."""
 
     def sample(
         self,
@@ -68,7 +63,61 @@ class Sampler:
         chosen = None if labels is None else _labels(labels)
         if n is None:
             n = len(chosen) if chosen is not None else 64
-        return self.draw(n, self.classes(n, chosen), seed, values, sampling)
+        sampler = self.sampler
+        return sampler.draw(n, sampler.classes(n, chosen), seed, values, sampling)
+
+    def translate(
+        self,
+        images: Tensor,
+        labels: Sequence[int | str] | None = None,
+        seed: int = 0,
+        values: Mapping[str, float] | None = None,
+        **sampling: Any,
+    ) -> Tensor:
+        """Make an image from each of `images`: float (N, C, H, W) in [-1, 1], the same for the same arguments.
+
+        Grey images are taken as colour and colour ones as grey, where the model was trained on the other; a note says
+        so. Images are taken in their own size, if the generator takes any size, and never resized.
+
+        Args:
+            images: uint8 (N, C', H', W'), or float in [-1, 1], no smaller than those that the model was trained on.
+            labels: one class for all, or one for each, by index or name, where the model takes classes; default: all
+                classes in turn.
+            seed: seed of whatever the generator draws.
+            values: attributes of the condition by name, where the data has any.
+            sampling: the model's options of drawing, where it has any.
+
+        Raises:
+            UsageError: the model does not translate, the images are none that it takes, or as `sample`.
+        """
+        sampler = self.sampler
+        sources = as_sources(sampler.gan, images)
+        n, chosen = len(sources), None if labels is None else _labels(labels)
+        if chosen is not None and len(chosen) not in (1, n):
+            raise UsageError(f"there are {n} images, but {len(chosen)} labels: give one for each, or one for all")
+        classes = sampler.classes(n, chosen)
+        size = at_once(*sources.shape[2:])
+        parts = zip(sources.split(size), classes.split(size) if classes is not None else [None] * n, strict=False)
+        return torch.cat([sampler.translate_part(x, c, seed, i, values, sampling) for i, (x, c) in enumerate(parts)])
+
+
+class Sampler(Drawing):
+    """A generator with its averaged weights, in evaluation mode. Made by `load`.
+
+    Several threads may draw from one at a time: each call draws from generators of its own.
+    """
+
+    def __init__(self, gan: GAN):
+        self.gan = gan.eval().requires_grad_(False)
+
+    @property
+    def sampler(self) -> "Sampler":
+        return self
+
+    @property
+    def data(self) -> DataSpec:
+        """The data that the generator was trained on: shape, classes, attributes."""
+        return self.gan.data
 
     def classes(self, n: int, labels: Sequence[int | str] | None = None) -> Tensor | None:
         """The class index of each of `n` samples: int64 (n,), or None when there are no classes.
@@ -121,39 +170,6 @@ class Sampler:
             y = self._conditions(n, classes, values)
             parts = zip(z.split(CHUNK), y.split(CHUNK) if y is not None else [None] * n, strict=False)
             return torch.cat([gan.generate(zs, ys).float() for zs, ys in parts])
-
-    def translate(
-        self,
-        images: Tensor,
-        labels: Sequence[int | str] | None = None,
-        seed: int = 0,
-        values: Mapping[str, float] | None = None,
-        **sampling: Any,
-    ) -> Tensor:
-        """Make an image from each of `images`: float (N, C, H, W) in [-1, 1], the same for the same arguments.
-
-        Grey images are taken as colour and colour ones as grey, where the model was trained on the other; a note says
-        so. Images are taken in their own size, if the generator takes any size, and never resized.
-
-        Args:
-            images: uint8 (N, C', H', W'), or float in [-1, 1], no smaller than those that the model was trained on.
-            labels: one class for all, or one for each, by index or name, where the model takes classes; default: all
-                classes in turn.
-            seed: seed of whatever the generator draws.
-            values: attributes of the condition by name, where the data has any.
-            sampling: the model's options of drawing, where it has any.
-
-        Raises:
-            UsageError: the model does not translate, the images are none that it takes, or as `sample`.
-        """
-        sources = as_sources(self.gan, images)
-        n, chosen = len(sources), None if labels is None else _labels(labels)
-        if chosen is not None and len(chosen) not in (1, n):
-            raise UsageError(f"there are {n} images, but {len(chosen)} labels: give one for each, or one for all")
-        classes = self.classes(n, chosen)
-        size = at_once(*sources.shape[2:])
-        parts = zip(sources.split(size), classes.split(size) if classes is not None else [None] * n, strict=False)
-        return torch.cat([self.translate_part(x, c, seed, i, values, sampling) for i, (x, c) in enumerate(parts)])
 
     @torch.no_grad()
     def translate_part(
@@ -223,6 +239,8 @@ def load(
         GanzooError: its files are damaged or do not fit each other, or a link leads out of it.
     """
     folder = Path(run)
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is not a run directory: there is no such folder")
     if not (folder / "config.json").is_file():
         raise UsageError(f"{folder} is not a run directory: it has no config.json")
     contained(folder)

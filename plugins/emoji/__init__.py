@@ -4,7 +4,6 @@ import csv
 import hashlib
 import io
 from importlib import resources
-from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 import numpy as np
@@ -13,8 +12,8 @@ from PIL import Image
 from torch import Tensor
 
 import ganzoo
-from ganzoo.errors import GanzooError, UsageError, one_line
-from ganzoo.metrics.classifier import Trained
+from ganzoo.errors import GanzooError, one_line
+from ganzoo.metrics.classifier import Embedded
 
 STYLES = ("noto", "twemoji")
 CLASSES = ("smileys", "people", "animals", "food", "travel", "activities", "objects", "symbols", "flags")
@@ -99,18 +98,12 @@ class EmojiStylesUnpaired(ganzoo.Dataset):
         return ganzoo.ImageSet(images, labels(ours), CLASSES, sources=sources, paired=False)
 
 
-class EmojiFeatures(Trained):
+class EmojiFeatures(Embedded):
     """128 features of a convnet trained on `emoji`; docs/metrics.md has the command."""
 
     name = "emoji"
     summary = "128 features of a small convnet that classifies emoji of both styles; 32 x 32 colour; embedded"
     datasets = ("emoji", "emoji-noto", "emoji-twemoji", "emoji-styles", "emoji-styles-unpaired")
-
-    def __init__(self, weights: Path | None = None):
-        ganzoo.FeatureExtractor.__init__(self)
-        if weights is not None:
-            raise UsageError("the extractor 'emoji' brings its own weights; for a file, use --features FILE")
-        self.fill(embedded("emoji.safetensors"), "the embedded file emoji.safetensors")
 
 
 def table() -> list[Emoji]:
