@@ -152,7 +152,7 @@ class OfRun(Sectioned):
                 told = f"{error.message.rstrip('.')} (a run's model may have it, and no run directory is named)"
                 raise click.NoSuchOption(error.option_name, told, error.possibilities, ctx) from None
             none = "" if ctx.meta[self.known] else f" (model '{model.name}' has no options of drawing)"
-            told = error.message.rstrip('.') + none if none else error.message
+            told = error.message.rstrip(".") + none if none else error.message
             raise Unknown(f"{ctx.command_path} {run}", error.option_name, told, error.possibilities, ctx) from None
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
