@@ -30,8 +30,8 @@ class Batch(NamedTuple):
     in unpaired ones other draws. None where the data has none, or the model does not translate."""
 
     def detach(self) -> "Batch":
-        """The same batch with `x` cut from the graph."""
-        return self._replace(x=self.x.detach())
+        """The same batch with `x`, and a `source` that was made, cut from the graph."""
+        return self._replace(x=self.x.detach(), source=None if self.source is None else self.source.detach())
 
 
 class Attribute(NamedTuple):

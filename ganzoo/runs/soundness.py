@@ -28,6 +28,8 @@ def sound(state: dict[str, Any], step: int) -> None:
     _demand(isinstance(meter, dict) and _meter(meter), "meter")
     others = state.get("others", [])
     _demand(isinstance(others, list | tuple), "others")
+    own = state.get("own", [])
+    _demand(isinstance(own, list | tuple) and all(isinstance(p, dict) and _tensors(p) for p in own), "own")
     for drawn in [state.get("random"), *others]:
         _random(drawn)
 
@@ -49,6 +51,10 @@ def fits(optimizers: Mapping[str, torch.optim.Optimizer]) -> None:
 def _demand(good: Any, name: str) -> None:
     if not good:
         raise ValueError(f"its `{name}` is not one of ganzoo's")
+
+
+def _tensors(part: dict[Any, Any]) -> bool:
+    return all(isinstance(value, Tensor) for value in part.values())
 
 
 def _count(value: Any) -> bool:

@@ -254,6 +254,7 @@ class Trainer:
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
             "random": random,
             "others": self.world.others(random),
+            "own": self.world.others(own_buffers(self.gan)),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -274,6 +275,20 @@ class Trainer:
             set_random_state({k: _cpu(v) for k, v in drawn[self.world.rank].items()}, self.engine.device)
         else:
             seed_everything(self.world.own_seed(self.loader.seed, self.step))
+        own = state.get("own", ())
+        if 0 < self.world.rank <= len(own):  # The first process's are among the model's.
+            for name, buffer in own_buffers(self.gan).items():
+                buffer.copy_(own[self.world.rank - 1][name])
+
+
+def own_buffers(gan: GAN) -> dict[str, Tensor]:
+    """By name, the buffers of modules that say `own = True`: each process of a run has its own, a pool of fakes say."""
+    return {
+        f"{name}.{key}": buffer
+        for name, module in gan.named_modules()
+        if getattr(module, "own", False)
+        for key, buffer in module.named_buffers(recurse=False)
+    }
 
 
 def _rule(gan: GAN, player: str) -> Rule:
