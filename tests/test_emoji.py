@@ -14,6 +14,7 @@ import torch
 from ganzoo_plugins.emoji import make
 from PIL import Image
 
+import ganzoo as ganzoo_api
 from ganzoo.data import DataRequest, open_dataset
 from ganzoo.errors import GanzooError
 from ganzoo.metrics.classifier import accuracy
@@ -50,6 +51,44 @@ def test_both_styles_are_one_after_the_other(split):
     assert torch.equal(both.images, torch.cat([noto.images, twemoji.images]))
     assert torch.equal(both.labels, torch.cat([noto.labels, twemoji.labels]))
     assert not distinct(noto.images) & distinct(twemoji.images)
+
+
+@pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize("style", emoji.STYLES)
+def test_a_style_is_the_set_of_its_own_name(style, split):
+    chosen, named = opened("emoji", split, options={"style": style}), opened(f"emoji-{style}", split)
+    assert torch.equal(chosen.images, named.images)
+    assert torch.equal(chosen.labels, named.labels)
+    assert torch.equal(opened("emoji", split, options={"style": "both"}).images, opened("emoji", split).images)
+
+
+def test_the_style_goes_with_a_run_into_its_record_resume_and_evaluation(ganzoo, tmp_path):
+    train = ("--style", "twemoji", "--batch-size", "8", "--loggers", "none", "--quiet")
+    assert ganzoo("run", "tiny", "--dataset", "emoji", *train, "--steps", "2", "--out", "runs/a").code == 0
+    info = json.loads((tmp_path / "runs" / "a" / "run.json").read_text())
+    assert info["settings"]["data_options"] == {"style": "twemoji"}
+    assert info["data"]["count"] == SPLITS["train"]
+    assert ganzoo("resume", "runs/a", "--steps", "4").code == 0
+    told = ganzoo("eval", "runs/a", "--metrics", "fid", "--n", "50")
+    assert told.code == 0, told.err
+    assert f"emoji test ({SPLITS['test']})" in told.out
+
+
+def test_the_style_from_python(tmp_path):
+    few = {"batch_size": 8, "steps": 1, "loggers": ()}
+    ganzoo_api.train("tiny", dataset="emoji", data_options={"style": "noto"}, out=tmp_path / "run", **few)
+    info = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert (info["settings"]["data_options"], info["data"]["count"]) == ({"style": "noto"}, SPLITS["train"])
+    with pytest.raises(GanzooError, match="data set 'emoji-noto' has no option --style: it has none"):
+        ganzoo_api.train("tiny", dataset="emoji-noto", data_options={"style": "noto"}, steps=1, out=tmp_path / "other")
+
+
+@pytest.mark.parametrize("other", ["mnist", "emoji-noto", "emoji-styles", "folder"])
+def test_the_style_of_another_data_set_is_one_line_that_says_whose_it_is(ganzoo, other):
+    result = ganzoo("run", "tiny", "--dataset", other, "--style", "noto")
+    assert result.code == 2
+    assert f"--style belongs to data set 'emoji', and the data set is '{other}'" in result.err
+    assert result.err.count("\n") == 1
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -3,16 +3,19 @@
 import csv
 import hashlib
 import io
+from collections.abc import Sequence
 from importlib import resources
-from typing import ClassVar, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from PIL import Image
+from pydantic import Field
 from torch import Tensor
 
 import ganzoo
-from ganzoo.errors import GanzooError, one_line
+from ganzoo.data import DatasetOptions, choose_options
+from ganzoo.errors import GanzooError, UsageError, one_line
 from ganzoo.metrics.classifier import Embedded
 
 STYLES = ("noto", "twemoji")
@@ -40,33 +43,44 @@ class Emoji(NamedTuple):
     name: str
 
 
+class Options(DatasetOptions):
+    """Which of them to take."""
+
+    style: Literal["noto", "twemoji", "both"] = Field(
+        "both", description="Whose drawings: Google's (noto), those that Twitter had made (twemoji), or both."
+    )
+
+
 class EmojiPictures(ganzoo.Dataset):
-    """The emoji in both styles, one after the other; `--data-root` has no say."""
+    """The emoji in one style, or in both, one after the other; `--data-root` has no say."""
 
     name = "emoji"
     summary = "emoji of two styles, 32 x 32 colour, 9 classes, 3,374 + 368 images; embedded"
-    styles: ClassVar[tuple[str, ...]] = STYLES
+    Options = Options
 
     def load(self, request: ganzoo.DataRequest) -> ganzoo.ImageSet:
-        emoji = [e for e in table() if e.split == request.split]
-        images = torch.cat([pictures(style, emoji) for style in self.styles])
-        return ganzoo.ImageSet(images, labels(emoji).repeat(len(self.styles)), CLASSES)
+        style = choose_options(self, request.options).style
+        return drawn(STYLES if style == "both" else (style,), request.split)
 
 
-class EmojiNoto(EmojiPictures):
-    """Those that Google drew."""
+class EmojiNoto(ganzoo.Dataset):
+    """Those that Google drew: `--dataset emoji --style noto` by a name of its own."""
 
     name = "emoji-noto"
     summary = "the emoji of Noto, 32 x 32 colour, 9 classes, 1,687 + 184 images; embedded"
-    styles = ("noto",)
+
+    def load(self, request: ganzoo.DataRequest) -> ganzoo.ImageSet:
+        return drawn(("noto",), request.split)
 
 
-class EmojiTwemoji(EmojiPictures):
-    """Those that Twitter had drawn."""
+class EmojiTwemoji(ganzoo.Dataset):
+    """Those that Twitter had drawn: `--dataset emoji --style twemoji` by a name of its own."""
 
     name = "emoji-twemoji"
     summary = "the emoji of Twemoji, 32 x 32 colour, 9 classes, 1,687 + 184 images; embedded"
-    styles = ("twemoji",)
+
+    def load(self, request: ganzoo.DataRequest) -> ganzoo.ImageSet:
+        return drawn(("twemoji",), request.split)
 
 
 class EmojiStyles(ganzoo.Dataset):
@@ -120,6 +134,13 @@ def table() -> list[Emoji]:
         Emoji(place, codes, CLASSES.index(label), split, int(half), name)
         for place, (codes, label, split, half, name) in enumerate(rows)
     ]
+
+
+def drawn(styles: Sequence[str], split: str) -> ganzoo.ImageSet:
+    """The emoji of a split in these styles, one style after the other."""
+    emoji = [e for e in table() if e.split == split]
+    images = torch.cat([pictures(style, emoji) for style in styles])
+    return ganzoo.ImageSet(images, labels(emoji).repeat(len(styles)), CLASSES)
 
 
 def pictures(style: str, emoji: list[Emoji]) -> Tensor:
