@@ -141,6 +141,24 @@ def test_options_that_only_some_lines_have_are_among_those_that_differ(run):
     assert row == "<td>–</td><td>0.01</td>"
 
 
+def test_what_version_0_1_had_no_option_for_makes_a_line_and_is_repeated(run, ganzoo):
+    other = {"augment": ["ada:target=0.5,speed=100", "diffaugment"], "balance": True, "mirror": True}
+    old = json.loads((run("old", 5.0, seed=1) / "run.json").read_text())
+    for key in (*other, "regularise"):
+        del old["settings"][key]
+    Path("old/run.json").write_text(json.dumps(old))
+    report = build([run("a", 4.0), Path("old"), run("b", 6.0, settings=other)])
+    first, second = report.lines
+    assert [record.folder.name for record in first.runs] == ["a", "old"]
+    told = {"augment": "ada:target=0.5,speed=100, diffaugment", "balance": True, "mirror": True}
+    assert {key: second.options[key] for key in other} == told
+    words = shlex.split(second.runs[0].command)
+    again = ganzoo(*words[1:], "--dry-run", "--json")
+    assert again.code == 0, again.err
+    settings = json.loads(again.out)["settings"]
+    assert {key: settings[key] for key in other} == other
+
+
 # Who may be compared
 
 

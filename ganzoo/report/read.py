@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from ganzoo.errors import GanzooError
+from ganzoo.fields import validated
 from ganzoo.files import read_json
 from ganzoo.metrics.evaluation import describe, labels_of
 from ganzoo.runs.run import open_run, read_metrics
-from ganzoo.settings import BEFORE
+from ganzoo.settings import BEFORE, Settings
 
 Curve = tuple[list[float], list[float]]
 
@@ -19,6 +20,10 @@ SAME_LINE = ("dataset", "image_size", "channels", "epochs", "steps", "max_time",
 """Settings in which the runs of one line agree. The rest is the seed, or changes nothing of what is trained; which
 device of a machine and which folder of its disk were used is no difference: the hardware and the data are compared.
 Nor is it one how engine `auto` took the steps of each."""
+ADDED = (
+    "mirror", "jitter", "balance", "augment", "regularise", "clip_gradients", "nonfinite_gradients", "sync_batchnorm",
+)  # fmt: skip
+"""More such settings, which version 0.1.0 did not have: a run that lacks one is as one that has its default."""
 REPEATED = (*SAME_LINE, "labels", "data_root", "device", "seed", "eval_every")
 """Settings that a command must name to train the same again."""
 LARGEST = 1e100
@@ -75,7 +80,13 @@ class RunRecord:
         counts = listed(mapping(self.info.get("data")).get("counts"))
         if any(count != counts[0] for count in counts):
             chosen["labels"] = "data"
-        return chosen | mapping(self.info.get("options"))
+        added = {k: ", ".join(map(str, v)) if isinstance(v, list) else v for k, v in self._added().items()}
+        return chosen | added | mapping(settings.get("data_options")) | mapping(self.info.get("options"))
+
+    def _added(self) -> dict[str, Any]:
+        """Those of `ADDED` that are not at their defaults."""
+        settings, usual = mapping(self.info.get("settings")), validated(Settings, {}).model_dump(mode="json")
+        return {key: settings[key] for key in ADDED if key in settings and settings[key] != usual[key]}
 
     @property
     def machine(self) -> dict[str, Any]:
@@ -86,11 +97,13 @@ class RunRecord:
         """What repeats the run in a new folder, every option spelt out: defaults may change, presets too."""
         settings, options = mapping(self.info.get("settings")), mapping(self.info.get("options"))
         chosen = {key: settings.get(key, BEFORE.get(key)) for key in REPEATED} | options
-        chosen |= mapping(settings.get("data_options"))
+        chosen |= self._added() | mapping(settings.get("data_options"))
         words = ["ganzoo", "run", self.model]
         for key, value in chosen.items():
             flag = key.replace("_", "-")
-            if isinstance(value, bool):
+            if key in ("augment", "regularise"):  # Their own options have commas.
+                words += [word for text in listed(value) for word in (f"--{flag}", str(text))]
+            elif isinstance(value, bool):
                 words.append(f"--{flag}" if value else f"--no-{flag}")
             elif value is not None:
                 words += [f"--{flag}", ",".join(map(str, value)) if isinstance(value, list) else str(value)]
