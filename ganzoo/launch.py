@@ -38,6 +38,10 @@ if TYPE_CHECKING:
     from ganzoo.metrics.training import Examiner
 
 
+OFTEN = 10
+"""Times that an image is shown in an epoch, from which on it is said: it will be learnt by heart."""
+
+
 @dataclass
 class Prepared:
     """Everything a run needs, built but not started; nothing is on disk yet."""
@@ -91,7 +95,7 @@ def prepare(plan: Plan, registry: Registry, world: World = ALONE, measured: Any 
     world.use(engine.device)
     data = world.first_before_others(lambda: load_data(settings, registry))
     spec = data.spec(settings.dataset)
-    if settings.labels == "uniform":
+    if settings.balance or settings.labels == "uniform":  # Fakes are of each class as often as what they face.
         spec = replace(spec, counts=())
     for what, shape in (("images", spec.shape), ("sources", spec.source_shape or ())):
         if max(shape[1:], default=0) > LARGEST_SIDE:
@@ -347,8 +351,17 @@ def _trainer(plan: Plan, gan: GAN, data: ImageSet, engine: Engine, world: World)
     settings, share = plan.settings, (world.rank, world.size)
     loader = Loader(
         data, plan.options.batch_size, settings.seed, engine.device, settings.workers, share,
-        sources=gan.translates, views=Views(settings.mirror, settings.jitter),
+        sources=gan.translates, views=Views(settings.mirror, settings.jitter), balance=settings.balance,
     )  # fmt: skip
+    if loader.balanced is not None and not world.rank:
+        times = loader.balanced.times(loader.batches_per_epoch * loader.batch_size)
+        most = max(range(len(times)), key=times.__getitem__)
+        if times[most] >= OFTEN:
+            images = len(loader.balanced.members[most])
+            warn(
+                f"--balance: class '{data.classes[most]}' has {images:,} training image{'s' * (images > 1)}, and each "
+                f"is shown {times[most]:,.0f} times an epoch"
+            )
     steps = settings.total_steps(loader.batches_per_epoch, Schedule(gan).batches_per_step)
     owned = {id(p) for module in gan.players().values() for p in module.parameters()}
     idle = [name for name, p in gan.named_parameters() if id(p) not in owned and p.requires_grad]

@@ -77,6 +77,9 @@ class Settings(BaseModel):
         le=1024,
         description="Enlarge each real image by so many pixels and crop its old size out at random; a pair alike.",
     )
+    balance: bool = Field(
+        False, description="Show real images of each class equally often; fakes then are of each equally often, too."
+    )
     labels: Literal["data", "uniform"] = Field(
         "data",
         description="How often fakes are of a class: as often as the training data, or of each equally often.",

@@ -11,6 +11,8 @@ from ganzoo.errors import GanzooError, UsageError
 SHOWN = 40
 """Classes, groups and files that are shown; JSON has more of them."""
 COLUMNS, ROWS = 20, 8
+UNEVEN = 10
+"""Times that the largest class is the smallest, from which on `--balance` is mentioned."""
 
 
 class OfFolder(OfData):
@@ -167,6 +169,8 @@ def _show(report: dict[str, Any]) -> None:
         click.echo(f"  {plain(name)[:40]:40} {count:>8,}")
     if classes and len(classes) > SHOWN:
         click.echo(f"  and {len(classes) - SHOWN:,} more (--json has them)")
+    if classes and (times := max(classes.values()) / min(classes.values())) >= UNEVEN:
+        click.echo(f"  the largest class is {times:,.0f} times the smallest: --balance shows each equally often")
     more = [f"{copies[key]:,} groups {key.replace('_', ' ')}" for key in ("in_several_classes", "in_both_splits")]
     more = [text for text in more if not text.startswith("0 ")]
     line("duplicates", ", ".join([f"{copies['superfluous']:,} in {copies['groups']:,} groups", *more]))

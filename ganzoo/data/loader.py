@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from ganzoo.data import memory
+from ganzoo.data.balance import Balanced
 from ganzoo.data.pixels import normalise
 from ganzoo.data.reading import fetch, whole
 from ganzoo.data.sets import ImageSet
@@ -38,20 +39,22 @@ Not more, since torch's generator on the CPU takes the last 32 bits of a seed al
 class Loader:
     """Endless shuffled batches, a pure function of (seed, position): resuming needs no state but a number.
 
-    Every epoch is a new permutation; the last, incomplete batch of it is dropped, so that shapes never change.
+    Every epoch is a new permutation; the last, incomplete batch of it is dropped, so that shapes never change. Where
+    classes are balanced, an epoch has as many batches, and an image may come several times in it.
     """
 
     def __init__(
         self, data: ImageSet, batch_size: int, seed: int, device: torch.device, workers: int = 2,
-        share: tuple[int, int] = (0, 1), sources: bool = False, views: Views | None = None,
+        share: tuple[int, int] = (0, 1), sources: bool = False, views: Views | None = None, balance: bool = False,
     ):  # fmt: skip
         """Batches of `batch_size` images, of which this process gets the `share[0]`-th of `share[1]` equal parts.
 
         With `sources`, where the data has them: a model that does not translate pays nothing for them. `views` are
-        drawn of images and sources.
+        drawn of images and sources. With `balance`, each class comes equally often.
 
         Raises:
-            UsageError: the data does not fill one batch, a batch cannot be divided so, or vectors have no views.
+            UsageError: the data does not fill one batch, a batch cannot be divided so, vectors have no views, or
+                there are no classes to balance.
         """
         if batch_size > len(data):
             raise UsageError(
@@ -75,6 +78,13 @@ class Loader:
         self._vectors = not data.is_images
         if self._vectors and any(self.views):
             raise UsageError("the data holds vectors: --mirror and --jitter are for images")
+        self.balanced: Balanced | None = None
+        """What makes the order, where each class is to come equally often."""
+        if balance:
+            index = data.class_of()
+            if index is None:
+                raise UsageError("--balance is for data with classes, and these have none")
+            self.balanced = Balanced(index.cpu(), data.classes, seed)
         self.paired = data.paired
         held: list[Any] = [data.images]
         if sources and data.sources is not None:
@@ -114,7 +124,9 @@ class Loader:
         return f"{value:08x}"
 
     def order(self, epoch: int) -> Tensor:
-        """The permutation of epoch `epoch` (from 0): int64 (count,)."""
+        """The images of epoch `epoch` (from 0), int64: a permutation of all; balanced, as many as fill its batches."""
+        if self.balanced is not None:
+            return self.balanced.order(epoch, self.batches_per_epoch * self.batch_size)
         return _permutation(self.count, self.seed * 1_000_003 + epoch)
 
     def source_order(self, epoch: int) -> Tensor:

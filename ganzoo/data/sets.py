@@ -79,12 +79,16 @@ class ImageSet:
             name, shape, len(self), self.classes, self.attributes, self._counts(), source_shape, self.paired
         )
 
+    def class_of(self) -> Tensor | None:
+        """The class of each sample, int64 (N,), whether labels are indices or vectors; None where there are none."""
+        if self.labels is None or not self.classes:
+            return None
+        return self.labels if self.labels.dim() == 1 else self.labels[:, : len(self.classes)].argmax(1)
+
     def _counts(self) -> tuple[int, ...]:
         """Samples of each class."""
-        if self.labels is None or not self.classes:
-            return ()
-        index = self.labels if self.labels.dim() == 1 else self.labels[:, : len(self.classes)].argmax(1)
-        return tuple(torch.bincount(index, minlength=len(self.classes)).tolist())
+        index = self.class_of()
+        return () if index is None else tuple(torch.bincount(index, minlength=len(self.classes)).tolist())
 
 
 class Dataset(ABC):
