@@ -176,8 +176,27 @@ def test_a_batch_larger_than_the_data_is_refused():
 
 
 def test_examples_show_a_class_in_each_column():
-    shown = Loader(numbered(), 4, 0, CPU).examples(5, 2)
-    assert (shown[:, 0, 0, 0] % 5).tolist() == [0, 1, 2, 3, 4] * 2
+    shown = Loader(numbered(), 4, 0, CPU).examples(3, 2, [0, 4, 2])[:, 0, 0, 0]
+    assert (shown % 5).tolist() == [0, 4, 2] * 2
+    assert len(set(shown.tolist())) == 6  # Of five each, none twice.
+
+
+def test_examples_are_drawn_at_random_and_always_the_same_ones():
+    data = numbered(200)
+    one, other = (Loader(data, 4, seed, CPU).examples(4, 4)[:, 0, 0, 0].tolist() for seed in (0, 1))
+    assert one == other
+    assert len(set(one)) == 16
+    assert max(one) > 100
+    of_class = [Loader(data, 4, seed, CPU).examples(2, 20, [1, 3])[:, 0, 0, 0] for seed in (0, 1)]
+    assert torch.equal(*of_class)
+    assert of_class[0].max() > 100
+
+
+def test_a_class_without_images_stays_black_among_the_examples():
+    data = ImageSet(numbered(10).images + 1, torch.zeros(10, dtype=torch.int64), ("a", "b"))
+    shown = Loader(data, 4, 0, CPU).examples(2, 3, [0, 1])
+    assert (shown[1::2] == 0).all()
+    assert (shown[::2] > 0).all()
 
 
 def test_examples_of_a_small_set_are_all_of_it():

@@ -16,7 +16,7 @@ from ganzoo.data import DataRequest, Dataset, ImageSet, normalise, to_uint8
 from ganzoo.errors import UsageError
 from ganzoo.metrics.evaluation import LABELS_SEED, generated
 from ganzoo.metrics.reference import Reference
-from ganzoo.runs.pictures import below, scatter, table
+from ganzoo.runs.pictures import below, column_classes, headed, scatter, table, tile, titles
 
 RUN = ("--batch-size", 32, "--loggers", "none", "--quiet", "--engine", "eager")
 SHOWN = [i * 499 // 7 for i in range(8)]
@@ -73,6 +73,75 @@ def test_one_picture_beneath_another_keeps_both():
         assert (joined[: len(above), : above.shape[1]] == above).all()
         assert (joined[len(above) :, : beneath.shape[1]] == beneath).all()
     assert (below(wide, narrow)[3:, 4] == 0).all()
+
+
+def test_names_stand_above_their_columns_and_leave_the_grid_as_it_is():
+    grid = tile(grey(*range(50, 58), size=28), 4)
+    named = headed(grid, ["0", "1", "", "9"])
+    strip = named[: -len(grid)]
+    assert (named[-len(grid) :] == grid).all()
+    assert len(strip) < 24
+    ink = [bool(strip[:, 2 + i * 30 : 30 + i * 30].any()) for i in range(4)]
+    assert ink == [True, True, False, True]
+    assert (headed(grid, []) == grid).all()
+
+
+def test_names_wider_than_a_column_stand_upright_and_long_ones_are_shortened():
+    grid = tile(grey(50, 51, size=28), 2)
+    short, upright, long = (headed(grid, ["cat", name]) for name in ("dog", "crocodile", "crocodile " * 20))
+    assert len(grid) < len(short) < len(upright) < len(long) <= len(grid) + 10 * 8 + 4
+    assert (headed(grid, ["cat", "crocodile " * 20]) == headed(grid, ["cat", "crocodile " * 30])).all()
+    narrow = tile(grey(50, 51, size=8), 2)
+    assert (headed(narrow, ["crocodile", "cat"]) == narrow).all()
+    assert len(headed(narrow, ["1", "2"])) > len(narrow)
+
+
+def test_columns_are_called_by_name_or_by_number_where_the_font_has_no_such_letters():
+    assert titles([0, 2, 1, 3, 4], ["cat", "Größe", "éléphant", "猫", "a\x1b\nb"]) == [
+        "cat",
+        "elephant",
+        "#1",
+        "#3",
+        "#4",
+    ]
+
+
+def test_columns_have_classes_where_each_shows_one_and_not_all_the_same():
+    assert column_classes(torch.tensor([3, 1, 2, 3, 1, 2, 3]), 3) == [3, 1, 2]
+    assert column_classes(torch.tensor([3, 1, 2, 3, 1, 3]), 3) == []
+    assert column_classes(torch.tensor([3, 3, 3, 3]), 2) == []
+    assert column_classes(None, 2) == []
+
+
+def test_grids_of_a_conditional_run_name_their_classes_and_those_of_others_do_not(ganzoo):
+    for model in ("tiny", "plain"):
+        assert ganzoo("run", model, "--dataset", "small-digits", *RUN, "--steps", 5, "--out", model).code == 0
+    grid, real = read("tiny/samples/00000005.png"), read("tiny/real.png")
+    assert grid.shape == real.shape
+    strip = len(grid) - (10 * 10 + 2)
+    assert strip > 10
+    assert (grid[:strip] == real[:strip]).all()
+    assert (grid[:strip] == headed(tile(grey(*[0] * 100, size=8), 10), list("0123456789"))[:strip]).all()
+    train = plugins.SmallDigits().load(DataRequest())
+    for column in range(10):
+        shown = cell(real[strip:], 3, column, 8)
+        (at,) = [i for i in range(500) if (shown == colour(train.images[i])).all()]
+        assert train.labels[at] == column
+    assert read("plain/samples/00000005.png").shape == read("plain/real.png").shape == (82, 82, 3)
+
+
+def test_grids_of_sample_name_their_classes(ganzoo):
+    assert ganzoo("run", "tiny", "--dataset", "small-digits", *RUN, "--steps", 5, "--out", "r").code == 0
+    assert ganzoo("sample", "r", "--label", "3,7", "-n", 6, "-o", "two.png").code == 0
+    assert ganzoo("sample", "r", "--label", "7", "-n", 4, "-o", "one.png").code == 0
+    assert ganzoo("sample", "r", "--label", "3,7", "-n", 6, "-o", "two.npz", "--grid").code == 2  # two.png is there.
+    assert ganzoo("sample", "r", "--label", "3,7", "-n", 6, "-o", "beside.npz", "--grid").code == 0
+    two = read("two.png")
+    plain = tile(torch.from_numpy(np.load("beside.npz")["images"]), 2)
+    assert (two == headed(plain, ["3", "7"])).all()
+    assert len(two) > len(plain)
+    assert (read("beside.png") == two).all()
+    assert read("one.png").shape == (22, 22, 3)
 
 
 def test_points_are_drawn_in_the_frame_of_the_data():

@@ -84,7 +84,7 @@ def command(
     images = to_uint8(drawn)
     different = len(set(classes.tolist())) if classes is not None else 1
     columns = different if different > 1 else max(1, round(n**0.5))
-    written = write(images, classes, target, min(columns, 100), grid)
+    written = write(images, classes, target, min(columns, 100), grid, sampler.data.classes)
     _tell({"images": n, "shape": list(images.shape[1:]), "seed": seed, "files": list(map(str, written))}, as_json)
 
 
@@ -203,19 +203,26 @@ def check_target(target: Path, grid: bool) -> None:
         raise UsageError(f"{beside} exists already, and the grid would replace it: remove it, or choose another --out")
 
 
-def write(images, classes, target: Path, columns: int, grid: bool) -> list[Path]:  # type: ignore[no-untyped-def]
-    """Write uint8 images (N, C, H, W) in the form that the target's name asks for; returns what was written."""
+def write(images, classes, target: Path, columns: int, grid: bool, known=()) -> list[Path]:  # type: ignore[no-untyped-def]
+    """Write uint8 images (N, C, H, W) in the form that the target's name asks for; returns what was written.
+
+    A grid whose columns show a class each has their names, of those that are `known`.
+    """
     import numpy as np
 
     from ganzoo.files import whole
-    from ganzoo.runs.pictures import picture_of, save_png, tile
+    from ganzoo.runs.pictures import column_classes, headed, picture_of, save_png, tile, titles
+
+    def sheet() -> "np.ndarray":
+        shown = column_classes(classes, columns) if known else []
+        return headed(tile(images, columns), titles(shown, known))
 
     names = classes.tolist() if classes is not None else None
     kind = target.suffix.lower()
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         if kind == ".png":
-            save_png(target, tile(images, columns))
+            save_png(target, sheet())
             return [target]
         if kind == ".npz":
             arrays = {"images": images.numpy()} | ({"labels": classes.numpy()} if classes is not None else {})
@@ -228,7 +235,7 @@ def write(images, classes, target: Path, columns: int, grid: bool) -> list[Path]
                 save_png(target / (f"{i:06d}.png" if names is None else f"{i:06d}-{names[i]}.png"), picture_of(image))
             beside = target.with_name(f"{target.name}.png")  # Not in it: the folder holds images of one size.
         if grid:
-            save_png(beside, tile(images, columns))
+            save_png(beside, sheet())
         return [target, beside] if grid else [target]
     except OSError as error:
         raise GanzooError(f"cannot write {target}: {error.strerror or error}") from error

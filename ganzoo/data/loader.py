@@ -12,7 +12,7 @@ import sys
 import time
 import warnings
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
@@ -31,6 +31,8 @@ from ganzoo.errors import GanzooError, UsageError, one_line
 CHECKED_BYTES = 64 * 2**20
 """Of this many bytes of pixels a checksum is taken: enough to notice other data, little enough to take no time."""
 
+EXAMPLES_SEED = 20140611
+"""Of the draw of images to look at: one for all runs, so that they can be compared."""
 SOURCES_APART = 2**31
 """Added to the seeds of the order of unpaired sources: the order that images have in an epoch which nobody reaches.
 Not more, since torch's generator on the CPU takes the last 32 bits of a seed alone."""
@@ -73,7 +75,8 @@ class Loader:
         self.waited = 0.0
         """Seconds that training has waited for images so far; 0 where they live on the device."""
         self.labels = None if data.labels is None else data.labels.to(device)
-        self.classes = len(data.classes)
+        self.class_of = data.class_of()
+        """The class of each image, int64 (N,), on the CPU; None where there are none."""
         self.views = views or Views()
         self._vectors = not data.is_images
         if self._vectors and any(self.views):
@@ -81,10 +84,9 @@ class Loader:
         self.balanced: Balanced | None = None
         """What makes the order, where each class is to come equally often."""
         if balance:
-            index = data.class_of()
-            if index is None:
+            if self.class_of is None:
                 raise UsageError("--balance is for data with classes, and these have none")
-            self.balanced = Balanced(index.cpu(), data.classes, seed)
+            self.balanced = Balanced(self.class_of, data.classes, seed)
         self.paired = data.paired
         held: list[Any] = [data.images]
         if sources and data.sources is not None:
@@ -98,16 +100,25 @@ class Loader:
         self.images, *rest = [part.to(device) for part in held] if self.resident else held
         self.sources: Any = rest[0] if rest else None
 
-    def examples(self, columns: int, rows: int) -> Tensor:
-        """Training images to look at: uint8 (N, C, H, W), row by row; a class per column when `columns` fits."""
-        labels = self.labels
-        if labels is not None and self.classes == columns:
-            index = labels if labels.dim() == 1 else labels[:, : self.classes].argmax(1)
-            of_class = [(index == c).nonzero().flatten().cpu() for c in range(columns)]
-            chosen = [int(i[row % len(i)]) if len(i) else 0 for row in range(rows) for i in of_class]
-        else:
-            chosen = list(range(min(columns * rows, self.count)))
-        return whole(fetch(self.images, chosen)).cpu()
+    def examples(self, columns: int, rows: int, classes: Sequence[int] = ()) -> Tensor:
+        """Training images to look at, drawn at random, always the same: uint8 (N, C, H, W), row by row.
+
+        Column i shows class `classes[i]`, if they are given; one that has no images stays black.
+        """
+        draw = torch.Generator().manual_seed(EXAMPLES_SEED)
+        if not classes:
+            return whole(
+                fetch(self.images, torch.randperm(self.count, generator=draw)[: columns * rows].tolist())
+            ).cpu()
+        assert self.class_of is not None
+        of_class = [(self.class_of == c).nonzero().flatten() for c in classes]
+        of_class = [index[torch.randperm(len(index), generator=draw)] for index in of_class]
+        chosen = [int(index[row % len(index)]) if len(index) else 0 for row in range(rows) for index in of_class]
+        images = whole(fetch(self.images, chosen)).cpu()
+        for column, index in enumerate(of_class):
+            if not len(index):
+                images[column :: len(of_class)] = 0
+        return images
 
     def checksum(self) -> str:
         """A CRC-32 of the labels and, where they live in memory, of 64 MB of pixels spread over all images.

@@ -1,15 +1,24 @@
 """Pictures: image grids and the loss plot."""
 
 import io
+import math
+import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from ganzoo.errors import plain
 from ganzoo.files import whole
+
+SMALLEST, LARGEST = 10, 20
+"""Pixels of the letters above a grid."""
+LONGEST = 8
+"""Of a name that stands upright, in heights of its letters."""
 
 
 def tile(images: Tensor, columns: int, gap: int = 2) -> np.ndarray:
@@ -44,6 +53,66 @@ def below(above: np.ndarray, beneath: np.ndarray) -> np.ndarray:
     """One picture (height, width, 3) beneath the other, the narrower one black at its right."""
     width = max(above.shape[1], beneath.shape[1])
     return np.concatenate([np.pad(p, ((0, 0), (0, width - p.shape[1]), (0, 0))) for p in (above, beneath)])
+
+
+def column_classes(classes: Tensor | None, columns: int) -> list[int]:
+    """The class of each column of a grid of samples of `classes`, int64 (N,), filled row by row.
+
+    Empty where there is none to say: a column shows several, or all show the same one.
+    """
+    if classes is None:
+        return []
+    kinds = [set(classes[column::columns].tolist()) for column in range(columns)]
+    found = [kind.pop() for kind in kinds if len(kind) == 1]
+    return found if len(found) == columns and len(set(found)) > 1 else []
+
+
+def titles(classes: Sequence[int], names: Sequence[str]) -> list[str]:
+    """What columns of these classes are called: by name, without accents, or by number where that is not ASCII, since
+    Pillow's own font has no other letters."""
+    found = []
+    for k in classes:
+        letters = unicodedata.normalize("NFKD", plain(names[k]))
+        name = "".join(letter for letter in letters if not unicodedata.combining(letter))
+        found.append(name if name and name.isascii() else f"#{k}")
+    return found
+
+
+def headed(grid: np.ndarray, names: Sequence[str], gap: int = 2) -> np.ndarray:
+    """A grid of `tile` beneath the names of its columns.
+
+    Where one is wider than a column, all are turned upright, and those that are still too long end in an ellipsis.
+    Columns too narrow even for that have no names.
+    """
+    if not names:
+        return grid
+    width = (grid.shape[1] - gap) // len(names)
+    size = min(max(SMALLEST, width // 6), LARGEST)
+    font = ImageFont.load_default(size)
+    turned = any(font.getlength(name) > width - gap for name in names)
+    line = sum(font.getmetrics()) if isinstance(font, ImageFont.FreeTypeFont) else size
+    if turned and line > width:
+        return grid
+    texts = [_shortened(name, font, LONGEST * size) if turned else name for name in names]
+    height = max(math.ceil(font.getlength(text)) for text in texts) if turned else line
+    strip = Image.new("L", (grid.shape[1], height + 2 * gap))
+    for i, text in enumerate(texts):
+        length = math.ceil(font.getlength(text))
+        word = Image.new("L", (max(length, 1), line))
+        ImageDraw.Draw(word).text((0, 0), text, fill=255, font=font)
+        if turned:
+            word = word.transpose(Image.Transpose.ROTATE_90)
+        left = gap + i * width + (width - gap - word.width) // 2
+        strip.paste(word, (left, gap + height - word.height))
+    return np.concatenate([np.asarray(strip)[..., None].repeat(3, axis=2), grid])
+
+
+def _shortened(name: str, font: Any, most: float) -> str:
+    """The name, or its beginning and an ellipsis, no wider than `most` pixels."""
+    if font.getlength(name) <= most:
+        return name
+    kept = next(n for n in range(len(name), -1, -1) if font.getlength(f"{name[:n]}…") <= most)
+    return f"{name[:kept].rstrip()}…"
 
 
 def scatter(groups: Mapping[str, Tensor]) -> np.ndarray:

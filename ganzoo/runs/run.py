@@ -23,7 +23,17 @@ from ganzoo.plugins import GIVEN, NOT_INSTALLED, Registry
 from ganzoo.runs import weights
 from ganzoo.runs.checkpoint import Checkpoints
 from ganzoo.runs.overfitting import Overfitting
-from ganzoo.runs.pictures import below, plot_losses, save_png, scatter, table, tile
+from ganzoo.runs.pictures import (
+    below,
+    column_classes,
+    headed,
+    plot_losses,
+    save_png,
+    scatter,
+    table,
+    tile,
+    titles,
+)
 from ganzoo.runs.soundness import fits, sound
 from ganzoo.training.distributed import ALONE, World
 from ganzoo.training.ema import averaged
@@ -408,6 +418,14 @@ class Run:
                 self._showcase = gan.showcase()
         return self._showcase
 
+    def _columns(self, gan: GAN) -> list[int]:
+        """The class that each column of the grid shows; empty where columns show no classes."""
+        _, y, columns = self._fixed(gan)
+        classes = len(gan.data.classes)
+        if y is None or not classes:
+            return []
+        return column_classes(y if y.dim() == 1 else y[:, :classes].argmax(1), columns)
+
     @staticmethod
     def _shows_examples(gan: GAN) -> bool:
         """Whether the model's pictures are of held-out samples."""
@@ -438,7 +456,7 @@ class Run:
         z, y, columns = self._fixed(trainer.gan)
         with torch.no_grad(), own_randomness(SHOWCASE_SEED, trainer.engine.device):
             images = gan.generate(z, y)
-        grid = tile(to_uint8(images), columns)
+        grid = headed(tile(to_uint8(images), columns), titles(self._columns(gan), gan.data.classes))
         return below(grid, table(shown, across=True)) if shown else grid
 
     def _shown(self, gan: GAN) -> dict[str, Tensor]:
@@ -463,7 +481,7 @@ class Run:
         return {name: to_uint8(images) if dims == 4 else images for name, images in shown.items()}
 
     def _real_images(self, trainer: Trainer) -> None:
-        """`real.png`: training images laid out like the samples, one column per class where there are classes.
+        """`real.png`: training images, drawn at random, laid out like the samples: of the classes that columns show.
 
         Of a model that translates, the held-out sources and targets of its grids, side by side; vectors as points.
         """
@@ -475,9 +493,10 @@ class Run:
         elif not gan.data.is_images:
             picture = scatter({"data": self._held_out(gan).x})
         else:
-            _, y, columns = self._fixed(gan)
-            rows = -(-len(y) // columns) if y is not None else columns
-            picture = tile(trainer.loader.examples(columns, rows), columns)
+            z, _, columns = self._fixed(gan)
+            classes = self._columns(gan)
+            images = trainer.loader.examples(columns, -(-len(z) // columns), classes)
+            picture = headed(tile(images, columns), titles(classes, gan.data.classes))
         save_png(self.folder / "real.png", picture)
         for logger in self.loggers:
             logger.image(0, "real", picture)
