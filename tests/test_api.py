@@ -430,3 +430,10 @@ def test_processes_that_read_images_may_be_started_by_a_server_of_forks(tmp_path
     assert error.startswith("the data set is at fault: ")
     assert "main.<locals>.Local" in error
     assert error.endswith("; --workers 0 reads them in this one")
+
+
+def test_data_that_a_program_hands_over_have_no_test_split():
+    from ganzoo.data.given import dataset_of
+
+    given = dataset_of(torch.zeros(4, 1, 8, 8, dtype=torch.uint8), "mine")()
+    assert [given.load(DataRequest(split)).split for split in ("train", "test")] == ["", "train"]

@@ -7,6 +7,7 @@ import signal
 import sys
 import zipfile
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from ganzoo import DataRequest
 from ganzoo.errors import UsageError
 from ganzoo.files import read_json
 from ganzoo.metrics.base import FeatureExtractor, Metric
-from ganzoo.metrics.classifier import unpack
+from ganzoo.metrics.classifier import Trained, pack, trained_file, trained_files, training_command, unpack
 from ganzoo.metrics.distances import FID
 from ganzoo.metrics.evaluation import Evaluator, choose_extractor, comparable, describe, generated, given
 from ganzoo.metrics.images import read_images
@@ -268,7 +269,72 @@ def test_a_data_set_without_an_extractor_says_how_to_get_one(ganzoo, digits, mon
     monkeypatch.setattr(Look, "datasets", ())
     result = ganzoo("eval", digits, *QUICK)
     assert result.code == 2
-    assert "ganzoo features train --dataset small-digits" in result.err
+    assert "`ganzoo features train --dataset small-digits --image-size 8 --channels 1`" in result.err
+    result = ganzoo("eval", digits, *QUICK, "--data-root", "my digits")
+    told = "`ganzoo features train --dataset small-digits --data-root 'my digits' --image-size 8 --channels 1`"
+    assert told in result.err
+    assert told in ganzoo("eval", digits, *QUICK, "--data-root", "my digits", "--features", "nosuch").err
+
+
+def test_the_command_of_a_hint_repeats_the_options_of_the_data():
+    told = training_command("folder", (3, 64, 64), Path("my pets"), {"label_column": "kind", "skip_broken": True})
+    assert told == (
+        "ganzoo features train --dataset folder --data-root 'my pets' --image-size 64 --channels 3 --label-column kind "
+        "--skip-broken"
+    )
+    assert training_command("mnist", (3, 178, 218)) == "ganzoo features train --dataset mnist"
+
+
+def test_trained_files_are_found_by_data_channels_and_size_and_by_their_old_names(tmp_path, monkeypatch):
+    monkeypatch.setenv("GANZOO_CACHE", str(tmp_path))
+    root = tmp_path / "pets"
+    made = [
+        trained_file("folder", shape, place)
+        for place in (root, None)
+        for shape in ((3, 32, 32), (3, 64, 64), (1, 60, 60))
+    ]
+    assert made[3].name == "folder-32x32x3.safetensors"
+    old = tmp_path / "features" / "folder.safetensors"
+    other = trained_file("folder-of-cats", (3, 64, 64))
+    assert trained_files("folder") == []
+    for path in (*made, old, other):
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    assert trained_files("folder", (3, 64, 64), root)[:3] == [made[1], made[0], made[2]]
+    assert trained_files("folder", (3, 64, 64), root)[3] == made[4]
+    assert trained_files("folder", (1, 32, 32))[0] == made[5]
+    assert trained_files("folder", (3, 32, 32)) == [made[3], made[4], made[5], old]
+    assert trained_files(made[1].stem)[0] == made[1]
+
+
+def test_an_extractor_that_is_itself_poor_says_so_beside_what_it_measures(ganzoo, digits, tmp_path, monkeypatch):
+    trained = ("features", "train", "--dataset", "small-digits", "--epochs", 1, "-o", "poor.safetensors")
+    monkeypatch.setattr("ganzoo.metrics.classifier.accuracy", lambda *_: 0.59)
+    assert ganzoo(*trained).code == 0
+    named = (*QUICK, "--features", "poor.safetensors", "--metrics")
+    told = (
+        "caution: the extractor 'poor' is itself right about 59% of its test images: accuracy and precision say little"
+    )
+    assert told in ganzoo("eval", digits, *named, "fid,accuracy,prdc").err
+    assert "itself right" not in ganzoo("eval", digits, *named, "fid").err
+    facts = unpack((tmp_path / "poor.safetensors").read_bytes(), "it")[2]
+    assert (facts["test_accuracy"], facts["tested_on"]) == (0.59, "test")
+    net, shape, _ = unpack((tmp_path / "poor.safetensors").read_bytes(), "it")
+    old = {key: value for key, value in facts.items() if key not in ("test_accuracy", "tested_on", "format", "shape")}
+    (tmp_path / "old.safetensors").write_bytes(pack(net, shape, old))
+    assert Trained(tmp_path / "old.safetensors").accuracy is None
+    quiet = ganzoo("eval", digits, *QUICK, "--features", "old.safetensors", "--metrics", "accuracy")
+    assert (quiet.code, "itself right" in quiet.err) == (0, False)
+
+
+def test_evaluations_of_training_say_what_to_bear_in_mind_with_them(ganzoo, monkeypatch):
+    monkeypatch.setattr(Look, "num_features", 501)
+    monkeypatch.setattr(Evaluator, "measure", lambda *_, **__: {"metrics": {"fid": 1.0}})
+    monkeypatch.setattr("ganzoo.metrics.reference.Reference.statistics", None)
+    result = ganzoo("run", *TINY, "--steps", 2, "--eval-every", 1, "--out", "r")
+    assert result.code == 0, result.err
+    told = "note: --eval-every: FID of 10,000 images against 500 with 501 features: with fewer images than features"
+    assert result.err.count(told) == 1
 
 
 def test_inception_without_its_package_is_one_line(ganzoo, digits, monkeypatch):
@@ -285,7 +351,7 @@ def test_a_user_trains_an_extractor_and_eval_finds_it(ganzoo, digits, monkeypatc
     assert trained.code == 0, trained.err
     facts = json.loads(trained.out)
     value = json.loads(ganzoo("eval", digits, *QUICK, "--metrics", "fid,accuracy", "--json").out)
-    assert value["protocol"]["extractor"] == "small-digits"
+    assert value["protocol"]["extractor"] == "small-digits-8x8x1"
     assert value["protocol"]["extractor_sha256"] == facts["sha256"]
     assert value["metrics"]["accuracy"] == facts["test_accuracy"]
     assert value["metrics"]["fid"] == pytest.approx(0, abs=1e-4)

@@ -159,6 +159,13 @@ def test_what_version_0_1_had_no_option_for_makes_a_line_and_is_repeated(run, ga
     assert {key: settings[key] for key in other} == other
 
 
+def test_what_an_evaluation_cautions_of_is_in_the_report(run):
+    folder = run("a", 4.0)
+    result = json.loads((folder / "eval.json").read_text())
+    (folder / "eval.json").write_text(json.dumps(result | {"cautions": ["FID of 9 images says\x1b[2J little"]}))
+    assert f"{folder}: FID of 9 images says\ufffd[2J little" in build([folder]).cautions
+
+
 # Who may be compared
 
 

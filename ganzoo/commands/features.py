@@ -51,11 +51,9 @@ def train(
     from ganzoo.plugins import registry
     from ganzoo.training.engine import choose_device
 
-    path = out or trained_file(dataset, data_root)
-    if path.suffix != ".safetensors":
-        raise UsageError(f"--out {path}: name a .safetensors file, or `ganzoo eval --features` will not take it")
+    if out is not None and out.suffix != ".safetensors":
+        raise UsageError(f"--out {out}: name a .safetensors file, or `ganzoo eval --features` will not take it")
     chosen = choose_device(device)
-    check_place(path)
     source = registry().check().get("datasets", dataset)
     depth = int(channels) if channels else None
     own = data_given(values)
@@ -64,6 +62,8 @@ def train(
         raise UsageError(f"--dataset {dataset}: it holds vectors, and features are of images")
     c, h, w = data.spec(dataset).shape
     side = min(h, w)
+    path = out or trained_file(dataset, (c, side, side), data_root)
+    check_place(path)
     if h != w:
         data = open_dataset(source(), DataRequest("train", data_root, side, depth, own))
     test = open_dataset(source(), DataRequest("test", data_root, side, depth, own))
@@ -82,6 +82,7 @@ def train(
     facts = {"dataset": dataset, "classes": list(data.classes), "seed": seed, "epochs": epochs}
     if mirror or jitter:
         facts |= {"mirror": mirror, "jitter": jitter}
+    facts["tested_on"] = test.split or "test"
     packed = pack(net, shape, {**facts, "test_accuracy": round(reached, 6)})
     keep(path, packed)
     sha256 = hashlib.sha256(packed).hexdigest()

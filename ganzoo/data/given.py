@@ -41,7 +41,10 @@ def dataset_of(data: Any, name: str, value_range: tuple[float, float] | None = N
         summary = "handed over by a program"
 
         def load(self, request: DataRequest) -> ImageSet:
-            return ImageSet(**vars(held))
+            found = ImageSet(**vars(held))
+            if request.split == "test" and not found.split:
+                found.split = "train"
+            return found
 
     Given.name = name
     try:

@@ -3,6 +3,8 @@
 import hashlib
 import json
 import math
+import re
+import shlex
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
@@ -199,13 +201,55 @@ def unpack(data: bytes, source: str) -> tuple[Classifier, Shape, dict[str, Any]]
     return net.eval().requires_grad_(False), shape, about
 
 
-def trained_file(dataset: str, root: Path | None = None) -> Path:
-    """Where `ganzoo features train` leaves the classifier of a data set, and `ganzoo eval` looks for it.
+def trained_file(dataset: str, shape: tuple[int, ...], root: Path | None = None) -> Path:
+    """Where `ganzoo features train` leaves the classifier of a data set at `shape`, (C, H, W).
 
     One for each `root`, the folder of the data set's files where one was given: two may hold other images.
     """
-    place = f"-{hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:8]}" if root else ""
-    return cache_dir() / "features" / f"{dataset}{place}.safetensors"
+    c, h, w = shape
+    return _features() / f"{dataset}-{h}x{w}x{c}{_place(root)}.safetensors"
+
+
+def trained_files(dataset: str, shape: tuple[int, ...] | None = None, root: Path | None = None) -> list[Path]:
+    """Those files that are there, the most fitting first: of `root`, of the same channels, of the nearest size.
+
+    `dataset` may be the whole name of one, without its ending. Version 0.1.0 had no sizes in names.
+    """
+    folder, found = _features(), []
+    for place in dict.fromkeys((_place(root), "")):
+        name = re.compile(rf"{re.escape(dataset)}-(\d+)x(\d+)x(\d+){place}\.safetensors")
+        sized = [(m, path) for path in sorted(folder.glob("*.safetensors")) if (m := name.fullmatch(path.name))]
+        c, h = (shape[0], shape[1]) if shape else (3, 1024)
+        sized.sort(key=lambda pair: (int(pair[0][3]) != c, abs(int(pair[0][1]) - h)))
+        found += [path for _, path in sized]
+        found += [path for path in [folder / f"{dataset}{place}.safetensors"] if path.is_file()]
+    return found
+
+
+def training_command(
+    dataset: str, shape: tuple[int, ...] | None = None, root: Path | None = None, data_options: Any = None
+) -> str:
+    """The command that trains a classifier of such images."""
+    words = ["ganzoo", "features", "train", "--dataset", dataset]
+    words += ["--data-root", str(root)] if root else []
+    if shape is not None and shape[1] == shape[2]:
+        words += ["--image-size", str(shape[1]), "--channels", str(shape[0])]
+    for key, value in (data_options or {}).items():
+        flag = key.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{flag}" if value else f"--no-{flag}")
+        elif value is not None:
+            words += [f"--{flag}", str(value)]
+    return shlex.join(words)
+
+
+def _features() -> Path:
+    return cache_dir() / "features"
+
+
+def _place(root: Path | None) -> str:
+    """A part of a name for the folder of a data set's files."""
+    return f"-{hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:8]}" if root else ""
 
 
 def keep(path: Path, data: bytes) -> None:
@@ -245,6 +289,9 @@ class Trained(FeatureExtractor):
         self.num_features = self.shape.features
         self.classes = tuple(map(str, about["classes"]))
         self.sha256 = hashlib.sha256(data).hexdigest()
+        reached = about.get("test_accuracy")
+        self.accuracy = float(reached) if isinstance(reached, int | float) and 0 <= reached <= 1 else None
+        self.tested_on = str(about.get("tested_on", "test"))
 
     def resizing(self, height: int, width: int) -> str:
         side = self.shape.side

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
@@ -16,7 +16,7 @@ from ganzoo.data import Dataset, normalised, to_uint8
 from ganzoo.errors import GanzooError, UsageError, did_you_mean
 from ganzoo.gan import GAN
 from ganzoo.metrics.base import NO_LABELS, FeatureExtractor, Images, Measured, Metric, Setting, require
-from ganzoo.metrics.classifier import Trained, at_once, class_index, trained_file
+from ganzoo.metrics.classifier import Trained, at_once, class_index, trained_files, training_command
 from ganzoo.metrics.labels import Accuracy
 from ganzoo.metrics.reference import Reference, Split
 from ganzoo.plugins import Registry
@@ -30,6 +30,11 @@ Labels = Literal["reference", "uniform"]
 LABELS = {"reference": "labels as the reference has them", "uniform": "classes in turn"}
 LABELLED = {"accuracy", "intra-fid", "cas"}
 """Metrics that only images with labels have."""
+POOR = 0.7
+"""Share of its own test images, below which an extractor that classifies is not to be relied on."""
+TESTED_ON = {"held-out": "the images held out from it", "train": "the images that it was trained on"}
+SEEN_THROUGH = ("accuracy", "precision")
+"""Numbers that are as good as the extractor is."""
 DRAWN = {"labels", "sampling", "sampling_defaults"}
 """What a protocol says of how samples were drawn."""
 LABELS_SEED = 20140611
@@ -42,25 +47,27 @@ def choose_extractor(
     name: str | None = None,
     weights: Path | None = None,
     root: Path | None = None,
+    shape: tuple[int, ...] | None = None,
+    data_options: Any = None,
 ) -> FeatureExtractor:
     """The extractor that a user names: a plugin, a data set that one was trained for, or a file of weights.
 
     Without a name: the one that is made for the data set, else the one that was trained for it. One that was trained on
-    the files in `root` comes first.
+    the files in `root` comes first, and of these the one whose size is nearest to `shape`, (C, H, W).
 
     Raises:
         UsageError: there is none.
         GanzooError: its weights cannot be had.
     """
     known = registry.names("features")
-    places = [trained_file(name or dataset, root), trained_file(name or dataset)]
-    trained = next((place for place in places if place.is_file()), None)
+    trained = next(iter(trained_files(name or dataset, shape, root)), None)
     if name is None:
         made = [key for key in known if dataset in registry.get("features", key).datasets]
         if not made and trained is None:
             raise UsageError(
-                f"no feature extractor is known for '{dataset}': train one with `ganzoo features train --dataset "
-                f"{dataset}{f' --data-root {root}' if root else ''}`, or name one with --features ({', '.join(known)})"
+                f"no feature extractor is known for '{dataset}': train one with "
+                f"`{training_command(dataset, shape, root, data_options)}`, or name one with --features "
+                f"({', '.join(known)})"
             )
         name = made[0] if made else dataset
     if name in known:
@@ -74,7 +81,7 @@ def choose_extractor(
         return Trained(trained)
     raise UsageError(
         f"no feature extractor is named '{name}': {did_you_mean(name, known)}, or give a .safetensors file, "
-        f"or train one with `ganzoo features train --dataset {name}`"
+        f"or train one with `{training_command(dataset, shape, root, data_options)}`"
     )
 
 
@@ -134,7 +141,7 @@ class Evaluator:
         source: type[Dataset] = registry.get("datasets", dataset)
         extractor = None
         if features is not None or any(metric.features for metric in self.chosen.values()):
-            extractor = choose_extractor(registry, dataset, features, weights, root)
+            extractor = choose_extractor(registry, dataset, features, weights, root, shape, data_options)
         self.extractor = extractor.to(self._statistics_device).eval() if extractor else None
         device = self._statistics_device
         self.reference = Reference(source(), self.extractor, split, shape, root, device, data_options)
@@ -218,7 +225,7 @@ class Evaluator:
             "metrics": numbers,
             "settings": settings,
             "left_out": left_out,
-            "cautions": self._cautions(numbers, n),
+            "cautions": self.cautions(numbers, n),
             "seed": seed,
             "seconds": round(time.perf_counter() - started, 3),
             "device": str(self.device),
@@ -229,11 +236,11 @@ class Evaluator:
                 result["confusion"] = metric.confusion().tolist()
         return result
 
-    def _cautions(self, numbers: Mapping[str, float], n: int) -> list[str]:
-        """What to bear in mind with these numbers, a line each."""
-        found = []
-        if "fid" in numbers:
-            features, real = int(self.reference.statistics.total.shape[-1]), len(self.reference.data)
+    def cautions(self, measured: Collection[str], n: int) -> list[str]:
+        """What to bear in mind with these numbers of `n` images, by name, a line each."""
+        found, extractor = [], self.extractor
+        if "fid" in measured and extractor is not None:
+            features, real = extractor.num_features, len(self.reference.data)
             if min(n, real) < features:
                 found.append(
                     f"FID of {n:,} images against {real:,} with {features:,} features: with fewer images than features "
@@ -241,6 +248,14 @@ class Evaluator:
                 )
         if self.reference.data.split == "train" and self.reference.split == "test":
             found.append(f"'{self.reference.name}' has no test split here: the reference is the training images")
+        reached = extractor.accuracy if extractor is not None else None
+        spoilt = [name for name in SEEN_THROUGH if name in measured]
+        if extractor is not None and reached is not None and reached < POOR and spoilt:
+            found.append(
+                f"the extractor '{extractor.name}' is itself right about {reached:.0%} of "
+                f"{TESTED_ON.get(extractor.tested_on, 'its test images')}: "
+                f"{' and '.join(spoilt)} say little"
+            )
         return found
 
     @contextmanager

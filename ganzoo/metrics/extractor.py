@@ -34,6 +34,10 @@ class FeatureExtractor(nn.Module):
     """What its logits stand for, in order; empty when they are not the classes of any data set."""
     classifies: bool = False
     """Whether it gives logits."""
+    accuracy: float | None = None
+    """The share of images that it classifies rightly, where that was measured."""
+    tested_on: str = "test"
+    """On which: `test`, `held-out`, or `train`, those that it has learnt from."""
     sha256: str
     """Of its weights."""
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 
+from ganzoo.errors import warn
 from ganzoo.gan import GAN
 from ganzoo.metrics.base import Setting
 from ganzoo.metrics.evaluation import (
@@ -79,6 +80,8 @@ class Examiner:
         """Have the statistics of the reference before training starts."""
         with exact(), torch.no_grad(), own_randomness(SEED, self.evaluator.device):
             _ = self.evaluator.reference.statistics
+        for caution in self.evaluator.cautions(self.evaluator.chosen, N):
+            warn(f"--eval-every: {caution}")
 
     def due(self, trainer: Trainer) -> bool:
         """Whether the step just taken ended so many epochs, or the training."""

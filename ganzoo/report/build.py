@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ganzoo import __version__
-from ganzoo.errors import GanzooError, UsageError, one_line
+from ganzoo.errors import GanzooError, UsageError, one_line, plain
 from ganzoo.metrics.evaluation import comparable, describe
 from ganzoo.report.benchmarks import Benchmarks, read_benchmarks
 from ganzoo.report.lines import (
@@ -26,7 +26,7 @@ from ganzoo.report.lines import (
     rank,
     value_of,
 )
-from ganzoo.report.read import RunRecord, clean, last_logged, number, read_run
+from ganzoo.report.read import RunRecord, clean, last_logged, listed, number, read_run
 from ganzoo.report.show import show, shown_number
 
 FORMAT = 1
@@ -345,6 +345,9 @@ def cautions(groups: Sequence[Group]) -> list[str]:
         for line in group.lines:
             for run in line.runs:
                 said += [f"{run.folder}: {note}" for note in run.notes]
+                said += [
+                    f"{run.folder}: {plain(str(clean(text)))}" for text in listed((run.result or {}).get("cautions"))
+                ]
     return said
 
 
