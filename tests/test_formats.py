@@ -104,7 +104,10 @@ def test_stylegans_labels_are_those_of_its_file(keep, capsys):
 def test_stylegans_null_labels_are_none_and_said_to_be(keep, capsys):
     data = load(keep({"dataset.json": '{"labels": null}', "00000/a.png": png(), "00000/b.png": png()}))
     assert data.labels is None
-    assert "tells of no labels" in capsys.readouterr().err
+    assert "tells of no labels (null): the pictures have no classes\n" in capsys.readouterr().err
+    data = load(keep({"dataset.json": '{"labels": null}', "cats/a.png": png(), "dogs/b.png": png()}))
+    assert data.labels is None
+    assert "no classes, also not by their folders, as --layout folders takes them" in capsys.readouterr().err
 
 
 def test_hugging_faces_csv_and_jsonl(keep, tmp_path):
@@ -288,7 +291,12 @@ def test_classes_named_by_numbers_are_in_the_order_of_numbers(keep):
 def test_a_range_of_labels_means_the_names():
     from ganzoo.commands.sample import parse_labels
 
-    assert parse_labels("2-10", class_order({str(k) for k in range(1, 13)})) == list(range(1, 10))
+    names = class_order({str(k) for k in range(1, 13)})
+    assert parse_labels("2-10", names) == list(range(1, 10))
+    assert parse_labels("12,3", names) == ["12", "3"]
+    for text in ("0", "0-3", "2-13", "x"):  # The number 0 would be class '1'.
+        with pytest.raises(UsageError, match=f"--label {text}: classes are 1 to 12"):
+            parse_labels(text, names)
 
 
 def test_mixed_names_are_in_the_order_of_text():

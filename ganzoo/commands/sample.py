@@ -273,10 +273,13 @@ def write_vectors(vectors, classes, target: Path) -> list[Path]:  # type: ignore
 def parse_labels(text: str, names: tuple[str, ...]) -> list[int | str]:
     """`7`, `0-9`, `3,7`, `0-3,7`, or names of classes; a range between two names takes the classes in between too.
 
+    Where all names are whole numbers, numbers are names.
+
     Raises:
-        UsageError: a range that runs backwards or far beyond the classes.
+        UsageError: a range that runs backwards or far beyond the classes, or a number that is no name where all are.
     """
     labels: list[int | str] = []
+    numbered = bool(names) and all(name.isdecimal() for name in names)
     for part in (p.strip() for p in text.split(",")):
         first, dash, last = part.partition("-")
         if part not in names and first in names and last in names:
@@ -284,6 +287,8 @@ def parse_labels(text: str, names: tuple[str, ...]) -> list[int | str]:
             if not between:
                 raise UsageError(f"--label {part}: class '{last}' comes before class '{first}'")
             labels += between
+        elif numbered and part and part not in names:
+            raise UsageError(f"--label {part}: classes are {names[0]} to {names[-1]}")
         elif part not in names and dash and first.isdecimal() and last.isdecimal():
             if int(first) > int(last) or int(last) >= max(len(names), 1):
                 raise UsageError(

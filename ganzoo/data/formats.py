@@ -432,7 +432,9 @@ def _dataset_json(tree: Tree, name: str, names: list[str], place: str, notes: li
     if not isinstance(value, dict) or "labels" not in value:
         raise UsageError(f"{where} has no `labels`, which StyleGAN's has: rename it if it is another's")
     if listed is None:
-        notes.append(f"{where} tells of no labels (null): the pictures have no classes")
+        several = len({name.rpartition("/")[0] for name in names}) > 1
+        more = ", also not by their folders, as --layout folders takes them" if several else ""
+        notes.append(f"{where} tells of no labels (null): the pictures have no classes{more}")
         return Labels({}, name, "none")
     titles = value.get("classes")  # Not StyleGAN's: `ganzoo data convert` keeps the names of classes there.
     if not (isinstance(titles, list) and all(isinstance(title, str) and title for title in titles)):
