@@ -273,6 +273,33 @@ sys.exit("torch._dynamo" in sys.modules)
     assert "its weights take 800,000 GB, more than this machine's memory" in done.stdout
 
 
+def test_the_outline_of_every_shipped_model_is_that_of_the_model_and_needs_no_compiler():
+    code = """
+import sys
+from ganzoo.data import DataSpec
+from ganzoo.plugins import registry
+from ganzoo.training.building import build, refuse_giants
+
+known, data = registry().check(), DataSpec("digits", (3, 32, 32), 10, ("a", "b", "c"))
+shipped = [known.get("models", n) for n in known.names("models") if known.provider("models", n).package == "ganzoo"]
+outlines = {cls: refuse_giants(cls, data, cls.Options()) for cls in shipped}
+print(*(name for name in ("torch._dynamo", "sympy") if name in sys.modules))
+
+def shapes(gan):
+    return {name: (t.shape, t.dtype) for name, t in (*gan.named_parameters(), *gan.named_buffers())}
+
+for cls, outline in outlines.items():
+    if outline is None or shapes(outline) != shapes(build(cls, data, cls.Options())):
+        print(cls.name)
+print(len(outlines))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    imported, *different, count = done.stdout.splitlines()
+    assert (imported, different) == ("", [])
+    assert int(count) >= 12
+
+
 def test_loading_and_sampling_a_run_import_no_compiler(made):
     code = "import sys, ganzoo; ganzoo.load(sys.argv[1]).sample(2); sys.exit('torch._dynamo' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code, str(made)], check=False).returncode == 0

@@ -1,7 +1,10 @@
 """A model built from its class, the data's description and options; what a plugin does wrong told in one line."""
 
+from collections.abc import Sequence
+from functools import reduce
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -75,20 +78,54 @@ def refuse_giants(model: type[GAN], spec: DataSpec, options: Any) -> GAN | None:
     return gan
 
 
+ARITHMETIC = {
+    "abs", "add", "clamp", "clamp_max", "clamp_min", "cos", "div", "exp", "log", "mul", "neg", "pow", "reciprocal",
+    "rsqrt", "rsub", "sin", "sqrt", "square", "sub", "tanh",
+}  # fmt: skip
+"""Operators that make floats of floats, one for each place: the shape of what they make needs no kernel."""
+
+
 class _Unfilled(ThreadMode):
     """Leaves out whatever only fills tensors without memory: weights are not drawn, shapes stay what they are.
 
-    For these operators torch would import its compiler, which takes longer than everything else in loading a model.
+    For these operators torch would import its compiler, which takes longer than everything else in loading a model;
+    and so it would for what weights are scaled by: arithmetic, norms, and the power method of spectral norm.
     """
 
     def __torch_dispatch__(
         self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        if (
-            isinstance(function, torch._ops.OpOverload)
-            and args and isinstance(args[0], Tensor) and args[0].device.type == "meta"
-            and function._schema.name.endswith("_")
-            and torch.Tag.inplace_view not in function.tags
-        ):  # fmt: skip
-            return args[0]
-        return function(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        outline = _outline(function, args, kwargs) if isinstance(function, torch._ops.OpOverload) and args else None
+        return function(*args, **kwargs) if outline is None else outline
+
+
+def _outline(function: torch._ops.OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
+    """What an operator makes on the meta device, as far as its shape is known without torch's own ways; or None."""
+    name = function._schema.name.removeprefix("aten::")
+    if name in ("rand", "randn") and kwargs.get("device") == torch.device("meta") and not kwargs.get("pin_memory"):
+        return torch.empty(args[0], dtype=kwargs.get("dtype"), device="meta")
+    tensors = [a for a in args if isinstance(a, Tensor)]
+    if not tensors or any(t.device.type != "meta" and t.dim() for t in tensors):
+        return None
+    if name.endswith("_") and tensors[0] is args[0] and torch.Tag.inplace_view not in function.tags:
+        return tensors[0]
+    if not all(t.is_floating_point() for t in tensors) or kwargs.keys() - {"out"}:
+        return None
+    shape: Sequence[int]
+    if name in ARITHMETIC:
+        shape = np.broadcast_shapes(*(tuple(t.shape) for t in tensors))
+    elif name == "linalg_vector_norm":
+        shape = _reduced(tensors[0].shape, *args[2:4])
+    elif name in ("mv", "dot", "vdot"):
+        shape = tensors[0].shape[:-1]
+    else:
+        return None
+    dtype = reduce(torch.promote_types, (t.dtype for t in tensors))
+    return kwargs["out"] if "out" in kwargs else torch.empty(shape, dtype=dtype, device="meta")
+
+
+def _reduced(shape: Sequence[int], dim: Sequence[int] | None = None, keep: bool = False) -> list[int]:
+    """A shape without the dimensions that a norm is taken over: all, unless told."""
+    gone = {d % len(shape) for d in dim} if dim else set(range(len(shape)))
+    return [1 if i in gone else n for i, n in enumerate(shape) if keep or i not in gone]
