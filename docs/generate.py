@@ -177,7 +177,8 @@ class Shown:
 def interface(base: type[Any]) -> str:
     """What a class that is registered must state and may override."""
     lines = [f"A `ganzoo.{base.__name__}` states:", ""]
-    stated = [name for name in vars(base).get("__annotations__", {}) if name not in vars(base)]
+    annotated = vars(base).get("__annotations__", {})
+    stated = [name for name in annotated if name not in vars(base) and not name.startswith("_")]
     lines += [f"- `{name}`" for name in stated]
     abstract = getattr(base, "__abstractmethods__", frozenset())
     for name, method in vars(base).items():

@@ -35,6 +35,10 @@ COMMANDS = {
 }
 
 
+INTERRUPTED = "stopped by SIGINT; nothing was saved, for training had not begun"
+"""What Ctrl-C is told while a run's command is loaded; later `ganzoo.launch` knows what is saved."""
+
+
 class LazyGroup(click.Group):
     """Commands that are imported when they are used; their one-line helps are known beforehand."""
 
@@ -95,7 +99,7 @@ def main() -> None:
         hint = f" (see `{getattr(error, 'command', context.command_path)} --help`)" if context else ""
         code = _fail(error, plain(error.format_message()) + hint, error.exit_code)
     except (click.Abort, KeyboardInterrupt) as error:
-        code = _fail(error, "stopped by SIGINT", 130)
+        code = _fail(error, INTERRUPTED if sys.argv[1:2] == ["run"] else "stopped by SIGINT", 130)
     except Stopped as error:
         click.echo(plain(str(error)), err=True)
         code = error.exit_code

@@ -1,9 +1,11 @@
 """From a plan to a trained run: resolve names to plugins, open data and directory, train."""
 
 import platform
+import signal
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
@@ -201,10 +203,11 @@ def start(plan: Plan, registry: Registry, out: Path | None = None, watchers: Seq
         Stopped: a signal came; everything is saved.
     """
     with joined() as world:
-        prepared = prepare(plan, registry, world)
-        folder, known = world.on_first(lambda: _where(plan, out))
+        with interruptible():
+            prepared = prepare(plan, registry, world)
+            folder, known = world.on_first(lambda: _where(plan, out))
         run = Run(folder, plan.settings.sample_interval, plan.settings.checkpoint_interval, world)
-        with run.claim():
+        with interruptible(run), run.claim():
             if not known:
                 told = prepared.describe(registry) | {"sessions": [session(prepared, 0)]}
                 world.on_first(lambda: run.create(told, config_of(prepared)))
@@ -214,6 +217,24 @@ def start(plan: Plan, registry: Registry, out: Path | None = None, watchers: Seq
                     world.on_first(lambda: _record(folder, prepared, {}))
                 _train(run, prepared, registry, watchers)
     return run
+
+
+@contextmanager
+def interruptible(run: Run | None = None) -> Iterator[None]:
+    """Say what is saved when Ctrl-C comes where training does not listen: before its first step, or after its last.
+
+    Raises:
+        Stopped: it came.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        saved = "nothing was saved, for training had not begun"
+        if run is not None and (run.folder / "run.json").is_file():
+            steps = run.checkpoints.steps()
+            what = f"step {steps[-1]} is saved" if steps else "no step is saved yet"
+            saved = f"{what}: `ganzoo resume {run.folder}` goes on from there"
+        raise Stopped(signal.SIGINT, saved) from None
 
 
 def _where(plan: Plan, out: Path | None) -> tuple[Path, bool]:
@@ -300,7 +321,7 @@ def resume(
         refuse_absent_data(folder, info, registry)
         plan = resolve(model, changes or {}, config=flatten(info, folder / "run.json"))
         run = Run(folder, plan.settings.sample_interval, plan.settings.checkpoint_interval, world)
-        with run.lock():
+        with interruptible(run), run.lock():
             prepared = prepare(plan, registry, world, info.get("evaluation"))
             trainer = prepared.trainer
             world.on_first(lambda: _same_data(folder, info, prepared, say))

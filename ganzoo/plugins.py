@@ -270,19 +270,19 @@ def _check_options(cls: Any) -> None:
     """Refuse a model whose options or presets would break listings and `ganzoo run --help` for every other one.
 
     Raises:
-        GanzooError: `Options` is no subclass of ganzoo.Options, a preset is no mapping or names an unknown option, or
-            `Sampling` is refused.
+        GanzooError: `Options` is no subclass of ganzoo.Options, a preset is no mapping or names an unknown option,
+            `Sampling` is refused, or an option has a name that a command has already.
     """
     from ganzoo.gan import Options
     from ganzoo.settings import Settings
 
     if not (isinstance(cls.Options, type) and issubclass(cls.Options, Options)):
         raise GanzooError(f"{cls.__name__}.Options must be a subclass of ganzoo.Options, not {cls.Options!r}")
-    for name in cls.Options.model_fields.keys() & Settings.model_fields.keys():
-        raise GanzooError(f"{cls.__name__}.Options.{name} has the name of an option of every run: choose another")
     if not isinstance(cls.presets, Mapping) or not all(isinstance(name, str) for name in cls.presets):
         raise GanzooError(f"{cls.__name__}.presets must be a mapping from names to options, not {cls.presets!r}")
     _check_sampling(cls)
+    if clash := clashing(cls):
+        raise GanzooError(clash)
     known = [*Settings.model_fields, *cls.Options.model_fields]
     for name, values in cls.presets.items():
         if not isinstance(values, Mapping):
@@ -339,19 +339,30 @@ def _check_sampling(cls: Any) -> None:
     """Refuse options of drawing that no command could have.
 
     Raises:
-        GanzooError: `Sampling` is no pydantic model, or one of its fields has no default or a name that is taken.
+        GanzooError: `Sampling` is no pydantic model, or one of its fields has no default.
     """
     from pydantic import BaseModel
 
-    from ganzoo.sampling import TAKEN, sampling_fields
+    from ganzoo.sampling import sampling_fields
 
     if not (isinstance(cls.Sampling, type) and issubclass(cls.Sampling, BaseModel)):
         raise GanzooError(f"{cls.__name__}.Sampling must be a subclass of ganzoo.Sampling, not {cls.Sampling!r}")
     for name, info in sampling_fields(cls).items():
         if info.is_required():
             raise GanzooError(f"{cls.__name__}.Sampling.{name} has no default, with which training would draw")
-        if {name, f"no_{name}"} & TAKEN:
-            raise GanzooError(
+
+
+def clashing(cls: Any) -> str | None:
+    """What is wrong with the names of a model's options: the first that a command has already; or None."""
+    from ganzoo import sampling, settings
+
+    for name in cls.Options.model_fields:
+        if name in settings.Settings.model_fields.keys() | settings.TAKEN:
+            return f"{cls.__name__}.Options.{name} has the name of an option of every run: choose another"
+    for name in sampling.sampling_fields(cls):
+        if {name, f"no_{name}"} & sampling.TAKEN:
+            return (
                 f"{cls.__name__}.Sampling.{name} has the name of an option of `ganzoo sample`, `eval` or `demo`: "
                 "choose another"
             )
+    return None

@@ -44,6 +44,10 @@ def absolute(path: Path | None) -> Path | None:
     return path.expanduser().absolute() if path else None
 
 
+TAKEN = {"as_json", "config", "dry_run", "help", "json", "nproc", "out", "preset", "quiet"}
+"""Names of options of `ganzoo run` besides those of `Settings`."""
+
+
 class Repeated:
     """Marks an option that may be given several times, and whose values may hold commas."""
 

@@ -155,9 +155,33 @@ def test_a_run_ended_before_its_first_step_can_be_resumed_and_sampled(ganzoo, tm
 
     with monkeypatch.context() as patch:
         patch.setattr("ganzoo.runs.run.Run.lock", end)
-        ganzoo("run", *TINY, "--steps", 5, "--out", "r")
+        ended = ganzoo("run", *TINY, "--steps", 5, "--out", "r")
+    assert ended.err == "stopped by SIGINT; no step is saved yet: `ganzoo resume r` goes on from there\n"
     assert ganzoo("resume", "r").code == 0
     assert ganzoo("sample", "r").code == 0
+
+
+@pytest.mark.parametrize("place", ["ganzoo.launch.prepare", "ganzoo.commands.run.resolve"])
+def test_an_interrupt_before_there_is_a_folder_says_that_nothing_was_saved(ganzoo, tmp_path, monkeypatch, place):
+    def end(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(place, end)
+    ended = ganzoo("run", *TINY, "--steps", 5, "--out", "r")
+    assert ended.code == 130
+    assert ended.err.endswith("stopped by SIGINT; nothing was saved, for training had not begun\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupt_while_the_last_grid_is_drawn_says_which_step_is_saved(ganzoo, monkeypatch):
+    def end(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ganzoo.runs.run.plot_losses", end)
+    ended = ganzoo("run", *TINY, "--steps", 5, "--out", "r")
+    assert (ended.code, ended.err.splitlines()[-1]) == (
+        130, "stopped by SIGINT; step 5 is saved: `ganzoo resume r` goes on from there",
+    )  # fmt: skip
 
 
 def test_resume_makes_what_it_takes_to_sample_where_it_is_missing(ganzoo, tmp_path):

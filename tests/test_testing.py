@@ -153,6 +153,27 @@ class Undocumented(Tiny):
     pass
 
 
+class OwnSteps(Tiny):
+    """An option that every run has."""
+
+    class Options(Tiny.Options):
+        steps: int = Field(3, description="Steps of something else.")
+
+
+class OwnFolder(Tiny):
+    """An option that the command has."""
+
+    class Options(Tiny.Options):
+        out: int = Field(3, description="What goes out.")
+
+
+class OwnSeed(Tiny):
+    """An option of drawing that every command which draws has."""
+
+    class Sampling(ganzoo.Sampling):
+        seed: int = Field(3, description="A seed of something else.")
+
+
 class Raises(Tiny):
     """Cannot be made."""
 
@@ -697,6 +718,9 @@ BREAKERS = {
     UnexplainedSampling: ("explained", "option 'truncation' of Sampling has no description"),
     UnknownPreset: ("explained", "no option 'width'"),
     Undocumented: ("explained", "class Undocumented has no docstring"),
+    OwnSteps: ("names", "OwnSteps.Options.steps has the name of an option of every run"),
+    OwnFolder: ("names", "OwnFolder.Options.out has the name of an option of every run"),
+    OwnSeed: ("names", "OwnSeed.Sampling.seed has the name of an option of `ganzoo sample`, `eval` or `demo`"),
     Raises: ("builds", "ValueError: no such network"),
     Leaves: ("builds", "SystemExit: bye"),
     OneNetwork: ("builds", "does not set self.discriminator"),

@@ -13,15 +13,15 @@ from ganzoo.errors import GanzooError, UsageError
 class Measures(OfRun, OfData):
     """A command on a run, with its model's options of drawing and those of the data that it is measured against."""
 
-    def data_set(self, values: dict[str, Any]) -> str:
-        """The run's own by default, else the one that images are measured against."""
+    def data_set(self, values: dict[str, Any]) -> str | None:
+        """The run's own by default."""
         from ganzoo.files import read_json
 
         name = values.get("dataset")
         for place in [values.get("what"), *values.get("others", [])] if name is None else []:
             with suppress(GanzooError, KeyError, TypeError, ValueError):
                 name = name or read_json(Path(place) / "config.json")["data"]["name"]
-        return name if isinstance(name, str) else "mnist"
+        return name if isinstance(name, str) else None
 
 
 @click.command(name="eval", cls=Measures, context_settings={"help_option_names": ["-h", "--help"]})

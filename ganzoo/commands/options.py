@@ -57,7 +57,8 @@ class OfData(Sectioned):
         values = _loosely(self, ctx, args)
         name = self.data_set(values)
         # Help that is general answers at once: what knows data sets imports torch.
-        general = bool({"-h", "--help"} & set(args)) and name == "mnist" and not values.get("dataset")
+        general = bool({"-h", "--help"} & set(args)) and name is None
+        name = name or ("" if general else _usual())
         fields = {} if general else _data_fields(name)
         taken = {name for param in self.get_params(ctx) for name in (param.name, *param.opts)}
         ctx.meta[self.own] = {
@@ -79,12 +80,17 @@ class OfData(Sectioned):
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         return [*super().get_params(ctx), *ctx.meta.get(self.own, {}).values()]
 
-    def data_set(self, values: dict[str, Any]) -> str:
-        """The name of the data set, given what can be read of the command line; by default that of runs."""
-        from ganzoo.settings import Settings
+    def data_set(self, values: dict[str, Any]) -> str | None:
+        """The name of the data set, given what can be read of the command line; None: that of runs which name none."""
+        return values.get("dataset") or None
 
-        name: str = values.get("dataset") or Settings.model_fields["dataset"].default
-        return name
+
+def _usual() -> str:
+    """The data set of runs that name none."""
+    from ganzoo.settings import Settings
+
+    name: str = Settings.model_fields["dataset"].default
+    return name
 
 
 def data_given(values: dict[str, Any]) -> dict[str, Any]:

@@ -84,7 +84,7 @@ def _model_of(args: list[str], ctx: click.Context) -> str:
 class Trains(OfData):
     """The command of a model: its data set is that of the command line, or of the file of options."""
 
-    def data_set(self, values: dict[str, Any]) -> str:
+    def data_set(self, values: dict[str, Any]) -> str | None:
         if values.get("dataset") is None and values.get("config"):
             with suppress(GanzooError):
                 name = read_config(Path(values["config"])).get("dataset")

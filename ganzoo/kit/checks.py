@@ -32,6 +32,7 @@ from ganzoo.kit.cases import (
     where,
 )
 from ganzoo.nets import Dropout
+from ganzoo.plugins import clashing
 from ganzoo.sampling import sampling_fields
 from ganzoo.settings import resolve
 from ganzoo.training.building import build
@@ -87,6 +88,11 @@ def explained(case: Case) -> str | None:
     for preset in cls.presets:
         resolve(cls, {}, preset)
     return None
+
+
+def own_names(case: Case) -> str | None:
+    """No option has the name of one that a command, or a method, has already."""
+    return clashing(case.cls)
 
 
 def builds(case: Case) -> str | None:

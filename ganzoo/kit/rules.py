@@ -28,6 +28,13 @@ RULES = (
         checks.explained,
     ),
     Rule(
+        "names",
+        "no option has the name of one that a command has already",
+        "name the option otherwise: `ganzoo run MODEL --help` lists those of every run, "
+        "`ganzoo sample --help` and `ganzoo eval --help` those of drawing",
+        checks.own_names,
+    ),
+    Rule(
         "builds",
         "the model builds for any image shape, and each parameter belongs to one player",
         "set self.generator and self.discriminator in __init__, sized from self.data; "
