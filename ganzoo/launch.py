@@ -414,6 +414,34 @@ def _note_mode(folder: Path, mode: Mode) -> None:
         warn(f"steps run operator by operator: {mode.why}")
 
 
+def beginning(prepared: Prepared, folder: Path) -> str:
+    """What begins, or goes on, in one line: model, data, weights, device, budget, folder."""
+    trainer, spec, settings = prepared.trainer, prepared.spec, prepared.plan.settings
+    kind = f"images of {' x '.join(map(str, spec.shape))}" if spec.is_images else f"vectors of {spec.pixels}"
+    count = sum(p.numel() for parameters in trainer.parameters.values() for p in parameters)
+    where = str(trainer.engine.device)
+    if trainer.world.size > 1:
+        where += f", {trainer.world.size} processes"
+    elif where == "cpu":
+        threads = torch.get_num_threads()
+        where += f", {threads} thread{'s' if threads > 1 else ''}"
+    budget = [f"{trainer.steps:,} steps"] if trainer.steps else []
+    budget += [f"{settings.max_time:,.0f} s"] if settings.max_time else []
+    since = f" from step {trainer.step:,} on" if trainer.step else ""
+    return (
+        f"{trainer.gan.name} on {spec.name} ({spec.count:,} {kind}): {count:,} weights, on {where}; "
+        f"{' or '.join(budget)}{since}; in {folder}"
+    )
+
+
+def _way(mode: Mode) -> str:
+    """How steps are run, in words."""
+    if mode.used == "eager":
+        return f"steps run operator by operator: {mode.why}"
+    how = "steps are recorded and replayed" if mode.used == "graph" else "both networks are compiled"
+    return how + (f": {mode.speedup:.2g} times as fast as plain ones" if mode.speedup else "")
+
+
 def _train(run: Run, prepared: Prepared, registry: Registry, watchers: Sequence[Watcher]) -> None:
     trainer, status = prepared.trainer, "failed"
     try:
@@ -424,8 +452,11 @@ def _train(run: Run, prepared: Prepared, registry: Registry, watchers: Sequence[
         settings, seen = prepared.plan.settings, trainer.gan.data
         run.overfitting = Overfitting(lambda: held_out(settings, registry, seen))
         if trainer.fraction < 1:
+            run.tell(beginning(prepared, run.folder))
             mode = settle(trainer, prepared.plan.settings.engine)
             run.world.on_first(lambda: _note_mode(run.folder, mode))
+            if not mode.failed:  # Which was told.
+                run.tell(_way(mode))
         run.begin(trainer)
         trainer.fit(run)
         status = "finished"

@@ -12,11 +12,13 @@ from safetensors.torch import load_file
 
 import ganzoo
 import ganzoo_test_plugins as plugins
+from conftest import TINY
 from ganzoo.data import DataRequest, Dataset, ImageSet, normalise, to_uint8
 from ganzoo.errors import UsageError
 from ganzoo.metrics.evaluation import LABELS_SEED, generated
 from ganzoo.metrics.reference import Reference
 from ganzoo.runs.pictures import below, column_classes, headed, scatter, table, tile, titles
+from ganzoo.runs.run import read_metrics
 
 RUN = ("--batch-size", 32, "--loggers", "none", "--quiet", "--engine", "eager")
 SHOWN = [i * 499 // 7 for i in range(8)]
@@ -407,3 +409,29 @@ def test_a_report_shows_vectors_as_points_and_says_where_translations_are(ganzoo
         assert done.code == 0, done.err
     assert "the first two numbers of 60 samples of plain" in Path("plain.html").read_text()
     assert "what it makes of held-out ones is in its samples/" in Path("tiny-translator.html").read_text()
+
+
+def test_a_slow_run_draws_a_first_grid_by_time_and_nothing_else_changes(ganzoo, monkeypatch):
+    arguments = ("run", *TINY, "--steps", 6, "--sample-interval", 4, "--checkpoint-interval", 6)
+    assert ganzoo(*arguments, "--out", "quick").code == 0
+    monkeypatch.setattr("ganzoo.runs.run.FIRST_GRID_SECONDS", 0.0)
+    slow = ganzoo(*arguments, "--out", "slow")
+    assert "a first grid, after step " in slow.err
+    quick, early = Path("quick"), Path("slow")
+    assert read(early / "first.png").shape == read(early / "samples" / "00000004.png").shape
+    assert (early / "first.png").read_bytes() != (early / "samples" / "00000006.png").read_bytes()
+    for name in ("generator.safetensors", "samples/00000004.png", "samples/00000006.png", "real.png"):
+        assert (quick / name).read_bytes() == (early / name).read_bytes(), name
+    timing = {"seconds", "images_per_second", "wait"}
+    logs = [[{k: v for k, v in line.items() if k not in timing} for line in read_metrics(f)] for f in (quick, early)]
+    assert logs[0] == logs[1]
+    # A run that has a grid needs no first one.
+    (early / "first.png").unlink()
+    assert ganzoo("resume", "slow", "--steps", 8).code == 0
+    assert not (early / "first.png").exists()
+
+
+def test_a_run_that_comes_to_its_first_grid_in_time_draws_no_other(ganzoo, monkeypatch):
+    monkeypatch.setattr("ganzoo.runs.run.FIRST_GRID_SECONDS", 3600.0)
+    assert ganzoo("run", *TINY, "--steps", 4, "--sample-interval", 2, "--out", "r").code == 0
+    assert not Path("r/first.png").exists()

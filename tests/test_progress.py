@@ -1,5 +1,6 @@
 """What is shown while training."""
 
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -47,6 +48,7 @@ def test_plain_lines_replace_the_bar_where_there_is_no_terminal(ganzoo):
 def test_the_bar_follows_the_budget_that_is_spent_first(monkeypatch):
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     trainer = SimpleNamespace(gan=SimpleNamespace(name="tiny"), steps=1000, seconds=60.0, fraction=0.25)
+    trainer.images = lambda: 0
     progress = Progress()
     progress.begin(trainer)
     trainer.fraction = 0.5
@@ -56,6 +58,91 @@ def test_the_bar_follows_the_budget_that_is_spent_first(monkeypatch):
     progress.close()
     assert "50%" in text
     assert "step 50 | D loss 0.690" in text
+
+
+class Slow:
+    """A trainer of ten-second steps of 8 images, and the time that it takes."""
+
+    def __init__(self):
+        self.gan, self.steps, self.seconds, self.now, self.step = SimpleNamespace(name="slow"), 100, None, 5000.0, 20
+
+    def images(self):
+        return 8 * self.step
+
+    @property
+    def fraction(self):
+        return self.step / self.steps
+
+    @property
+    def epoch(self):
+        return self.step / 10
+
+    @property
+    def elapsed(self):
+        return 10.0 * self.step
+
+    def advance(self, seconds):
+        self.step, self.now = self.step + 1, self.now + seconds
+
+
+@pytest.fixture
+def slow(monkeypatch):
+    trainer = Slow()
+    monkeypatch.setattr("ganzoo.training.progress.time.monotonic", lambda: trainer.now)
+    return trainer
+
+
+def test_the_first_slow_step_is_told_at_once_and_then_one_in_ten_seconds(slow, capsys):
+    progress = Progress()
+    progress.begin(slow)
+    for seconds in (10, 4, 4, 4, 10):
+        slow.advance(seconds)
+        progress.step(slow)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [
+        "step 21 epoch 2.10 21%, 13:10 left | 0.8 img/s",
+        "step 24 epoch 2.40 24%, 12:40 left | 1.5 img/s",
+        "step 25 epoch 2.50 25%, 12:30 left | 1.2 img/s",
+    ]
+    progress.log(LINE | {"step": 25, "seconds": 250.0})  # Losses, once there are any, are shown at once.
+    assert "D loss 0.690" in capsys.readouterr().err
+
+
+def test_fast_steps_are_told_of_when_they_are_logged(slow, capsys):
+    progress = Progress()
+    progress.begin(slow)
+    for _ in range(50):
+        slow.advance(0.01)
+        progress.step(slow)
+    assert capsys.readouterr().err == ""
+    progress.log(LINE | {"seconds": 1.0})
+    assert capsys.readouterr().err.startswith("step 50 epoch 0.05")
+    for _ in range(50):
+        slow.advance(0.01)
+        progress.step(slow)
+    progress.log(LINE | {"seconds": 2.0})
+    assert capsys.readouterr().err == ""
+
+
+def test_the_bar_says_how_fast_slow_steps_are_too(slow, monkeypatch):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    progress = Progress()
+    progress.begin(slow)
+    slow.advance(10)
+    progress.step(slow)
+    assert "step 21 | 0.8 img/s" in str(progress._bar)
+    progress.close()
+
+
+def test_a_run_begins_with_what_it_does_and_how(ganzoo):
+    arguments = ("run", "tiny", "--dataset", "small-digits", "--loggers", "none", "--batch-size", 32, "--out", "r")
+    first, second, *_ = ganzoo(*arguments, "--steps", 3, "--engine", "eager").err.splitlines()
+    assert re.fullmatch(
+        r"tiny on small-digits \([\d,]+ images of 1 x 8 x 8\): [\d,]+ weights, on cpu, 1 thread; 3 steps; in r", first
+    )
+    assert second == "steps run operator by operator: asked for"
+    first, *_ = ganzoo("resume", "r", "--steps", 7).err.splitlines()
+    assert first.endswith("7 steps from step 3 on; in r")
 
 
 @pytest.mark.parametrize(

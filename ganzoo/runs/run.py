@@ -49,6 +49,8 @@ LONGEST_LINE, MOST_LINES, LONGEST_LOG = 2**16, 2_000_000, 2**28
 """Bytes of a line, number of lines, and bytes of `metrics.jsonl` beyond which nothing is read."""
 SHOWCASE_SEED = 20140611
 """The fixed latents of sample grids are drawn from this seed, in every run of every model."""
+FIRST_GRID_SECONDS = 15.0
+"""Seconds of training after which a run that has no grid yet draws one: of steps that take this long, within 30."""
 EXAMPLES, POINTS = 8, 1000
 """Held-out images that grids show, and vectors that a scatter picture does."""
 
@@ -86,7 +88,8 @@ class Run:
     """A run directory that is being written.
 
     `run.json` (everything needed to repeat it), `metrics.jsonl`, `samples/`, `checkpoints/`,
-    `generator.safetensors` with `config.json`, `losses.png`, `real.png`. Of several processes the first alone writes;
+    `generator.safetensors` with `config.json`, `losses.png`, `real.png`; of a model that is slow to come to its first
+    grid, `first.png`. Of several processes the first alone writes;
     the others take part in what all must agree on.
     """
 
@@ -103,6 +106,8 @@ class Run:
         self.overfitting: Overfitting | None = None
         self._showcase: tuple[Tensor, Tensor | None, int] | None = None
         self._examples: Batch | None = None
+        self._first_due: float | None = None
+        """When a first grid is to be drawn, if none was by then."""
 
     # Opening
 
@@ -257,6 +262,8 @@ class Run:
         """Look at the data and the untrained generator once, so that a broken plugin or disk shows at the start."""
         self.world.on_first(lambda: self._look(trainer))
         forget_peak_memory(trainer.engine.device)
+        if not any((self.folder / "samples").glob("*.png")):
+            self._first_due = time.monotonic() + FIRST_GRID_SECONDS
         for watcher in self.watchers:
             watcher.begin(trainer)
         self.meter.start(trainer.loader.waited)
@@ -300,6 +307,8 @@ class Run:
             watcher.step(trainer)
         if looks and not self.world.rank:
             self.sample(trainer)
+        elif self._first_due is not None and time.monotonic() >= self._first_due:
+            self._first_grid(trainer)
         enough = any(watcher.enough for watcher in self.watchers)
         if scores or stop.requested is not None or enough or step % self.checkpoint_interval == 0:
             self.save(trainer, scores.get("fid"))
@@ -345,6 +354,7 @@ class Run:
 
     def sample(self, trainer: Trainer) -> Path:
         """A grid of the averaged networks, always of the same latents and examples. Training does not notice."""
+        self._first_due = None
         with self.meter.aside():
             picture = self._picture(trainer)
             path = self.folder / "samples" / f"{trainer.step:08d}.png"
@@ -352,6 +362,23 @@ class Run:
             for logger in self.loggers:
                 logger.image(trainer.step, "generated", picture)
         return path
+
+    def _first_grid(self, trainer: Trainer) -> None:
+        """`first.png`, once: what is drawn early, when depends on the machine, stands apart from what equal runs share.
+
+        So loggers are not given it, and it is none of `samples/`.
+        """
+        self._first_due = None
+        if not self.world.rank:
+            with self.meter.aside():
+                path = self.folder / "first.png"
+                save_png(path, self._picture(trainer))
+            self.tell(f"a first grid, after step {trainer.step:,}: {path}")
+
+    def tell(self, line: str) -> None:
+        """Let whoever watches know."""
+        for watcher in self.watchers:
+            watcher.tell(line)
 
     def save(self, trainer: Trainer, score: float | None = None) -> None:
         """A checkpoint, kept beyond the next two while its score (lower is better) is the best, and the generator.

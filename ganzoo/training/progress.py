@@ -10,19 +10,35 @@ from ganzoo.training.watcher import Watcher
 
 LINE_SECONDS = 10.0
 """Seconds between plain lines."""
+FIRST_SECONDS = 1.0
+"""Seconds after which the first step that ends is told of, whatever is logged: steps may take ten seconds each."""
 
 
 class Progress(Watcher):
-    """tqdm on a terminal; a line every ten seconds when the output goes to a file or a pipe."""
+    """tqdm on a terminal; a line every ten seconds when the output goes to a file or a pipe.
+
+    Losses are known when they are logged. Until then, and where steps are so slow that this is long ago, lines say how
+    many were taken and how fast.
+    """
 
     def __init__(self) -> None:
         self._bar: Any = None
-        self._shown = 0.0
+        self._due = 0.0
+        """When the next line is to be shown, unless one comes from the log before."""
         self._last = ""
+        self._logged = False
+        """Whether a line from the log was shown."""
         self._trainer: Trainer | None = None
+        self._begun: tuple[float, int] | None = None
+        """When the first step was about to be taken, and the images seen before."""
+
+    def tell(self, line: str) -> None:
+        self._say(line)
 
     def begin(self, trainer: Trainer) -> None:
         self._trainer = trainer
+        self._begun = time.monotonic(), trainer.images()
+        self._due = self._begun[0] + FIRST_SECONDS
         if not sys.stderr.isatty():
             return
         from tqdm import tqdm
@@ -36,8 +52,21 @@ class Progress(Watcher):
         )
 
     def step(self, trainer: Trainer) -> None:
+        now = time.monotonic()
         if self._bar is not None:
             self._bar.update(trainer.fraction - self._bar.n)
+        if now < self._due or self._begun is None:
+            return
+        since, seen = self._begun
+        pace = (trainer.images() - seen) / (now - since)
+        speed = f"{pace:,.0f} img/s" if pace >= 10 else f"{pace:.2g} img/s"
+        self._due = now + LINE_SECONDS
+        if self._bar is not None:
+            self._bar.set_postfix_str(f"step {trainer.step:,} | {speed}", refresh=True)
+            return
+        if not self._last:
+            self._last = f"step {trainer.step:,} epoch {trainer.epoch:.2f} {self._left(trainer.elapsed)}{speed}"
+        self._show()
 
     def log(self, line: Mapping[str, Any]) -> None:
         text = describe(line)
@@ -45,9 +74,11 @@ class Progress(Watcher):
             self._say(f"epoch {line['epoch']:.2f}: {scores(line)}")
         if self._bar is not None:
             self._bar.set_postfix_str(f"step {line['step']:,} | {text}", refresh=False)
+            self._due = time.monotonic() + LINE_SECONDS
             return
-        self._last = f"step {line['step']:,} epoch {line['epoch']:.2f} {self._left(line)}{text}"
-        if time.monotonic() - self._shown >= LINE_SECONDS:
+        self._last = f"step {line['step']:,} epoch {line['epoch']:.2f} {self._left(line['seconds'])}{text}"
+        if not self._logged or time.monotonic() >= self._due:
+            self._logged = True
             self._show()
 
     def close(self) -> None:
@@ -65,15 +96,15 @@ class Progress(Watcher):
             print(text, file=sys.stderr, flush=True)
 
     def _show(self) -> None:
-        self._shown = time.monotonic()
+        self._due = time.monotonic() + LINE_SECONDS
         print(self._last, file=sys.stderr, flush=True)
         self._last = ""
 
-    def _left(self, line: Mapping[str, Any]) -> str:
+    def _left(self, elapsed: float) -> str:
         fraction = self._trainer.fraction if self._trainer else 0.0
         if not 0 < fraction < 1:
             return ""
-        seconds = int(line["seconds"] * (1 - fraction) / fraction)
+        seconds = int(elapsed * (1 - fraction) / fraction)
         return f"{fraction:.0%}, {seconds // 60}:{seconds % 60:02d} left | "
 
 

@@ -21,6 +21,9 @@ class Watcher:
     enough = False
     """Set to end the training: what is due is done, the run is saved, and `Enough` is raised."""
 
+    def tell(self, line: str) -> None:
+        """Something about the run that stays to be read: what begins, how its steps are run, where a picture is."""
+
     def begin(self, trainer: Trainer) -> None:
         """Training starts, or goes on, from where `trainer` stands."""
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 import ganzoo
 from ganzoo.data import DatasetOptions, choose_options
-from ganzoo.errors import GanzooError, UsageError, one_line
+from ganzoo.errors import GanzooError, one_line
 from ganzoo.metrics.classifier import Embedded
 
 STYLES = ("noto", "twemoji")
