@@ -26,7 +26,7 @@ from ganzoo.plugins import Registry
 from ganzoo.runs.overfitting import Overfitting
 from ganzoo.runs.run import Run, default_folder, default_folders, model_of, open_run, refuse_absent_data
 from ganzoo.settings import BUDGET, Plan, Settings, flatten, resolve, validated
-from ganzoo.training.building import build, refuse_giants
+from ganzoo.training.building import build, forewarning, refuse_giants
 from ganzoo.training.distributed import ALONE, World, joined, restarted
 from ganzoo.training.engine import Engine, choose, seed_everything
 from ganzoo.training.gradients import treatments
@@ -102,7 +102,9 @@ def prepare(plan: Plan, registry: Registry, world: World = ALONE, measured: Any 
     for what, shape in (("images", spec.shape), ("sources", spec.source_shape or ())):
         if max(shape[1:], default=0) > LARGEST_SIDE:
             raise UsageError(f"{what} of {spec.name} are {shape}: say --image-size, at most {LARGEST_SIDE}")
-    refuse_giants(plan.model, spec, plan.options)
+    outline = refuse_giants(plan.model, spec, plan.options)
+    if outline is not None and not world.rank and (told := forewarning(outline, spec, plan.options)):
+        warn(told)
     seed_everything(settings.seed)
     gan = build(plan.model, spec, plan.options)
     spec = replace(spec, counts=gan.data.counts)  # As it draws: what uses no classes has none, and is recorded so.

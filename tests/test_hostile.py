@@ -300,6 +300,51 @@ print(len(outlines))
     assert int(count) >= 12
 
 
+def test_a_model_of_many_weights_is_told_of_before_it_takes_memory(ganzoo, monkeypatch):
+    def build(*_):
+        raise GanzooError("now it is built")
+
+    monkeypatch.setattr("ganzoo.launch.build", build)
+    result = ganzoo("run", "gan", "--dataset", "small-digits", "--image-size", 256, "--channels", 3, "--out", "r")
+    assert result.err.splitlines() == [
+        "note: model 'gan' has 202 million weights for small-digits (3, 256, 256): training takes about 3.6 GB for "
+        "them; smaller: --image-size 128 (51 million)",
+        "error: now it is built",
+    ]
+    assert "million" not in ganzoo("run", "gan", "--dataset", "small-digits", "--out", "r").err
+
+
+def test_options_that_make_a_model_smaller_are_named_best_first(monkeypatch):
+    from pydantic import Field
+    from torch import nn
+
+    import ganzoo as zoo
+    from ganzoo.data import DataSpec
+    from ganzoo.training.building import forewarning, refuse_giants
+
+    class Wide(zoo.GAN):
+        """Squares of a width."""
+
+        name = "wide"
+
+        class Options(zoo.Options):
+            width: int = Field(400, ge=1, description="Units.")
+            depth: int = Field(1, ge=1, description="Half of it is refused.")
+
+        def __init__(self, data, options):
+            super().__init__(data, options)
+            self.generator = nn.Linear(options.width, options.width, bias=False)
+            self.discriminator = nn.Linear(options.width, options.latent_dim * 4, bias=False)
+
+    spec, options = DataSpec("points", (2,), 10), Wide.Options()
+    outline = refuse_giants(Wide, spec, options)
+    monkeypatch.setattr("ganzoo.training.building.MANY", 400 * 400 + 400 * 400 + 1)
+    assert forewarning(outline, spec, options) is None
+    monkeypatch.setattr("ganzoo.training.building.MANY", 400 * 400 + 400 * 400)
+    said = forewarning(outline, spec, options)
+    assert said.endswith("about 0.0 GB for them; smaller: --width 200 (0 million), --latent-dim 50 (0 million)")
+
+
 def test_loading_and_sampling_a_run_import_no_compiler(made):
     code = "import sys, ganzoo; ganzoo.load(sys.argv[1]).sample(2); sys.exit('torch._dynamo' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code, str(made)], check=False).returncode == 0

@@ -1,6 +1,8 @@
 """A model built from its class, the data's description and options; what a plugin does wrong told in one line."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from functools import reduce
 from typing import Any
 
@@ -10,6 +12,7 @@ from torch import Tensor
 
 from ganzoo.data import DataSpec
 from ganzoo.errors import GanzooError, one_line
+from ganzoo.fields import validated
 from ganzoo.files import memory
 from ganzoo.gan import GAN
 from ganzoo.training.dispatch import ThreadMode
@@ -76,6 +79,59 @@ def refuse_giants(model: type[GAN], spec: DataSpec, options: Any) -> GAN | None:
             f"its weights take {size / 1e9:,.0f} GB, more than this machine's memory ({most / 1e9:,.0f} GB)"
         )
     return gan
+
+
+MANY = 100_000_000
+"""Weights, of which so many are told of before memory is taken for them."""
+
+
+def forewarning(outline: GAN, spec: DataSpec, options: Any) -> str | None:
+    """What to say of a model of 100 million weights or more, given its outline: how many, how much memory training
+    takes for them, and what would be smaller. None: it has fewer.
+    """
+    count = _weights(outline)
+    if count < MANY:
+        return None
+    # Each with its gradient and Adam's two moments; those that are averaged once more.
+    size = 4 * sum(p.nbytes for p in outline.parameters())
+    size += sum(p.nbytes for name in outline.saved for p in getattr(outline, name).parameters())
+    smaller = [f"{flag} ({n / 1e6:,.0f} million)" for flag, n in _smaller(type(outline), spec, options, count)]
+    hint = f"; smaller: {', '.join(smaller)}" if smaller else ""
+    return (
+        f"model '{outline.name}' has {count / 1e6:,.0f} million weights for {spec.name} {spec.shape}: training takes "
+        f"about {size / 1e9:,.1f} GB for them{hint}"
+    )
+
+
+def _weights(gan: GAN) -> int:
+    return sum(p.numel() for p in gan.parameters())
+
+
+def _smaller(model: type[GAN], spec: DataSpec, options: Any, count: int) -> Iterator[tuple[str, int]]:
+    """What makes a model smaller by a quarter or more, and its weights then: smaller images, and halves of its options.
+
+    Each is tried, without memory. The two best options are given.
+    """
+
+    def tried(spec: DataSpec, options: Any) -> int:
+        with suppress(GanzooError):
+            if (outline := refuse_giants(model, spec, options)) is not None:
+                return _weights(outline)
+        return count
+
+    if spec.is_images and (side := spec.shape[1] // 2) >= 8:
+        source = spec.source_shape and (spec.source_shape[0], side, side)
+        other = replace(spec, shape=(spec.shape[0], side, side), source_shape=source)
+        if (left := tried(other, options)) <= 0.75 * count:
+            yield f"--image-size {side}", left
+    found = []
+    for name, value in options:
+        if isinstance(value, int) and not isinstance(value, bool) and name != "batch_size":
+            with suppress(GanzooError):
+                half = validated(model.Options, options.model_dump() | {name: value // 2})
+                if (left := tried(spec, half)) <= 0.75 * count:
+                    found.append((f"--{name.replace('_', '-')} {value // 2}", left))
+    yield from sorted(found, key=lambda choice: choice[1])[:2]
 
 
 ARITHMETIC = {
