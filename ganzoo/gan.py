@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ganzoo.data import Batch, DataSpec
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.nets import has_batch_statistics, vector
-from ganzoo.optim import Adam, Rule
+from ganzoo.optim import Adam, Rule, Schedule
 
 SHOWN_CLASSES = 100
 """Columns of a sample grid, at most: thousands would make a picture that nothing can show."""
@@ -330,6 +330,10 @@ class GAN(nn.Module):
     def optimizer(self, player: str) -> Rule:
         """The update rule of a player: Adam with the options' `lr`, `b1`, `b2` unless overridden."""
         return Adam(self.options.lr, self.options.b1, self.options.b2)
+
+    def average_decay(self) -> Schedule | None:
+        """Decay of the average in a step, a number or a schedule; None: as `ema`, or `ema_kimg`, of the options say."""
+        return None
 
     # Helpers for the losses
 

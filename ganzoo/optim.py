@@ -1,5 +1,6 @@
 """Update rules as values: a model names the rule, the trainer builds the fastest optimizer that follows it."""
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
@@ -50,6 +51,16 @@ def linear_decay(start: float, begin: float = 0.0, end: float = 0.0) -> Schedule
     return value
 
 
+def cosine(start: float, end: float, steps: float) -> Callable[[Progress], float]:
+    """Half a cosine from `start` to `end` over the first `steps` steps, flat at both ends, and then `end`."""
+
+    def value(progress: Progress) -> float:
+        share = min(progress.step / steps, 1.0)
+        return start + (end - start) * (1 - math.cos(math.pi * share)) / 2
+
+    return value
+
+
 class Rule(Protocol):
     """An update rule: how to build its optimizer, and what its settings are at a moment of training."""
 
@@ -57,7 +68,7 @@ class Rule(Protocol):
         """The optimizer, in torch's fused form where there is one."""
 
     def settings(self, progress: Progress) -> dict[str, float]:
-        """The values that its schedules give now, named as torch's parameter groups name them."""
+        """The values that its schedules give now, named as the optimizer's parameter group names them."""
 
 
 def on_cuda(parameters: Iterable[nn.Parameter]) -> bool:
@@ -132,6 +143,59 @@ class FusedAdam(torch.optim.Adam):
         return None
 
 
+class VaryingAdam(torch.optim.Adam):
+    """`torch.optim.Adam` of one group whose second decay moves: `b2` of the group, a number or a scalar tensor.
+
+    torch's kernels take a number, which a recording would hold still. Here a few operators take its place; the bias of
+    the averages is corrected as torch does it, by the decay that holds now.
+    """
+
+    def __init__(self, parameters: Iterable[nn.Parameter], betas: tuple[float, float], eps: float):
+        parameters = list(parameters)
+        super().__init__(parameters, betas=betas, eps=eps, foreach=True, capturable=on_cuda(parameters))
+        self.param_groups[0]["b2"] = betas[1]
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        assert closure is None
+        (group,) = self.param_groups
+        moving = [p for p in group["params"] if p.grad is not None]
+        if not moving:
+            return None
+        for p in moving:
+            if not self.state[p]:
+                self.state[p] = {
+                    "step": torch.zeros((), device=p.device),
+                    "exp_avg": torch.zeros_like(p),
+                    "exp_avg_sq": torch.zeros_like(p),
+                }
+        gradients = [p.grad for p in moving]
+        steps, first, second = ([self.state[p][key] for p in moving] for key in ("step", "exp_avg", "exp_avg_sq"))
+        device = moving[0].device
+        # What recordings give numbers as.
+        kind = torch.float64 if device.type == "cpu" else torch.float32
+        lr, b2 = (
+            value.to(kind) if isinstance(value, Tensor) else torch.full((), value, dtype=kind, device=device)
+            for value in (group["lr"], group["b2"])
+        )
+        b1 = group["betas"][0]
+        torch._foreach_add_(steps, 1)
+        torch._foreach_lerp_(first, gradients, 1 - b1)
+        squares = torch._foreach_mul(gradients, gradients)
+        torch._foreach_mul_(squares, 1 - b2)
+        torch._foreach_mul_(second, b2)
+        torch._foreach_add_(second, squares)
+        counts = torch.stack(steps).to(kind)
+        rates, scales = lr / (1 - b1**counts), (1 - b2**counts).sqrt()
+        below = torch._foreach_sqrt(second)
+        torch._foreach_div_(below, list(scales.unbind()))
+        torch._foreach_add_(below, group["eps"])
+        change = torch._foreach_div(first, below)
+        torch._foreach_mul_(change, list(rates.unbind()))
+        torch._foreach_sub_(moving, change)
+        return None
+
+
 class FusedSGD(torch.optim.SGD):
     """`torch.optim.SGD(fused=True)` of one group, whose momentum may be a tensor, so that a recording can follow it.
 
@@ -160,18 +224,21 @@ class FusedSGD(torch.optim.SGD):
 
 @dataclass(frozen=True)
 class Adam:
-    """Kingma & Ba 2015."""
+    """Kingma & Ba 2015. Where `b2` follows a schedule, steps cost more operators."""
 
     lr: Schedule
     b1: float = 0.5
-    b2: float = 0.999
+    b2: Schedule = 0.999
     eps: float = 1e-8
 
     def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        if callable(self.b2):
+            return VaryingAdam(parameters, (self.b1, 0.0), self.eps)
         return FusedAdam(parameters, (self.b1, self.b2), self.eps)
 
     def settings(self, progress: Progress) -> dict[str, float]:
-        return {"lr": at(self.lr, progress)}
+        now = {"lr": at(self.lr, progress)}
+        return now | {"b2": at(self.b2, progress)} if callable(self.b2) else now
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,9 @@ so that it is read once: continued by reflection, upsampled by 2 with the orthog
 sym6, read bilinearly at every half pixel, and brought back by the same filter. Its colours are changed by one affine
 map, too.
 
+Two more are off unless asked for, as R3GAN (Huang et al. 2024) has them: `cutout`, which puts zero in a rectangle of
+half the sides, and `ramp`, with which a given p is reached along half a cosine, whatever D says.
+
 Everything is made of tensors of fixed shapes, p too. So a step can be recorded, and has derivatives of any order.
 """
 
@@ -35,6 +38,8 @@ from ganzoo.ingredients import Augmentation, IngredientOptions
 SHIFT, SCALE, STRETCH, DRIFT = 0.125, 0.2, 0.2, 0.125
 """How far images move: whole pixels up to a share of the side; deviation of log2 of size and of aspect; deviation of
 the last translation in sides. Figures of appendix B."""
+HOLE = 0.5
+"""Sides of what is cut out, as a share of the image's."""
 BRIGHTNESS, CONTRAST, SATURATION = 0.2, 0.5, 1.0
 """How far colours move: deviation of what is added; of log2 of the factors. Figures of appendix B."""
 
@@ -85,6 +90,9 @@ class ADA(Augmentation):
         speed: float = Field(500.0, gt=0, le=1e6, description="Thousands of real images in which p can go from 0 to 1.")
         interval: int = Field(4, ge=1, le=10_000, description="Steps of the discriminator between two moves of p.")
         p: float | None = Field(None, ge=0, le=1, description="A fixed probability, instead of one that adapts.")
+        ramp: float | None = Field(
+            None, gt=0, le=1e7, description="Thousands of real images in which p is reached, from 0; needs p."
+        )
         xflip: float = _each("a choice between the image and its mirror image")
         rotate90: float = _each("a rotation by 0, 90, 180 or 270 degrees")
         xint: float = _each("a translation by whole pixels")
@@ -97,6 +105,12 @@ class ADA(Augmentation):
         lumaflip: float = _each("a choice between the image and one with light for dark")
         hue: float = _each("a rotation of hues (RGB only)")
         saturation: float = _each("another saturation (RGB only)")
+        cutout: float = Field(
+            0.0,
+            ge=0,
+            le=1,
+            description="Probability of a rectangle of zero, as a multiple of p; not among the paper's.",
+        )
 
     p: Tensor
     """Probability of a change, a scalar."""
@@ -106,6 +120,8 @@ class ADA(Augmentation):
     """Sum of the mean signs of D(x) of the steps since then, a scalar."""
     gathered: Tensor
     """How many these are, int64."""
+    steps: Tensor | None
+    """Steps of the discriminator, int64; None without `ramp`."""
     up_x: Tensor
     up_y: Tensor
     down_x: Tensor
@@ -122,8 +138,13 @@ class ADA(Augmentation):
                 f"augmentation 'ada' takes images of 1 or 3 channels, and data set '{data.name}' has "
                 f"{data.shape[0]}: choose --augment diffaugment"
             )
+        if options.ramp is not None and options.p is None:
+            raise UsageError(
+                "augmentation 'ada': ramp says how p is reached, and there is none: give ada:p=0.5,ramp=..."
+            )
         self.draws = Draws()
-        self.register_buffer("p", torch.tensor(float(options.p or 0)))
+        self.register_buffer("p", torch.tensor(0.0 if options.ramp else float(options.p or 0)))
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64) if options.ramp else None)
         self.register_buffer("r_t", torch.zeros(()))
         self.register_buffer("signs", torch.zeros(()))
         self.register_buffer("gathered", torch.zeros((), dtype=torch.int64))
@@ -132,10 +153,10 @@ class ADA(Augmentation):
             self.register_buffer(f"down_{axis}", downsampling(side), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images, float (N, C, H, W) in [-1, 1], to changed ones, of any range; the geometry comes first."""
+        """Images, float (N, C, H, W) in [-1, 1], to changed ones, of any range: geometry, then colour, then holes."""
         with torch.autocast(x.device.type, enabled=False):
             x = x if x.dtype == torch.float64 else x.float()
-            return self.recoloured(self.moved(x))
+            return self.cut(self.recoloured(self.moved(x)))
 
     def happening(self, x: Tensor, probability: Tensor, change: Tensor, none: float) -> Tensor:
         """`change` (N, k) for the images that it happens to, each by itself; `none`, which is no change, for others."""
@@ -235,6 +256,19 @@ class ADA(Augmentation):
         mixing = torch.cat([own, after, before, before, own, after, after, before, own], 1).unflatten(1, (3, 3))
         return torch.baddbmm((luma * added)[:, :, None], mixing, x.flatten(2)).view_as(x)
 
+    def cut(self, x: Tensor) -> Tensor:
+        """Images in each of which a rectangle may be zero. Its centre is anywhere: a part of it may lie outside."""
+        if not self.options.cutout:
+            return x
+        centre = self.draws.uniform(x, 2)
+        reach = self.happening(x, self.p * self.options.cutout, torch.full_like(centre[:, :1], HOLE / 2), 0.0)
+        kept = []
+        for side, middle in zip(x.shape[:1:-1], centre.unbind(1), strict=True):
+            places = (torch.arange(side, device=x.device, dtype=x.dtype) + 0.5) / side
+            kept.append((places - middle[:, None]).abs() >= reach)
+        columns, rows = kept
+        return x * (columns[:, None, None, :] | rows[:, None, :, None])
+
     # How often
 
     def after_discriminator_step(self, real_logits: Tensor) -> None:
@@ -251,6 +285,10 @@ class ADA(Augmentation):
         if o.p is None:
             move = self.batch_size * o.interval / (o.speed * 1000)
             self.p.copy_(torch.where(full, (self.p + (mean - o.target).sign() * move).clamp(min=0), self.p))
+        elif self.steps is not None:
+            self.steps.add_(1)
+            share = (self.steps * (self.batch_size / (o.ramp * 1000))).clamp(max=1)
+            self.p.copy_(o.p * (1 - (math.pi * share).cos()) / 2)
         going_on = ~full
         self.signs.mul_(going_on).add_(real_logits.float().sign().mean())
         self.gathered.mul_(going_on).add_(1)

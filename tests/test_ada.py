@@ -16,7 +16,8 @@ from ganzoo.errors import UsageError
 from ganzoo.training.tape import on_tape
 
 PUBLISHED = np.load(Path(__file__).parent / "data" / "ada_32px.npz")
-CHANGES = [name for name in ADA.Options.model_fields if name not in ("target", "speed", "interval", "p")]
+NO_CHANGES = ("target", "speed", "interval", "p", "ramp", "cutout")
+CHANGES = [name for name in ADA.Options.model_fields if name not in NO_CHANGES]
 COLOURS = ["brightness", "contrast", "lumaflip", "hue", "saturation"]
 
 
@@ -188,6 +189,19 @@ def test_each_image_is_changed_by_itself_as_often_as_p_says_and_as_the_seed_has_
     assert torch.equal(made(x), x)
 
 
+@pytest.mark.parametrize(("q", "rows"), [(0.5, range(2, 6)), (0.0, range(2)), (0.9, range(5, 8))])
+def test_a_rectangle_of_half_the_sides_is_cut_out(q: float, rows: range):
+    x = torch.rand(2, 3, 8, 8) + 1
+    changed = ADA(DataSpec("pictures", (3, 8, 8), 100), ADA.Options(**dict.fromkeys(CHANGES, 0.0), p=1, cutout=1))
+    changed.draws = Script(q)
+    expected = x.clone()
+    expected[:, :, rows.start : rows.stop, rows.start : rows.stop] = 0
+    assert torch.equal(changed(x), expected)
+    changed.p.fill_(0)
+    changed.draws = Script(q)
+    assert torch.equal(changed(x), x)
+
+
 # Derivatives
 
 
@@ -301,6 +315,17 @@ def test_a_fixed_p_stays_and_the_signs_are_watched():
     made.batch_size = 10_000
     assert follow(made, [1.0, 1.0]) == pytest.approx([0.3, 0.3])
     assert made.watched()["r_t"].item() == 0.5
+
+
+def test_p_is_reached_along_half_a_cosine_where_it_has_a_ramp():
+    made = ada(p=0.6, ramp=1.0)
+    made.batch_size = 250
+    assert made.p == 0
+    quarters = [0.6 * (1 - math.cos(math.pi * share)) / 2 for share in (0.25, 0.5, 0.75, 1.0, 1.0)]
+    assert follow(made, [9.0] * 5) == pytest.approx(quarters)
+    assert "steps" in made.state_dict()
+    with pytest.raises(UsageError, match=r"give ada:p=0.5,ramp"):
+        ada(ramp=1.0)
 
 
 def test_what_was_watched_stays_what_it_was():

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from ganzoo.optim import SGD, Adam, RMSprop, at, exponential, linear_decay, ramp
+from ganzoo.optim import SGD, Adam, RMSprop, at, cosine, exponential, linear_decay, ramp
 
 
 @dataclass
@@ -91,6 +91,32 @@ def test_adam_keeps_its_state_in_place_where_a_loss_reaches_only_some_parameters
     assert [state["step"].data_ptr() for state in optimizer.state.values()] == places
 
 
+def test_adam_with_a_moving_second_decay_equals_torchs_plain_adam():
+    ours, plain = network(), network()
+    rule = Adam(cosine(1e-2, 1e-3, 8), b1=0.5, b2=cosine(0.9, 0.99, 8))
+    reference = torch.optim.Adam(plain.parameters(), foreach=False, fused=False)
+    settings = [rule.settings(Now(step)) for step in range(10)]
+    assert len({now["b2"] for now in settings}) == 9
+    followed = follow(rule.build(ours.parameters()), ours, lambda step: settings[step])
+    torchs = lambda step: {"lr": settings[step]["lr"], "betas": (0.5, settings[step]["b2"])}  # noqa: E731
+    torch.testing.assert_close(followed, follow(reference, plain, torchs))
+
+
+def test_adam_with_a_moving_second_decay_leaves_what_has_no_gradient_and_goes_on_from_its_state():
+    ours, other = network(), network()
+    rule = Adam(1e-2, b2=cosine(0.9, 0.99, 8))
+    unused = nn.Parameter(torch.ones(3))
+    optimizer = rule.build([*ours.parameters(), unused])
+    follow(optimizer, ours, lambda step: rule.settings(Now(step)))
+    assert torch.equal(unused, torch.ones(3))
+    assert len(optimizer.state) == 4
+    other.load_state_dict(ours.state_dict())
+    again = rule.build([*other.parameters(), nn.Parameter(torch.ones(3))])
+    again.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    settings = lambda step: rule.settings(Now(step + 10))  # noqa: E731
+    assert torch.equal(follow(optimizer, ours, settings), follow(again, other, settings))
+
+
 def test_rmsprop_equals_torchs_plain_rmsprop():
     ours, plain = network(), network()
     rule = RMSprop(1e-2)
@@ -146,6 +172,13 @@ def test_the_ramp_rises_by_epochs_and_stays():
 @pytest.mark.parametrize(("fraction", "value"), [(0, 1.0), (0.4, 1.0), (0.5, 1.0), (0.75, 0.55), (1, 0.1), (1.2, 0.1)])
 def test_linear_decay_waits_for_its_share_of_the_budget(fraction: float, value: float):
     assert linear_decay(1.0, begin=0.5, end=0.1)(Now(fraction=fraction)) == pytest.approx(value)
+
+
+@pytest.mark.parametrize(
+    ("step", "value"), [(0, 2.0), (25, 2 - 0.5 * (1 - 0.5**0.5)), (50, 1.5), (100, 1.0), (999, 1.0)]
+)
+def test_the_cosine_is_flat_at_its_ends_and_stays(step: int, value: float):
+    assert cosine(2.0, 1.0, steps=100)(Now(step=step)) == pytest.approx(value)
 
 
 def test_linear_decay_starts_at_once_unless_told():

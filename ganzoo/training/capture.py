@@ -18,7 +18,7 @@ from ganzoo.training.turns import Pattern
 
 GROUP = 10
 """Steps in one recording: enough that starting it costs nothing, few enough that logging need not wait."""
-ON_DEVICE = {"lr", "momentum", "weight"}
+ON_DEVICE = {"lr", "b2", "momentum", "weight"}
 """Settings that kernels can read from the device, so that schedules go on; others are fixed in the recording."""
 
 Record = Callable[[Callable[[], None]], Callable[[], None]]

@@ -12,7 +12,7 @@ from ganzoo.data import Batch, Loader
 from ganzoo.errors import GanzooError, NotRecorded, warn
 from ganzoo.gan import GAN
 from ganzoo.ingredients import Augmentation, added
-from ganzoo.optim import Progress, Rule
+from ganzoo.optim import Progress, Rule, at
 from ganzoo.training.distributed import ALONE, World
 from ganzoo.training.ema import EMA
 from ganzoo.training.engine import Engine, random_state, seed_everything, set_random_state
@@ -77,6 +77,8 @@ class Trainer:
         options = gan.options
         modules = {name: getattr(gan, name) for name in gan.saved}
         self.ema = EMA(modules, options.ema, options.ema_kimg, options.ema_rampup)
+        self.decay = gan.average_decay()
+        """Of the average, where the model states it."""
         self.step: int = 0
         self.elapsed = 0.0
         """Seconds of training so far, earlier sessions included; looking, measuring and saving are not training."""
@@ -213,8 +215,12 @@ class Trainer:
         progress = self.progress(ahead)
         given = {name: rule.settings(progress) for name, rule in self.rules.items()}
         seen, after = self.images(progress.step), self.images(progress.step + 1)
+        if self.decay is None:
+            weight = self.ema.weight(progress.step + 1, seen, after - seen)
+        else:
+            weight = 1 - at(self.decay, progress)
         return given | {
-            "ema": {"weight": self.ema.weight(progress.step + 1, seen, after - seen)},
+            "ema": {"weight": weight},
             "clock": {"step": progress.step, "images": seen, "fraction": progress.fraction},
         }
 
