@@ -16,7 +16,7 @@ from torch import nn
 
 from ganzoo import __version__
 from ganzoo.blame import blame
-from ganzoo.data import LARGEST_SIDE, DataRequest, DataSpec, ImageSet, Loader, Views, open_dataset
+from ganzoo.data import LARGEST_SIDE, DataRequest, DataSpec, ImageSet, Loader, Views, limited, open_dataset
 from ganzoo.errors import GanzooError, UsageError, did_you_mean, one_line, warn
 from ganzoo.files import read_json, write_json
 from ganzoo.gan import GAN
@@ -169,7 +169,8 @@ def load_data(settings: Settings, registry: Registry, split: Any = "train") -> I
     """The data set that the settings name, at the size they ask for."""
     dataset = registry.get("datasets", settings.dataset)()
     size, channels = settings.image_size, settings.channels
-    return open_dataset(dataset, DataRequest(split, settings.data_root, size, channels, settings.data_options))
+    data = open_dataset(dataset, DataRequest(split, settings.data_root, size, channels, settings.data_options))
+    return limited(data, settings.limit) if settings.limit is not None and split == "train" else data
 
 
 def held_out(settings: Settings, registry: Registry, seen: DataSpec) -> ImageSet:

@@ -19,6 +19,7 @@ from ganzoo.data import (
     DataSpec,
     ImageSet,
     Loader,
+    limited,
     normalise,
     open_dataset,
     resize,
@@ -420,3 +421,26 @@ def test_a_set_counts_its_classes_whether_indices_or_vectors():
     assert ImageSet(images, vectors, classes, (Attribute("age", 0, 90),)).spec("x").counts == (1, 1, 2)
     assert ImageSet(images, vectors[:, 3:], (), (Attribute("age", 0, 90),)).spec("x").counts == ()
     assert ImageSet(images).spec("x").counts == ()
+
+
+def test_a_limit_takes_some_samples_with_what_is_theirs_and_fewer_are_among_more():
+    images = torch.arange(40, dtype=torch.uint8).view(40, 1, 1, 1).expand(40, 1, 8, 8).contiguous()
+    data = ImageSet(images, torch.arange(40) % 2, ("even", "odd"), sources=255 - images)
+    few, more = limited(data, 7), limited(data, 20)
+    for some in (few, more):
+        number = some.images[:, 0, 0, 0].long()
+        assert torch.equal(number.sort().values, number), "in their order"
+        assert torch.equal(some.labels, number % 2)
+        assert torch.equal(some.sources, 255 - some.images)
+        assert some.spec("some").counts == tuple(torch.bincount(number % 2, minlength=2).tolist())
+    assert set(few.images[:, 0, 0, 0].tolist()) < set(more.images[:, 0, 0, 0].tolist())
+
+
+def test_a_limit_takes_some_of_images_that_are_streamed_and_leaves_unpaired_sources():
+    images = torch.randint(256, (10, 1, 8, 8), dtype=torch.uint8)
+    streamed = ImageSet(torch.utils.data.TensorDataset(images), None, sources=images[:4], paired=False)
+    some = limited(streamed, 3)
+    assert len(some.images) == 3
+    assert len(some.sources) == 4
+    with pytest.raises(UsageError, match="--limit 11: there are 10 training samples"):
+        limited(streamed, 11)

@@ -4,7 +4,7 @@ from ganzoo.data.examples import examples_of, normalised
 from ganzoo.data.loader import Loader
 from ganzoo.data.memory import IN_MEMORY_BYTES
 from ganzoo.data.pixels import normalise, resize, to_channels, to_uint8
-from ganzoo.data.sets import DataRequest, Dataset, DatasetOptions, ImageSet, choose_options, open_dataset
+from ganzoo.data.sets import DataRequest, Dataset, DatasetOptions, ImageSet, choose_options, limited, open_dataset
 from ganzoo.data.spec import LARGEST_SIDE, Attribute, Batch, DataSpec
 from ganzoo.data.views import Views
 
@@ -22,6 +22,7 @@ __all__ = [
     "Views",
     "choose_options",
     "examples_of",
+    "limited",
     "normalise",
     "normalised",
     "open_dataset",

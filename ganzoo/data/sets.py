@@ -164,6 +164,28 @@ def open_dataset(dataset: Dataset, request: DataRequest) -> ImageSet:
     )
 
 
+def limited(data: ImageSet, count: int) -> ImageSet:
+    """`count` of the samples, drawn once and for all, in their order: what is in few is in more. Unpaired sources stay.
+
+    Raises:
+        UsageError: there are fewer.
+    """
+    if count > len(data):
+        raise UsageError(f"--limit {count}: there are {len(data):,} training samples")
+    generator = torch.Generator().manual_seed(0)
+    index = torch.randperm(len(data), generator=generator)[:count].sort().values
+
+    def some(held: Any) -> Any:
+        return held[index] if isinstance(held, Tensor) else torch.utils.data.Subset(held, index.tolist())
+
+    return replace(
+        data,
+        images=some(data.images),
+        labels=None if data.labels is None else data.labels[index],
+        sources=some(data.sources) if data.sources is not None and data.paired else data.sources,
+    )
+
+
 def _in_proportion(data: ImageSet, size: int, name: str) -> tuple[int | None, int, int]:
     """Of paired sources when images become `size` square: their side, and what the corners of both are multiples of.
 
