@@ -961,3 +961,13 @@ def test_models_are_compared_on_a_data_set_with_its_options(ganzoo, tmp_path, mo
     assert "--test-share 0.25" in (tmp_path / "report.json").read_text()
     none = ganzoo("compare", "runs/compare", "--dataset", "folder", "--test-share", "0.25")
     assert none.code == 2
+
+
+@pytest.mark.parametrize("name", ["labels.csv", "metadata.jsonl"])
+def test_a_table_of_very_many_columns_is_refused_before_it_takes_memory(tmp_path, name):
+    columns = [f"c{i}" for i in range(1001)]
+    table = ",".join(["file", *columns]) + "\na.png,cat\n"
+    if name.endswith("jsonl"):
+        table = "\n".join(json.dumps({"file_name": "a.png", column: 1}) for column in columns)
+    with pytest.raises(UsageError, match=f"{name} has 1,002 columns, more than 1,000"):
+        read_pictures(write(tmp_path / "set", {"a.png": png(), name: table}))

@@ -35,6 +35,8 @@ MOST_CLASSES = 10_000
 FEW_CLASSES = 10
 """A column with up to so many values, or half as many as it has rows, may hold classes."""
 NO_COLUMN = "none"
+MOST_COLUMNS = 1000
+"""Of a table: memory for rows times columns is taken, whatever rows hold."""
 
 
 @dataclass
@@ -512,7 +514,9 @@ def _rows(tree: Tree, name: str, where: str, known: set[str], place: str) -> Ite
                 if not isinstance(row, dict):
                     raise UsageError(f"{where}, line {number}, is no JSON object")
                 rows.append(row)
-        for key in dict.fromkeys(key for row in rows for key in row):
+        keys = dict.fromkeys(key for row in rows for key in row)
+        _few_columns(where, len(keys))
+        for key in keys:
             yield str(key), ["" if row.get(key) is None else str(row[key]) for row in rows]
         return
     first = text.split("\n", 1)[0]
@@ -524,6 +528,7 @@ def _rows(tree: Tree, name: str, where: str, known: set[str], place: str) -> Ite
     if not lines:
         return
     head = [cell.strip() for cell in lines[0]]
+    _few_columns(where, len(head))
     if any(place + _clean(cell) in known for cell in head):  # Its first row is of a picture: there is no header.
         head = [str(i + 1) for i in range(len(head))]
     else:
@@ -535,6 +540,11 @@ def _rows(tree: Tree, name: str, where: str, known: set[str], place: str) -> Ite
             raise UsageError(f"{where}, row {number}, has {len(cells)} values, and there are {len(head)} columns")
     for i, title in enumerate(head):
         yield title, [cells[i].strip() if i < len(cells) else "" for cells in lines]
+
+
+def _few_columns(where: str, count: int) -> None:
+    if count > MOST_COLUMNS:
+        raise UsageError(f"{where} has {count:,} columns, more than {MOST_COLUMNS:,}")
 
 
 def _column(where: str, name: str, table: Table, label_column: str | None, notes: list[str]) -> Labels | None:
