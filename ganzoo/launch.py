@@ -111,12 +111,19 @@ def prepare(plan: Plan, registry: Registry, world: World = ALONE, measured: Any 
     if settings.sync_batchnorm:
         gan = synchronised(gan, engine.device, world)
     mix(gan, spec, settings, registry, plan.options.batch_size)
+    if settings.accumulate > 1 and plan.options.batch_size % (world.size * settings.accumulate):
+        among = f" in each of {world.size} processes" if world.size > 1 else ""
+        raise UsageError(
+            f"--accumulate {settings.accumulate}: a batch of {plan.options.batch_size} cannot be looked at in so many "
+            f"equal parts{among}: see --batch-size"
+        )
     examiner = world.first_before_others(lambda: _examiner(settings, registry, gan, engine, measured))
     trainer = _trainer(plan, gan, data, engine, world)
-    if plan.options.batch_size == world.size and any(map(has_batch_statistics, gan.players().values())):
+    least = world.size * settings.accumulate
+    if plan.options.batch_size == least and any(map(has_batch_statistics, gan.players().values())):
         raise UsageError(
             f"model '{plan.model.name}' normalises over the batch, and one image has no statistics: "
-            f"--batch-size must be at least {2 * world.size}"
+            f"--batch-size must be at least {2 * least}"
         )
     if world.rank:  # The weights are the same in all processes; latents, labels and dropout are each one's own.
         seed_everything(world.own_seed(settings.seed, 0))
@@ -393,7 +400,7 @@ def _trainer(plan: Plan, gan: GAN, data: ImageSet, engine: Engine, world: World)
         more = f" and {len(idle) - 1} more" if len(idle) > 1 else ""
         warn(f"{idle[0]}{more} of model '{gan.name}' belong to no player, so that nothing trains them: see players()")
     treated = treatments(settings.nonfinite_gradients, settings.clip_gradients)
-    return Trainer(gan, loader, engine, steps, settings.max_time, world, treated)
+    return Trainer(gan, loader, engine, steps, settings.max_time, world, treated, settings.accumulate)
 
 
 def _examiner(settings: Settings, registry: Registry, gan: GAN, engine: Engine, measured: Any) -> "Examiner | None":

@@ -115,6 +115,9 @@ class Settings(BaseModel):
     checkpoint_interval: int = Field(2000, ge=1, description="Steps between checkpoints.")
     eval_every: float | None = Field(None, gt=0, description="Epochs between evaluations by FID; default: none.")
     workers: int = Field(2, ge=0, le=64, description="Processes that decode images, for sets larger than memory.")
+    accumulate: int = Field(
+        1, ge=1, le=65536, description="Look at each batch in so many parts, one after the other: less memory."
+    )
     clip_gradients: float | None = Field(
         None, gt=0, description="Scale each player's gradients down to this norm at most; default: they are left alone."
     )

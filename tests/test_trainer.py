@@ -13,6 +13,7 @@ from ganzoo.training.engine import Engine, own_randomness, seed_everything
 from ganzoo.training.trainer import Trainer
 from ganzoo.training.turns import Schedule
 from ganzoo_test_plugins import Plain, SmallDigits, Tiny
+from together import Even
 
 CPU = Engine(torch.device("cpu"), "fp32")
 
@@ -190,3 +191,60 @@ def test_budget_is_the_nearer_of_steps_and_time(digits):
     assert trainer.fraction == pytest.approx(0.9)
     trainer.step = 10
     assert trainer.fraction == 1.0
+
+
+# Batches in parts
+
+
+def in_parts(digits, count, model=Even):
+    seed_everything(0)
+    gan = model(digits.spec("small-digits"), model.Options(batch_size=32, lr=1e-3))
+    return Trainer(gan, Loader(digits, 32, 0, CPU.device), CPU, steps=100, accumulate=count)
+
+
+def gradients_of_a_step(trainer, monkeypatch):
+    """By player, as they are followed."""
+    found, follow = {}, trainer.follow
+
+    def keep(player, settings):
+        found[player] = [p.grad.clone() for p in trainer.parameters[player]]
+        follow(player, settings)
+
+    monkeypatch.setattr(trainer, "follow", keep)
+    return trainer.advance(), found
+
+
+@pytest.mark.parametrize("count", [2, 8])
+def test_a_batch_in_parts_gives_the_gradients_of_the_whole(digits, monkeypatch, count):
+    told, whole = gradients_of_a_step(in_parts(digits, 1), monkeypatch)
+    said, parts = gradients_of_a_step(in_parts(digits, count), monkeypatch)
+    for ours, theirs in zip(whole["discriminator"], parts["discriminator"], strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+    for ours, theirs in zip(whole["generator"], parts["generator"], strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)  # D has moved by then.
+    assert {k: v.item() for k, v in said.items()} == pytest.approx({k: v.item() for k, v in told.items()}, abs=1e-4)
+
+
+def test_in_parts_no_graph_of_the_generator_outlives_its_part(digits, monkeypatch):
+    trainer = in_parts(digits, 4, Tiny)
+    gan, fake, graphs = trainer.gan, trainer.gan.fake, []
+
+    def made(real):
+        found = fake(real)
+        graphs.append((len(found.x), found.x.requires_grad))
+        return found
+
+    monkeypatch.setattr(gan, "fake", made)
+    trainer.advance()
+    assert graphs == [(8, False)] * 4 + [(8, True)] * 4
+
+
+def test_steps_in_parts_are_resumed_exactly(digits):
+    first = in_parts(digits, 4, Tiny)
+    for _ in range(2):
+        first.advance()
+    state = copy.deepcopy(first.state_dict())
+    expected = first.advance()
+    second = in_parts(digits, 4, Tiny)
+    second.load_state_dict(state)
+    assert {k: v.item() for k, v in second.advance().items()} == {k: v.item() for k, v in expected.items()}

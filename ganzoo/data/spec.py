@@ -33,6 +33,14 @@ class Batch(NamedTuple):
         """The same batch with `x`, and a `source` that was made, cut from the graph."""
         return self._replace(x=self.x.detach(), source=None if self.source is None else self.source.detach())
 
+    def parts(self, count: int) -> list["Batch"]:
+        """The batch in `count` equal parts, in order."""
+        if count == 1:
+            return [self]
+        n = len(self.x) // count
+        columns = [[None] * count if column is None else column.split(n) for column in self]
+        return [Batch(*part) for part in zip(*columns, strict=True)]
+
 
 class Attribute(NamedTuple):
     """One named number in a condition vector."""

@@ -22,7 +22,7 @@ device of a machine and which folder of its disk were used is no difference: the
 Nor is it one how engine `auto` took the steps of each."""
 ADDED = (
     "limit", "mirror", "jitter", "balance", "augment", "regularise", "clip_gradients", "nonfinite_gradients",
-    "sync_batchnorm",
+    "sync_batchnorm", "accumulate",
 )  # fmt: skip
 """More such settings, which version 0.1.0 did not have: a run that lacks one is as one that has its default."""
 REPEATED = (*SAME_LINE, "labels", "data_root", "device", "seed", "eval_every")

@@ -57,9 +57,9 @@ class Trainer:
 
     def __init__(
         self, gan: GAN, loader: Loader, engine: Engine, steps: int | None = None, seconds: float | None = None,
-        world: World = ALONE, treatments: Sequence[Treatment] = (),
+        world: World = ALONE, treatments: Sequence[Treatment] = (), accumulate: int = 1,
     ):  # fmt: skip
-        """Take a model and what it is trained on.
+        """Take a model and what it is trained on. Each batch is looked at in `accumulate` equal parts.
 
         Raises:
             GanzooError: its turns make no sense: see `Schedule`.
@@ -74,6 +74,7 @@ class Trainer:
         self.optimizers = {name: rule.build(self.parameters[name]) for name, rule in self.rules.items()}
         self.treatments = treatments
         """What is done to gradients before they are followed."""
+        self.accumulate = accumulate
         options = gan.options
         modules = {name: getattr(gan, name) for name in gan.saved}
         self.ema = EMA(modules, options.ema, options.ema_kimg, options.ema_rampup)
@@ -153,20 +154,33 @@ class Trainer:
                 real = next(batches)
                 if not gan.conditional:
                     real = real._replace(y=None)
-            if move.draws or move.remakes:
-                with self.engine.autocast(), torch.set_grad_enabled(move.graph):
-                    fake = gan.fake(real)
-            gan.moving = turn.player
-            with self.alone(turn.player):
-                with self.engine.autocast():
-                    terms = turn.loss(real, fake if move.attached else fake.detach())
-                given = self.descend(turn.player, terms, settings, turn.name)
-            gan.moving, said = None, gan.real_logits()
+                parts, fakes = real.parts(self.accumulate), [real] * self.accumulate
+            # In parts, a turn that needs the fakes' graph makes them itself: it lives while one part is looked at.
+            makes = move.draws or move.remakes or (move.attached and len(parts) > 1)
+            graph, told, said = move.graph if len(parts) == 1 else move.attached, [], []
+            self.clear(turn.player)
+            for i, part in enumerate(parts):
+                if makes:
+                    with self.engine.autocast(), torch.set_grad_enabled(graph):
+                        fake = gan.fake(part)
+                    fakes[i] = fake if len(parts) == 1 else fake.detach()
+                else:
+                    fake = fakes[i]
+                gan.moving = turn.player
+                with self.alone(turn.player):
+                    with self.engine.autocast():
+                        terms = turn.loss(part, fake if move.attached else fake.detach())
+                    told.append(self.backward(turn.player, terms, turn.name, len(parts)))
+                gan.moving, logits = None, gan.real_logits()
+                if logits is not None:
+                    said.append(logits)
+            given = told[0] if len(told) == 1 else _means(told)
+            self.follow(turn.player, settings)
             with torch.no_grad():
                 if turn.player == "discriminator":
                     gan.after_discriminator_step()
-                    if said is not None:
-                        given |= _told_of(said, gan)
+                    if said:
+                        given |= _told_of(said[0] if len(said) == 1 else torch.cat(said), gan)
                         unseen.clear()
             # A turn that repeats itself tells of the last time; what two turns tell by one name gets two.
             again = turn.name == before
@@ -185,30 +199,45 @@ class Trainer:
         """Inside, no gradient is recorded for the other players' parameters: nothing is kept or computed for them."""
         return constant(p for name, parameters in self.parameters.items() if name != player for p in parameters)
 
-    def descend(
-        self, player: str, terms: dict[str, Tensor], settings: Settings | None = None, turn: str | None = None
-    ) -> dict[str, Tensor]:
+    def descend(self, player: str, terms: dict[str, Tensor], turn: str | None = None) -> dict[str, Tensor]:
         """Move one player down the sum of its terms; gradients are computed for it alone.
 
         Returns:
             The sum, as the turn's loss, each of several terms, and what the model watched, by name.
         """
-        optimizer, turn = self.optimizers[player], turn or player
-        for group in optimizer.param_groups:
-            group.update((settings or self.settings())[player])
-        _check_terms(terms, turn)
-        loss = torch.stack(list(terms.values())).sum() if len(terms) > 1 else next(iter(terms.values()))
+        self.clear(player)
+        told = self.backward(player, terms, turn or player)
+        self.follow(player, self.settings())
+        return told
+
+    def clear(self, player: str) -> None:
+        """Let go of a player's gradients."""
         for parameter in self.parameters[player]:
             parameter.grad = None
+
+    def backward(self, player: str, terms: dict[str, Tensor], turn: str, parts: int = 1) -> dict[str, Tensor]:
+        """Add the gradients of the sum of the terms, of one of so many parts of a batch, to the player's.
+
+        Returns:
+            As `descend`.
+        """
+        _check_terms(terms, turn)
+        loss = torch.stack(list(terms.values())).sum() if len(terms) > 1 else next(iter(terms.values()))
         if not loss.requires_grad:
             raise GanzooError(f"no term of turn '{turn}' depends on a parameter of the {player}")
-        loss.backward(inputs=self.parameters[player])
+        (loss if parts == 1 else loss / parts).backward(inputs=self.parameters[player])
+        named = {f"{turn}/{name}": value for name, value in terms.items()} if len(terms) > 1 else {}
+        return {f"{turn}_loss": loss, **named, **self.gan.watched()}
+
+    def follow(self, player: str, settings: Settings) -> None:
+        """Move a player down its gradients, taken together over the processes."""
+        optimizer = self.optimizers[player]
+        for group in optimizer.param_groups:
+            group.update(settings[player])
         self.world.average_gradients(self.parameters[player])
         for treat in self.treatments:
             treat(self.parameters[player])
         optimizer.step()
-        named = {f"{turn}/{name}": value for name, value in terms.items()} if len(terms) > 1 else {}
-        return {f"{turn}_loss": loss, **named, **self.gan.watched()}
 
     def settings(self, ahead: int = 0) -> Settings:
         """What the schedules give for the step that comes after `ahead` more, and where training stands then."""
@@ -305,6 +334,11 @@ def _rule(gan: GAN, player: str) -> Rule:
             "such as Adam(lr, b1, b2)"
         )
     return rule
+
+
+def _means(told: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """The mean over a batch's parts of what each told."""
+    return {name: torch.stack([part[name].detach() for part in told]).mean() for name in told[0]}
 
 
 def _check_terms(terms: Any, turn: str) -> None:
