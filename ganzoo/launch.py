@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ganzoo import __version__
 from ganzoo.blame import blame
@@ -99,6 +99,13 @@ def prepare(plan: Plan, registry: Registry, world: World = ALONE, measured: Any 
     spec = data.spec(settings.dataset)
     if settings.balance or settings.labels == "uniform":  # Fakes are of each class as often as what they face.
         spec = replace(spec, counts=())
+    if isinstance(data.images, Tensor) and not data.is_images and not world.rank:
+        low, high = (value.item() for value in data.images.aminmax())
+        if low < -1 or high > 1:
+            warn(
+                f"vectors of '{settings.dataset}' run from {low:.3g} to {high:.3g}: a generator that ends in tanh, as "
+                "most do, never leaves [-1, 1]"
+            )
     for what, shape in (("images", spec.shape), ("sources", spec.source_shape or ())):
         if max(shape[1:], default=0) > LARGEST_SIDE:
             raise UsageError(f"{what} of {spec.name} are {shape}: say --image-size, at most {LARGEST_SIDE}")

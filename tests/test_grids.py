@@ -223,6 +223,18 @@ def test_vectors_are_shown_as_points(ganzoo):
     assert (read("r/samples/00000005.png") != read("r/real.png")).any()
 
 
+def test_vectors_beyond_what_a_tanh_reaches_are_told(ganzoo, monkeypatch):
+    load, run = plugins.Points.load, ("run", "plain", "--dataset", "small-points", *RUN, "--steps", 5, "--out")
+    assert "vectors of" not in ganzoo(*run, "within").err
+    monkeypatch.setattr(plugins.Points, "load", lambda *a: ImageSet(3 * load(*a).images.clamp(-0.7, 0.5)))
+    done = ganzoo(*run, "beyond")
+    assert done.code == 0
+    told = (
+        "note: vectors of 'small-points' run from -2.1 to 1.5: a generator that ends in tanh, as most do, never leaves"
+    )
+    assert done.err.count(told) == 1
+
+
 def test_loggers_get_the_same_picture(ganzoo, monkeypatch):
     seen = {}
     monkeypatch.setattr(TensorBoard, "image", lambda self, step, name, picture: seen.update({name: picture}))
