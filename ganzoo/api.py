@@ -102,6 +102,7 @@ class TrainedRun(Drawing):
     def __repr__(self) -> str:
         status = self.status
         how = f"{status.get('status')} at step {status.get('step'):,}" if status else "not finished"
+        how = "imported" if self._info.get("imported") else how
         dataset = (self._info.get("settings") or {}).get("dataset")
         return f"<ganzoo run {str(self.folder)!r}: {self._info['model']} on {dataset}, {how}>"
 
@@ -144,6 +145,8 @@ def train(
     """
     plugins, cls = _model(registry().check(), model)
     plugins, named = _data(plugins, dataset, value_range)
+    if isinstance(options.get("init_from"), TrainedRun):
+        options["init_from"] = options["init_from"].folder
     given = {**options, **({} if named is None else {"dataset": named})}
     file = read_config(Path(config)) if config is not None else None
     if file and file.get("model", cls.name) != cls.name:

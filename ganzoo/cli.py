@@ -28,7 +28,7 @@ COMMANDS = {
     "data": ("ganzoo.commands.data", "Inspect your own pictures, or convert them."),
     "bench": ("ganzoo.commands.bench", "Measure training speed beside the tutorials' loop and the roofline."),
     "list": ("ganzoo.commands.listing", "List models, data sets, metrics, loggers, plugins."),
-    "info": ("ganzoo.commands.info", "Explain a model, a data set, an augmentation or a regulariser: options."),
+    "info": ("ganzoo.commands.info", "Explain a model, a data set, an augmentation, a regulariser; or a run."),
     "check": ("ganzoo.commands.check", "Check that a model keeps the rules of the contract."),
     "new": ("ganzoo.commands.new", "Write a new plugin package."),
     "doctor": ("ganzoo.commands.doctor", "Show versions, devices and the state of plugins."),

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ganzoo.data import Batch, DataSpec
 from ganzoo.errors import GanzooError, UsageError
-from ganzoo.nets import has_batch_statistics, vector
+from ganzoo.nets import has_batch_statistics, vector, weighted_layers
 from ganzoo.optim import Adam, Rule, Schedule
 
 SHOWN_CLASSES = 100
@@ -326,6 +326,12 @@ class GAN(nn.Module):
             Turn("discriminator", self.discriminator_loss, repeat=self.options.n_critic),
             Turn("generator", self.generator_loss),
         ]
+
+    def discriminator_layers(self) -> Sequence[nn.Module | Sequence[nn.Module]]:
+        """The discriminator's layers, or blocks, from the image on, each a module or several: what
+        `--freeze-discriminator` counts. Default: what holds weights, in the order of registration.
+        """
+        return weighted_layers(self.discriminator)
 
     def optimizer(self, player: str) -> Rule:
         """The update rule of a player: Adam with the options' `lr`, `b1`, `b2` unless overridden."""

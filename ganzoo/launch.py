@@ -25,7 +25,8 @@ from ganzoo.nets import has_batch_statistics
 from ganzoo.plugins import Registry
 from ganzoo.runs.overfitting import Overfitting
 from ganzoo.runs.run import Run, default_folder, default_folders, model_of, open_run, refuse_absent_data
-from ganzoo.settings import BUDGET, Plan, Settings, flatten, resolve, validated
+from ganzoo.runs.transfer import begin_with, freeze, frozen_layers, refuse_unknown, tell, weights_of
+from ganzoo.settings import BUDGET, ORIGIN, Plan, Settings, flatten, resolve, validated
 from ganzoo.training.building import build, forewarning, refuse_giants
 from ganzoo.training.distributed import ALONE, World, joined, restarted
 from ganzoo.training.engine import Engine, choose, seed_everything
@@ -52,6 +53,8 @@ class Prepared:
     spec: DataSpec
     trainer: Trainer
     evaluation: "Examiner | None" = None
+    initial: dict[str, Any] | None = None
+    """Where the weights come from, of a run that begins with another's."""
     held_out: Callable[[], ImageSet] | None = None
     """Opens the samples that no training sees, for grids."""
 
@@ -71,22 +74,26 @@ class Prepared:
             "checksum": trainer.loader.checksum(),
             "batches_per_epoch": trainer.loader.batches_per_epoch,
             "steps": trainer.steps,
-            "parameters": {name: sum(p.numel() for p in parameters) for name, parameters in trainer.parameters.items()},
+            "parameters": {name: sum(p.numel() for p in m.parameters()) for name, m in trainer.gan.players().items()},
             "machine": trainer.engine.describe() | {"processes": trainer.world.size},
             "evaluation": self.evaluation.protocol if self.evaluation else None,
+            "initial": self.initial,
             "versions": versions(),
             "created": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "command": sys.argv[:],
         }
 
 
-def prepare(plan: Plan, registry: Registry, world: World = ALONE, measured: Any = None) -> Prepared:
+def prepare(
+    plan: Plan, registry: Registry, world: World = ALONE, measured: Any = None, begins: bool = True
+) -> Prepared:
     """Open the data and build the model, in each of the processes that train it.
 
-    `measured` is the protocol by which a run that goes on was evaluated before.
+    `measured` is the protocol by which a run that goes on was evaluated before. One that `begins` takes the weights
+    that it is to begin with; any other has a checkpoint of its own.
 
     Raises:
-        UsageError: a name, device, precision or size that cannot be.
+        UsageError: a name, device, precision or size that cannot be, or weights that do not fit.
         GanzooError: the data cannot be had, or the model cannot be built.
     """
     settings = plan.settings
@@ -125,7 +132,10 @@ def prepare(plan: Plan, registry: Registry, world: World = ALONE, measured: Any 
             f"equal parts{among}: see --batch-size"
         )
     examiner = world.first_before_others(lambda: _examiner(settings, registry, gan, engine, measured))
+    frozen = _frozen(gan, settings)
     trainer = _trainer(plan, gan, data, engine, world)
+    initial = _begin(trainer, plan, frozen, world) if begins else None
+    freeze(frozen)
     least = world.size * settings.accumulate
     if plan.options.batch_size == least and any(map(has_batch_statistics, gan.players().values())):
         raise UsageError(
@@ -134,7 +144,38 @@ def prepare(plan: Plan, registry: Registry, world: World = ALONE, measured: Any 
         )
     if world.rank:  # The weights are the same in all processes; latents, labels and dropout are each one's own.
         seed_everything(world.own_seed(settings.seed, 0))
-    return Prepared(plan, spec, trainer, examiner, lambda: to_show(settings, registry, gan.data))
+    return Prepared(plan, spec, trainer, examiner, initial, lambda: to_show(settings, registry, gan.data))
+
+
+def _frozen(gan: GAN, settings: Settings) -> list[nn.Module]:
+    """What `--freeze-discriminator` names, without gradients from now on.
+
+    Raises:
+        UsageError: there is nothing to begin with, or there are too few layers.
+    """
+    if settings.freeze_discriminator is None:
+        return []
+    if settings.init_from is None:
+        raise UsageError("--freeze-discriminator keeps layers as another run left them: say which run by --init-from")
+    frozen = frozen_layers(gan, settings.freeze_discriminator)
+    freeze(frozen)
+    return frozen
+
+
+def _begin(trainer: Trainer, plan: Plan, frozen: Sequence[nn.Module], world: World) -> dict[str, Any] | None:
+    """Take the weights that a run is to begin with; what `run.json` keeps of them, None where there are none.
+
+    Raises:
+        UsageError, GanzooError: as `weights_of`, `begin_with` and `refuse_unknown`.
+    """
+    origin, gan = plan.settings.init_from, trainer.gan
+    if origin is None:
+        return None
+    report = begin_with(gan, trainer.ema, world.on_first(lambda: weights_of(origin, gan.saved)))
+    refuse_unknown(gan, frozen, report)
+    if not world.rank:
+        tell(report, {name: value for name, value in plan.chosen.items() if plan.sources.get(name) == ORIGIN})
+    return report
 
 
 def mix(gan: GAN, spec: DataSpec, settings: Settings, registry: Registry, batch_size: int) -> None:
@@ -334,12 +375,19 @@ def resume(
     """
     with joined() as world:
         info = world.on_first(lambda: open_run(folder))
+        if info.get("imported"):
+            raise UsageError(
+                f"{folder} was imported, and has no training to go on with: `ganzoo run {info['model']} --init-from "
+                f"{folder}` begins one with its weights"
+            )
         model = model_of(folder, info, registry)
         refuse_absent_data(folder, info, registry)
         plan = resolve(model, changes or {}, config=flatten(info, folder / "run.json"))
         run = Run(folder, plan.settings.sample_interval, plan.settings.checkpoint_interval, world)
         with interruptible(run), run.lock():
-            prepared = prepare(plan, registry, world, info.get("evaluation"))
+            begins = world.on_first(lambda: not run.checkpoints.steps())
+            prepared = prepare(plan, registry, world, info.get("evaluation"), begins)
+            _same_beginning(folder, info, prepared)
             trainer = prepared.trainer
             world.on_first(lambda: _same_data(folder, info, prepared, say))
             if not (folder / "config.json").exists() and not world.rank:
@@ -352,6 +400,17 @@ def resume(
             world.on_first(lambda: _record(folder, prepared, changes or {}))
             _train(run, prepared, registry, watchers)
     return run
+
+
+def _same_beginning(folder: Path, info: Mapping[str, Any], prepared: Prepared) -> None:
+    """Compare the weights that a run begins with, once more, with those of its first attempt.
+
+    Raises:
+        GanzooError: they are others.
+    """
+    then, now = info.get("initial"), prepared.initial
+    if now is not None and isinstance(then, dict) and then.get("sha256") != now["sha256"]:
+        raise GanzooError(f"{folder} began with other weights than {now['run']} holds now, and has no checkpoint yet")
 
 
 def _same_data(folder: Path, info: Mapping[str, Any], prepared: Prepared, say: Callable[[str], None]) -> None:
@@ -407,7 +466,9 @@ def _trainer(plan: Plan, gan: GAN, data: ImageSet, engine: Engine, world: World)
         more = f" and {len(idle) - 1} more" if len(idle) > 1 else ""
         warn(f"{idle[0]}{more} of model '{gan.name}' belong to no player, so that nothing trains them: see players()")
     treated = treatments(settings.nonfinite_gradients, settings.clip_gradients)
-    return Trainer(gan, loader, engine, steps, settings.max_time, world, treated, settings.accumulate)
+    trainer = Trainer(gan, loader, engine, steps, settings.max_time, world, treated, settings.accumulate)
+    trainer.ema.begun = settings.init_from is not None
+    return trainer
 
 
 def _examiner(settings: Settings, registry: Registry, gan: GAN, engine: Engine, measured: Any) -> "Examiner | None":
@@ -475,6 +536,8 @@ def _train(run: Run, prepared: Prepared, registry: Registry, watchers: Sequence[
             if not mode.failed:  # Which was told.
                 run.tell(_way(mode))
         run.begin(trainer)
+        if prepared.initial is not None:  # From here on nothing needs the other run.
+            run.save(trainer)
         trainer.fit(run)
         status = "finished"
     except (Stopped, Enough, KeyboardInterrupt):

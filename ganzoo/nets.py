@@ -1,16 +1,43 @@
 """Building blocks that several models share. Networks take `(z, y)` or `(x, y)`; `y` is None when unconditional."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils.parametrize import is_parametrized
 
 from ganzoo.affine import affine
 from ganzoo.data import DataSpec
 from ganzoo.errors import UsageError
+
+
+def weighted_layers(network: nn.Module) -> list[list[nn.Module]]:
+    """The modules of a network that hold weights, in the order of registration, one list for each layer.
+
+    A layer begins with a module that holds a matrix or a kernel; what holds vectors alone, a normalisation say, belongs
+    to the layer before it.
+    """
+    layers: list[list[nn.Module]] = []
+    for module in _holders(network):
+        if layers and all(p.dim() < 2 for p in module.parameters()):
+            layers[-1].append(module)
+        else:
+            layers.append([module])
+    return layers
+
+
+def _holders(module: nn.Module) -> Iterator[nn.Module]:
+    """The innermost modules that hold parameters; a reparametrised one as a whole."""
+    inner = [child for child in module.children() if any(True for _ in child.parameters())]
+    if not inner or is_parametrized(module):
+        if any(True for _ in module.parameters()):
+            yield module
+        return
+    for child in inner:
+        yield from _holders(child)
 
 
 def has_batch_statistics(module: nn.Module) -> bool:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from ganzoo.gan import GAN
 
 DEFAULT_EPOCHS = 20
+ORIGIN = "run to begin with"
+"""Where a value comes from that nobody gave, and the run of `--init-from` has."""
 BUDGET = ("epochs", "steps", "max_time")
 BEFORE: dict[str, Any] = {"labels": "uniform", "data_options": None}
 """What a run is that does not record how it draws classes, or its data set's options: version 0.1.0 had one way."""
@@ -95,6 +97,17 @@ class Settings(BaseModel):
     regularise: Ingredients = Field(
         (), description="Add to the losses, by name and options: r1, or r1:gamma=1,every=16."
     )
+    init_from: Annotated[Path | None, AfterValidator(absolute)] = Field(
+        None,
+        description="Begin with the weights of this run, or of what `ganzoo import` made, as far as they fit; "
+        "of the same model its options are the defaults.",
+    )
+    freeze_discriminator: int | None = Field(
+        None,
+        ge=1,
+        le=1000,
+        description="With --init-from: so many of the discriminator's layers, from the image on, stay as they are.",
+    )
     epochs: float | None = Field(None, gt=0, description=f"Passes over the data; default: {DEFAULT_EPOCHS}.")
     steps: int | None = Field(None, ge=1, description="Generator steps, instead of epochs.")
     max_time: Annotated[float | None, BeforeValidator(duration)] = Field(
@@ -150,7 +163,18 @@ class Plan:
     options: Any
     preset: str | None = None
     sources: dict[str, str] = field(default_factory=dict)
-    """For each value that is not a default: `preset`, `file` or `command line`."""
+    """For each value that is not a default: `ORIGIN`, `preset`, `file` or `command line`."""
+
+    @property
+    def chosen(self) -> dict[str, Any]:
+        """What is not as it is by default, options of the run and of the model alike."""
+        parts = ((part, validated(type(part), {})) for part in (self.settings, self.options))
+        return {
+            name: getattr(part, name)
+            for part, plain in parts
+            for name in type(part).model_fields
+            if getattr(part, name) != getattr(plain, name)
+        }
 
 
 def resolve(
@@ -178,6 +202,9 @@ def resolve(
             known = did_you_mean(str(preset), list(model.presets)) if model.presets else "it has none"
             raise UsageError(f"model '{model.name}' has no preset '{preset}': {known}")
         layers.append(("preset", dict(model.presets[preset])))
+    given = [command.get("init_from"), file.get("init_from"), *(layer.get("init_from") for _, layer in layers)]
+    if not recorded and (origin := next((place for place in given if place is not None), None)) is not None:
+        layers.insert(0, (ORIGIN, _as_in(Path(origin), model)))
     layers.append(("file", {k: v for k, v in file.items() if k not in ("preset", "model")}))
     layers.append(("command line", dict(command)))
 
@@ -205,6 +232,22 @@ def resolve(
     settings = validated(Settings, {k: v for k, v in merged.items() if k in run_fields}, sources)
     options = validated(model.Options, {k: v for k, v in merged.items() if k in model_fields}, sources)
     return Plan(model, settings, options, preset, sources)
+
+
+def _as_in(run: Path, model: "type[GAN]") -> dict[str, Any]:
+    """What a run of the same model says of the networks: its options, and the images' size as it was asked for.
+
+    Of a run that cannot be read, nothing: whoever takes its weights tells why.
+    """
+    try:
+        info = read_json(run / "run.json")
+    except (GanzooError, ValueError):
+        return {}
+    options, settings = (info.get(key) if isinstance(info, dict) else None for key in ("options", "settings"))
+    if not (isinstance(options, dict) and isinstance(settings, dict) and info.get("model") == model.name):
+        return {}
+    chosen = {name: value for name, value in options.items() if name in model.Options.model_fields}
+    return chosen | {name: settings[name] for name in ("image_size", "channels") if settings.get(name) is not None}
 
 
 def read_config(path: Path) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 import ganzoo
 from ganzoo import losses
 from ganzoo.errors import UsageError
+from ganzoo.nets import weighted_layers
 from ganzoo.optim import Adam, Rule, linear_decay
 from ganzoo.translation import PatchDiscriminator, Pool, ResidualTranslator, patch_halvings, same_size
 
@@ -92,6 +93,11 @@ class CycleGAN(ganzoo.GAN):
             "generator": nn.ModuleList([self.generator, self.back]),
             "discriminator": nn.ModuleList([self.discriminator, self.source_discriminator]),
         }
+
+    def discriminator_layers(self) -> list[list[nn.Module]]:
+        """Those of both discriminators, side by side."""
+        sides = weighted_layers(self.discriminator), weighted_layers(self.source_discriminator)
+        return [[*ours, *theirs] for ours, theirs in zip(*sides, strict=True)]
 
     def turns(self) -> list[ganzoo.Turn]:
         return [

@@ -521,6 +521,11 @@ class StyleGAN2(ganzoo.GAN):
         }
         return Imported(spec, validated(cls.Options, options), {"generator": state}, trained)
 
+    def discriminator_layers(self) -> list[nn.Module]:
+        """Blocks, the highest resolution first, which holds the layer from RGB; the last is that at 4 x 4."""
+        critic = self.discriminator
+        return [critic.get_submodule(f"b{side}") for side in (*critic.sides, 4)]
+
     def turns(self) -> list[ganzoo.Turn]:
         """The phases, in the order of the authors' program. All see the same real images; R1 is of them alone."""
         o = self.options

@@ -61,7 +61,7 @@ class WGAN(ganzoo.GAN):
 
     @torch.no_grad()
     def after_discriminator_step(self) -> None:
-        for weight in self.discriminator.parameters():
+        for weight in (p for p in self.discriminator.parameters() if p.requires_grad):  # All that are not frozen.
             weight.clamp_(-self.options.clip, self.options.clip)
 
     def score(self, logits: Tensor) -> Tensor:

@@ -23,10 +23,11 @@ from ganzoo import hookspecs, losses, nets
 from ganzoo.cli import COMMANDS, cli
 from ganzoo.kit.rules import RULES
 from ganzoo.testing import check_gan
+from test_import import SNAPSHOT
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-EXECUTED = {"list", "info", "doctor", "check", "new", "sample", "resume", "export"}
+EXECUTED = {"list", "info", "doctor", "check", "new", "sample", "resume", "export", "import"}
 """Commands that are executed as they stand.
 
 `run` plans without training; of the rest, which take their time, only the arguments are looked at.
@@ -75,8 +76,9 @@ def trained(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def place(ganzoo, trained, tmp_path):
-    """A folder with what the pages take for granted: a run, and pictures."""
+    """A folder with what the pages take for granted: a run, a snapshot, and pictures."""
     shutil.copytree(trained, tmp_path / "runs" / "mine")
+    shutil.copy(SNAPSHOT, tmp_path / "ffhq.pkl")
     for folder in ("pictures", "pets"):
         for kind in ("cat", "dog"):
             (tmp_path / folder / kind).mkdir(parents=True)
@@ -287,6 +289,7 @@ SHOWN = [
     "Paired",
     "Outlined",
     "Truncatable",
+    "Readable",
 ]
 """The models of the tutorial, each of which keeps the rules that it teaches."""
 

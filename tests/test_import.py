@@ -39,7 +39,8 @@ def test_an_imported_snapshot_gives_its_images(ganzoo, tmp_path):
     generator = loaded(out)
     assert json.loads((out / "run.json").read_text())["imported"]["file"] == SNAPSHOT.name
     assert ganzoo("sample", str(out), "-n", "4", "--truncation", "0.7", "-o", str(tmp_path / "x.png")).code == 0
-    assert "no data set is named 'imported'" in ganzoo("resume", str(out)).err
+    told = ganzoo("resume", str(out)).err
+    assert f"was imported, and has no training to go on with: `ganzoo run stylegan2 --init-from {out}`" in told
     with np.load(SNAPSHOT.with_name("stylegan2_16px_pkl.npz")) as file:
         z, c, images = (torch.from_numpy(file[name]) for name in ("z", "c", "img_psi07"))
     with torch.no_grad():

@@ -2,12 +2,16 @@
 
 import inspect
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import click
 
 from ganzoo.commands.options import echo_json, json_option
+from ganzoo.errors import plain
 
+SHOWN = 10
+"""Values of a list that are shown."""
 SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
 
 
@@ -18,18 +22,21 @@ INGREDIENTS = {"augmentations": "--augment", "regularisers": "--regularise"}
 @click.argument("name")
 @json_option
 def command(name: str, as_json: bool) -> None:
-    """Explain a model: its paper, what it minimises, its options and presets. Or a data set, or an ingredient.
+    """Explain a model: its paper, what it minimises, its options and presets. Or a data set, an ingredient, a run.
 
     \b
     ganzoo info cgan
     ganzoo info folder
     ganzoo info ada
+    ganzoo info runs/mine
     """
-    from ganzoo.plugins import registry
+    from ganzoo.plugins import NOUNS, registry
 
     plugins = registry().check()
     kind = next((k for k in ("models", *INGREDIENTS, "datasets") if name in plugins.names(k)), "models")
-    if kind == "models":
+    if (Path(name) / "run.json").is_file() and not any(name in plugins.names(k) for k in NOUNS):
+        _run(Path(name), as_json)
+    elif kind == "models":
         _model(plugins, name, as_json)
     else:
         _part(plugins, kind, name, as_json)
@@ -64,6 +71,33 @@ def _model(plugins: Any, model: str, as_json: bool) -> None:
         click.echo(f"\npreset {name}")
         for key, value in values.items():
             click.echo(f"  {key.replace('_', '-'):20} {value!s:>16}")
+
+
+def _run(folder: Path, as_json: bool) -> None:
+    from ganzoo.files import read_json
+    from ganzoo.runs.run import open_run
+
+    info = open_run(folder)
+    status = read_json(folder / "status.json") if (folder / "status.json").is_file() else {}
+    keys = ("model", "paper", "preset", "imported", "initial", "data", "parameters", "settings", "options", "created")
+    facts = {"run": str(folder), "status": status, **{key: info[key] for key in keys if info.get(key) is not None}}
+    if as_json:
+        echo_json(facts)
+        return
+    for key, value in facts.items():
+        if isinstance(value, dict):
+            click.echo(key)
+            for name, inner in value.items():
+                click.echo(f"  {plain(str(name)):20} {plain(_short(inner))}")
+        else:
+            click.echo(f"{key:22} {plain(str(value))}")
+
+
+def _short(value: Any) -> str:
+    """A value of a run on a line; of a long list its beginning."""
+    if isinstance(value, list) and len(value) > SHOWN:
+        return f"{', '.join(map(str, value[:SHOWN]))} ... ({len(value)})"
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _part(plugins: Any, kind: str, name: str, as_json: bool) -> None:

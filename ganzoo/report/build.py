@@ -222,6 +222,8 @@ def why_apart(a: RunRecord, b: RunRecord) -> str | None:
 
 def _data(run: RunRecord) -> str:
     name, shape, count = run.trained_on
+    if run.imported:
+        return "what another program was given"
     sides = " x ".join(str(n) for n in shape)
     images = number(count)
     return f"{name} ({f'{images:,.0f}' if images is not None else '?'} images of {sides})"

@@ -16,7 +16,10 @@ from ganzoo.settings import BEFORE, Settings
 
 Curve = tuple[list[float], list[float]]
 
-SAME_LINE = ("dataset", "image_size", "channels", "epochs", "steps", "max_time", "precision", "engine")
+SAME_LINE = (
+    "dataset", "image_size", "channels", "epochs", "steps", "max_time", "precision", "engine", "init_from",
+    "freeze_discriminator",
+)  # fmt: skip
 """Settings in which the runs of one line agree. The rest is the seed, or changes nothing of what is trained; which
 device of a machine and which folder of its disk were used is no difference: the hardware and the data are compared.
 Nor is it one how engine `auto` took the steps of each."""
@@ -67,6 +70,11 @@ class RunRecord:
         return int(number(self.machine.get("processes")) or 1)
 
     @property
+    def imported(self) -> dict[str, Any]:
+        """Of what `ganzoo import` made, the file that it was made of; else empty."""
+        return mapping(self.info.get("imported"))
+
+    @property
     def trained_on(self) -> tuple[Any, ...]:
         """Name, shape and number of the training images."""
         data = mapping(self.info.get("data"))
@@ -96,6 +104,8 @@ class RunRecord:
     @property
     def command(self) -> str:
         """What repeats the run in a new folder, every option spelt out: defaults may change, presets too."""
+        if self.imported:
+            return shlex.join(["ganzoo", "import", str(self.imported.get("file")), "--out", str(self.again)])
         settings, options = mapping(self.info.get("settings")), mapping(self.info.get("options"))
         chosen = {key: settings.get(key, BEFORE.get(key)) for key in REPEATED} | options
         chosen |= self._added() | mapping(settings.get("data_options"))
@@ -201,7 +211,9 @@ def _read_run(folder: Path) -> RunRecord:
         record.result = logged_result(record)
         if record.result is None:
             record.notes.append("not evaluated: run `ganzoo eval` on it")
-    if record.status.get("status") != "finished":
+    if record.imported:
+        record.notes.append(f"imported from {record.imported.get('file')}: how it was trained is not known")
+    elif record.status.get("status") != "finished":
         record.notes.append(
             f"training did not finish (status: {record.status.get('status', 'still running or killed')})"
         )

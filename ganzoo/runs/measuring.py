@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ganzoo.errors import GanzooError, UsageError
+from ganzoo.errors import GanzooError, UsageError, warn
 from ganzoo.files import write_json
 from ganzoo.metrics.evaluation import Evaluator, Labels, describe, drawn_as, generated, given
 from ganzoo.metrics.labels import plot_confusion
@@ -30,10 +30,16 @@ def measure_run(
             an option of drawing in `sampling` cannot be; or as `load` and `Evaluator`.
         GanzooError: as `load` and `Evaluator`.
     """
-    sampler, settings = load(run, str(options["device"]), plugins), open_run(run).get("settings", {})
+    info = open_run(run)
+    sampler, settings = load(run, str(options["device"]), plugins), info.get("settings", {})
     gan = drawing(sampler.gan, {key: value for key, value in (sampling or {}).items() if value is not None})
     if labels is not None and not gan.conditional:
         raise UsageError(f"--labels: model '{gan.name}' was trained without labels")
+    if not dataset and info.get("imported"):
+        raise UsageError(
+            f"{run} was imported, and does not say which images it was trained on: name those to measure it against "
+            "by --dataset, such as --dataset folder --data-root PICTURES"
+        )
     name = dataset or sampler.data.name
     root = data_root or (Path(settings["data_root"]) if not dataset and settings.get("data_root") else None)
     if not dataset:
@@ -46,7 +52,10 @@ def measure_run(
     n = n or MEASURED
     batches = generated(gan, n, seed, evaluator.reference, asked)
     labelled = bool(sampler.gan.conditional and sampler.data.classes)
-    if labelled and sampler.data.classes != evaluator.reference.data.classes:
+    ours, theirs = sampler.data.classes, evaluator.reference.data.classes
+    if labelled and info.get("imported") and len(ours) == len(theirs):
+        warn(f"{run} knows its classes by number alone: they are taken for those of '{name}', in their order")
+    elif labelled and ours != theirs:
         raise UsageError(f"the classes of {run} are not those of '{name}': metrics of labels would mean nothing")
     about: dict[str, Any] = {"run": str(run), "model": sampler.gan.name, "step": step_of(run)}
     return evaluator, {**about, **evaluator.measure(batches, n, labelled, seed, drawn_as(gan, asked))}

@@ -42,7 +42,7 @@ def build(model: type[GAN], spec: DataSpec, options: Any) -> GAN:
     return gan
 
 
-METHODS = ("turns", "pictures", "judge")
+METHODS = ("turns", "pictures", "judge", "discriminator_layers")
 """Names of the contract that a plugin written for ganzoo 0.1 may have used for something of its own."""
 
 

@@ -30,6 +30,8 @@ class EMA:
             rampup: the half-life is at most this share of the images seen so far; 0: no limit.
         """
         self.decay, self.kimg, self.rampup = decay, kimg, rampup
+        self.begun = False
+        """Whether the networks are averages already as training starts: then nothing ramps up."""
         # Synchronised BatchNorm holds on to its processes, of which there is no copy.
         groups = [getattr(m, "process_group", None) for module in modules.values() for m in module.modules()]
         memo: dict[int, Any] = {id(group): group for group in groups if group is not None}
@@ -55,8 +57,9 @@ class EMA:
         `images` real images were seen before it, and `batch` in it.
         """
         if self.kimg is None:
-            return 1 - min(self.decay, (1 + step) / (10 + step))
-        half_life = min(self.kimg * 1000, images * self.rampup) if self.rampup else self.kimg * 1000
+            return 1 - (self.decay if self.begun else min(self.decay, (1 + step) / (10 + step)))
+        ramps = self.rampup and not self.begun
+        half_life = min(self.kimg * 1000, images * self.rampup) if ramps else self.kimg * 1000
         return float(1 - 0.5 ** (batch / max(half_life, 1e-8)))
 
     @torch.no_grad()

@@ -69,7 +69,10 @@ class Trainer:
         world.broadcast(self.gan)
         self.loader, self.engine = loader, engine
         self.steps, self.seconds = steps, seconds
-        self.parameters = {name: list(module.parameters()) for name, module in gan.players().items()}
+        self.parameters = {
+            name: [p for p in module.parameters() if p.requires_grad] for name, module in gan.players().items()
+        }
+        """What moves, by player."""
         self.rules = {name: _rule(gan, name) for name in self.parameters}
         self.optimizers = {name: rule.build(self.parameters[name]) for name, rule in self.rules.items()}
         self.treatments = treatments
