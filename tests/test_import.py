@@ -119,6 +119,36 @@ def test_a_folder_that_is_there_is_not_written_to(ganzoo, tmp_path):
 # Hostile
 
 
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ({"img_resolution": 1024}, "does not fit model 'stylegan2': synthesis.b1024"),
+        ({"img_resolution": 2**40}, "powers of two"),
+        ({"img_resolution": 48}, "powers of two"),
+        ({"z_dim": 2**40}, "latent-dim"),
+        ({"w_dim": 60_000, "z_dim": 60_000}, "does not fit model|more than this machine's memory"),
+        ({"c_dim": 10**9}, "does not say how large"),
+        ({"img_channels": 7}, "have 7 channels"),
+        (
+            {"_init_kwargs": {"channel_base": 2**20, "channel_max": 8192}},
+            "does not fit model|more than this machine's memory",
+        ),
+        ({"_init_kwargs": {"channel_base": -1}}, "channel-base"),
+    ],
+)
+def test_absurd_shapes_are_one_line_before_any_memory_is_taken(tmp_path, monkeypatch, said, message):
+    found = networks(SNAPSHOT)
+    lying = found["G_ema"]._replace(attributes={**found["G_ema"].attributes, **said})
+    monkeypatch.setattr("ganzoo.runs.imports.networks", lambda path: {**found, "G_ema": lying})
+    built = []
+    monkeypatch.setattr("ganzoo.runs.imports.build", lambda *args: built.append(args))
+    with pytest.raises(GanzooError, match=message) as told:
+        import_snapshot(SNAPSHOT, tmp_path / "run", registry())
+    assert "\n" not in str(told.value)
+    assert not built
+    assert not (tmp_path / "run").exists()
+
+
 class Calls:
     """Runs a call where it is unpickled."""
 
