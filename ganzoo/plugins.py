@@ -262,7 +262,7 @@ def _checked(cls: Any, hook: str, kinds: tuple[str, ...]) -> str:
     if found[0] == "datasets":
         _check_dataset(cls)
     if found[0] in ("augmentations", "regularisers"):
-        _check_ingredient(cls)
+        check_ingredient(cls)
     return found[0]
 
 
@@ -293,7 +293,7 @@ def _check_options(cls: Any) -> None:
                 raise GanzooError(f"{cls.__name__}.presets['{name}'] sets '{key}', which is no option: {hint}")
 
 
-def _check_ingredient(cls: Any) -> None:
+def check_ingredient(cls: Any) -> None:
     """Refuse an augmentation or a regulariser whose options could not be left out, or explained.
 
     Raises:

@@ -14,7 +14,7 @@ import pytest
 import ganzoo as package
 import ganzoo.plugins
 from ganzoo.errors import GanzooError
-from ganzoo.kit.scaffold import TEMPLATES, class_name, write_package
+from ganzoo.kit.scaffold import INGREDIENTS, TEMPLATES, class_name, write_package
 
 
 @pytest.fixture
@@ -64,6 +64,36 @@ def test_what_new_writes_is_installed_listed_trained_and_passes_its_own_test(gan
     tests["test_my_gan_keeps_the_rules_of_the_contract"]()
 
 
+@pytest.mark.parametrize(("kind", "flag"), [("augmentation", "--augment"), ("regulariser", "--regularise")])
+def test_an_ingredient_that_new_writes_is_listed_trained_with_and_passes_its_own_test(
+    ganzoo, install, tmp_path, kind, flag
+):
+    written = ganzoo("new", f"--{kind}", "my-gan")
+    assert written.code == 0, written.err
+    assert written.out.endswith(f"then ganzoo run cgan {flag} my-gan and ganzoo check my-gan\n")
+    folder = tmp_path / "my-gan"
+    assert f"$ ganzoo run cgan {flag} my-gan --max-time 2m" in (folder / "README.md").read_text()
+    install(folder)
+    assert "my-gan" in {row["name"] for row in json.loads(ganzoo("list", f"{kind}s", "--json").out)}
+    options = ("--loggers", "none", "--quiet", "--steps", 3, "--batch-size", 32, "--out", "run")
+    trained = ganzoo("run", "tiny", "--dataset", "small-digits", flag, "my-gan", *options)
+    assert trained.code == 0, trained.err
+    tests = runpy.run_path(str(folder / "tests" / "test_my_gan.py"))
+    tests["test_my_gan_keeps_the_rules_of_the_contract"]()
+
+
+def test_an_ingredient_is_no_template_of_a_model_and_its_name_may_be_taken(ganzoo, tmp_path):
+    for more in (("--template", "translating"), ("--conditional",), ("--regulariser",)):
+        result = ganzoo("new", "--augmentation", "mine", *more)
+        assert (result.code, "--augmentation and --" in result.err) == (2, True)
+    assert "has an augmentation of that name" in ganzoo("new", "--augmentation", "ada").err
+    assert (
+        "'class' cannot name a regulariser: 'class' is a word of Python; try class-regulariser"
+        in ganzoo("new", "--regulariser", "class").err
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_in_an_environment_of_its_own_it_is_listed_and_passes(ganzoo, tmp_path):
     """As its README says, with ganzoo and pytest from the environment of this test."""
     pytest.importorskip("setuptools")
@@ -90,7 +120,7 @@ def test_in_an_environment_of_its_own_it_is_listed_and_passes(ganzoo, tmp_path):
     assert "1 passed" in run("pytest", "-q", "-p", "no:cacheprovider")
 
 
-@pytest.mark.parametrize("template", TEMPLATES)
+@pytest.mark.parametrize("template", [*TEMPLATES, *INGREDIENTS])
 def test_no_placeholder_is_left(tmp_path, template):
     for file in write_package("my-gan", tmp_path, template):
         text = file.read_text()

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 import click
 
 from ganzoo.commands.options import echo_json, json_option
-from ganzoo.errors import GanzooError
+from ganzoo.errors import GanzooError, UsageError
+from ganzoo.plugins import NOUNS
 
 MARKS = {"passed": "ok", "broken": "BROKEN", "skipped": "-"}
 
@@ -20,20 +21,30 @@ def command(model: str, preset: str | None, as_json: bool) -> None:
     """Check that MODEL keeps the rules of the contract, on made-up images; exit code 1 when it breaks one.
 
     Each rule is named, with the reason and the fix where it is broken. Plugins do the same in their own tests with
-    `ganzoo.testing.check_gan`.
+    `ganzoo.testing.check_gan`. An augmentation or a regulariser is checked too, within a small model; in tests, by
+    `ganzoo.testing.check_ingredient`.
 
     \b
     ganzoo check cgan
     ganzoo check cgan --preset paper --json
+    ganzoo check diffaugment
     """
     from ganzoo.plugins import registry
     from ganzoo.settings import resolve
-    from ganzoo.testing import examine
+    from ganzoo.testing import examine, examine_ingredient
 
-    cls = registry().check().get("models", model)
-    options = resolve(cls, {}, preset).options.model_dump(exclude_defaults=True, exclude={"batch_size"})
+    plugins = registry().check()
+    kinds = [kind for kind in ("augmentations", "regularisers") if model in plugins.names(kind)]
+    kind = kinds[0] if kinds and model not in plugins.names("models") else "models"
+    cls = plugins.get(kind, model)
+    if kind != "models" and preset is not None:
+        raise UsageError(f"--preset {preset}: {NOUNS[kind]} '{model}' has no presets")
     with _shown(model, silent=as_json) as told:
-        verdicts = examine(cls, options=options, told=told)
+        if kind == "models":
+            options = resolve(cls, {}, preset).options.model_dump(exclude_defaults=True, exclude={"batch_size"})
+            verdicts = examine(cls, options=options, told=told)
+        else:
+            verdicts = examine_ingredient(cls, told=told)
     broken = [v.rule for v in verdicts if v.status == "broken"]
     if as_json:
         echo_json({"model": model, "preset": preset, "passed": not broken, "rules": [v._asdict() for v in verdicts]})
@@ -47,7 +58,7 @@ def command(model: str, preset: str | None, as_json: bool) -> None:
             if v.fix:
                 click.echo(f"{'':{width + 12}}fix: {v.fix}")
     if broken:
-        raise GanzooError(f"model '{model}' breaks {len(broken)} of {len(verdicts)} rules: {', '.join(broken)}")
+        raise GanzooError(f"{NOUNS[kind]} '{model}' breaks {len(broken)} of {len(verdicts)} rules: {', '.join(broken)}")
 
 
 @contextmanager

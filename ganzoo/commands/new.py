@@ -6,7 +6,7 @@ import click
 
 from ganzoo.commands.options import echo_json, json_option
 from ganzoo.errors import UsageError
-from ganzoo.kit.scaffold import TEMPLATES
+from ganzoo.kit.scaffold import INGREDIENTS, TEMPLATES, a
 
 
 @click.command(name="new", context_settings={"help_option_names": ["-h", "--help"]})
@@ -17,8 +17,12 @@ from ganzoo.kit.scaffold import TEMPLATES
     help=f"What it begins as.  [default: {next(iter(TEMPLATES))}]",
 )
 @click.option("--conditional", is_flag=True, help="The same as --template class-conditional.")
+@click.option("--augmentation", is_flag=True, help="An augmentation of what the discriminator sees, not a model.")
+@click.option("--regulariser", is_flag=True, help="A regulariser, a term of a player's loss, not a model.")
 @json_option
-def command(name: str, template: str | None, conditional: bool, as_json: bool) -> None:
+def command(
+    name: str, template: str | None, conditional: bool, augmentation: bool, regulariser: bool, as_json: bool
+) -> None:
     """Write a new plugin package into the folder NAME: a model, its test, pyproject.toml, README, a CI workflow.
 
     It works as written: install it, and ganzoo lists, trains and checks it.
@@ -32,21 +36,28 @@ def command(name: str, template: str | None, conditional: bool, as_json: bool) -
     \b
     ganzoo new my-gan
     ganzoo new my-gan --template class-conditional
+    ganzoo new --augmentation my-colours
+    ganzoo new --regulariser my-penalty
     """
     from ganzoo.kit.scaffold import write_package
     from ganzoo.plugins import registry
 
     if conditional and template not in (None, "class-conditional"):
         raise UsageError(f"--conditional is --template class-conditional, not {template}: leave out one of them")
-    template = template or ("class-conditional" if conditional else next(iter(TEMPLATES)))
+    asked = [kind for kind, wanted in (("augmentation", augmentation), ("regulariser", regulariser)) if wanted]
+    if asked and (template or conditional or len(asked) > 1):
+        other = "--template" if template else "--conditional" if conditional else "--regulariser"
+        raise UsageError(f"--{asked[0]} and {other} are packages of their own: give one of the two")
+    template = asked[0] if asked else template or ("class-conditional" if conditional else next(iter(TEMPLATES)))
+    begins = (TEMPLATES | INGREDIENTS)[template]
     plugins = registry()
-    if name in plugins.names("models"):
-        raise UsageError(f"'{name}' is taken: {plugins.provider('models', name).source} has a model of that name")
+    if name in plugins.names(begins.kinds):
+        source = plugins.provider(begins.kinds, name).source
+        raise UsageError(f"'{name}' is taken: {source} has {a(begins.noun)} of that name")
     files = write_package(name, Path(), template)
     if as_json:
         echo_json({"name": name, "template": template, "files": [str(f) for f in files]})
         return
     for file in files:
         click.echo(file)
-    run = f"ganzoo run {name}{TEMPLATES[template].data}"
-    click.echo(f"next: pip install --editable {name}, then {run} and ganzoo check {name}")
+    click.echo(f"next: pip install --editable {name}, then ganzoo run {begins.run(name)} and ganzoo check {name}")

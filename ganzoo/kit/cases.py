@@ -18,6 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import ganzoo
 from ganzoo.data import Batch, DataSpec, ImageSet, Loader, examples_of
 from ganzoo.gan import GAN, Turn
+from ganzoo.ingredients import Augmentation, added
 from ganzoo.settings import validated
 from ganzoo.training.building import build
 from ganzoo.training.engine import choose, seed_everything
@@ -40,6 +41,8 @@ class Case:
 
     def __init__(self, cls: type[GAN], spec: DataSpec, options: Mapping[str, Any]):
         self.cls, self.spec = cls, spec
+        self.author: type[Any] = cls
+        """The class that is checked."""
         self.options = validated(cls.Options, {"batch_size": BATCH, **options})
         self.images = made_up(spec)
         self.engine = choose("cpu")
@@ -58,7 +61,11 @@ class Case:
     def gan(self, seed: int = 0) -> GAN:
         """A new model in training mode, all generators seeded before."""
         seed_everything(seed)
-        return build(self.cls, self.spec, self.options).train()
+        return self.build().train()
+
+    def build(self) -> GAN:
+        """A new model, random numbers as they are."""
+        return build(self.cls, self.spec, self.options)
 
     def trainer(self, gan: GAN | None = None, steps: int = 0) -> Trainer:
         """A trainer of `gan`, or of a new one, that has made some steps."""
@@ -149,8 +156,10 @@ def turns(gan: GAN, reals: Iterator[Batch], step: int = 0, schedule: Schedule | 
         if move.draws or move.remakes:
             with torch.set_grad_enabled(move.graph):
                 fake = gan.fake(real)
+        gan.moving = move.turn.player
         with alone(gan, move.turn.player):
             yield Taken(move.turn, real, fake if move.attached else fake.detach())
+        gan.moving = None
 
 
 def steps_of_each_kind(gan: GAN) -> list[int]:
@@ -160,10 +169,15 @@ def steps_of_each_kind(gan: GAN) -> list[int]:
 
 
 def after(gan: GAN, player: str) -> None:
-    """What the trainer lets a model do after a player's step."""
+    """What the trainer lets a model, and its augmentations, do after a player's step."""
+    said = gan.real_logits()
     if player == "discriminator":
         with torch.no_grad():
             gan.after_discriminator_step()
+            if said is not None:
+                for augmentation in added(gan.augmentations, Augmentation):
+                    augmentation.after_discriminator_step(said)
+                    augmentation.watched()
 
 
 def alone(gan: GAN, player: str) -> AbstractContextManager[None]:
@@ -209,7 +223,7 @@ def difference(one: Mapping[str, Tensor], two: Mapping[str, Tensor]) -> str | No
     return None
 
 
-def where(error: BaseException, cls: type[GAN]) -> str:
+def where(error: BaseException, cls: type[Any]) -> str:
     """The last line of the plugin that an error passed: `my_gan.py:41: x.item()`; empty when it passed none."""
     home = Path(inspect.getfile(cls))
     foreign = tuple(f"{Path(m.__file__).parent}{os.sep}" for m in (torch, ganzoo) if m.__file__)

@@ -35,7 +35,6 @@ from ganzoo.nets import Dropout
 from ganzoo.plugins import clashing
 from ganzoo.sampling import sampling_fields
 from ganzoo.settings import resolve
-from ganzoo.training.building import build
 from ganzoo.training.capture import Recorded, Snapshot, moving, roots
 from ganzoo.training.ema import with_modules
 from ganzoo.training.engine import seed_everything
@@ -558,7 +557,7 @@ def stays_on_device(case: Case) -> str | None:
     error = case.traced()
     if isinstance(error, OnHost | DataDependentOutputException):
         how = str(error) if isinstance(error, OnHost) else "the value of a tensor is needed in Python"
-        return f"{how} at {where(error, case.cls)}"
+        return f"{how} at {where(error, case.author)}"
     _refuse_untraceable(error)
     return None
 
@@ -567,7 +566,7 @@ def static_shapes(case: Case) -> str | None:
     """No shape follows from a value."""
     error = case.traced()
     if isinstance(error, DynamicOutputShapeException):
-        return f"a shape that depends on values at {where(error, case.cls)}"
+        return f"a shape that depends on values at {where(error, case.author)}"
     _refuse_untraceable(error)
     return None
 
@@ -576,7 +575,7 @@ def own_device(case: Case) -> str | None:
     """Every tensor of a step is where the networks are."""
     error = case.traced()
     if error is not None and _elsewhere(error):
-        return f"a tensor on the CPU meets the model's at {where(error, case.cls)}"
+        return f"a tensor on the CPU meets the model's at {where(error, case.author)}"
     _refuse_untraceable(error)
     return None
 
@@ -603,7 +602,7 @@ def torch_random(case: Case) -> str | None:
 
     def built(others: int) -> GAN:
         seed(others)
-        return build(case.cls, case.spec, case.options).train()
+        return case.build().train()
 
     one, two = built(1), built(2)
     name = difference(weights(one), weights(two))

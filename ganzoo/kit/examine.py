@@ -14,8 +14,11 @@ import torch
 from ganzoo.data import Attribute, DataSpec
 from ganzoo.errors import UsageError, one_line
 from ganzoo.gan import GAN
+from ganzoo.ingredients import Augmentation, Regulariser
 from ganzoo.kit.cases import CLASSES, IMAGES, Case, NotApplicable, where
 from ganzoo.kit.checks import Fault
+from ganzoo.kit.ingredient_rules import rules_of
+from ganzoo.kit.mixed import MIXED, Mixed
 from ganzoo.kit.rules import RULES, Rule
 from ganzoo.training.engine import own_randomness
 
@@ -76,11 +79,16 @@ def check_gan(
         Broken: a rule is broken. It is an `AssertionError`, so pytest shows the message.
     """
     verdicts = examine(cls, data, options)
+    _refuse_broken(cls, verdicts)
+    return verdicts
+
+
+def _refuse_broken(cls: type[Any], verdicts: Sequence[Verdict]) -> None:
+    """Raises Broken where a rule is broken."""
     broken = [v for v in verdicts if v.status == "broken"]
     if broken:
         lines = [f"\n  {v.rule}: {v.says}\n    why: {v.reason}\n    fix: {v.fix}" for v in broken]
         raise Broken(f"{cls.__name__} breaks {len(broken)} of {len(verdicts)} rules:{''.join(lines)}")
-    return verdicts
 
 
 def examine(
@@ -158,16 +166,65 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _verdicts(case: Case, tell: Told) -> list[Verdict]:
+def _verdicts(case: Case, tell: Told, rules: Sequence[Rule] = RULES) -> list[Verdict]:
     verdicts: list[Verdict] = []
     closed = None
-    for i, rule in enumerate(RULES):
-        tell(rule.name, i / len(RULES))
+    for i, rule in enumerate(rules):
+        tell(rule.name, i / len(rules))
         verdict = Verdict(rule.name, rule.says, "skipped", closed) if closed else _verdict(rule, case)
         if rule.gate and not closed and verdict.status != "passed":
             closed = verdict.reason if verdict.status == "skipped" else f"not reached: '{rule.name}' is broken"
         verdicts.append(verdict)
     return verdicts
+
+
+def check_ingredient(
+    cls: type[Augmentation | Regulariser],
+    data: DataSpec | Sequence[DataSpec] | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> list[Verdict]:
+    """Check that an augmentation or a regulariser keeps every rule, within a small model.
+
+    Args:
+        cls: its class.
+        data: descriptions of the images to make it for; default: grey ones with labels, and ones in colour.
+        options: its options by name, where they differ from the defaults.
+
+    Raises:
+        Broken: a rule is broken. It is an `AssertionError`, so pytest shows the message.
+    """
+    verdicts = examine_ingredient(cls, data, options)
+    _refuse_broken(cls, verdicts)
+    return verdicts
+
+
+def examine_ingredient(
+    cls: type[Augmentation | Regulariser],
+    data: DataSpec | Sequence[DataSpec] | None = None,
+    options: Mapping[str, Any] | None = None,
+    told: Told | None = None,
+) -> list[Verdict]:
+    """One verdict for each rule, in the order of `ganzoo.kit.ingredient_rules`. Arguments as `check_ingredient`.
+
+    Raises:
+        TypeError: `cls` is neither.
+    """
+    if not (isinstance(cls, type) and issubclass(cls, Augmentation | Regulariser)):
+        raise TypeError(f"check_ingredient needs a subclass of ganzoo.Augmentation or ganzoo.Regulariser, not {cls!r}")
+    specs = MIXED if data is None else (data,) if isinstance(data, DataSpec) else tuple(data)
+    rules = rules_of(cls)
+    with own_randomness(0, torch.device("cpu")), _one_thread():
+        by_case = []
+        for i, spec in enumerate(specs):
+
+            def tell(rule: str, share: float, i: int = i, spec: DataSpec = spec) -> None:
+                if told is not None:
+                    told(f"{rule} [{spec.name}]", (i + share) / len(specs))
+
+            by_case.append(_verdicts(Mixed(cls, spec, options or {}), tell, rules))
+    found = [_worst(of_rule) for of_rule in zip(*by_case, strict=True)]
+    # Refused for all data, nothing was tried.
+    return [_untried(v, rule) if v.rule == "builds" else v for v, rule in zip(found, rules, strict=True)]
 
 
 def _verdict(rule: Rule, case: Case) -> Verdict:
@@ -176,7 +233,7 @@ def _verdict(rule: Rule, case: Case) -> Verdict:
     except NotApplicable as reason:
         return Verdict(rule.name, rule.says, "skipped", str(reason))
     except (Exception, SystemExit) as error:
-        place = where(error, case.cls)
+        place = where(error, case.author)
         complaint = one_line(error) + (f", at {place}" if place else "")
     if complaint is None:
         return Verdict(rule.name, rule.says, "passed")

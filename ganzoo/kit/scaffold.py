@@ -25,6 +25,21 @@ class Start(NamedTuple):
     """What the module holds, for the README."""
     data: str = ""
     """What `ganzoo run NAME` must be told besides."""
+    noun: str = "model"
+    about: str = "A generative adversarial network"
+    """What the package is, for the README."""
+    check: str = "check_gan"
+    """What of `ganzoo.testing` its test calls."""
+
+    @property
+    def kinds(self) -> str:
+        """What `ganzoo list` has it among."""
+        return f"{self.noun}s"
+
+    def run(self, name: str) -> str:
+        """The arguments of `ganzoo run` that train it, or train with it."""
+        flag = {"augmentation": "--augment", "regulariser": "--regularise"}.get(self.noun)
+        return f"cgan {flag} {name}" if flag else f"{name}{self.data}"
 
 
 TEMPLATES = {
@@ -44,6 +59,26 @@ TEMPLATES = {
 }
 """By name; the first unless another is asked for."""
 
+INGREDIENTS = {
+    "augmentation": Start(
+        "a change of what the discriminator sees",
+        "augmentation.py.tmpl",
+        "a change of images, with one option",
+        noun="augmentation",
+        about="An augmentation of what the discriminator sees,",
+        check="check_ingredient",
+    ),
+    "regulariser": Start(
+        "a term of a player's loss",
+        "regulariser.py.tmpl",
+        "a term of the discriminator's loss, with two options",
+        noun="regulariser",
+        about="A regulariser of a player's loss,",
+        check="check_ingredient",
+    ),
+}
+"""The same for what combines with any model."""
+
 FILES = {
     "pyproject.toml": "pyproject.toml.tmpl",
     "README.md": "README.md.tmpl",
@@ -54,20 +89,23 @@ FILES = {
 
 
 def write_package(name: str, parent: Path, template: str = "unconditional") -> list[Path]:
-    """Write the package `name` into a new folder of that name in `parent`, from one of `TEMPLATES`; returns the files.
+    """Write the package `name` into a new folder of that name in `parent`, from one of `TEMPLATES` or `INGREDIENTS`;
+    returns the files.
 
     Raises:
         UsageError: the name cannot be a model's and a module's, is taken, or the folder exists.
         GanzooError: it cannot be written; nothing is left behind.
     """
-    module = checked(name)
+    start = (TEMPLATES | INGREDIENTS)[template]
+    module = checked(name, start.noun)
     folder = parent / name
     if folder.exists() or folder.is_symlink():
         raise UsageError(f"{folder} exists already: choose another name, or remove it")
     names = {"name": name, "module": module, "cls": class_name(name), "version": __version__}
-    conditional, start = template == "class-conditional", TEMPLATES[template]
+    conditional = template == "class-conditional"
     names |= {"conditional": str(conditional), "given": ", given the condition" if conditional else ""}
-    names |= {"holds": start.holds, "data": start.data}
+    names |= {"holds": start.holds, "noun": start.noun, "kinds": start.kinds, "run": start.run(name)}
+    names |= {"about": start.about, "check": start.check}
     files = FILES | {
         f"{module}.py": start.module,
         f"tests/test_{module}.py": "test.py.tmpl",
@@ -87,20 +125,26 @@ def write_package(name: str, parent: Path, template: str = "unconditional") -> l
     return [folder / path for path in sorted(files)]
 
 
-def checked(name: str) -> str:
-    """The module's name for a model's name.
+def checked(name: str, noun: str = "model") -> str:
+    """The module's name for the name of a model, or of something else that is a `noun`.
 
     Raises:
         UsageError: it is not lower-case words joined by '-', or Python or an installed package has taken it.
     """
+    last = "gan" if noun == "model" else noun
     if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name) or len(name) > 50:
-        raise UsageError(f"'{name}' cannot name a model: write lower-case words joined by '-', such as my-gan")
+        raise UsageError(f"'{name}' cannot name {a(noun)}: write lower-case words joined by '-', such as my-{last}")
     module = name.replace("-", "_")
     if keyword.iskeyword(module) or keyword.issoftkeyword(module):
-        raise UsageError(f"'{name}' cannot name a model: '{module}' is a word of Python; try {name}-gan")
+        raise UsageError(f"'{name}' cannot name {a(noun)}: '{module}' is a word of Python; try {name}-{last}")
     if importlib.util.find_spec(module) is not None:
         raise UsageError(f"'{name}' is taken: a module named {module} is installed; try my-{name}")
     return module
+
+
+def a(noun: str) -> str:
+    """The noun with its article."""
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
 
 
 def class_name(name: str) -> str:
