@@ -28,6 +28,7 @@ from ganzoo.runs.run import Run, default_folder, default_folders, model_of, open
 from ganzoo.runs.transfer import begin_with, freeze, frozen_layers, refuse_unknown, tell, weights_of
 from ganzoo.settings import BUDGET, ORIGIN, Plan, Settings, flatten, resolve, validated
 from ganzoo.training.building import build, forewarning, refuse_giants
+from ganzoo.training.cores import Cores
 from ganzoo.training.distributed import ALONE, World, joined, restarted
 from ganzoo.training.engine import Engine, choose, seed_everything
 from ganzoo.training.gradients import treatments
@@ -529,8 +530,10 @@ def _train(run: Run, prepared: Prepared, registry: Registry, watchers: Sequence[
         run.evaluation, run.held_out = prepared.evaluation, prepared.held_out
         settings, seen = prepared.plan.settings, trainer.gan.data
         run.overfitting = Overfitting(lambda: held_out(settings, registry, seen))
+        run.cores = Cores(trainer.engine.device)
         if trainer.fraction < 1:
             run.tell(beginning(prepared, run.folder))
+            run.look_around()
             mode = settle(trainer, prepared.plan.settings.engine)
             run.world.on_first(lambda: _note_mode(run.folder, mode))
             if not mode.failed:  # Which was told.
@@ -552,6 +555,8 @@ def _train(run: Run, prepared: Prepared, registry: Registry, watchers: Sequence[
         whose = whose or f"model '{trainer.gan.name}' failed"
         raise GanzooError(f"{whose}, step {trainer.step + 1}: {one_line(error)}") from error
     finally:
+        if run.cores is not None:
+            run.cores.close()
         try:
             run.close(status, trainer)
         except Exception as error:

@@ -35,6 +35,7 @@ from ganzoo.runs.pictures import (
     titles,
 )
 from ganzoo.runs.soundness import fits, sound
+from ganzoo.training.cores import Cores
 from ganzoo.training.distributed import ALONE, World
 from ganzoo.training.ema import averaged
 from ganzoo.training.engine import at_rest, forget_peak_memory, own_randomness, peak_memory
@@ -104,6 +105,8 @@ class Run:
         self.held_out: Callable[[], ImageSet] | None = None
         """Opens the samples that no training sees. Asked only if there is something to show of them."""
         self.overfitting: Overfitting | None = None
+        self.cores: Cores | None = None
+        """What decides how threads wait while others work beside them."""
         self._showcase: tuple[Tensor, Tensor | None, int] | None = None
         self._examples: Batch | None = None
         self._first_due: float | None = None
@@ -294,6 +297,7 @@ class Run:
 
     def after_step(self, trainer: Trainer, values: Mapping[str, Tensor], stop: Stop) -> None:
         """Log, look and save where it is due. `values` are of one step, or (n,) of the last n."""
+        self.look_around()
         step, taken = trainer.step, next(iter(values.values())).numel()
         self.meter.add(step, values, trainer.images() - trainer.images(step - taken))
         due = self._due(trainer)
@@ -316,6 +320,11 @@ class Run:
             raise Stopped(stop.requested, f"step {step} is saved: `ganzoo resume {self.folder}` goes on from there")
         if enough:
             raise Enough(self.folder)
+
+    def look_around(self) -> None:
+        """Wait as the work on the same cores makes it best; say so once."""
+        if self.cores is not None and (told := self.cores.look()):
+            self.tell(told)
 
     def _due(self, trainer: Trainer) -> bool:
         return self.evaluation is not None and self.evaluation.due(trainer)

@@ -1,0 +1,128 @@
+"""How threads wait beside other work: by sleeping, and only then; results stay what they are."""
+
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from ganzoo.training import cores
+from ganzoo.training.cores import Cores
+
+CPU = torch.device("cpu")
+TWO = {k: v for k, v in os.environ.items() if k not in cores.DECIDED} | {"OMP_NUM_THREADS": "2"}
+gomp = pytest.mark.skipif(cores._gomp() is None, reason="torch has another OpenMP here")
+
+
+@pytest.fixture
+def looking(monkeypatch):
+    """Cores of a machine of two, with two threads, whose OpenMP only counts what it is asked for."""
+    asked = []
+    monkeypatch.setattr(cores, "_gomp", lambda: SimpleNamespace(GOMP_parallel=lambda *given: asked.append(given)))
+    monkeypatch.setattr(cores.torch, "get_num_threads", lambda: 2)
+    monkeypatch.setattr(cores.os, "sched_getaffinity", lambda _: {0, 1})
+    for name in cores.DECIDED:
+        monkeypatch.delenv(name, raising=False)
+    made = Cores(CPU)
+    made.asked = asked
+    yield made
+    made.close()
+
+
+def test_threads_sleep_while_others_work_and_spin_again_when_they_are_gone(looking):
+    assert not looking.asleep
+    assert looking.heed(0.2) is None
+    assert not looking.asleep
+    told = looking.heed(1.5)
+    assert told == (
+        "other work keeps 1.5 of 2 cores busy: threads wait asleep while it does "
+        "(OMP_NUM_THREADS=1 leaves it some, and saves waiting)"
+    )
+    assert looking.asleep
+    looking.heed(0.15)  # Between the two bounds it stays as it is.
+    assert looking.asleep
+    looking.heed(0.05)
+    assert not looking.asleep
+    assert looking.heed(1.5) is None  # It is told once.
+    assert looking.asleep
+    assert [given[2].value for given in looking.asked] == [2, 2]
+
+
+def test_threads_beside_free_cores_spin(looking, monkeypatch):
+    monkeypatch.setattr(cores.os, "sched_getaffinity", lambda _: set(range(8)))
+    looking.heed(6.0)
+    assert not looking.asleep
+    looking.heed(6.5)
+    assert looking.asleep
+    assert looking.asked[0][2].value == 8  # With the two that compute, one more than there are cores.
+
+
+def test_others_are_what_the_cores_did_beside_this_process(looking, monkeypatch):
+    times = iter([(100.0, 50.0, 10.0), (102.0, 53.5, 12.5), (104.0, 57.0, 13.0)])
+    monkeypatch.setattr(cores, "_used", lambda: next(times))
+    monkeypatch.setattr(looking, "_since", None)
+    heard = []
+    monkeypatch.setattr(looking, "heed", lambda others: heard.append(others))
+    for _ in range(3):
+        monkeypatch.setattr(looking, "_next", 0.0)
+        looking.look()
+    assert heard == [0.5, 1.5]
+
+
+@pytest.mark.parametrize("why", ["device", "thread", *cores.DECIDED])
+def test_nothing_is_done_where_there_is_nothing_to_do_or_the_user_has_said_how(looking, monkeypatch, why):
+    if why == "thread":
+        monkeypatch.setattr(cores.torch, "get_num_threads", lambda: 1)
+    elif why != "device":
+        monkeypatch.setenv(why, "0")
+    made = Cores(torch.device("meta") if why == "device" else CPU)
+    monkeypatch.setattr(cores, "_used", lambda: pytest.fail("nobody needs to know"))
+    assert made.look() is None
+    assert not made.asleep
+
+
+@gomp
+def test_openmps_threads_are_held_asleep_and_let_go():
+    code = """
+import os, threading, torch
+from ganzoo.training.cores import Cores
+count = lambda: len(os.listdir("/proc/self/task"))
+torch.ones(2**20).add_(1)
+before, cores = count(), Cores(torch.device("cpu"))
+cores.heed(100.0)
+held = count() - before
+parked = [t for t in threading.enumerate() if t.name == "ganzoo-cores"]
+cores.close()
+[t.join(30) for t in parked]
+print(held > 1, len(parked), any(t.is_alive() for t in parked), cores.asleep)
+"""
+    done = subprocess.run([sys.executable, "-c", code], env=TWO, capture_output=True, text=True, check=False)
+    assert done.stdout == "True 1 False False\n", done.stderr
+
+
+@gomp
+def test_a_run_whose_threads_sleep_ends_with_the_weights_of_one_whose_threads_spin(tmp_path):
+    code = """
+import sys
+from ganzoo import train
+from ganzoo.training import cores
+asleep = []
+if sys.argv[1] == "asleep":
+    cores.Cores.look = lambda self: (self.heed(100.0), asleep.append(self.asleep))[0]
+else:
+    cores.Cores.look = lambda self: None
+train("dcgan", dataset="small-digits", image_size=16, width=4, batch_size=16, steps=5, loggers=(), out=sys.argv[1],
+      engine="eager")
+print(any(asleep))
+"""
+    weights = {}
+    for how in ("asleep", "spinning"):
+        done = subprocess.run(
+            [sys.executable, "-c", code, how], cwd=tmp_path, env=TWO, capture_output=True, text=True, check=False
+        )
+        assert done.stdout == f"{how == 'asleep'}\n", done.stderr
+        assert ("threads wait asleep" in done.stderr) == (how == "asleep")
+        weights[how] = (tmp_path / how / "generator.safetensors").read_bytes()
+    assert weights["asleep"] == weights["spinning"]
