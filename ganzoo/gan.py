@@ -262,6 +262,13 @@ class GAN(nn.Module):
         """
         return self.generator(source, y) if self.translates else self.generator(z, y)
 
+    def prepare_drawing(self) -> None:
+        """Called once on a view of the model that has options of drawing in `self.sampling`, before it draws.
+
+        For what is worked out from the weights beforehand. The view's modules are those of the model: replace one of
+        them in the view, and change none.
+        """
+
     def fake(self, real: Batch) -> Batch:
         """As many fakes as `real` has samples, latents drawn first, then labels; made from `real.source` if need be."""
         z = self.sample_latent(len(real.x))

@@ -21,6 +21,10 @@ TAKEN = {
 """Names that the commands and methods which draw have options of already."""
 
 
+ORIGIN = "_drawn_from"
+"""Where a view keeps the model that it is one of; among its plain attributes, for it is no part of it."""
+
+
 def sampling_fields(model: "type[GAN]") -> "dict[str, FieldInfo]":
     """The options of drawing of a model, by name.
 
@@ -50,7 +54,8 @@ def choose_sampling(model: "type[GAN]", values: Mapping[str, Any]) -> "BaseModel
 def drawing(gan: "GAN", values: Mapping[str, Any]) -> "GAN":
     """The model as it draws with these options, and with its own where they say nothing; the model stays as it is.
 
-    Networks and weights are shared, nothing is copied: several may draw at once, each in its own way.
+    Networks and weights are shared, nothing is copied unless the model's `prepare_drawing` does: several may draw at
+    once, each in its own way.
 
     Raises:
         UsageError: as `choose_sampling`.
@@ -58,8 +63,12 @@ def drawing(gan: "GAN", values: Mapping[str, Any]) -> "GAN":
     if not values:
         return gan
     own = {name: getattr(gan.sampling, name) for name in sampling_fields(type(gan))}
-    view = copy.copy(gan)
+    model = vars(gan).get(ORIGIN, gan)  # A view of a view is one of the model: nothing is prepared twice.
+    view = copy.copy(model)
+    view._modules = dict(model._modules)
+    vars(view)[ORIGIN] = model
     view.sampling = choose_sampling(type(gan), {**own, **values})
+    view.prepare_drawing()
     return view
 
 

@@ -77,11 +77,11 @@ def test_the_plugin_that_knows_the_networks_takes_them(tmp_path):
             return Imported(spec, options, {"generator": state})
 
     plugins = Registry().having("models", Linear)
-    gan, info = import_snapshot(SNAPSHOT, tmp_path / "run", plugins)
+    gan, info = import_snapshot([SNAPSHOT], tmp_path / "run", plugins)
     assert (gan.name, info["imported"]["trained"]) == ("linear", [])
     assert not (tmp_path / "run" / NETWORKS).exists()
     with pytest.raises(UsageError, match="none takes networks of other programs"):
-        import_snapshot(SNAPSHOT, tmp_path / "other", Registry().having("models", Plain))
+        import_snapshot([SNAPSHOT], tmp_path / "other", Registry().having("models", Plain))
     assert not (tmp_path / "other").exists()
 
 
@@ -94,7 +94,7 @@ def test_a_discriminator_that_does_not_fit_is_left_out_and_named(tmp_path, capsy
             told = super().from_snapshot(networks)
             return told._replace(networks={**told.networks, "discriminator": {"b4.out.bias": torch.zeros(7)}})
 
-    import_snapshot(SNAPSHOT, tmp_path / "run", Registry().having("models", Other))
+    import_snapshot([SNAPSHOT], tmp_path / "run", Registry().having("models", Other))
     assert "the discriminator as it was in training is left out" in capsys.readouterr().err
     assert not [name for name in weights.read(tmp_path / "run" / NETWORKS) if name.startswith("discriminator")]
 

@@ -243,7 +243,7 @@ def _option(name: str, info: "FieldInfo", section: str) -> click.Parameter:
     default = info.get_default()
     text = info.description or ""
     if default is not None and "default:" not in text:
-        shown = ",".join(default) if isinstance(default, tuple) else default
+        shown = (",".join(map(str, default)) or "none") if isinstance(default, tuple) else default
         text += f"  [default: {str(shown).lower() if is_flag else shown}]"
     if any(type(m).__name__ == "Repeated" for m in info.metadata):
         text += "  [may be repeated; none: leave out those of a preset]"

@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +14,21 @@ from ganzoo.files import whole, write_json
 from ganzoo.gan import GAN, Imported, Network
 from ganzoo.plugins import Registry
 from ganzoo.runs import weights
-from ganzoo.runs.pickled import networks
+from ganzoo.runs.snapshots import networks_in
 from ganzoo.training.building import build, refuse_giants
 
 NETWORKS = "networks.safetensors"
 """The file of an imported run that holds the networks as they were in training: what `--init-from` begins with."""
 
 
-def import_snapshot(path: Path, out: Path, plugins: Registry) -> tuple[GAN, dict[str, Any]]:
+def import_snapshot(paths: Sequence[Path], out: Path, plugins: Registry) -> tuple[GAN, dict[str, Any]]:
     """Write a run directory to draw from and to train on from: by the first model that knows the networks.
 
     It holds the averaged networks, as a run does; those that were in training in `networks.safetensors`;
-    `config.json`; `status.json`; and `run.json`, which names the file.
+    `config.json`; `status.json`; and `run.json`, which names the files.
 
     Args:
-        path: a snapshot.
+        paths: a snapshot, or the files that belong together.
         out: the folder to make.
         plugins: the models that are asked.
 
@@ -39,16 +39,18 @@ def import_snapshot(path: Path, out: Path, plugins: Registry) -> tuple[GAN, dict
         UsageError: the folder exists, there is no such file, or no model knows the networks.
         GanzooError: the snapshot cannot be read, or does not fit the model.
     """
-    if not path.is_file():
-        raise UsageError(f"{path} is no file")
+    for path in paths:
+        if not path.is_file():
+            raise UsageError(f"{path} is no file")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{out} exists already: choose another --out")
-    model, told = _recognised(path, networks_in(path), plugins)
+    what = ", ".join(map(str, paths))
+    model, told = _recognised(what, networks_in(paths), plugins)
     outline = refuse_giants(model, told.data, told.options)
     gan = outline if outline is not None else build(model, told.data, told.options)
     for name, tensors in told.averaged.items():
         if fault := _misfit(gan, name, tensors):
-            raise GanzooError(f"{path} does not fit model '{model.name}': {fault}")
+            raise GanzooError(f"{what} does not fit model '{model.name}': {fault}")
     trained: dict[str, Tensor] = {}
     for name, tensors in told.networks.items():
         if fault := _misfit(gan, name, tensors):
@@ -73,8 +75,7 @@ def import_snapshot(path: Path, out: Path, plugins: Registry) -> tuple[GAN, dict
         "settings": {"dataset": told.data.name, "image_size": side, "channels": channels},
         "parameters": {name: sum(p.numel() for p in player.parameters()) for name, player in gan.players().items()},
         "imported": {
-            "file": path.name,
-            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+            **_told([{"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()} for path in paths]),
             "averaged": sorted(told.averaged),
             "trained": sorted({name.partition(".")[0] for name in trained}),
         },
@@ -97,16 +98,12 @@ def import_snapshot(path: Path, out: Path, plugins: Registry) -> tuple[GAN, dict
     return gan, info
 
 
-def networks_in(path: Path) -> dict[str, Network]:
-    """The networks that a file of another program's holds, by name. Nothing in it is run.
-
-    Raises:
-        GanzooError: it cannot be read, is damaged, or is of no kind that is known.
-    """
-    return networks(path)
+def _told(files: list[dict[str, str]]) -> dict[str, Any]:
+    """How `run.json` names the files: one as such, several as a list."""
+    return files[0] if len(files) == 1 else {"files": files}
 
 
-def _recognised(path: Path, found: Mapping[str, Network], plugins: Registry) -> tuple[type[GAN], Imported]:
+def _recognised(what: str, found: Mapping[str, Network], plugins: Registry) -> tuple[type[GAN], Imported]:
     """The model that knows the networks, and what it makes of them.
 
     Raises:
@@ -124,9 +121,9 @@ def _recognised(path: Path, found: Mapping[str, Network], plugins: Registry) -> 
         except Exception as error:  # The file may hold anything.
             reasons[name] = one_line(error)[:200]
     if len(reasons) == 1:
-        raise UsageError(f"{path}: {next(iter(reasons.values()))}")
+        raise UsageError(f"{what}: {next(iter(reasons.values()))}")
     told = "; ".join(f"{name}: {reason}" for name, reason in reasons.items()) or "none takes networks of other programs"
-    raise UsageError(f"{path} is of no model that is installed: {told}")
+    raise UsageError(f"{what} is of no model that is installed: {told}")
 
 
 def _misfit(gan: GAN, name: str, tensors: Mapping[str, Tensor]) -> str | None:

@@ -9,7 +9,7 @@ import math
 import pickletools
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -223,8 +223,10 @@ def _modules(state: dict[str, Any], prefix: str, depth: int, seen: list[int]) ->
             yield from _modules(_state(inner), f"{prefix}{name}.", depth + 1, seen)
 
 
-def tensor(made: Any) -> Tensor:
+def tensor(made: Any, storage: Callable[[Any], Tensor] | None = None) -> Tensor:
     """The tensor that a call of torch's would have rebuilt, on the CPU.
+
+    `storage` gives the numbers of what it refers to in one row, where they do not stand in the pickle.
 
     Raises:
         Unsafe: it is larger than what the file holds of it.
@@ -235,7 +237,7 @@ def tensor(made: Any) -> Tensor:
     if not (isinstance(made, Made) and made.name == "torch._utils _rebuild_tensor_v2"):
         raise ValueError("a parameter is no tensor")
     stored, offset, size, stride = made.arguments[:4]
-    values = _storage(stored)
+    values = (storage or _storage)(stored)
     numbers = [offset, *size, *stride]
     if not (len(size) == len(stride) <= 8 and all(type(n) is int and 0 <= n < 2**40 for n in numbers)):
         raise ValueError(f"a tensor has the shape {plain(str(size))[:80]}")
