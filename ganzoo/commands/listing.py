@@ -1,24 +1,39 @@
 """`ganzoo list`."""
 
+from pathlib import Path
 from typing import Any
 
 import click
 
 from ganzoo.commands.options import echo_json, json_option
+from ganzoo.errors import UsageError
 
 KINDS = ("models", "datasets", "metrics", "features", "augmentations", "regularisers", "loggers", "plugins")
+RUNS = "runs"
+COLUMNS = ("run", "model", "data", "status", "step", "best FID", "last FID")
 
 
 @click.command(name="list", context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("kind", type=click.Choice(KINDS), required=False)
+@click.argument("kind", type=click.Choice((*KINDS, RUNS)), required=False)
+@click.argument("folder", type=click.Path(path_type=Path), required=False)
 @json_option
-def command(kind: str | None, as_json: bool) -> None:
-    """List what is installed: models, data sets, metrics and the like, or the plugins that bring them.
+def command(kind: str | None, folder: Path | None, as_json: bool) -> None:
+    """List what is installed: models, data sets, metrics and the like, or the plugins that bring them. Or your runs.
+
+    Runs are those in FOLDER and below, runs/ unless you name another: how each stands, and its FID where it was
+    measured while it trained (--eval-every).
 
     \b
     ganzoo list models
     ganzoo list plugins --json
+    ganzoo list runs
+    ganzoo list runs experiments/
     """
+    if kind == RUNS:
+        _runs(folder or Path(RUNS), as_json)
+        return
+    if folder is not None:
+        raise UsageError(f"a folder is for `ganzoo list runs`: leave out {folder}")
     from ganzoo.plugins import registry
 
     plugins = registry()
@@ -72,3 +87,31 @@ def _print(rows: list[dict[str, Any]]) -> None:
     for row in rows:
         status = f"{row['status']:7}" if "status" in row else ""
         click.echo(f"  {row['name']:{width}}  {status}{row['about']}  [{row['package']} {row['version']}]")
+
+
+def _runs(folder: Path, as_json: bool) -> None:
+    from ganzoo.runs.listed import listed, runs_in
+
+    found = [listed(run) for run in runs_in(folder)]
+    if as_json:
+        echo_json([run._asdict() | {"path": str(run.path)} for run in found])
+        return
+    if not found:
+        click.echo(f"no runs in {folder}: `ganzoo run MODEL` makes one")
+        return
+    rows: list[tuple[str, ...]] = [COLUMNS]
+    for run in found:
+        left = f", {_clock(run.left)} left" if run.left is not None else ""
+        scores = ("-" if score is None else f"{score:.2f}" for score in (run.best_fid, run.last_fid))
+        of = f" of {run.steps:,}" if run.steps and run.step < run.steps else ""
+        rows.append((str(run.path), run.model, run.data, run.status + left, f"{run.step:,}{of}", *scores))
+    widths = [max(len(row[i]) for row in rows) for i in range(len(COLUMNS))]
+    for number, row in enumerate(rows):
+        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        click.secho(line, bold=not number)
+
+
+def _clock(seconds: float) -> str:
+    minutes, second = divmod(int(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"

@@ -556,6 +556,25 @@ def open_run(folder: Path) -> dict[str, Any]:
     return info | {"model": plain(info["model"])}
 
 
+def being_written(folder: Path) -> bool:
+    """Whether a run is being trained in this folder now, by this process or another."""
+    with _claiming:
+        if folder.resolve() in _claims:  # A lock is the whole process's: to look at the file would let go of it.
+            return True
+    try:
+        import fcntl
+
+        file = (folder / ".lock").open("r+")
+    except (ImportError, OSError):
+        return False
+    with file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return True
+    return False
+
+
 def model_of(folder: Path, info: Mapping[str, Any], registry: Registry) -> type[GAN]:
     """The class of the model that a `run.json` names.
 

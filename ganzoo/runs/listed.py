@@ -1,0 +1,89 @@
+"""Run directories below a folder, and how each stands: what `ganzoo list runs` shows. Nothing in them is written."""
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ganzoo.errors import GanzooError, UsageError, plain
+from ganzoo.files import read_json
+from ganzoo.runs.run import being_written, open_run, read_metrics
+
+
+class Listed(NamedTuple):
+    """One run, as a line of a table."""
+
+    path: Path
+    model: str
+    data: str
+    status: str
+    """running, finished, stopped, failed, imported, killed (it ended without a word) or damaged."""
+    step: int
+    steps: int | None
+    """Those that it is to take; None where time is its budget."""
+    seconds: float
+    """Of training."""
+    left: float | None
+    """Seconds that a running one still needs, about."""
+    best_fid: float | None
+    """The lowest of those that were measured while it trained."""
+    last_fid: float | None
+
+
+def runs_in(folder: Path) -> Iterator[Path]:
+    """The run directories in a folder and the folders below it, by name; links to folders are not followed.
+
+    Raises:
+        UsageError: there is no such folder, or it cannot be read.
+    """
+
+    def stop(error: OSError) -> None:
+        raise UsageError(f"cannot read folder {error.filename or folder}: {error.strerror or error}") from error
+
+    if not folder.is_dir():
+        raise UsageError(f"there is no folder {folder}")
+    for here, below, names in os.walk(folder, onerror=stop):
+        below[:] = [] if "run.json" in names else sorted(name for name in below if not name.startswith("."))
+        if "run.json" in names:
+            yield Path(here)
+
+
+def listed(folder: Path) -> Listed:
+    """How the run in a directory stands. One that is damaged says so as its status."""
+    try:
+        info, lines = open_run(folder), read_metrics(folder)
+        ended = read_json(folder / "status.json") if (folder / "status.json").is_file() else {}
+    except GanzooError:
+        return Listed(folder, "?", "?", "damaged", 0, None, 0.0, None, None, None)
+    settings, last = info.get("settings"), lines[-1] if lines else {}
+    known = settings if isinstance(settings, dict) else {}
+    told = ended if isinstance(ended, dict) else {}
+    steps = info.get("steps")
+    steps = steps if isinstance(steps, int) else None
+    running = being_written(folder)
+    step, seconds = (int(_number(last, name) or _number(told, name) or 0) for name in ("step", "seconds"))
+    scores = [score for line in lines if (score := _number(line, "fid")) is not None]
+    return Listed(
+        folder,
+        info["model"],
+        plain(str(known.get("dataset", "?"))),
+        "running" if running else plain(str(told.get("status", "killed"))),
+        step,
+        steps,
+        float(seconds),
+        _left(step, float(seconds), steps, _number(known, "max_time")) if running else None,
+        min(scores, default=None),
+        scores[-1] if scores else None,
+    )
+
+
+def _left(step: int, seconds: float, steps: int | None, most: float | None) -> float | None:
+    ends = [most - seconds] if most is not None else []
+    if steps and step:
+        ends.append((steps - step) * seconds / step)
+    return max(min(ends), 0.0) if ends else None
+
+
+def _number(values: Mapping[str, Any], name: str) -> float | None:
+    value = values.get(name)
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None

@@ -1,0 +1,116 @@
+"""`ganzoo list runs`: what stands in run directories, and which of them is being written."""
+
+import json
+import shutil
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from conftest import TINY, start
+from ganzoo.runs.listed import listed, runs_in
+from ganzoo.runs.run import Run, being_written
+from test_run import wait_for
+
+SMALL = (*TINY, "--quiet", "--engine", "eager")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "deep" / "mine"
+    process = start("run", *SMALL, "--steps", 60, "--out", folder, cwd=folder.parents[1])
+    _, err = process.communicate()
+    assert process.returncode == 0, err
+    return folder
+
+
+def rows(ganzoo, folder) -> dict[str, dict]:
+    return {row["path"]: row for row in json.loads(ganzoo("list", "runs", folder, "--json").out)}
+
+
+def test_a_finished_run_is_listed_with_what_it_is(ganzoo, run):
+    (row,) = rows(ganzoo, run.parents[1]).values()
+    assert (row["model"], row["data"], row["status"]) == ("tiny", "small-digits", "finished")
+    assert (row["step"], row["steps"], row["left"], row["best_fid"]) == (60, 60, None, None)
+    table = ganzoo("list", "runs", run.parents[1]).out.splitlines()
+    assert table[0].split() == ["run", "model", "data", "status", "step", "best", "FID", "last", "FID"]
+    assert table[1].split() == [str(run), "tiny", "small-digits", "finished", "60", "-", "-"]
+
+
+def test_the_best_and_the_last_fid_are_those_of_the_log(run, tmp_path):
+    copy = tmp_path / "scored"
+    shutil.copytree(run, copy)
+    with (copy / "metrics.jsonl").open("a") as file:
+        for step, fid in ((70, 3.5), (80, 2.25), (90, 4.0)):
+            file.write(json.dumps({"step": step, "fid": fid}) + "\n")
+    found = listed(copy)
+    assert (found.best_fid, found.last_fid, found.step) == (2.25, 4.0, 90)
+
+
+def test_a_run_that_was_killed_and_one_that_is_damaged_say_so(ganzoo, run, tmp_path):
+    killed, damaged = tmp_path / "killed", tmp_path / "damaged"
+    for folder in (killed, damaged):
+        shutil.copytree(run, folder)
+    (killed / "status.json").unlink()
+    (damaged / "run.json").write_text("{")
+    found = rows(ganzoo, tmp_path)
+    assert {path.rsplit("/")[-1]: row["status"] for path, row in found.items()} == {
+        "damaged": "damaged",
+        "killed": "killed",
+    }
+
+
+def test_a_run_within_a_run_is_none_and_links_are_not_followed(run, tmp_path):
+    (tmp_path / "link").symlink_to(run)
+    copy = tmp_path / "outer"
+    shutil.copytree(run, copy)
+    shutil.copytree(run, copy / "samples" / "inner")
+    assert list(runs_in(tmp_path)) == [copy]
+
+
+def test_a_run_in_work_is_running_with_what_is_left_and_goes_on_undisturbed(ganzoo, tmp_path):
+    process = start("run", *SMALL, "--max-time", "1h", "--out", tmp_path / "busy", cwd=tmp_path)
+    try:
+        wait_for(tmp_path / "busy" / "metrics.jsonl", process)
+        row = rows(ganzoo, tmp_path)[str(tmp_path / "busy")]
+        assert row["status"] == "running"
+        assert 3000 < row["left"] <= 3600
+        assert "running, " in ganzoo("list", "runs", tmp_path).out
+        assert process.poll() is None
+    finally:
+        process.terminate()
+        process.communicate()
+    assert rows(ganzoo, tmp_path)[str(tmp_path / "busy")]["status"] == "stopped"
+
+
+def test_looking_at_a_folder_that_this_process_writes_keeps_its_lock(run):
+    def another() -> None:
+        seen.append(being_written(run))
+
+    seen: list[bool] = []
+    with Run(run, 100, 100).lock():
+        thread = threading.Thread(target=another)
+        thread.start()
+        thread.join()
+        assert seen == [True]
+        code = "import sys, pathlib, ganzoo.runs.run as r; print(r.being_written(pathlib.Path(sys.argv[1])))"
+        assert subprocess.run([sys.executable, "-c", code, run], capture_output=True, text=True).stdout == "True\n"
+    assert not being_written(run)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("list", "runs", "nowhere"), "there is no folder nowhere"),
+        (("list", "models", "here"), "a folder is for `ganzoo list runs`: leave out here"),
+    ],
+)
+def test_a_wrong_folder_is_one_line(ganzoo, tmp_path, monkeypatch, arguments, said):
+    monkeypatch.chdir(tmp_path)
+    result = ganzoo(*arguments)
+    assert (result.code, result.err.strip()) == (2, f"error: {said}")
+
+
+def test_no_runs_is_said_with_how_to_make_one(ganzoo, tmp_path):
+    assert ganzoo("list", "runs", tmp_path).out == f"no runs in {tmp_path}: `ganzoo run MODEL` makes one\n"
