@@ -17,6 +17,7 @@ from ganzoo.data import Attribute, Batch, DataSpec
 from ganzoo.errors import UsageError
 from ganzoo.gan import Network
 from ganzoo.optim import Adam
+from ganzoo.report.read import read_run
 from ganzoo.residual import Embedding
 from ganzoo.runs import weights
 from ganzoo.runs.imports import NETWORKS
@@ -314,6 +315,7 @@ def test_imported_state_dicts_give_their_images(ganzoo, tmp_path, legacy: bool):
     told = json.loads((out / "run.json").read_text())["imported"]
     assert [f["file"] for f in told["files"]] == [Path(p).name for p in paths]
     assert told["trained"] == ["discriminator", "generator"]
+    assert "imported from G_ema_best0.pth, G_best0.pth, D_best0.pth" in " ".join(read_run(out).notes)
     shown = ganzoo(
         "sample", str(out), "-n", "4", "--truncation", "0.5", "--standing", "1", "-o", str(tmp_path / "x.png")
     )

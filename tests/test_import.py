@@ -139,11 +139,11 @@ def test_a_folder_that_is_there_is_not_written_to(ganzoo, tmp_path):
 def test_absurd_shapes_are_one_line_before_any_memory_is_taken(tmp_path, monkeypatch, said, message):
     found = networks(SNAPSHOT)
     lying = found["G_ema"]._replace(attributes={**found["G_ema"].attributes, **said})
-    monkeypatch.setattr("ganzoo.runs.imports.networks", lambda path: {**found, "G_ema": lying})
+    monkeypatch.setattr("ganzoo.runs.imports.networks_in", lambda paths: {**found, "G_ema": lying})
     built = []
     monkeypatch.setattr("ganzoo.runs.imports.build", lambda *args: built.append(args))
     with pytest.raises(GanzooError, match=message) as told:
-        import_snapshot(SNAPSHOT, tmp_path / "run", registry())
+        import_snapshot([SNAPSHOT], tmp_path / "run", registry())
     assert "\n" not in str(told.value)
     assert not built
     assert not (tmp_path / "run").exists()

@@ -71,8 +71,14 @@ class RunRecord:
 
     @property
     def imported(self) -> dict[str, Any]:
-        """Of what `ganzoo import` made, the file that it was made of; else empty."""
+        """Of what `ganzoo import` made, the files that it was made of; else empty."""
         return mapping(self.info.get("imported"))
+
+    @property
+    def imported_from(self) -> list[str]:
+        """The names of these files."""
+        files = self.imported.get("files")
+        return [str(mapping(f).get("file")) for f in (files if isinstance(files, list) else [self.imported])]
 
     @property
     def trained_on(self) -> tuple[Any, ...]:
@@ -105,7 +111,7 @@ class RunRecord:
     def command(self) -> str:
         """What repeats the run in a new folder, every option spelt out: defaults may change, presets too."""
         if self.imported:
-            return shlex.join(["ganzoo", "import", str(self.imported.get("file")), "--out", str(self.again)])
+            return shlex.join(["ganzoo", "import", *self.imported_from, "--out", str(self.again)])
         settings, options = mapping(self.info.get("settings")), mapping(self.info.get("options"))
         chosen = {key: settings.get(key, BEFORE.get(key)) for key in REPEATED} | options
         chosen |= self._added() | mapping(settings.get("data_options"))
@@ -212,7 +218,7 @@ def _read_run(folder: Path) -> RunRecord:
         if record.result is None:
             record.notes.append("not evaluated: run `ganzoo eval` on it")
     if record.imported:
-        record.notes.append(f"imported from {record.imported.get('file')}: how it was trained is not known")
+        record.notes.append(f"imported from {', '.join(record.imported_from)}: how it was trained is not known")
     elif record.status.get("status") != "finished":
         record.notes.append(
             f"training did not finish (status: {record.status.get('status', 'still running or killed')})"
