@@ -14,6 +14,7 @@ from typing import NamedTuple
 import click
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import ganzoo
@@ -79,6 +80,10 @@ def place(ganzoo, trained, tmp_path):
     """A folder with what the pages take for granted: a run, a snapshot, and pictures."""
     shutil.copytree(trained, tmp_path / "runs" / "mine")
     shutil.copy(SNAPSHOT, tmp_path / "ffhq.pkl")
+    with np.load(SNAPSHOT.with_name("biggan_32px.npz")) as file:
+        for name, prefix in (("G_ema", "G/"), ("G", "G/"), ("D", "D/")):
+            state = {key.removeprefix(prefix): torch.from_numpy(file[key]) for key in file if key.startswith(prefix)}
+            torch.save(state, tmp_path / f"{name}.pth")
     for folder in ("pictures", "pets"):
         for kind in ("cat", "dog"):
             (tmp_path / folder / kind).mkdir(parents=True)
