@@ -210,6 +210,7 @@ def evaluate(
     seed: int = 0,
     device: str = "auto",
     out: str | Path | None = None,
+    checkpoint: str | int | None = None,
     **sampling: Any,
 ) -> dict[str, Any]:
     """Measure a run's generator, or images, as `ganzoo eval` does.
@@ -229,7 +230,7 @@ def evaluate(
         seed: of the samples.
         device: where to compute.
         out: the JSON file to write; default: RUN/eval.json, where `compare` finds it, and none for images.
-
+        checkpoint: of a run, `best`, `last` or a step; default: as it was last saved.
         **sampling: a run's options of drawing, where its model has any: `truncation=0.7`.
 
     Returns:
@@ -240,7 +241,7 @@ def evaluate(
         GanzooError: the work failed.
     """
     from ganzoo.metrics.images import read_images
-    from ganzoo.runs.measuring import measure_images, measure_run, write_result
+    from ganzoo.runs.measuring import measure_images, measure_run, result_name, write_result
     from ganzoo.training.engine import choose_device
 
     plugins, folder = registry().check(), None
@@ -258,8 +259,10 @@ def evaluate(
             raise UsageError("labels of a run are 'reference' or 'uniform': which classes it is asked for")
         if labels not in (None, "reference", "uniform"):
             raise UsageError(f"labels must be 'reference' or 'uniform', not {labels!r}")
-        evaluator, result = measure_run(folder, plugins, dataset, root, n, seed, options, labels, sampling)
-        out = out or folder / "eval.json"
+        evaluator, result = measure_run(folder, plugins, dataset, root, n, seed, options, labels, sampling, checkpoint)
+        out = out or folder / result_name(checkpoint)
+    elif checkpoint is not None:
+        raise UsageError("checkpoint is for a run: these images are drawn already")
     elif sampling:
         raise UsageError(f"{next(iter(sampling))} is an option of drawing, for a run: these images are drawn already")
     elif labels is not None and not (isinstance(what, Tensor) and isinstance(labels, Tensor)):

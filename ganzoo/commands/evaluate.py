@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from ganzoo.commands.options import Names, OfData, OfRun, data_given, echo_json, json_option
+from ganzoo.commands.options import Names, OfData, OfRun, checkpoint_option, data_given, echo_json, json_option
 from ganzoo.errors import GanzooError, UsageError
 
 
@@ -39,18 +39,20 @@ class Measures(OfRun, OfData):
     help="Classes that RUN is asked for: as often as the reference has them, or in turn.  [default: reference]",
 )
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Seed of the samples.")
+@checkpoint_option
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps.")
 @click.option(
     "-o",
     "--out",
     type=click.Path(path_type=Path),
-    help="The JSON file to write, a confusion picture beside it.  [default: RUN/eval.json; none for IMAGES]",
+    help="The JSON file to write, a confusion picture beside it.  [default: RUN/eval.json, of a checkpoint "
+    "RUN/eval-best.json or the like; none for IMAGES]",
 )
 @json_option
 def command(
     what: Path, dataset: str | None, data_root: Path | None, split: Any, metrics: tuple[str, ...] | None,
-    features: str | None, inception_weights: Path | None, n: int | None, labels: Any, seed: int, device: str,
-    out: Path | None, as_json: bool, **sampling: Any,
+    features: str | None, inception_weights: Path | None, n: int | None, labels: Any, seed: int,
+    checkpoint: str | None, device: str, out: Path | None, as_json: bool, **sampling: Any,
 ) -> None:  # fmt: skip
     """Measure a run's generator, or images that anybody made.
 
@@ -67,7 +69,7 @@ def command(
     """
     from ganzoo.metrics.images import read_images
     from ganzoo.plugins import registry
-    from ganzoo.runs.measuring import measure_images, measure_run, write_result
+    from ganzoo.runs.measuring import measure_images, measure_run, result_name, write_result
     from ganzoo.training.engine import choose_device
 
     if out is not None and out.is_dir():
@@ -78,11 +80,15 @@ def command(
         "data_options": data_given(sampling),
     }  # fmt: skip
     if (what / "run.json").is_file() or (what / "config.json").is_file():
-        evaluator, result = measure_run(what, plugins, dataset, data_root, n, seed, options, labels, sampling)
-        out = out or what / "eval.json"
+        evaluator, result = measure_run(
+            what, plugins, dataset, data_root, n, seed, options, labels, sampling, checkpoint
+        )
+        out = out or what / result_name(checkpoint)
     else:
         if labels is not None:
             raise UsageError(f"--labels is for a run: the images in {what} have the labels they have")
+        if checkpoint is not None:
+            raise UsageError(f"--checkpoint is for a run: {what} holds images")
         images, found = read_images(what)
         evaluator, result = measure_images(str(what), images, found, plugins, dataset, data_root, n, seed, options)
     if as_json:

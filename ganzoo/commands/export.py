@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from ganzoo.commands.options import echo_json, json_option
+from ganzoo.commands.options import checkpoint_option, echo_json, json_option
 from ganzoo.errors import UsageError
 
 FORMATS = ("safetensors", "pt2", "onnx")
@@ -16,8 +16,9 @@ FORMATS = ("safetensors", "pt2", "onnx")
     "--format", "kind", type=click.Choice(FORMATS), help="What to write.  [default: the ending of --out, else pt2]"
 )
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="The file to write.  [default: RUN/MODEL.FORMAT]")
+@checkpoint_option
 @json_option
-def command(run: Path, kind: str | None, out: Path | None, as_json: bool) -> None:
+def command(run: Path, kind: str | None, out: Path | None, checkpoint: str | None, as_json: bool) -> None:
     """Write RUN's averaged generator as one file for other programs.
 
     safetensors holds the weights and, in its header, what ganzoo needs to rebuild the model; pt2 is a program for
@@ -31,7 +32,7 @@ def command(run: Path, kind: str | None, out: Path | None, as_json: bool) -> Non
     """
     from ganzoo.plugins import registry
     from ganzoo.runs.export import export
-    from ganzoo.runs.sampler import load, step_of
+    from ganzoo.runs.sampler import load
 
     if kind is None:
         ending = out.suffix.removeprefix(".") if out else "pt2"
@@ -39,8 +40,9 @@ def command(run: Path, kind: str | None, out: Path | None, as_json: bool) -> Non
             raise UsageError(f"{out}: end the name in .{', .'.join(FORMATS)}, or say --format")
         kind = ending
     plugins = registry().check()
-    gan = load(run, "cpu", plugins).gan
-    result = export(gan, kind, out or run / f"{gan.name}.{kind}", plugins, step_of(run))
+    sampler = load(run, "cpu", plugins, checkpoint=checkpoint)
+    gan = sampler.gan
+    result = export(gan, kind, out or run / f"{gan.name}.{kind}", plugins, sampler.step)
     if as_json:
         echo_json(result)
         return

@@ -287,6 +287,12 @@ def echo_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, default=str))
 
 
+checkpoint_option = click.option(
+    "--checkpoint",
+    metavar="best|last|STEP",
+    help="Take the averaged networks of this checkpoint: the best by FID (--eval-every), the last, or a step's."
+    "  [default: as they were last saved]",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 
 

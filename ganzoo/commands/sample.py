@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ganzoo.commands.options import OfRun, echo_json, json_option
+from ganzoo.commands.options import OfRun, checkpoint_option, echo_json, json_option
 from ganzoo.errors import GanzooError, UsageError
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ MOST = 1_000_000
 )
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Seed of the latents.")
 @click.option("--grid", is_flag=True, help="Also write all images as one grid, beside an .npz or a folder.")
+@checkpoint_option
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps.")
 @click.option(
     "-o",
@@ -45,7 +46,7 @@ MOST = 1_000_000
 @json_option
 def command(
     run: Path, label: str | None, sets: tuple[str, ...], start: str | None, n: int | None, seed: int, grid: bool,
-    device: str, out: Path | None, as_json: bool, **sampling: Any,
+    checkpoint: str | None, device: str, out: Path | None, as_json: bool, **sampling: Any,
 ) -> None:  # fmt: skip
     """Draw images from the averaged generator of RUN.
 
@@ -67,11 +68,11 @@ def command(
         from ganzoo.runs.sources import TEST
 
         target = out or run / ("translated" if start == TEST or Path(start).is_dir() else "sample.png")
-        _translate(run, start, target, label, sets, n, seed, grid, device, as_json, chosen)
+        _translate(run, start, target, label, sets, n, seed, grid, device, as_json, chosen, checkpoint)
         return
     n, target = n or 64, out or run / "sample.png"
     check_target(target, grid)
-    sampler = load(run, device, registry().check())
+    sampler = load(run, device, registry().check(), checkpoint=checkpoint)
     if sampler.gan.translates:
         raise UsageError(f"model '{sampler.gan.name}' makes images from images: say --from PICTURE, FOLDER or test")
     labels = parse_labels(label, sampler.data.classes) if label is not None else None
@@ -98,7 +99,7 @@ def _tell(result: dict[str, Any], as_json: bool) -> None:
 
 def _translate(
     run: Path, start: str, target: Path, label: str | None, sets: tuple[str, ...], n: int | None, seed: int,
-    grid: bool, device: str, as_json: bool, sampling: Mapping[str, Any],
+    grid: bool, device: str, as_json: bool, sampling: Mapping[str, Any], checkpoint: str | None,
 ) -> None:  # fmt: skip
     """`--from`: as samples are written; in a folder, under the names that the pictures have."""
     import torch
@@ -111,7 +112,7 @@ def _translate(
 
     check_target(target, grid)
     plugins = registry().check()
-    sampler = load(run, device, plugins)
+    sampler = load(run, device, plugins, checkpoint=checkpoint)
     shape = sampler.data.source_shape
     if shape is None:
         raise UsageError(f"model '{sampler.gan.name}' does not make images from images: leave out --from")

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from ganzoo.errors import GanzooError, one_line
+from ganzoo.errors import GanzooError, UsageError, one_line
 from ganzoo.files import clean_parts, memory, read_json, regular, whole, write_json
 
 FORMAT = 1
@@ -47,7 +47,7 @@ class Checkpoints:
         buffer = io.BytesIO()
         torch.save({"format": FORMAT, **state}, buffer)
         data = buffer.getbuffer()
-        with whole(self._state(step)) as file:
+        with whole(self.state_file(step)) as file:
             file.write(data)
         checksum = hashlib.sha256(data).hexdigest()
         write_json(self._manifest(step), {"step": step, "bytes": len(data), "sha256": checksum})
@@ -69,13 +69,34 @@ class Checkpoints:
         except (GanzooError, KeyError, TypeError, ValueError, OverflowError):
             return None
 
+    def named(self, which: str) -> int:
+        """The step that `best`, `last` or a number names.
+
+        Raises:
+            UsageError: there is no checkpoint of it; those that there are, are given.
+        """
+        steps, best = self.steps(), self.best()
+        if which == "best" and (best is None or best[0] not in steps):
+            raise UsageError(f"{self.folder.parent} has no best checkpoint: none was scored, as --eval-every does")
+        if not steps:
+            raise UsageError(f"{self.folder.parent} has no checkpoint")
+        step = best[0] if which == "best" and best else steps[-1] if which == "last" else None
+        if step is None:
+            if not re.fullmatch(r"[0-9]{1,18}", which):
+                raise UsageError(f"--checkpoint {which}: say best, last or the number of a step")
+            step = int(which)
+        if step not in steps:
+            there = ", ".join(f"{step:,}" + (" (best)" if best and best[0] == step else "") for step in steps)
+            raise UsageError(f"{self.folder.parent} has no checkpoint of step {step:,}; it has {there}")
+        return step
+
     def load(self, step: int, device: torch.device) -> dict[str, Any]:
         """The state of `step`, verified.
 
         Raises:
             GanzooError: it is damaged; the message says how.
         """
-        path = self._state(step)
+        path = self.state_file(step)
         manifest = read_json(self._manifest(step), limit=4096)
         if not isinstance(manifest, dict):
             raise GanzooError(f"checkpoint {path} is damaged: its manifest is none")
@@ -130,7 +151,7 @@ class Checkpoints:
                 damaged.append(step)
                 continue
             except ValueError as error:
-                say(f"checkpoint {self._state(step)} is damaged: {one_line(error)[:200]}; trying the one before")
+                say(f"checkpoint {self.state_file(step)} is damaged: {one_line(error)[:200]}; trying the one before")
                 damaged.append(step)
                 continue
             for lost in damaged:
@@ -146,7 +167,8 @@ class Checkpoints:
             if number.isdecimal() and int(number) not in kept:
                 path.unlink(missing_ok=True)
 
-    def _state(self, step: int) -> Path:
+    def state_file(self, step: int) -> Path:
+        """Where the state of `step` is."""
         return self.folder / f"step-{step:08d}.pt"
 
     def _manifest(self, step: int) -> Path:

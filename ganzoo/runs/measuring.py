@@ -12,7 +12,7 @@ from ganzoo.metrics.evaluation import Evaluator, Labels, describe, drawn_as, gen
 from ganzoo.metrics.labels import plot_confusion
 from ganzoo.plugins import Registry
 from ganzoo.runs.run import open_run
-from ganzoo.runs.sampler import load, step_of
+from ganzoo.runs.sampler import load
 from ganzoo.sampling import drawing
 
 MEASURED = 10_000
@@ -22,6 +22,7 @@ MEASURED = 10_000
 def measure_run(
     run: Path, plugins: Registry, dataset: str | None, data_root: Path | None, n: int | None, seed: int,
     options: dict[str, Any], labels: Labels | None = None, sampling: Mapping[str, Any] | None = None,
+    checkpoint: str | int | None = None,
 ) -> tuple[Evaluator, dict[str, Any]]:  # fmt: skip
     """Measure a run's averaged generator by `n` images (default: `MEASURED`): what measured it, and the result.
 
@@ -31,7 +32,8 @@ def measure_run(
         GanzooError: as `load` and `Evaluator`.
     """
     info = open_run(run)
-    sampler, settings = load(run, str(options["device"]), plugins), info.get("settings", {})
+    sampler = load(run, str(options["device"]), plugins, checkpoint=checkpoint)
+    settings = info.get("settings", {})
     gan = drawing(sampler.gan, {key: value for key, value in (sampling or {}).items() if value is not None})
     if labels is not None and not gan.conditional:
         raise UsageError(f"--labels: model '{gan.name}' was trained without labels")
@@ -57,7 +59,7 @@ def measure_run(
         warn(f"{run} knows its classes by number alone: they are taken for those of '{name}', in their order")
     elif labelled and ours != theirs:
         raise UsageError(f"the classes of {run} are not those of '{name}': metrics of labels would mean nothing")
-    about: dict[str, Any] = {"run": str(run), "model": sampler.gan.name, "step": step_of(run)}
+    about: dict[str, Any] = {"run": str(run), "model": sampler.gan.name, "step": sampler.step}
     return evaluator, {**about, **evaluator.measure(batches, n, labelled, seed, drawn_as(gan, asked))}
 
 
@@ -83,6 +85,11 @@ def measure_images(
         )
     batches, labelled = given(images, labels, count, seed), labels is not None
     return evaluator, {"images": what, **evaluator.measure(batches, count, labelled, seed)}
+
+
+def result_name(checkpoint: str | int | None) -> str:
+    """The file in a run directory for a checkpoint's numbers: `eval.json`, where none was named."""
+    return "eval.json" if checkpoint is None else f"eval-{checkpoint}.json"
 
 
 def write_result(path: Path, result: dict[str, Any], evaluator: Evaluator) -> None:

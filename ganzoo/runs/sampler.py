@@ -2,11 +2,12 @@
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from operator import index
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ from ganzoo.gan import GAN
 from ganzoo.metrics.classifier import at_once
 from ganzoo.plugins import Registry, registry
 from ganzoo.runs import weights
+from ganzoo.runs.checkpoint import Checkpoints
 from ganzoo.runs.run import model_of, open_run
 from ganzoo.runs.sources import as_sources
 from ganzoo.sampling import drawing
@@ -107,8 +109,10 @@ class Sampler(Drawing):
     Several threads may draw from one at a time: each call draws from generators of its own.
     """
 
-    def __init__(self, gan: GAN):
+    def __init__(self, gan: GAN, step: int | None = None):
         self.gan = gan.eval().requires_grad_(False)
+        self.step = step
+        """The step of training that it is of, where that is known."""
 
     @property
     def sampler(self) -> "Sampler":
@@ -224,8 +228,9 @@ def _whole_number(name: str, value: Any) -> int:
 
 
 def load(
-    run: str | Path, device: str = "auto", plugins: Registry | None = None, model: type[GAN] | None = None
-) -> Sampler:
+    run: str | Path, device: str = "auto", plugins: Registry | None = None, model: type[GAN] | None = None,
+    checkpoint: str | int | None = None,
+) -> Sampler:  # fmt: skip
     """The generator of a run directory, its averaged weights loaded.
 
     Args:
@@ -233,9 +238,11 @@ def load(
         device: `auto`, `cpu`, `cuda`, `cuda:1` or `mps`.
         plugins: where the model is looked up; default: what is installed.
         model: the model's class, where no package brings it.
+        checkpoint: `best` (by FID while it trained), `last`, or a step that there is a checkpoint of; default: the
+            generator as it was last saved.
 
     Raises:
-        UsageError: not a run directory, an unknown model, or no generator saved yet.
+        UsageError: not a run directory, an unknown model, no generator saved yet, or no such checkpoint.
         GanzooError: its files are damaged or do not fit each other, or a link leads out of it.
     """
     folder = Path(run)
@@ -247,8 +254,6 @@ def load(
     config: Any = read_json(folder / "config.json")
     if not (isinstance(config, dict) and isinstance(config.get("data"), dict)):
         raise GanzooError(f"{folder / 'config.json'} is damaged: it does not describe a model")
-    if not (folder / "generator.safetensors").is_file():
-        raise UsageError(f"{folder} holds no generator yet: it is written with the first checkpoint")
     known = plugins or registry()
     if model is not None:
         known = known.having("models", model)
@@ -257,31 +262,66 @@ def load(
     options = config.get("options")
     spec = DataSpec.from_json(config["data"])
     chosen = validated(model.Options, options if isinstance(options, dict) else {})
-    files = {name: folder / f"{name}.safetensors" for name in model.saved}
-    for name, path in files.items():
-        if not path.is_file():
-            raise UsageError(f"{folder} holds no {name}.safetensors: `ganzoo resume {folder}` writes it")
-    there = {path: weights.shapes(path) for path in files.values()}
+    step, held = _saved(folder, model) if checkpoint is None else _in_checkpoint(folder, model, str(checkpoint))
     # A model that takes memory is built once its outline is known to be that of the files.
     outline = refuse_giants(model, spec, chosen)
     if outline is not None:
-        _same(files, there, outline)
+        _same(held, outline)
     gan = build(model, spec, chosen)
-    _same(files, there, gan)
-    for name, path in files.items():
+    _same(held, gan)
+    for name, tensors in held.items():
         module: nn.Module = getattr(gan, name)
         try:
-            module.load_state_dict(weights.read(path))
+            module.load_state_dict(tensors.read())
         except RuntimeError as error:
-            raise GanzooError(f"{path} does not fit config.json: {one_line(error)[:200]}") from error
-    return Sampler(gan.to(choose_device(device)))
+            raise GanzooError(f"{tensors.path} does not fit config.json: {one_line(error)[:200]}") from error
+    return Sampler(gan.to(choose_device(device)), step)
 
 
-def _same(files: Mapping[str, Path], there: Mapping[Path, Mapping[str, tuple[int, ...]]], gan: GAN) -> None:
-    for name, path in files.items():
+class _Tensors(NamedTuple):
+    """The tensors of a module, somewhere in a run directory."""
+
+    path: Path
+    shapes: Mapping[str, tuple[int, ...]]
+    read: Callable[[], Mapping[str, Tensor]]
+
+
+def _saved(folder: Path, model: type[GAN]) -> tuple[int | None, dict[str, _Tensors]]:
+    """The modules as they were last saved, and the step they are of."""
+    if not (folder / "generator.safetensors").is_file():
+        raise UsageError(f"{folder} holds no generator yet: it is written with the first checkpoint")
+    held = {}
+    for name in model.saved:
+        path = folder / f"{name}.safetensors"
+        if not path.is_file():
+            raise UsageError(f"{folder} holds no {name}.safetensors: `ganzoo resume {folder}` writes it")
+        held[name] = _Tensors(path, weights.shapes(path), partial(weights.read, path))
+    return step_of(folder), held
+
+
+def _in_checkpoint(folder: Path, model: type[GAN], which: str) -> tuple[int, dict[str, _Tensors]]:
+    """The averaged modules in a checkpoint, and its step."""
+    checkpoints = Checkpoints(folder / "checkpoints")
+    step = checkpoints.named(which)
+    state, path = checkpoints.load(step, torch.device("cpu")), checkpoints.state_file(step)
+    others = state.get("averages")
+    averages = {model.saved[0]: state.get("ema"), **(others if isinstance(others, dict) else {})}
+    held = {}
+    for name in model.saved:
+        tensors = averages.get(name)
+        if not (isinstance(tensors, dict) and all(isinstance(value, Tensor) for value in tensors.values())):
+            raise GanzooError(f"{path} is damaged: it holds no average of the {name}")
+        held[name] = _Tensors(path, {k: tuple(v.shape) for k, v in tensors.items()}, partial(dict, tensors))
+    return step, held
+
+
+def _same(held: Mapping[str, _Tensors], gan: GAN) -> None:
+    for name, tensors in held.items():
         module: nn.Module = getattr(gan, name)
-        if there[path] != {key: tuple(value.shape) for key, value in module.state_dict().items()}:
-            raise GanzooError(f"{path} is damaged or does not fit config.json: its tensors are not the {name}'s")
+        if tensors.shapes != {key: tuple(value.shape) for key, value in module.state_dict().items()}:
+            raise GanzooError(
+                f"{tensors.path} is damaged or does not fit config.json: its tensors are not the {name}'s"
+            )
 
 
 def step_of(run: Path) -> int | None:
