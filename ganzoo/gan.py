@@ -13,6 +13,7 @@ from ganzoo.data import Batch, DataSpec
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.nets import has_batch_statistics, vector, weighted_layers
 from ganzoo.optim import Adam, Rule, Schedule
+from ganzoo.precision import single
 
 SHOWN_CLASSES = 100
 """Columns of a sample grid, at most: thousands would make a picture that nothing can show."""
@@ -355,13 +356,13 @@ class GAN(nn.Module):
 
         `real_logits, fake_logits = self.discriminate(real, fake)`, or `logits = self.discriminate(fake)`. Joined is a
         fifth faster; a discriminator with batch statistics sees each batch by itself, as the papers mean it. When the
-        discriminator returns a tuple, each answer is that tuple. The mean score of each side is logged as D(x) or
-        D(G(z)).
+        discriminator returns a tuple, each answer is that tuple. Logits are float32, also where the networks compute in
+        half precision. The mean score of each side is logged as D(x) or D(G(z)).
         """
         if len(batches) == 1 or has_batch_statistics(self.discriminator):
-            outputs = [self.judge(self.augmented(b)) for b in batches]
+            outputs = [single(self.judge(self.augmented(b))) for b in batches]
         else:
-            outputs = _split(self.judge(self.augmented(_joined(batches))), [len(b.x) for b in batches])
+            outputs = _split(single(self.judge(self.augmented(_joined(batches)))), [len(b.x) for b in batches])
         for i, (batch, output) in enumerate(zip(batches, outputs, strict=True)):
             logits, *rest = output if isinstance(output, tuple) else (output,)
             self.watch("D(x)" if batch.z is None else "D(G(z))", self.score(logits.detach()))

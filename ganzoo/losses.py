@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ganzoo.precision import exactly
+
 
 def minimax_discriminator(real: Tensor, fake: Tensor) -> Tensor:
     """-E[log D(x)] - E[log(1 - D(G(z)))], D = sigmoid(logits). Goodfellow et al. 2014, equation 1."""
@@ -109,7 +111,8 @@ ADVERSARIAL: dict[Name, Adversarial] = {
 """Each by its name."""
 
 
-# Gradient penalties. Each is a mean over samples; the paper's weight (lambda, gamma / 2) is the caller's.
+# Gradient penalties. Each is a mean over samples; the paper's weight (lambda, gamma / 2) is the caller's. Those with a
+# pass of their own through the critic take it in float32, whatever the run's precision is.
 
 Critic = Callable[[Tensor], Tensor]
 """Samples (N, ...) to logits (N, 1), each sample judged by itself."""
@@ -117,9 +120,10 @@ Critic = Callable[[Tensor], Tensor]
 
 def gradient_norm(critic: Critic, x: Tensor) -> Tensor:
     """Norm of the critic's gradient at each sample: (N,), differentiable in the critic's weights."""
-    x = x.detach().requires_grad_()
-    (gradient,) = torch.autograd.grad(critic(x).sum(), x, create_graph=True)
-    return gradient.flatten(1).norm(dim=1)
+    with exactly(x.device.type):
+        x = x.detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(critic(x).sum(), x, create_graph=True)
+        return gradient.flatten(1).norm(dim=1)
 
 
 def interpolation_penalty(critic: Critic, real: Tensor, fake: Tensor) -> Tensor:
@@ -143,7 +147,8 @@ def zero_centred_penalties(*pairs: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
     """E[|grad D(x)|^2] for each pair (x, its logits): R1 where x is real, R2 where it is fake.
 
     Mescheder et al. 2018, equations 9 and 10. Every x must require gradients, and the logits be made from it; they are
-    the ones that the loss uses too, so that the penalty costs no forward pass of its own.
+    the ones that the loss uses too, so that the penalty costs no forward pass of its own. Of float32 x and logits the
+    gradients are float32, what lies between may be of half precision.
     """
     total = torch.stack([logits.sum() for _, logits in pairs]).sum()
     gradients = torch.autograd.grad(total, [x for x, _ in pairs], create_graph=True)

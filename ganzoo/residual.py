@@ -5,8 +5,7 @@ gives the same numbers for fewer than half of the products.
 """
 
 from collections.abc import Callable, Collection, Iterable
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 from ganzoo.data import DataSpec
 from ganzoo.nets import pyramid
+from ganzoo.precision import exactly
 
 _EPS = 1e-12
 """What the norm of a singular vector is at least."""
@@ -33,7 +33,7 @@ def spectral(weight: Tensor, u: Tensor, update: bool) -> Tensor:
         u: the left singular vector found so far, (outputs,).
         update: whether `u` takes the iteration's result.
     """
-    with _exactly(weight.device.type):
+    with exactly(weight.device.type):  # Half precision would give three digits of a singular value.
         matrix = weight.flatten(1)
         with torch.no_grad():
             v = F.normalize(torch.mv(matrix.t(), u), dim=0, eps=_EPS)
@@ -41,12 +41,6 @@ def spectral(weight: Tensor, u: Tensor, update: bool) -> Tensor:
             if update:
                 u.copy_(better)
         return weight / torch.dot(better, torch.mv(matrix, v))
-
-
-def _exactly(device: str) -> AbstractContextManager[Any]:
-    """Half precision, where a run has it, would give three digits of a singular value."""
-    lowered = device != "meta" and torch.is_autocast_enabled(device)
-    return torch.autocast(device, enabled=False) if lowered else nullcontext()
 
 
 class _Spectral(nn.Module):

@@ -46,6 +46,7 @@ from ganzoo.errors import UsageError
 from ganzoo.gan import Imported, Network
 from ganzoo.nets import pyramid
 from ganzoo.optim import Adam, Rule, linear_decay
+from ganzoo.precision import exactly
 from ganzoo.residual import (
     Discriminator,
     Embedding,
@@ -423,7 +424,8 @@ class BigGAN(ganzoo.GAN):
     def generator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
         terms = {"adversarial": losses.hinge_generator(self.discriminate(fake))}
         if self.options.ortho:
-            terms["orthogonality"] = self.options.ortho * orthogonality(self.generator)
+            with exactly(self.device.type):
+                terms["orthogonality"] = self.options.ortho * orthogonality(self.generator)
         return terms
 
     def score(self, logits: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import ganzoo
+from ganzoo.precision import single
 
 
 class Consistency(ganzoo.Regulariser):
@@ -36,7 +37,7 @@ class Consistency(ganzoo.Regulariser):
 
     def distance(self, gan: ganzoo.GAN, batch: ganzoo.Batch) -> Tensor:
         """E[(D(x) - D(T(x)))^2] over a batch."""
-        same, moved = (gan.judge(b) for b in (batch, batch._replace(x=self.moved(batch.x))))
+        same, moved = (single(gan.judge(b)) for b in (batch, batch._replace(x=self.moved(batch.x))))
         same, moved = (output[0] if isinstance(output, tuple) else output for output in (same, moved))
         return (same - moved).square().mean()
 

@@ -54,6 +54,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 import ganzoo
 from ganzoo import losses
 from ganzoo.errors import UsageError
+from ganzoo.precision import single
 
 SMALLEST, LARGEST = 32, 1024
 """Sides of images."""
@@ -460,7 +461,7 @@ class FastGAN(ganzoo.GAN):
     def lost(self, seen: Verdict) -> Tensor:
         """The distances of images to what is decoded, summed over the image, the small image and a random quarter."""
         part = torch.randint(4, (1,), device=seen.x.device)
-        whole, small, piece = self.discriminator.decoded(seen, part)
+        whole, small, piece = single(self.discriminator.decoded(seen, part))
         image = resized(seen.x, whole.shape[2])
         cut = resized(quarter(seen.x, part), whole.shape[2])
         return torch.stack([distance(whole, image), distance(small, image), distance(piece, cut)]).sum()

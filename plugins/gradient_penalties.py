@@ -13,6 +13,7 @@ from torch import Tensor
 
 import ganzoo
 from ganzoo import losses
+from ganzoo.precision import exactly
 
 
 class Options(ganzoo.IngredientOptions):
@@ -35,9 +36,10 @@ class R1(ganzoo.Regulariser):
     def penalty(self, gan: ganzoo.GAN, batch: ganzoo.Batch) -> Tensor:
         """The weighted penalty at a batch, through the run's augmentations as the discriminator sees it."""
         x = batch.x.detach().requires_grad_()
-        output = gan.discriminate(batch._replace(x=x))
-        logits = output[0] if isinstance(output, tuple) else output
-        (squared,) = losses.zero_centred_penalties((x, logits))
+        with exactly(x.device.type):
+            output = gan.discriminate(batch._replace(x=x))
+            logits = output[0] if isinstance(output, tuple) else output
+            (squared,) = losses.zero_centred_penalties((x, logits))
         return self.every * self.options.gamma / 2 * squared
 
 

@@ -51,6 +51,7 @@ from ganzoo.errors import UsageError
 from ganzoo.gan import Imported, Network
 from ganzoo.nets import vector
 from ganzoo.optim import Adam, Rule
+from ganzoo.precision import exactly
 from ganzoo.settings import validated
 
 LARGEST, SMALLEST = 1024, 8
@@ -199,9 +200,9 @@ class Modulated(nn.Module):
 
     def forward(self, x: Tensor, w: Tensor, noise: Noise) -> Tensor:
         style = self.affine(w)
-        # Half precision holds neither the squares nor their sum.
-        power = self.weight.float().square().sum((2, 3))
-        demodulation = (style.float().square() @ power.t() + 1e-8).rsqrt().to(x.dtype)
+        with exactly(x.device.type):  # Half precision holds neither the squares nor their sum.
+            power = self.weight.float().square().sum((2, 3))
+            demodulation = (style.float().square() @ power.t() + 1e-8).rsqrt().to(x.dtype)
         x = x * style[:, :, None, None]
         if self.up:
             x = F.conv_transpose2d(x, self.weight.transpose(0, 1), stride=2)
@@ -331,7 +332,7 @@ class MinibatchDeviation(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         n, _, height, width = x.shape
         size = next(g for g in range(min(self.group, n), 0, -1) if n % g == 0)
-        groups = x.float().view(size, n // size, -1)
+        groups = x.float().reshape(size, n // size, -1)
         deviation = (groups - groups.mean(0)).square().mean(0).add(1e-8).sqrt().mean(1)
         channel = deviation.to(x.dtype).repeat(size).view(n, 1, 1, 1).expand(n, 1, height, width)
         return torch.cat([x, channel], dim=1)
@@ -574,7 +575,8 @@ class StyleGAN2(ganzoo.GAN):
 
     def path_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
         n = max(1, len(fake.z) // PATH_SHRINK)
-        lengths = self.path_lengths(self.mixed(fake.z[:n], None if fake.y is None else fake.y[:n]))
+        with exactly(self.device.type):
+            lengths = self.path_lengths(self.mixed(fake.z[:n], None if fake.y is None else fake.y[:n]))
         mean = self.path_mean.lerp(lengths.mean(), PATH_DECAY)  # This batch has its share in what it is held to.
         penalty = (lengths - mean).square().mean()
         self.path_mean.copy_(mean.detach())
@@ -599,7 +601,8 @@ class StyleGAN2(ganzoo.GAN):
 
     def r1_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
         x = real.x.detach().requires_grad_()
-        (penalty,) = losses.zero_centred_penalties((x, self.discriminate(real._replace(x=x))))
+        with exactly(x.device.type):
+            (penalty,) = losses.zero_centred_penalties((x, self.discriminate(real._replace(x=x))))
         return {"penalty": self.options.r1_every * 0.5 * self.gamma * penalty}
 
 

@@ -13,6 +13,7 @@ from ganzoo.errors import GanzooError, NotRecorded, warn
 from ganzoo.gan import GAN
 from ganzoo.ingredients import Augmentation, added
 from ganzoo.optim import Progress, Rule, at
+from ganzoo.precision import give_single, single
 from ganzoo.training.distributed import ALONE, World
 from ganzoo.training.ema import EMA
 from ganzoo.training.engine import Engine, random_state, seed_everything, set_random_state
@@ -81,6 +82,9 @@ class Trainer:
         options = gan.options
         modules = {name: getattr(gan, name) for name in gan.saved}
         self.ema = EMA(modules, options.ema, options.ema_kimg, options.ema_rampup)
+        if engine.precision == "bf16":
+            for network in dict.fromkeys([*gan.players().values(), *(getattr(gan, name) for name in gan.saved)]):
+                give_single(network)
         self.decay = gan.average_decay()
         """Of the average, where the model states it."""
         self.step: int = 0
@@ -166,6 +170,7 @@ class Trainer:
                 if makes:
                     with self.engine.autocast(), torch.set_grad_enabled(graph):
                         fake = gan.fake(part)
+                    fake = fake._replace(x=single(fake.x))  # Not every model makes it by a call of its generator.
                     fakes[i] = fake if len(parts) == 1 else fake.detach()
                 else:
                     fake = fakes[i]

@@ -1,0 +1,34 @@
+"""What stays float32 in a run whose networks compute in half precision."""
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+HALVES = (torch.bfloat16, torch.float16)
+
+
+def single(value: Any) -> Any:
+    """Float32 of what half precision made: a tensor, or a tuple or list of such. Anything else as the object it is."""
+    if isinstance(value, Tensor):
+        return value.float() if value.dtype in HALVES else value
+    if isinstance(value, tuple | list):
+        parts = [single(part) for part in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+    return value
+
+
+def exactly(device: str) -> AbstractContextManager[Any]:
+    """Inside, a device of this kind computes in the precision that tensors have, whatever the run's is."""
+    lowered = device != "meta" and torch.is_autocast_enabled(device)
+    return torch.autocast(device, enabled=False) if lowered else nullcontext()
+
+
+def give_single(network: nn.Module) -> None:
+    """Have a network's output be float32 from now on, whoever calls it: losses and penalties compute with that."""
+    network.register_forward_hook(_single_output)
+
+
+def _single_output(network: nn.Module, inputs: Any, output: Any) -> Any:
+    return single(output)
