@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from ganzoo.report.build import Report
 
 CHANGES = (
-    *BUDGET, "device", "precision", "engine", "workers", "sync_batchnorm", "sample_interval", "checkpoint_interval",
+    *BUDGET, "device", "precision", "deterministic", "engine", "workers", "sync_batchnorm", "sample_interval",
+    "checkpoint_interval",
 )  # fmt: skip
 """What may change when a run goes on."""
 TRAINING = ("dataset", "data_root", "data_options", "eval_every", "device", *BUDGET)
@@ -177,8 +178,8 @@ def resume(
         callback: as `train` takes it.
         value_range: as `train` takes it.
         progress: whether progress is shown on stderr.
-        **changes: a larger budget (`epochs`, `steps`, `max_time`), or one of `device`, `precision`, `engine`,
-            `workers`, `sync_batchnorm`, `sample_interval` and `checkpoint_interval`.
+        **changes: a larger budget (`epochs`, `steps`, `max_time`), or one of `device`, `precision`,
+            `deterministic`, `engine`, `workers`, `sync_batchnorm`, `sample_interval` and `checkpoint_interval`.
 
     Raises:
         UsageError, GanzooError, KeyboardInterrupt, Stopped: as `train`.

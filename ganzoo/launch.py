@@ -100,7 +100,7 @@ def prepare(
     settings = plan.settings
     for name in settings.loggers:
         registry.get("loggers", name)
-    engine = choose(world.device(settings.device), settings.precision)
+    engine = choose(world.device(settings.device), settings.precision, settings.deterministic)
     refuse(settings.engine, engine.device, world.size)
     world.use(engine.device)
     data = world.first_before_others(lambda: load_data(settings, registry))

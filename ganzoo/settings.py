@@ -118,7 +118,12 @@ class Settings(BaseModel):
     )
     seed: int = Field(0, ge=0, lt=2**31, description="Seed of weights, latents, labels and data order.")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1 or mps.")
-    precision: Literal["fp32", "tf32", "bf16"] = Field("fp32", description="Arithmetic of the networks.")
+    precision: Literal["auto", "fp32", "tf32", "bf16"] = Field(
+        "auto", description="Arithmetic of the networks; auto: tf32 on GPUs that have it, else fp32, which is exact."
+    )
+    deterministic: bool = Field(
+        False, description="On a GPU, add in the same order every time: slower, and equal bit for bit after a resume."
+    )
     engine: Literal["auto", "eager", "graph", "compile"] = Field(
         "auto",
         description="How steps are run: one operator after the other, recorded and replayed, or compiled; "

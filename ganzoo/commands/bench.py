@@ -37,8 +37,8 @@ class Sizes(click.ParamType):
 @click.option("--image-size", type=click.IntRange(8, 1024), help="Side of the images; default: the data's own.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps.")
 @click.option(
-    "--precision", type=click.Choice(["fp32", "tf32", "bf16"]), default="fp32", show_default=True,
-    help="Arithmetic of the networks.",
+    "--precision", type=click.Choice(["auto", "fp32", "tf32", "bf16"]), default="auto", show_default=True,
+    help="Arithmetic of the networks; auto: tf32 on GPUs that have it, else fp32.",
 )  # fmt: skip
 @click.option(
     "--engine", type=click.Choice(["auto", "eager", "graph", "compile"]), default="auto", show_default=True,

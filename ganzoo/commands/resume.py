@@ -14,7 +14,10 @@ from ganzoo.commands.options import Duration, check_spread, json_option, nproc_o
 @click.option("--steps", type=click.IntRange(min=1), help="A new budget: total generator steps.")
 @click.option("--max-time", type=Duration(), help="A new budget: total training time, as 90s, 2m, 1h30m.")
 @click.option("--device", help="Another device than the run began on.")
-@click.option("--precision", type=click.Choice(["fp32", "tf32", "bf16"]), help="Another arithmetic, as a device asks.")
+@click.option(
+    "--precision", type=click.Choice(["auto", "fp32", "tf32", "bf16"]), help="Another arithmetic, as a device asks."
+)
+@click.option("--deterministic/--no-deterministic", default=None, help="On a GPU, the same order of sums, or not.")
 @click.option(
     "--engine", type=click.Choice(["auto", "eager", "graph", "compile"]), help="Another way in which steps are run."
 )
@@ -28,8 +31,8 @@ from ganzoo.commands.options import Duration, check_spread, json_option, nproc_o
 def command(run: Path, nproc: int | None, quiet: bool, as_json: bool, **changes: Any) -> None:
     """Continue RUN from its last good checkpoint, as if it had never stopped.
 
-    On the same machine's CPU the weights become those of a run that was not interrupted, bit for bit; on a GPU they
-    do where its kernels add in a fixed order, which not all do. A finished run goes on when a larger budget is given.
+    On the same machine's CPU the weights become those of a run that was not interrupted, bit for bit; on a GPU those
+    of a run that began with --deterministic do. A finished run goes on when a larger budget is given.
 
     \b
     ganzoo resume runs/mine

@@ -282,15 +282,16 @@ def _finite(numbers: dict[str, float]) -> dict[str, float]:
 
 @contextmanager
 def exact() -> Iterator[None]:
-    """Inside, float32 is float32: a run in tf32 is measured as any other."""
-    matrix, convolution = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    """Inside, float32 is float32, and cudnn tries nothing out: a run in tf32 is measured as any other."""
+    cudnn = torch.backends.cudnn
+    before = torch.get_float32_matmul_precision(), cudnn.allow_tf32, cudnn.benchmark, cudnn.deterministic
     torch.set_float32_matmul_precision("highest")
-    torch.backends.cudnn.allow_tf32 = False
+    cudnn.allow_tf32, cudnn.benchmark, cudnn.deterministic = False, False, True
     try:
         yield
     finally:
-        torch.set_float32_matmul_precision(matrix)
-        torch.backends.cudnn.allow_tf32 = convolution
+        torch.set_float32_matmul_precision(before[0])
+        cudnn.allow_tf32, cudnn.benchmark, cudnn.deterministic = before[1:]
 
 
 def drawn_as(gan: GAN, labels: Labels = "reference") -> dict[str, Any]:

@@ -25,7 +25,7 @@ device of a machine and which folder of its disk were used is no difference: the
 Nor is it one how engine `auto` took the steps of each."""
 ADDED = (
     "limit", "mirror", "jitter", "balance", "augment", "regularise", "clip_gradients", "nonfinite_gradients",
-    "sync_batchnorm", "accumulate",
+    "sync_batchnorm", "accumulate", "deterministic",
 )  # fmt: skip
 """More such settings, which version 0.1.0 did not have: a run that lacks one is as one that has its default."""
 REPEATED = (*SAME_LINE, "labels", "data_root", "device", "seed", "eval_every")
@@ -90,13 +90,19 @@ class RunRecord:
     def settings(self) -> dict[str, Any]:
         """Options of run and model that make a line, those at None left out."""
         settings = mapping(self.info.get("settings"))
-        chosen = {key: settings[key] for key in SAME_LINE if settings.get(key) is not None}
+        chosen = {key: settings[key] for key in SAME_LINE if settings.get(key) is not None} | self._precision
         # Where all classes are drawn alike, the two ways are one.
         counts = listed(mapping(self.info.get("data")).get("counts"))
         if any(count != counts[0] for count in counts):
             chosen["labels"] = "data"
         added = {k: ", ".join(map(str, v)) if isinstance(v, list) else v for k, v in self._added().items()}
         return chosen | added | mapping(settings.get("data_options")) | mapping(self.info.get("options"))
+
+    @property
+    def _precision(self) -> dict[str, Any]:
+        """The arithmetic that was used, where that is known: `auto` is another on another machine."""
+        used = self.machine.get("precision")
+        return {"precision": used} if isinstance(used, str) else {}
 
     def _added(self) -> dict[str, Any]:
         """Those of `ADDED` that are not at their defaults."""
@@ -113,7 +119,7 @@ class RunRecord:
         if self.imported:
             return shlex.join(["ganzoo", "import", *self.imported_from, "--out", str(self.again)])
         settings, options = mapping(self.info.get("settings")), mapping(self.info.get("options"))
-        chosen = {key: settings.get(key, BEFORE.get(key)) for key in REPEATED} | options
+        chosen = {key: settings.get(key, BEFORE.get(key)) for key in REPEATED} | self._precision | options
         chosen |= self._added() | mapping(settings.get("data_options"))
         words = ["ganzoo", "run", self.model]
         for key, value in chosen.items():

@@ -30,6 +30,8 @@ class Result:
     dataset: str
     batch_size: int
     device: str
+    precision: str
+    """Arithmetic of the networks: `fp32`, `tf32` or `bf16`."""
     mode: str
     """How steps were run: `eager` (one operator after the other), `graph` or `compile`."""
     mode_why: str
@@ -119,6 +121,7 @@ class Contest:
             dataset=plan.settings.dataset,
             batch_size=self.batch,
             device=str(self.device),
+            precision=self.trainer.engine.precision,
             mode=self.mode.used,
             mode_why=self.mode.why,
             images_per_second=images / step,

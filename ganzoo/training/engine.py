@@ -1,6 +1,7 @@
 """Device, precision and random numbers: everything about the machine that the trainer need not know."""
 
 import ctypes
+import os
 import platform
 import random
 from collections.abc import Iterator
@@ -25,6 +26,9 @@ class Engine:
 
     device: torch.device
     precision: str
+    """fp32, tf32 or bf16: what `--precision auto` came to."""
+    deterministic: bool = False
+    """Whether a device that could add in another order every time may not."""
 
     def autocast(self) -> AbstractContextManager[Any]:
         """The context for forward passes and losses."""
@@ -45,6 +49,7 @@ class Engine:
             "device": str(self.device),
             "device_name": device_name(self.device),
             "precision": self.precision,
+            "deterministic": self.deterministic,
             "threads": torch.get_num_threads(),
             "platform": platform.platform(),
             "python": platform.python_version(),
@@ -52,22 +57,32 @@ class Engine:
         }
 
 
-def choose(device: str = "auto", precision: str = "fp32") -> Engine:
-    """Resolve `--device` and `--precision`, and set torch's matrix precision to match.
+def choose(device: str = "auto", precision: str = "auto", deterministic: bool = False) -> Engine:
+    """Resolve `--device` and `--precision`, and set torch to match, to `--deterministic` too.
+
+    Unless it has to be `deterministic`, cudnn tries its convolutions and takes the fastest for each shape, and may sum
+    in another order in another session. A CPU always is.
 
     Raises:
         UsageError: the device does not exist here, or the precision is slower or wrong on it.
     """
     chosen = choose_device(device)
+    if precision == "auto":
+        precision = "tf32" if _has_tf32(chosen) else "fp32"
     _refuse_bad_precision(chosen, precision)
     torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
     torch.backends.cudnn.allow_tf32 = precision == "tf32"  # By default it would be, whatever products are.
-    torch.backends.cudnn.deterministic = True  # A resumed run ends with the same tensors.
+    torch.backends.cudnn.benchmark = not deterministic
+    torch.backends.cudnn.deterministic = deterministic
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # Read when cublas starts, which it has not yet.
+        torch.utils.deterministic.fill_uninitialized_memory = False  # That finds mistakes, and takes time.
+    torch.use_deterministic_algorithms(deterministic)
     if chosen.type == "cpu":
         keep_freed_memory()
     elif chosen.type == "cuda":
         torch.cuda.set_device(chosen)  # Where streams and graphs are made by default.
-    return Engine(chosen, precision)
+    return Engine(chosen, precision, deterministic)
 
 
 def keep_freed_memory() -> None:
@@ -111,8 +126,12 @@ def choose_device(name: str) -> torch.device:
     return torch.device(device.type)
 
 
+def _has_tf32(device: torch.device) -> bool:
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+
+
 def _refuse_bad_precision(device: torch.device, precision: str) -> None:
-    if precision == "tf32" and (device.type != "cuda" or torch.cuda.get_device_capability(device) < (8, 0)):
+    if precision == "tf32" and not _has_tf32(device):
         raise UsageError(
             f"--precision tf32 needs a CUDA device of compute capability 8.0 or above, not {device}; use fp32"
         )

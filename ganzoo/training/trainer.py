@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ganzoo.data import Batch, Loader
-from ganzoo.errors import GanzooError, NotRecorded, warn
+from ganzoo.errors import GanzooError, NotRecorded, UsageError, warn
 from ganzoo.gan import GAN
 from ganzoo.ingredients import Augmentation, added
 from ganzoo.optim import Progress, Rule, at
@@ -127,6 +127,10 @@ class Trainer:
                     self.elapsed, stop.requested = self.world.agree(self.step, clock, stop.heard)
                     run.after_step(self, values, stop)
                 run.finish(self)
+            except RuntimeError as error:
+                if not (self.engine.deterministic and "deterministic" in str(error)):
+                    raise
+                raise UsageError(f"--deterministic: {str(error).split(',')[0]}; leave it out") from error
             finally:
                 self.feed(None)
                 self.recorded = None  # It holds on to the trainer, which would wait for the garbage collector.
