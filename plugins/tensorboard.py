@@ -1,35 +1,73 @@
 """TensorBoard: a run's scalars and pictures, to be looked at with `tensorboard --logdir runs`."""
 
+import io
+import os
+import socket
+import time
 from collections.abc import Mapping
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 import ganzoo
 
+_opened = count()
+"""Tells the files apart that one process opens in one second."""
+
 
 class TensorBoard(ganzoo.Logger):
-    """Event files in the folder `tensorboard` of the run."""
+    """Event files in the folder `tensorboard` of the run.
+
+    Written here and not by torch's `SummaryWriter`, whose thread prints a traceback when the disk is full, and leaves
+    half a record, at which TensorBoard stops reading.
+    """
 
     name = "tensorboard"
     summary = "TensorBoard event files in the run's folder"
 
     def __init__(self, folder: Path, step: int):
-        # Importing it takes a second, which only runs should pay.
-        from torch.utils.tensorboard import SummaryWriter
+        # Importing these takes a second, which only runs should pay.
+        from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+        from torch.utils.tensorboard import summary
 
+        self.event, self.summaries = Event, summary
+        place = folder / "tensorboard"
+        place.mkdir(exist_ok=True)
+        name = f"events.out.tfevents.{int(time.time()):010d}.{socket.gethostname()}.{os.getpid()}.{next(_opened)}"
+        self.file = (place / name).open("xb", buffering=0)
         # A run that was killed may have logged beyond the step it goes on from: TensorBoard drops those.
-        self.writer = SummaryWriter(folder / "tensorboard", purge_step=step + 1)
+        self._write(
+            {"file_version": "brain.Event:2"},
+            {"step": step + 1, "session_log": SessionLog(status=SessionLog.START)},
+        )
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        for name, value in values.items():
-            self.writer.add_scalar(name, value, step)
+        self._write(*({"step": step, "summary": self.summaries.scalar(name, value)} for name, value in values.items()))
 
     def image(self, step: int, name: str, picture: np.ndarray) -> None:
-        self.writer.add_image(name, picture, step, dataformats="HWC")
+        self._write({"step": step, "summary": self.summaries.image(name, picture, dataformats="HWC")})
 
     def close(self) -> None:
-        self.writer.close()
+        self.file.close()
+
+    def _write(self, *events: dict[str, Any]) -> None:
+        """Append events; all of them, or, where the disk is full, none."""
+        from tensorboard.summary.writer.record_writer import RecordWriter
+
+        buffer = io.BytesIO()
+        records, now = RecordWriter(buffer), time.time()
+        for event in events:
+            records.write(self.event(wall_time=now, **event).SerializeToString())
+        good, rest = self.file.tell(), buffer.getbuffer()
+        try:
+            while rest:
+                rest = rest[self.file.write(rest) :]
+        except OSError:
+            self.file.truncate(good)
+            self.file.seek(good)
+            raise
 
 
 @ganzoo.hookimpl

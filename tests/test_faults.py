@@ -1,15 +1,21 @@
 """What goes wrong around a run: it resumes, or refuses in one line; nothing good is lost, and the end is the same."""
 
 import errno
+import gc
 import itertools
+import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -31,10 +37,11 @@ def whole(tmp_path_factory):
 
 
 def one_line(result, code=1):
-    """The one line with which a command failed."""
+    """The one line with which a command failed, whatever it noted before."""
     assert result.code == code, result.err
-    assert len(result.err.splitlines()) == 1, result.err
-    return result.err
+    lines = [line for line in result.err.splitlines() if not line.startswith("note: ")]
+    assert len(lines) == 1, result.err
+    return lines[0]
 
 
 def assert_ends_the_same(ganzoo, whole, folder, log=True):
@@ -127,19 +134,141 @@ def small(tmp_path):
     if not shutil.which("mount") or subprocess.run(command, check=False, capture_output=True).returncode:
         pytest.skip("a small disk cannot be mounted here: that takes root and Linux")
     yield place
+    os.chdir(tmp_path)
     subprocess.run(["umount", str(place)], check=True)
 
 
-@pytest.mark.parametrize("left", [0, 40, 120])
+@pytest.mark.parametrize("left", [0, 4, 40, 150, 1024])
 def test_a_disk_that_is_really_full_stops_the_run_and_loses_nothing(ganzoo, whole, tmp_path, small, left):
-    """With so many KiB left, another of its files does not fit: log, grid, checkpoint, generator."""
-    assert ganzoo(*RUN[:-5], "--steps", 30, *RUN[-5:], "--out", "small/r").code == 0
-    (small / "ballast").write_bytes(bytes(shutil.disk_usage(small).free - left * 1024))
+    """With so many KiB left, another of its files does not fit: log, events, grid, checkpoint, generator, plot."""
+    loggers = ("--loggers", "tensorboard")
+    assert ganzoo(*RUN[:-5], "--steps", 30, *RUN[-5:], *loggers, "--out", "small/r").code == 0
+    fill(small, left)
     result = ganzoo("resume", "small/r", "--steps", 90, "--quiet")
-    assert "No space left on device" in one_line(result)
+    if left < 1024:
+        assert "No space left on device" in one_line(result)
+        before = left < 40  # Its run.json told of no new session yet: it stands as the one before left it.
+        assert ended(small / "r") == ("finished" if before else "failed")
+    assert not (small / "r" / ".spare").exists()
+    assert not list(small.rglob("*.part"))
     (small / "ballast").unlink()
     assert ganzoo("resume", "small/r", "--steps", 90, "--quiet").code == 0
     assert_equal(state(whole), state(small / "r"))
+
+
+def test_a_run_that_cannot_begin_on_a_full_disk_leaves_nothing_in_the_way(ganzoo, whole, tmp_path, small):
+    for left in (0, 4):
+        fill(small, left)
+        assert "No space left on device" in one_line(ganzoo(*RUN, "--out", "small/r"), 2)
+        assert not (small / "r").exists()
+    (small / "ballast").unlink()
+    assert ganzoo(*RUN, "--out", "small/r").code == 0
+    assert_equal(state(whole), state(small / "r"))
+
+
+WORK = {
+    "picture": ("sample", "whole", "-n", 100, "-o", "small/a.png"),
+    "arrays": ("sample", "whole", "-n", 2000, "-o", "small/a.npz"),
+    "folder": ("sample", "whole", "-n", 100, "-o", "small/a"),
+    "scores": ("eval", "small/whole", "--n", 20, "--features", "look"),
+    "export": ("export", "whole", "-o", "small/a.safetensors"),
+    "report": ("compare", "whole", "-o", "small/a.html"),
+    "package": ("new", "mine"),
+    "zip": ("data", "convert", "pictures", "small/a.zip"),
+    "class folders": ("data", "convert", "pictures", "small/a"),
+    "grid": ("data", "inspect", "pictures", "--image-size", 32, "-o", "small/a.png"),
+    "snapshot": ("import", "snapshot.pkl", "-o", "small/a"),
+}
+
+
+@pytest.mark.parametrize("what", WORK)
+def test_whatever_is_written_on_a_full_disk_is_told_in_one_line_and_can_be_done_again(
+    ganzoo, whole, tmp_path, small, monkeypatch, what
+):
+    command = material(what, whole, tmp_path)
+    had = set(small.rglob("*"))
+    for left in (0, 4):
+        fill(small, left)
+        with silent_threads(monkeypatch):
+            assert "No space left on device" in one_line(ganzoo(*command))
+        (small / "ballast").unlink()
+        if what != "scores":  # Which may be whole where their picture is not.
+            assert set(small.rglob("*")) == had
+    assert ganzoo(*command).code == 0
+
+
+@pytest.mark.parametrize("size", [4096, 60_000])
+@pytest.mark.parametrize("what", ["run", *WORK])
+def test_files_that_cannot_grow_are_told_in_one_line_and_can_be_written_again(
+    ganzoo, whole, tmp_path, monkeypatch, what, size
+):
+    """The same without root and a disk of its own: the system refuses bytes beyond a size, whatever the file."""
+    (tmp_path / "small").mkdir()
+    command = (*RUN, "--loggers", "tensorboard", "--out", "r") if what == "run" else material(what, whole, tmp_path)
+    with no_file_beyond(size), silent_threads(monkeypatch):
+        result = ganzoo(*command)
+    if result.code:
+        assert "File too large" in one_line(result, result.code)
+    assert not list(tmp_path.rglob("*.part"))
+    if what == "run" and (tmp_path / "r" / "run.json").exists():
+        assert ended(tmp_path / "r") == ("failed" if result.code else "finished")
+        assert_ends_the_same(ganzoo, whole, tmp_path / "r", log=False)
+    elif result.code:
+        assert ganzoo(*command).code == 0
+
+
+def ended(run):
+    return json.loads((run / "status.json").read_text())["status"]
+
+
+def fill(disk, left):
+    """Leave so many KiB."""
+    (disk / "ballast").unlink(missing_ok=True)
+    (disk / "ballast").write_bytes(bytes(shutil.disk_usage(disk).free - left * 1024))
+
+
+def material(what, whole, folder):
+    """What a command of `WORK` works on, made; and the command."""
+    from PIL import Image
+
+    from test_import import SNAPSHOT
+
+    if what in ("zip", "class folders", "grid"):
+        draws = np.random.default_rng(0)
+        for i in range(40):
+            path = folder / "pictures" / "ab"[i % 2] / f"{i}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(draws.integers(0, 255, (32, 32, 3), dtype=np.uint8)).save(path)
+    elif what == "snapshot":
+        shutil.copy(SNAPSHOT, folder / "snapshot.pkl")
+    elif what == "package":  # It is written where one stands.
+        os.chdir(folder / "small")
+    else:
+        shutil.copytree(whole, folder / "small" / "whole" if what == "scores" else folder / "whole")
+    return WORK[what]
+
+
+@contextmanager
+def no_file_beyond(size):
+    """No file can grow beyond so many bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@contextmanager
+def silent_threads(monkeypatch):
+    """No thread, and nothing that is cleared away, prints a traceback of its own."""
+    said = []
+    with monkeypatch.context() as patched:
+        patched.setattr(threading, "excepthook", said.append)
+        patched.setattr(sys, "unraisablehook", said.append)
+        yield
+        gc.collect()
+    assert not said, [entry.exc_value for entry in said]
 
 
 def test_a_log_cut_short_by_a_full_disk_is_made_whole(ganzoo, whole, tmp_path, monkeypatch):

@@ -232,8 +232,17 @@ def write(images, classes, target: Path, columns: int, grid: bool, known=()) -> 
             beside = target.with_suffix(".png")
         else:
             target.mkdir(exist_ok=True)
-            for i, image in enumerate(images):
-                save_png(target / (f"{i:06d}.png" if names is None else f"{i:06d}-{names[i]}.png"), picture_of(image))
+            paths = [
+                target / (f"{i:06d}.png" if names is None else f"{i:06d}-{names[i]}.png") for i in range(len(images))
+            ]
+            try:
+                for path, image in zip(paths, images, strict=True):
+                    save_png(path, picture_of(image))
+            except OSError:  # It was empty: what was begun would stand in the way of the next attempt.
+                for path in paths:
+                    path.unlink(missing_ok=True)
+                target.rmdir()
+                raise
             beside = target.with_name(f"{target.name}.png")  # Not in it: the folder holds images of one size.
         if grid:
             save_png(beside, sheet())

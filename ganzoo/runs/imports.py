@@ -3,6 +3,7 @@
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,10 @@ def import_snapshot(paths: Sequence[Path], out: Path, plugins: Registry) -> tupl
         write_json(out / "status.json", {"status": "imported", "step": 0, "epoch": 0.0, "seconds": 0.0})
         write_json(out / "run.json", info)
     except OSError as error:
+        with suppress(OSError):  # It was empty: what was begun would stand in the way of the next attempt.
+            for begun in out.iterdir():
+                begun.unlink()
+            out.rmdir()
         raise GanzooError(f"cannot write in {out}: {one_line(error)}") from error
     return gan, info
 

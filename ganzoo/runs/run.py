@@ -54,6 +54,8 @@ FIRST_GRID_SECONDS = 15.0
 """Seconds of training after which a run that has no grid yet draws one: of steps that take this long, within 30."""
 EXAMPLES, POINTS = 8, 1000
 """Held-out images that grids show, and vectors that a scatter picture does."""
+SPARE, SPARE_BYTES = ".spare", 2**14
+"""A file that keeps room free, so that `status.json` can say how a run ended whose disk filled up."""
 
 
 _claiming = threading.Lock()
@@ -124,11 +126,17 @@ class Run:
             self._refuse_held()
             hint = f"`ganzoo resume {self.folder}` continues it, or " if (self.folder / "run.json").exists() else ""
             raise UsageError(f"{self.folder} exists already: {hint}choose another --out")
+        there = self.folder.exists()
         try:
             (self.folder / "samples").mkdir(parents=True)
             write_json(self.folder / "config.json", config)
             write_json(self.folder / "run.json", info)
         except OSError as error:
+            with suppress(OSError):  # What was begun would stand in the way of the next attempt.
+                (self.folder / "config.json").unlink(missing_ok=True)
+                (self.folder / "samples").rmdir()
+                if not there:
+                    self.folder.rmdir()
             raise UsageError(f"cannot write in {self.folder}: {error.strerror or error}") from error
 
     @contextmanager
@@ -205,8 +213,8 @@ class Run:
             except OSError:
                 raise self._held(file) from None
             file.truncate(0)
-            file.write(str(os.getpid()))
-            file.flush()
+            with suppress(OSError):  # On a full disk: then who finds it locked is not told by which process.
+                os.write(file.fileno(), str(os.getpid()).encode())
             yield
 
     def restore(self, trainer: Trainer, say: Callable[[str], None]) -> None:
@@ -278,6 +286,8 @@ class Run:
     def _look(self, trainer: Trainer) -> None:
         if trainer.fraction < 1:  # How an earlier session ended is no longer how the run stands.
             (self.folder / "status.json").unlink(missing_ok=True)
+            with whole(self.folder / SPARE) as file:
+                file.write(bytes(SPARE_BYTES))
             if self._shows_examples(trainer.gan):
                 self._picture(trainer)
         (self.folder / "samples").mkdir(exist_ok=True)  # Version control, for one, loses an empty folder.
@@ -427,26 +437,37 @@ class Run:
             self.save(trainer)
 
     def close(self, status: str, trainer: Trainer) -> None:
-        """Record how the run ended, draw the plot, close the loggers."""
+        """Record how the run ended, draw the plot, close the loggers.
+
+        Each is done whatever becomes of the others, and then the first that went wrong is raised.
+        """
         if self.world.rank:
             return
-        for watcher in self.watchers:
-            watcher.close()
-        history = read_metrics(self.folder)
-        if history:
+        ended = {
+            "status": status,
+            "step": trainer.step,
+            "epoch": trainer.epoch,
+            "seconds": trainer.elapsed,
+            "peak_memory_bytes": peak_memory(trainer.engine.device),
+        }
+        wrong: list[Exception] = []
+        closing = [thing.close for thing in (*self.watchers, *self.loggers)]
+        for do in (*closing, self._plot, lambda: self._record(ended)):
+            try:
+                do()
+            except Exception as error:
+                wrong.append(error)
+        if wrong:
+            raise wrong[0]
+
+    def _plot(self) -> None:
+        if history := read_metrics(self.folder):
             plot_losses(self.folder / "losses.png", history)
-        for logger in self.loggers:
-            logger.close()
-        write_json(
-            self.folder / "status.json",
-            {
-                "status": status,
-                "step": trainer.step,
-                "epoch": trainer.epoch,
-                "seconds": trainer.elapsed,
-                "peak_memory_bytes": peak_memory(trainer.engine.device),
-            },
-        )
+
+    def _record(self, ended: Mapping[str, Any]) -> None:
+        """`status.json`, in the room that was kept for it."""
+        (self.folder / SPARE).unlink(missing_ok=True)
+        write_json(self.folder / "status.json", ended)
 
     def _fixed(self, gan: GAN) -> tuple[Tensor, Tensor | None, int]:
         if self._showcase is None:
