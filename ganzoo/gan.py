@@ -1,6 +1,7 @@
 """The contract: what a GAN family states, and nothing of how it is trained. Imports torch and pydantic only."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import accumulate
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple, cast
@@ -9,7 +10,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from ganzoo.data import Batch, DataSpec
+from ganzoo.data import Batch, DataSpec, ImageSet
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.nets import has_batch_statistics, vector, weighted_layers
 from ganzoo.optim import Adam, Rule, Schedule
@@ -139,6 +140,9 @@ class GAN(nn.Module):
     """Whether the networks use labels; of an instance, what `uses_labels` decided for it."""
     translates: ClassVar[bool] = False
     """Whether the generator makes a sample from an image, `source`: the data must have sources."""
+    own_sources: ClassVar[bool] = False
+    """Whether, of a model that translates, each image is its own source, to be given another condition: any data set
+    will do, and sources that it may have are not looked at."""
     saved: ClassVar[tuple[str, ...]] = ("generator",)
     """Attributes whose modules a run keeps and averages, and can sample with: an encoder, the second generator."""
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
@@ -155,10 +159,13 @@ class GAN(nn.Module):
         """Keep the options and the description of the data, in `self.data`: without what the model does not use.
 
         Raises:
-            UsageError: the model is conditional and the data has no labels, or it translates and there are no sources.
+            UsageError: the model is conditional and the data has no labels, or it translates and there are no sources,
+                or vectors instead of images.
         """
         super().__init__()
         self.conditional = self.uses_labels(data, options)
+        if self.own_sources:
+            data = data.with_own_sources()
         seen = data if self.conditional else data.without_labels()
         self.data = seen if self.translates else seen.without_sources()
         self.options = options
@@ -174,6 +181,11 @@ class GAN(nn.Module):
         counts = self.data.counts
         unequal = torch.tensor(list(accumulate(counts))) if len(set(counts)) > 1 else None
         self.register_buffer("_class_ends", unequal, persistent=False)
+        if self.own_sources and not data.is_images:
+            raise UsageError(
+                f"model '{self.name}' makes images from images, and data set '{data.name}' holds vectors: "
+                "choose a data set of images"
+            )
         if self.translates and data.source_shape is None:
             raise UsageError(
                 f"model '{self.name}' makes images from images, and data set '{data.name}' has none to start from: "
@@ -204,6 +216,11 @@ class GAN(nn.Module):
         `return data.conditional`.
         """
         return cls.conditional
+
+    @classmethod
+    def sourced(cls, data: ImageSet) -> ImageSet:
+        """The data set with what this model starts from: itself, or, with `own_sources`, its images as sources too."""
+        return replace(data, sources=data.images, paired=False) if cls.own_sources and data.is_images else data
 
     # What is drawn
 
@@ -247,9 +264,12 @@ class GAN(nn.Module):
         """Conditions for the fakes that face `real`: drawn anew for classes.
 
         Vectors are taken from the real batch, since their joint distribution is known only from data, and so are the
-        conditions of what is made from a source; a model that pairs real with fake (relativistic losses) overrides
-        this to return `real.y`.
+        conditions of what is made from a source, in another order where each image is its own source; a model that
+        pairs real with fake (relativistic losses) overrides this to return `real.y`.
         """
+        if self.conditional and self.own_sources:
+            assert real.y is not None
+            return real.y[torch.rand(len(real.x), device=real.x.device).argsort()]
         if self.conditional and (self.data.attributes or self.translates):
             return real.y
         return self.sample_labels(len(real.x))

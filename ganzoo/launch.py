@@ -145,7 +145,7 @@ def prepare(
         )
     if world.rank:  # The weights are the same in all processes; latents, labels and dropout are each one's own.
         seed_everything(world.own_seed(settings.seed, 0))
-    return Prepared(plan, spec, trainer, examiner, initial, lambda: to_show(settings, registry, gan.data))
+    return Prepared(plan, spec, trainer, examiner, initial, lambda: to_show(settings, registry, gan))
 
 
 def _frozen(gan: GAN, settings: Settings) -> list[nn.Module]:
@@ -229,29 +229,29 @@ def load_data(settings: Settings, registry: Registry, split: Any = "train") -> I
     return limited(data, settings.limit) if settings.limit is not None and split == "train" else data
 
 
-def held_out(settings: Settings, registry: Registry, seen: DataSpec) -> ImageSet:
-    """The test split, for what a model sees of the data.
+def held_out(settings: Settings, registry: Registry, gan: GAN) -> ImageSet:
+    """The test split, as a model takes it.
 
     Raises:
         UsageError, GanzooError: it cannot be had, or has no sources where the model takes them.
     """
-    data = load_data(settings, registry, "test")
-    if seen.source_shape is not None and data.sources is None:
+    data = gan.sourced(load_data(settings, registry, "test"))
+    if gan.data.source_shape is not None and data.sources is None:
         raise UsageError("it has no sources")
     return data
 
 
-def to_show(settings: Settings, registry: Registry, seen: DataSpec) -> ImageSet:
+def to_show(settings: Settings, registry: Registry, gan: GAN) -> ImageSet:
     """The same for grids; the training split, with a line that says so, where there is none.
 
     Raises:
         UsageError, GanzooError: the training split cannot be had.
     """
     try:
-        return held_out(settings, registry, seen)
+        return held_out(settings, registry, gan)
     except GanzooError as error:
         warn(f"grids show training images, as the test split of '{settings.dataset}' cannot be had: {one_line(error)}")
-        return load_data(settings, registry)
+        return gan.sourced(load_data(settings, registry))
 
 
 def start(plan: Plan, registry: Registry, out: Path | None = None, watchers: Sequence[Watcher] = ()) -> Run:
@@ -448,7 +448,7 @@ def config_of(prepared: Prepared) -> dict[str, Any]:
 def _trainer(plan: Plan, gan: GAN, data: ImageSet, engine: Engine, world: World) -> Trainer:
     settings, share = plan.settings, (world.rank, world.size)
     loader = Loader(
-        data, plan.options.batch_size, settings.seed, engine.device, settings.workers, share,
+        gan.sourced(data), plan.options.batch_size, settings.seed, engine.device, settings.workers, share,
         sources=gan.translates, views=Views(settings.mirror, settings.jitter), balance=settings.balance,
     )  # fmt: skip
     if loader.balanced is not None and not world.rank:
@@ -528,8 +528,8 @@ def _train(run: Run, prepared: Prepared, registry: Registry, watchers: Sequence[
             run.loggers = [registry.get("loggers", n)(run.folder, trainer.step) for n in prepared.plan.settings.loggers]
             run.watchers = list(watchers)
         run.evaluation, run.held_out = prepared.evaluation, prepared.held_out
-        settings, seen = prepared.plan.settings, trainer.gan.data
-        run.overfitting = Overfitting(lambda: held_out(settings, registry, seen))
+        settings, gan = prepared.plan.settings, trainer.gan
+        run.overfitting = Overfitting(lambda: held_out(settings, registry, gan))
         run.cores = Cores(trainer.engine.device)
         if trainer.fraction < 1:
             run.tell(beginning(prepared, run.folder))

@@ -14,6 +14,7 @@ from ganzoo.errors import UsageError
 from ganzoo.training.engine import Engine, seed_everything
 from ganzoo.training.trainer import Trainer
 from ganzoo.translation import PatchDiscriminator, Pool, ResidualTranslator, UNet, padded
+from published import check_numbers, waves
 
 CPU = Engine(torch.device("cpu"), "fp32")
 PAIRS = DataSpec("pairs", (3, 32, 32), 100, source_shape=(1, 32, 32))
@@ -43,29 +44,10 @@ PUBLISHED = {
 }  # fmt: skip
 
 
-def fill(module: nn.Module) -> None:
-    """Weights that any program can make: parameters in order, from a sine whose digits are as good as random."""
-    begun = 0
-    for parameter in module.parameters():
-        i = torch.arange(begun, begun + parameter.numel(), dtype=torch.float64)
-        size = parameter[0].numel() ** -0.5 if parameter.dim() > 1 else 0.1
-        parameter.data.copy_(((torch.sin(i * 12.9898) * 43758.5453).frac() * size).view_as(parameter))
-        begun += parameter.numel()
-
-
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_networks_are_those_of_the_authors_program(name):
-    make, (channels, side), (mean, deviation), first, gradient = PUBLISHED[name]
-    net = make()
-    fill(net)
-    i = torch.arange(channels * side * side, dtype=torch.float64)
-    out = net(torch.sin(i * 0.37).float().view(1, channels, side, side))
-    out.square().sum().backward()
-    norm = torch.cat([p.grad.flatten() for p in net.parameters()]).norm()
-    assert out.mean().item() == pytest.approx(mean, abs=1e-5)
-    assert out.std().item() == pytest.approx(deviation, abs=1e-5)
-    torch.testing.assert_close(out.flatten()[:4], torch.tensor(first), rtol=0, atol=1e-5)
-    assert norm.item() == pytest.approx(gradient, rel=1e-4)
+    make, (channels, side), spread, first, gradient = PUBLISHED[name]
+    check_numbers(make(), [waves(channels, side)], spread, first, gradient)
 
 
 @pytest.mark.parametrize(

@@ -51,8 +51,9 @@ class Loader:
     ):  # fmt: skip
         """Batches of `batch_size` images, of which this process gets the `share[0]`-th of `share[1]` equal parts.
 
-        With `sources`, where the data has them: a model that does not translate pays nothing for them. `views` are
-        drawn of images and sources. With `balance`, each class comes equally often.
+        With `sources`, where the data has them: a model that does not translate pays nothing for them. An image that
+        is its own source is so in the same view. `views` are drawn of images and sources. With `balance`, each class
+        comes equally often.
 
         Raises:
             UsageError: the data does not fill one batch, a batch cannot be divided so, vectors have no views, or
@@ -89,7 +90,8 @@ class Loader:
             self.balanced = Balanced(self.class_of, data.classes, seed)
         self.paired = data.paired
         held: list[Any] = [data.images]
-        if sources and data.sources is not None:
+        self._own = sources and data.own
+        if sources and data.sources is not None and not self._own:
             held.append(data.sources)
             if batch_size > len(held[1]):
                 raise UsageError(
@@ -165,7 +167,7 @@ class Loader:
                 images.append(self.sources.index_select(0, *(parts or (index,))))
         x, *source = self._seen(images)
         y = None if self.labels is None else self.labels.index_select(0, index)
-        return Batch(x, y, source=source[0] if source else None)
+        return Batch(x, y, source=x if self._own else source[0] if source else None)
 
     def _seen(self, images: list[Tensor]) -> list[Tensor]:
         """As networks see them: a pair in the same view, and what is not paired in views of their own."""

@@ -68,6 +68,11 @@ class ImageSet:
         """Whether samples are images, not vectors."""
         return not (isinstance(self.images, Tensor) and self.images.dim() == 2)
 
+    @property
+    def own(self) -> bool:
+        """Whether the images are their own sources: see `GAN.sourced`."""
+        return self.sources is self.images
+
     def spec(self, name: str) -> DataSpec:
         """The description that models and run files get."""
         shape = tuple(map(int, self.images[0].shape))

@@ -129,6 +129,11 @@ class DataSpec:
         """The same data as a model sees it that translates nothing."""
         return replace(self, source_shape=None, paired=True)
 
+    def with_own_sources(self) -> "DataSpec":
+        """The same data as a model sees it that makes each image from another image of the set."""
+        c, h, w = self.shape if self.is_images else (0, 0, 0)
+        return replace(self, source_shape=(c, h, w) if self.is_images else None, paired=not self.is_images)
+
     def to_json(self) -> dict[str, Any]:
         """As plain values, for `config.json`."""
         return {

@@ -85,10 +85,10 @@ class Case:
 
     def examples(self, gan: GAN) -> Batch:
         """Held-out samples, as a run hands them to `pictures`."""
-        return examples_of(self.images, gan.data, EXAMPLES)
+        return examples_of(gan.sourced(self.images), gan.data, EXAMPLES)
 
     def _loader(self) -> Loader:
-        images, size, device = self.images, self.options.batch_size, self.engine.device
+        images, size, device = self.cls.sourced(self.images), self.options.batch_size, self.engine.device
         return Loader(images, size, 0, device, sources=self.cls.translates)
 
     def traced(self) -> Exception | None:

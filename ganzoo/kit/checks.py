@@ -96,7 +96,7 @@ def own_names(case: Case) -> str | None:
 
 def builds(case: Case) -> str | None:
     """The model can be made, has both networks, and each parameter belongs to exactly one player."""
-    sourceless = case.cls.translates and case.spec.source_shape is None
+    sourceless = case.cls.translates and not case.cls.own_sources and case.spec.source_shape is None
     try:
         gan = case.gan()
     except UsageError as error:

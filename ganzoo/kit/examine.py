@@ -40,7 +40,7 @@ TRANSLATED = (
     DataSpec("unpaired", (3, 32, 32), IMAGES, source_shape=(3, 32, 32), paired=False),
     DataSpec("sourceless", (1, 28, 28), IMAGES, CLASSES),
 )
-"""The same for a model that translates; it may refuse pairs or what is not paired, and refuses the last."""
+"""The same for a model that takes sources; it may refuse pairs or what is not paired, and refuses the last."""
 
 Told = Callable[[str, float], None]
 """Is told what is looked at next, and what share is done."""
@@ -72,7 +72,7 @@ def check_gan(
     Args:
         cls: the model's class.
         data: descriptions of the data to build it for: images or vectors, with sources or without; default: `SPECS`, or
-            `TRANSLATED` for a model that translates. The samples are made up.
+            `TRANSLATED` for a model that takes sources. The samples are made up.
         options: the model's options by name, where they differ from the defaults.
 
     Raises:
@@ -107,7 +107,7 @@ def examine(
     """
     if not (isinstance(cls, type) and issubclass(cls, GAN)):
         raise TypeError(f"check_gan needs a subclass of ganzoo.GAN, not {cls!r}")
-    usual = TRANSLATED if cls.translates else SPECS
+    usual = TRANSLATED if cls.translates and not cls.own_sources else SPECS
     specs = usual if data is None else (data,) if isinstance(data, DataSpec) else tuple(data)
     with own_randomness(0, torch.device("cpu")), _one_thread():
         by_case = []

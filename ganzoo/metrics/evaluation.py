@@ -367,7 +367,7 @@ def refuse_without_sources(gan: GAN, reference: Reference) -> None:
     Raises:
         UsageError: the reference has no sources.
     """
-    if gan.translates and reference.data.sources is None:
+    if gan.translates and gan.sourced(reference.data).sources is None:
         raise UsageError(
             f"model '{gan.name}' makes images from images, and the {reference.split} split of '{reference.name}' has "
             "no sources"
@@ -377,15 +377,18 @@ def refuse_without_sources(gan: GAN, reference: Reference) -> None:
 def _sources(gan: GAN, reference: Reference, index: Tensor) -> Tensor:
     """What a model that translates starts from: the reference's sources, each with its label, as the model takes them.
 
+    An image that is its own source gets the label of another.
+
     Raises:
         UsageError: the reference has none.
     """
     refuse_without_sources(gan, reference)
-    sources, shape = reference.data.sources, gan.data.source_shape
+    data, shape = gan.sourced(reference.data), gan.data.source_shape
+    sources = data.sources
     assert sources is not None
     assert shape is not None
     order = _order(len(sources))  # type: ignore[arg-type]
-    chosen = order[index % len(order)].tolist()
+    chosen = order[(index + (len(order) // 2 if data.own else 0)) % len(order)].tolist()
     return normalised(sources, chosen, shape).to(gan.device)
 
 

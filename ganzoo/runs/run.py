@@ -546,7 +546,8 @@ class Run:
         if gan.translates:
             examples = self._held_out(gan)
             assert examples.source is not None
-            picture = table({"source": to_uint8(examples.source), "target": to_uint8(examples.x)})
+            shown = {"source": to_uint8(examples.source)}
+            picture = table(shown if gan.own_sources else shown | {"target": to_uint8(examples.x)})
         elif not gan.data.is_images:
             picture = scatter({"data": self._held_out(gan).x})
         else:

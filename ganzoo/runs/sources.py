@@ -15,7 +15,7 @@ from ganzoo.data.reading import fetch, whole
 from ganzoo.errors import UsageError, warn
 from ganzoo.gan import GAN
 from ganzoo.plugins import Registry
-from ganzoo.runs.run import open_run
+from ganzoo.runs.run import model_of, open_run
 
 LUMA = (0.299, 0.587, 0.114)
 """ITU-R BT.601, as `to_channels` takes it for whole numbers."""
@@ -71,6 +71,7 @@ def _of_test(run: Path, spec: DataSpec, plugins: Registry, most: int | None) -> 
     dataset = plugins.get("datasets", spec.name)()
     place = Path(root) if isinstance(root, str) else None
     data = open_dataset(dataset, DataRequest("test", place, size, channels, known.get("data_options")))
+    data = model_of(run, open_run(run), plugins).sourced(data)
     sources: Any = data.sources
     if sources is None:
         raise UsageError(f"the test split of '{spec.name}' has no sources: say --from with a picture or a folder")
