@@ -83,6 +83,14 @@ def relativistic(ours: Tensor, theirs: Tensor) -> Tensor:
     return F.softplus(theirs - ours).mean()
 
 
+def relativistic_average(ours: Tensor, theirs: Tensor) -> Tensor:
+    """-E[log s(D(ours) - E[D(theirs)])] - E[log(1 - s(D(theirs) - E[D(ours)]))], s the logistic function.
+
+    The discriminator's ours are real, the generator's fake. Jolicoeur-Martineau 2019, RaSGAN, equations 16 and 17.
+    """
+    return F.softplus(theirs.mean() - ours).mean() + F.softplus(theirs - ours.mean()).mean()
+
+
 def raw(logits: Tensor) -> Tensor:
     """The logits themselves, for losses that do not read them as odds."""
     return logits

@@ -27,6 +27,8 @@ from ganzoo.training.turns import Schedule, constant
 
 BATCH = 8
 IMAGES = 24
+STEPS = 1000
+"""The budget of a trainer."""
 EXAMPLES = 5
 """Held-out samples that a model is asked to show."""
 CLASSES = ("a", "b", "c")
@@ -70,7 +72,7 @@ class Case:
     def trainer(self, gan: GAN | None = None, steps: int = 0) -> Trainer:
         """A trainer of `gan`, or of a new one, that has made some steps."""
         gan = self.gan() if gan is None else gan
-        trainer = Trainer(gan, self._loader(), self.engine, steps=1000)
+        trainer = Trainer(gan, self._loader(), self.engine, steps=STEPS)
         for _ in range(steps):
             trainer.advance()
         return trainer

@@ -16,6 +16,7 @@ from ganzoo.data import Batch
 from ganzoo.errors import GanzooError, NotRecorded, Unsteady, UsageError, one_line
 from ganzoo.gan import GAN, Clock
 from ganzoo.kit.cases import (
+    STEPS,
     AllAlike,
     Case,
     NotApplicable,
@@ -287,12 +288,14 @@ def terms(case: Case) -> str | None:
 def one_moves(case: Case) -> str | None:
     """In a turn its player's parameters change and no others do; the generator's buffers only where it has a part.
 
-    Three steps are taken: a rate may start at zero, and a hinge is flat once the made-up images are told apart.
+    Three steps are taken: a rate may start at zero, and a hinge is flat once the made-up images are told apart. And one
+    when the budget is all but spent: a player may rest at first.
     """
     trainer = case.trainer()
     gan = trainer.gan
     moved: set[str] = set()
-    for _ in range(3):
+    for step in (0, 1, 2, STEPS - 1):
+        trainer.step = step
         for name, value in trainer.settings()["clock"].items():
             getattr(gan.clock, name).fill_(value)
         for taken in turns(gan, repeat(case.real(gan)), schedule=trainer.schedule):
@@ -324,7 +327,6 @@ def one_moves(case: Case) -> str | None:
                     )
                 if changed:
                     moved.add(player)
-        trainer.step += 1
     for player in gan.players():
         if player not in moved:
             return Fault(

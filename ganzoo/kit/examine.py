@@ -38,9 +38,10 @@ TRANSLATED = (
     DataSpec("pairs", (1, 28, 28), IMAGES, CLASSES, source_shape=(1, 28, 28)),
     DataSpec("colouring", (3, 32, 32), IMAGES, CLASSES, source_shape=(1, 32, 32)),
     DataSpec("unpaired", (3, 32, 32), IMAGES, source_shape=(3, 32, 32), paired=False),
+    DataSpec("smaller", (3, 32, 32), IMAGES, CLASSES, source_shape=(3, 8, 8)),
     DataSpec("sourceless", (1, 28, 28), IMAGES, CLASSES),
 )
-"""The same for a model that takes sources; it may refuse pairs or what is not paired, and refuses the last."""
+"""The same for a model that takes sources; it may refuse any but one, and refuses the last."""
 
 Told = Callable[[str, float], None]
 """Is told what is looked at next, and what share is done."""
@@ -130,8 +131,11 @@ def _taken(case: Case) -> Case:
     with suppress(UsageError):
         _builds(case)
         return case
-    c, source = case.spec.shape[0], case.spec.source_shape
-    sources = None if source is None else (source[0], OTHER_SIDE, OTHER_SIDE)
+    (c, *size), source = case.spec.shape, case.spec.source_shape
+    sources = None
+    if source is not None:  # In the same proportion.
+        h, w = (OTHER_SIDE * side // whole for side, whole in zip(source[1:], size, strict=True))
+        sources = (source[0], h, w)
     other = replace(case.spec, shape=(c, OTHER_SIDE, OTHER_SIDE), source_shape=sources)
     resized = Case(case.cls, other, case.options.model_dump())
     with suppress(UsageError):

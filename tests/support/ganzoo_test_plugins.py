@@ -46,6 +46,17 @@ class Pairs(ganzoo.Dataset):
         return ganzoo.ImageSet(digits.images, digits.labels, digits.classes, sources=255 - digits.images)
 
 
+class Halves(ganzoo.Dataset):
+    """Each digit, to be made from one half as large."""
+
+    name = "small-halves"
+    summary = "500 MNIST digits at 8 x 8, each with itself at 4 x 4 as the source"
+
+    def load(self, request):
+        digits = SmallDigits().load(request)
+        return ganzoo.ImageSet(digits.images, digits.labels, digits.classes, sources=resize(digits.images, 4))
+
+
 class Unpaired(ganzoo.Dataset):
     """Digits, and others, in colour, to make them from."""
 
@@ -257,6 +268,7 @@ def register_datasets(register):
     register(SmallDigits)
     register(Unlabelled)
     register(Pairs)
+    register(Halves)
     register(Unpaired)
     register(Points)
 

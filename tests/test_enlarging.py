@@ -1,0 +1,219 @@
+"""Super-resolution: networks against the authors' program, terms, phases, VGG's features."""
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+import torchvision
+from ganzoo_plugins.esrgan import ESRGAN, RRDBNet
+from ganzoo_plugins.srgan import SRGAN, SRResNet
+from PIL import Image
+from torch import nn
+
+from ganzoo import losses
+from ganzoo.data import Batch, DataSpec, ImageSet, Loader
+from ganzoo.enlarging import VGG
+from ganzoo.errors import UsageError
+from ganzoo.training.engine import Engine, seed_everything
+from ganzoo.training.trainer import Trainer
+from published import check_numbers, waves
+
+CPU = Engine(torch.device("cpu"), "fp32")
+FOUR = DataSpec("small", (3, 32, 32), 16, source_shape=(3, 8, 8))
+SMALL = {"width": 4, "blocks": 1, "batch_size": 4}
+MODELS = (SRGAN, ESRGAN)
+
+
+def made(model, data=FOUR, **options):
+    torch.manual_seed(0)
+    return model(data, model.Options(**(SMALL | options)))
+
+
+def batches(gan) -> tuple[Batch, Batch]:
+    x, source = torch.rand(4, 3, 32, 32) * 2 - 1, torch.rand(4, 3, 8, 8) * 2 - 1
+    real = Batch(x, source=source)
+    return real, gan.fake(real)
+
+
+# Networks
+
+
+def test_dense_blocks_are_those_of_the_authors_program():
+    # Of xinntao/ESRGAN, RRDBNet_arch.py, as `PUBLISHED` of test_translation.py.
+    spread, first = (-0.0407788493, 0.041037403), (-0.0422785133, -0.0456117988, -0.0493120849, -0.0521264821)
+    check_numbers(RRDBNet(3, 3, 4, 8, 2, 4), [waves(3, 8)], spread, first, 228.973267)
+
+
+def test_the_papers_networks_have_the_published_number_of_parameters():
+    with torch.device("meta"):
+        dense, residual = RRDBNet(3, 3, 4), SRResNet(3, 3, 4)
+    assert sum(p.numel() for p in dense.parameters()) == 16_697_987
+    # Layer by layer from figure 4: a weight for each tap, a bias where nothing normalises, one slope for a PReLU.
+    first, last = 9 * 9 * 3 * 64 + 64 + 1, 9 * 9 * 64 * 3 + 3
+    block = 2 * (3 * 3 * 64 * 64 + 2 * 64) + 1
+    after, doubling = 3 * 3 * 64 * 64 + 2 * 64, 3 * 3 * 64 * 256 + 256 + 1
+    assert sum(p.numel() for p in residual.parameters()) == first + 16 * block + after + 2 * doubling + last
+
+
+def test_the_discriminator_is_that_of_figure_4():
+    with torch.device("meta"):
+        net = made(SRGAN, DataSpec("photos", (3, 96, 96), 9, source_shape=(3, 24, 24)), width=64).discriminator
+    convolutions = [layer for layer in net.layers if isinstance(layer, nn.Conv2d)]
+    assert [(c.out_channels, c.stride[0]) for c in convolutions] == [
+        (64, 1), (64, 2), (128, 1), (128, 2), (256, 1), (256, 2), (512, 1), (512, 2),
+    ]  # fmt: skip
+    dense = [layer for layer in net.layers if isinstance(layer, nn.Linear)]
+    assert [(d.in_features, d.out_features) for d in dense] == [(512 * 6 * 6, 1024), (1024, 1)]
+    assert sum(isinstance(layer, nn.BatchNorm2d) for layer in net.layers) == 7
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("times", [2, 4])
+def test_any_size_in_gives_that_many_times_the_size_out(model, times):
+    side = 32 // times
+    gan = made(model, DataSpec("small", (3, 32, 32), 16, source_shape=(1, side, side))).eval()
+    out = gan.generate(torch.empty(2, 0), None, torch.rand(2, 1, 11, 20) * 2 - 1)
+    assert out.shape == (2, 3, 11 * times, 20 * times)
+    assert out.abs().max() <= 1
+
+
+# Terms and phases
+
+
+def test_srgan_terms_are_those_of_the_paper():
+    gan = made(SRGAN)
+    gan.clock.fraction.fill_(1)
+    real, fake = batches(gan)
+    terms = gan.generator_loss(real, fake)
+    torch.testing.assert_close(terms["pixels"], nn.MSELoss()(fake.x, real.x))
+    torch.testing.assert_close(terms["adversarial"], -1e-3 * gan.discriminator(fake.x).sigmoid().log().mean())
+
+
+def test_the_relativistic_average_is_that_of_the_paper():
+    real, fake = torch.randn(5, 1), torch.randn(5, 1)
+    ours, theirs = (real - fake.mean()).sigmoid(), (fake - real.mean()).sigmoid()
+    expected = -ours.log().mean() - (1 - theirs).log().mean()
+    torch.testing.assert_close(losses.relativistic_average(real, fake), expected)
+    other = -theirs.log().mean() - (1 - ours).log().mean()
+    torch.testing.assert_close(losses.relativistic_average(fake, real), other)
+
+
+def test_esrgan_terms_are_those_of_the_paper():
+    gan = made(ESRGAN, pixels=0.01)
+    gan.clock.fraction.fill_(1)
+    real, fake = batches(gan)
+    terms = gan.generator_loss(real, fake)
+    ours, theirs = gan.discriminator(real.x), gan.discriminator(fake.x)
+    torch.testing.assert_close(terms["pixels"], 0.01 * nn.L1Loss()(fake.x, real.x))
+    torch.testing.assert_close(terms["adversarial"], 5e-3 * losses.relativistic_average(theirs, ours))
+    gan.clock.fraction.fill_(0)
+    torch.testing.assert_close(gan.generator_loss(real, fake)["pixels"], nn.L1Loss()(fake.x, real.x))
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_discriminator_rests_until_its_phase_begins(model):
+    draw = torch.Generator().manual_seed(0)
+    x = torch.randint(256, (16, 3, 32, 32), dtype=torch.uint8, generator=draw)
+    data = ImageSet(x, sources=F.avg_pool2d(x.float(), 4).byte())
+    seed_everything(0)
+    gan = model(data.spec("made-up"), model.Options(**SMALL, pretrain=0.5))
+    trainer = Trainer(gan, Loader(data, 4, 0, CPU.device, sources=True), CPU, steps=4)
+    moved, adversarial = [], []
+    for _ in range(4):
+        before = copy.deepcopy(list(gan.discriminator.parameters()))
+        terms = trainer.advance()
+        adversarial += [v.item() for name, v in terms.items() if name == "generator/adversarial"]
+        moved.append(any(not torch.equal(a, b) for a, b in zip(before, gan.discriminator.parameters(), strict=True)))
+    assert moved == [False, False, True, True]
+    assert [value != 0 for value in adversarial] == moved
+
+
+def test_what_is_shown_has_the_bicubic_answer_beside_ours():
+    gan = made(SRGAN).eval()
+    real, _ = batches(gan)
+    shown = gan.pictures(real)
+    assert list(shown) == ["source", "bicubic", "output", "target"]
+    expected = F.interpolate(real.source, (32, 32), mode="bicubic", align_corners=False).clamp(-1, 1)
+    torch.testing.assert_close(shown["bicubic"], expected)
+
+
+# VGG
+
+
+@pytest.fixture(scope="module")
+def vgg(tmp_path_factory):
+    """VGG-19's convolutions of torchvision with random weights, and the file of them."""
+    torch.manual_seed(0)
+    layers = torchvision.models.vgg.make_layers(torchvision.models.vgg.cfgs["E"])
+    path = tmp_path_factory.mktemp("vgg") / "vgg19.pth"
+    torch.save({f"features.{name}": value for name, value in layers.state_dict().items()}, path)
+    return layers, path
+
+
+def test_features_are_those_of_torchvisions_network(vgg):
+    layers, path = vgg
+    x = torch.rand(2, 3, 32, 32) * 2 - 1
+    seen = torchvision.transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))((x + 1) / 2)
+    with torch.no_grad():
+        torch.testing.assert_close(VGG(path, activated=True)(x), layers[:36](seen))
+        torch.testing.assert_close(VGG(path, activated=False)(x), layers[:35](seen))
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_with_vggs_weights_the_content_term_is_of_features(vgg, model):
+    gan = made(model, vgg_weights=str(vgg[1]))
+    assert gan.vgg is None, "only training takes them"
+    gan.turns()
+    real, fake = batches(gan)
+    assert gan.generator_loss(real, fake)["features"] == 0
+    gan.clock.fraction.fill_(1)
+    terms, (ours, theirs) = gan.generator_loss(real, fake), (gan.vgg(fake.x), gan.vgg(real.x))
+    expected = ((ours - theirs) / 12.75).square().mean() if model is SRGAN else (ours - theirs).abs().mean()
+    torch.testing.assert_close(terms["features"], expected)
+    if model is SRGAN:
+        assert terms["pixels"] == 0
+    assert not any("vgg" in name for name in gan.state_dict()), "and no run saves them"
+    assert not any("vgg" in name for name, _ in gan.named_parameters())
+
+
+def test_weights_that_are_none_are_one_line(tmp_path):
+    (tmp_path / "broken.pth").write_bytes(b"no weights")
+    torch.save({"features.0.weight": torch.zeros(64, 3, 3, 3)}, tmp_path / "other.pth")
+    for name, message in (
+        ("absent.pth", "No such file"),
+        ("broken.pth", "the file is damaged, or holds more than weights"),
+        ("other.pth", "these are not torchvision's weights of vgg19"),
+    ):
+        with pytest.raises(UsageError, match=f"--vgg-weights .*{name}: {message}"):
+            made(SRGAN, vgg_weights=str(tmp_path / name)).turns()
+
+
+# What does not fit
+
+
+@pytest.mark.parametrize("source", [(3, 32, 32), (3, 8, 16), (3, 4, 4), (3, 64, 64), (3, 9, 9)])
+def test_other_proportions_are_refused(source):
+    with pytest.raises(UsageError, match="2 or 4 times as large as their sources, and data set 'odd' has sources of"):
+        SRGAN(DataSpec("odd", (3, 32, 32), 10, source_shape=source), SRGAN.Options())
+
+
+def test_sources_that_are_no_pairs_are_refused():
+    with pytest.raises(UsageError, match="'srgan' learns from pairs, and sources of 'odd' are another set of images"):
+        SRGAN(DataSpec("odd", (3, 32, 32), 10, source_shape=(3, 8, 8), paired=False), SRGAN.Options())
+
+
+def test_vgg_needs_images_that_it_can_halve_four_times():
+    with pytest.raises(UsageError, match="needs 16 pixels or more"):
+        SRGAN(DataSpec("tiny", (3, 8, 8), 10, source_shape=(3, 4, 4)), SRGAN.Options(vgg_weights="any"))
+
+
+def test_a_run_enlarges_pictures(ganzoo, tmp_path):
+    arguments = "run srgan --dataset small-halves --width 4 --blocks 1 --batch-size 32 --steps 2 --engine eager"
+    done = ganzoo(*arguments.split(), "--out", "large", "--loggers", "none", "--quiet")
+    assert done.code == 0, done.err
+    Image.new("L", (4, 4), 90).save(tmp_path / "grey.png")
+    result = ganzoo("sample", "large", "--from", "grey.png", "-o", "out.png")
+    assert result.code == 0, result.err
+    with Image.open(tmp_path / "out.png") as picture:
+        assert picture.size == (8, 8)
