@@ -451,7 +451,7 @@ class Run:
             "peak_memory_bytes": peak_memory(trainer.engine.device),
         }
         wrong: list[Exception] = []
-        closing = [thing.close for thing in (*self.watchers, *self.loggers)]
+        closing = [*(watcher.close for watcher in self.watchers), *(logger.close for logger in self.loggers)]
         for do in (*closing, self._plot, lambda: self._record(ended)):
             try:
                 do()

@@ -76,7 +76,8 @@ def choose(device: str = "auto", precision: str = "auto", deterministic: bool = 
     torch.backends.cudnn.deterministic = deterministic
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # Read when cublas starts, which it has not yet.
-        torch.utils.deterministic.fill_uninitialized_memory = False  # That finds mistakes, and takes time.
+        # That finds mistakes, and takes time.
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.use_deterministic_algorithms(deterministic)
     if chosen.type == "cpu":
         keep_freed_memory()
