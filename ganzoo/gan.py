@@ -189,7 +189,8 @@ class GAN(nn.Module):
         if self.translates and data.source_shape is None:
             raise UsageError(
                 f"model '{self.name}' makes images from images, and data set '{data.name}' has none to start from: "
-                "choose a data set with sources, such as mnist-edges"
+                "choose a data set with sources, such as mnist-edges, or make some with --source grey, edges, hole or "
+                "smaller:4"
             )
         if self.conditional and not data.conditional:
             raise UsageError(

@@ -102,6 +102,10 @@ def prepare(
         registry.get("loggers", name)
     engine = choose(world.device(settings.device), settings.precision, settings.deterministic)
     refuse(settings.engine, engine.device, world.size)
+    if settings.source is not None and not plan.model.translates:
+        raise UsageError(
+            f"--source {settings.source}: model '{plan.model.name}' does not make images from images: leave it out"
+        )
     world.use(engine.device)
     data = world.first_before_others(lambda: load_data(settings, registry))
     spec = data.spec(settings.dataset)
@@ -225,7 +229,8 @@ def load_data(settings: Settings, registry: Registry, split: Any = "train") -> I
     """The data set that the settings name, at the size they ask for."""
     dataset = registry.get("datasets", settings.dataset)()
     size, channels = settings.image_size, settings.channels
-    data = open_dataset(dataset, DataRequest(split, settings.data_root, size, channels, settings.data_options))
+    options, source = settings.data_options, settings.source
+    data = open_dataset(dataset, DataRequest(split, settings.data_root, size, channels, options, source))
     return limited(data, settings.limit) if settings.limit is not None and split == "train" else data
 
 

@@ -76,6 +76,11 @@ class Settings(BaseModel):
     data_options: Annotated[dict[str, Any] | None, Hidden()] = Field(
         {}, description="The data set's own options, by name; each is an option of the commands that take --dataset."
     )
+    source: str | None = Field(
+        None,
+        description="Make a source of each image, for models that make images from images: smaller:4, grey, edges or "
+        "hole; default: the data's own sources.",
+    )
     limit: int | None = Field(None, ge=1, description="Train on so many of the samples, the same ones in every run.")
     mirror: bool = Field(False, description="Flip each real image left-right with probability 1/2; a pair alike.")
     jitter: int = Field(

@@ -1,9 +1,10 @@
 """Outlines of hand-made pictures, and the pairs of the embedded digits."""
 
 import torch
-from ganzoo_plugins.mnist_edges import MNISTEdges, outlines
+from ganzoo_plugins.mnist_edges import MNISTEdges
 
 from ganzoo.data import DataRequest, open_dataset
+from ganzoo.data.making import edges as outlines
 from ganzoo.plugins import registry
 
 
@@ -33,7 +34,7 @@ def test_an_even_picture_has_no_outline_not_at_its_border_either():
 def test_chunks_change_nothing(monkeypatch):
     images = torch.randint(256, (7, 1, 5, 5), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     whole = outlines(images)
-    monkeypatch.setattr("ganzoo_plugins.mnist_edges.CHUNK", 2)
+    monkeypatch.setattr("ganzoo.data.making.CHUNK", 2 * 25)
     assert torch.equal(outlines(images), whole)
 
 

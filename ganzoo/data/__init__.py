@@ -2,6 +2,7 @@
 
 from ganzoo.data.examples import examples_of, normalised
 from ganzoo.data.loader import Loader
+from ganzoo.data.making import Made, Maker
 from ganzoo.data.memory import IN_MEMORY_BYTES
 from ganzoo.data.pixels import normalise, resize, to_channels, to_uint8
 from ganzoo.data.sets import DataRequest, Dataset, DatasetOptions, ImageSet, choose_options, limited, open_dataset
@@ -19,6 +20,8 @@ __all__ = [
     "DatasetOptions",
     "ImageSet",
     "Loader",
+    "Made",
+    "Maker",
     "Views",
     "choose_options",
     "examples_of",

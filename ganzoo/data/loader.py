@@ -2,7 +2,8 @@
 
 Images are uint8 until the step needs them. A set that fits is held on the device as one tensor and gathered,
 shuffled and normalised there; a larger one streams through worker processes. Both give the same batches. Sources come
-along: with their counterparts in paired sets, in an order of their own in unpaired ones.
+along: with their counterparts in paired sets, in an order of their own in unpaired ones. Those that are made of the
+images are made there too, of the batch.
 """
 
 import os
@@ -21,7 +22,8 @@ from torch import Tensor
 
 from ganzoo.data import memory
 from ganzoo.data.balance import Balanced
-from ganzoo.data.pixels import normalise
+from ganzoo.data.making import Made, Maker
+from ganzoo.data.pixels import normalise, to_uint8
 from ganzoo.data.reading import fetch, whole
 from ganzoo.data.sets import ImageSet
 from ganzoo.data.spec import Batch
@@ -91,7 +93,11 @@ class Loader:
         self.paired = data.paired
         held: list[Any] = [data.images]
         self._own = sources and data.own
-        if sources and data.sources is not None and not self._own:
+        self.maker: Maker | None = None
+        """How sources are made of the images, where they are."""
+        if sources and isinstance(data.sources, Made):
+            self.maker = data.sources.maker
+        elif sources and data.sources is not None and not self._own:
             held.append(data.sources)
             if batch_size > len(held[1]):
                 raise UsageError(
@@ -100,7 +106,8 @@ class Loader:
         in_memory = all(isinstance(part, Tensor) for part in held)
         self.resident = in_memory and sum(part.nbytes for part in held) <= memory.IN_MEMORY_BYTES
         self.images, *rest = [part.to(device) for part in held] if self.resident else held
-        self.sources: Any = rest[0] if rest else None
+        self.sources: Any = rest[0] if rest else None if self.maker is None else Made(self.images, self.maker)
+        self._held_sources: Any = rest[0] if rest else None
 
     def examples(self, columns: int, rows: int, classes: Sequence[int] = ()) -> Tensor:
         """Training images to look at, drawn at random, always the same: uint8 (N, C, H, W), row by row.
@@ -163,9 +170,11 @@ class Loader:
             images = list(parts)
         else:
             images = [self.images.index_select(0, index)]
-            if self.sources is not None:
-                images.append(self.sources.index_select(0, *(parts or (index,))))
+            if self._held_sources is not None:
+                images.append(self._held_sources.index_select(0, *(parts or (index,))))
         x, *source = self._seen(images)
+        if self.maker is not None:  # Of the view: of what is enlarged or flipped, the source is too.
+            source = [normalise(self.maker(to_uint8(x) if any(self.views) else images[0]))]
         y = None if self.labels is None else self.labels.index_select(0, index)
         return Batch(x, y, source=x if self._own else source[0] if source else None)
 
@@ -201,7 +210,7 @@ class Loader:
     def _read(self, position: int) -> Iterator[list[list[int]]]:
         """Which images, and which sources if any, the worker processes are to read."""
         cpu = torch.device("cpu")
-        if self.sources is None:
+        if self._held_sources is None:
             return ([index.tolist()] for index in self._indices(position, cpu))
         if self.paired:
             return ([index.tolist()] * 2 for index in self._indices(position, cpu))
@@ -213,7 +222,7 @@ class Loader:
             warnings.filterwarnings("ignore", "This DataLoader will create")  # More workers than cores: as asked.
             warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
             loader: Any = torch.utils.data.DataLoader(
-                _Indexed(self.images, self.sources),
+                _Indexed(self.images, self._held_sources),
                 batch_sampler=self._read(position),
                 num_workers=self.workers,
                 collate_fn=_as_it_is,
@@ -226,9 +235,10 @@ class Loader:
             try:
                 fetched = iter(loader)
             except (pickle.PicklingError, AttributeError, TypeError) as error:  # Unless processes are forked.
+                held = _kinds(self.images, self._held_sources)
                 raise GanzooError(
-                    f"the data set is at fault: {_kinds(self.images, self.sources)} cannot be sent to the processes "
-                    f"that read images ({one_line(error)}); --workers 0 reads them in this one"
+                    f"the data set is at fault: {held} cannot be sent to the processes that read images "
+                    f"({one_line(error)}); --workers 0 reads them in this one"
                 ) from error
         try:
             for index in self._indices(position, torch.device("cpu")):

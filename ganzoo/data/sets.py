@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from ganzoo.data import memory
+from ganzoo.data.making import Made, Maker
 from ganzoo.data.pixels import resize, to_channels
 from ganzoo.data.reading import fetch, whole
 from ganzoo.data.spec import LONGEST_VECTOR, Attribute, DataSpec
@@ -39,6 +40,8 @@ class DataRequest(NamedTuple):
     options: Any = MappingProxyType({})
     """The data set's own options, by name; `Dataset.load` gets them as its `Options`. None: as version 0.1.0 had it,
     which knew none."""
+    source: str | None = None
+    """`--source`: how sources are made of the images, as `Maker.named` takes it. `open_dataset` makes them."""
 
 
 @dataclass
@@ -143,11 +146,13 @@ def open_dataset(dataset: Dataset, request: DataRequest) -> ImageSet:
     A set that fits in memory at that size is converted once; of a larger one, each image as it is read. Paired sources
     are cropped and resized with their counterparts: to the same size where they are as large, and in the same
     proportion where one is a whole multiple of the other. Unpaired ones are brought to the size that is asked for.
+    Sources that are asked for are made of the images as they are then, whenever they are needed.
 
     Raises:
         UsageError, GanzooError: as `Dataset.load`; or the plugin handed over something else than it should, or what
-            cannot be brought to that size.
+            cannot be brought to that size; or sources are asked for that it has, or that cannot be made.
     """
+    maker = None if request.source is None else Maker.named(request.source)
     request = request._replace(options=choose_options(dataset, request.options))
     data = dataset.load(request)
     _check(data, dataset.name)
@@ -158,13 +163,24 @@ def open_dataset(dataset: Dataset, request: DataRequest) -> ImageSet:
                 f"data set '{dataset.name}' holds vectors of {data.images[0].numel()} numbers: "
                 "--image-size and --channels are for images"
             )
+        if maker is not None:
+            maker.check(tuple(data.images[0].shape), dataset.name)
         return data
+    if maker is not None and data.sources is not None:
+        raise UsageError(
+            f"data set '{dataset.name}' has sources of its own: leave out --source {maker.text}, or choose a data set "
+            "without any"
+        )
     source_size, grid, source_grid = size, 1, 1
     if size is not None and data.sources is not None and data.paired:
         source_size, grid, source_grid = _in_proportion(data, size, dataset.name)
+    images = _fitted(data.images, size, channels, grid)
+    if maker is not None:
+        maker.check(tuple(images[0].shape), dataset.name)
+        return replace(data, images=images, sources=Made(images, maker))
     return replace(
         data,
-        images=_fitted(data.images, size, channels, grid),
+        images=images,
         sources=None if data.sources is None else _fitted(data.sources, source_size, None, source_grid),
     )
 
@@ -183,11 +199,16 @@ def limited(data: ImageSet, count: int) -> ImageSet:
     def some(held: Any) -> Any:
         return held[index] if isinstance(held, Tensor) else torch.utils.data.Subset(held, index.tolist())
 
+    images, sources = some(data.images), data.sources
+    if isinstance(sources, Made):
+        sources = Made(images, sources.maker)
+    elif sources is not None and data.paired:
+        sources = some(sources)
     return replace(
         data,
-        images=some(data.images),
+        images=images,
         labels=None if data.labels is None else data.labels[index],
-        sources=some(data.sources) if data.sources is not None and data.paired else data.sources,
+        sources=sources,
     )
 
 

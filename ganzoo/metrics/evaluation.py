@@ -100,6 +100,7 @@ class Evaluator:
         shape: tuple[int, ...] | None = None,
         root: Path | None = None,
         data_options: Any = MappingProxyType({}),
+        source: str | None = None,
         device: torch.device | None = None,
     ):
         """Open everything.
@@ -114,6 +115,7 @@ class Evaluator:
             shape: (C, H, W) of the images; None: the data's own.
             root: the data set's files.
             data_options: the data set's own options, as `DataRequest` takes them.
+            source: how sources are made of its images, likewise.
             device: where to compute.
 
         Raises:
@@ -123,12 +125,12 @@ class Evaluator:
         if shape is not None and len(shape) != 3:
             raise UsageError(f"no metric measures vectors yet, and '{dataset}' holds some: choose a set of images")
         with own_randomness(0, self.device):  # Networks draw weights before they load any.
-            self._open(registry, dataset, metrics, features, weights, split, shape, root, data_options)
+            self._open(registry, dataset, metrics, features, weights, split, shape, root, data_options, source)
 
     def _open(
         self, registry: Registry, dataset: str, metrics: Sequence[str] | None, features: str | None,
         weights: Path | None, split: Split, shape: tuple[int, ...] | None, root: Path | None,
-        data_options: Any,
+        data_options: Any, source: str | None,
     ) -> None:  # fmt: skip
         self.chosen: dict[str, type[Metric]] = {}
         for name in metrics if metrics is not None else registry.names("metrics"):
@@ -138,13 +140,13 @@ class Evaluator:
         if not self.chosen:
             raise UsageError("no metric was named")
         self.named = metrics is not None
-        source: type[Dataset] = registry.get("datasets", dataset)
+        kind: type[Dataset] = registry.get("datasets", dataset)
         extractor = None
         if features is not None or any(metric.features for metric in self.chosen.values()):
             extractor = choose_extractor(registry, dataset, features, weights, root, shape, data_options)
         self.extractor = extractor.to(self._statistics_device).eval() if extractor else None
         device = self._statistics_device
-        self.reference = Reference(source(), self.extractor, split, shape, root, device, data_options)
+        self.reference = Reference(kind(), self.extractor, split, shape, root, device, data_options, source)
 
     @property
     def _statistics_device(self) -> torch.device:

@@ -79,13 +79,15 @@ class Reference:
         root: Path | None = None,
         device: torch.device | None = None,
         data_options: Any = MappingProxyType({}),
+        source: str | None = None,
     ):
-        """Open the data at `shape`, (C, H, W); None: its own. `data_options` are as `DataRequest` takes them.
+        """Open the data at `shape`, (C, H, W); None: its own. `data_options` and `source`: as `DataRequest` takes them.
 
         Raises:
             UsageError, GanzooError: the data cannot be had at that shape.
         """
-        self.dataset, self.split, self.root, self._data_options = dataset, split, root, data_options
+        self.dataset, self.split, self.root = dataset, split, root
+        self._data_options, self._source = data_options, source
         self.name = dataset.name
         self.device = device or torch.device("cpu")
         self._extractor = extractor
@@ -105,19 +107,21 @@ class Reference:
         return self._extractor
 
     def _open(self, split: Split) -> ImageSet:
-        data = open_dataset(self.dataset, DataRequest(split, self.root, options=self._data_options))
+        asked = DataRequest(split, self.root, options=self._data_options)
+        data = open_dataset(self.dataset, asked)
         native = data.spec(self.name).shape
         if not data.is_images:
             raise UsageError(f"no metric measures vectors yet, and '{self.name}' holds some: choose a set of images")
         if self._shape is None or self._shape == native:
-            return data
+            return data if self._source is None else open_dataset(self.dataset, asked._replace(source=self._source))
         c, h, w = self._shape
         if c not in (1, 3) or (h != w and (h, w) != native[1:]):
             raise UsageError(
                 f"images of {w} x {h} pixels cannot be compared with '{self.name}': its own are {native[2]} x "
                 f"{native[1]}, and other sizes must be square"
             )
-        return open_dataset(self.dataset, DataRequest(split, self.root, h if h == w else None, c, self._data_options))
+        asked = asked._replace(image_size=h if h == w else None, channels=c, source=self._source)
+        return open_dataset(self.dataset, asked)
 
     @cached_property
     def training(self) -> ImageSet:

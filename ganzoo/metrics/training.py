@@ -45,7 +45,7 @@ class Examiner:
         shape, root = gan.data.shape, settings.data_root
         self.evaluator = Evaluator(
             registry, settings.dataset, metrics=METRICS, shape=shape, root=root, data_options=settings.data_options,
-            device=device,
+            source=settings.source, device=device,
         )  # fmt: skip
         refuse_without_sources(gan, self.evaluator.reference)
         self.labels, self.drawn = labels, drawn_as(gan, labels)

@@ -24,7 +24,7 @@ SAME_LINE = (
 device of a machine and which folder of its disk were used is no difference: the hardware and the data are compared.
 Nor is it one how engine `auto` took the steps of each."""
 ADDED = (
-    "limit", "mirror", "jitter", "balance", "augment", "regularise", "clip_gradients", "nonfinite_gradients",
+    "source", "limit", "mirror", "jitter", "balance", "augment", "regularise", "clip_gradients", "nonfinite_gradients",
     "sync_batchnorm", "accumulate", "deterministic",
 )  # fmt: skip
 """More such settings, which version 0.1.0 did not have: a run that lacks one is as one that has its default."""

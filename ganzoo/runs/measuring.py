@@ -49,7 +49,8 @@ def measure_run(
         if recorded is None and own:
             recorded = plugins.get("datasets", name).before
         options = {**options, "data_options": {**recorded, **own} if recorded is not None else None}
-    evaluator = Evaluator(plugins, name, shape=sampler.data.shape, root=root, **options)
+    source = settings.get("source") if gan.translates else None
+    evaluator = Evaluator(plugins, name, shape=sampler.data.shape, root=root, source=source, **options)
     asked = labels or "reference"
     n = n or MEASURED
     batches = generated(gan, n, seed, evaluator.reference, asked)

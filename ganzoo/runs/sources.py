@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ganzoo.data import DataRequest, DataSpec, ImageSet, normalise, open_dataset, to_channels
+from ganzoo.data import DataRequest, DataSpec, ImageSet, Made, Maker, normalise, open_dataset, to_channels
 from ganzoo.data.imagefiles import ENDINGS, ImageFiles, survey
 from ganzoo.data.reading import fetch, whole
 from ganzoo.errors import UsageError, warn
@@ -61,7 +61,18 @@ def sources_of(given: str, run: Path, spec: DataSpec, plugins: Registry, most: i
         GanzooError: the data set cannot be had.
     """
     assert spec.source_shape is not None
-    return _of_test(run, spec, plugins, most) if given == TEST else _of_files(Path(given), spec.source_shape, most)
+    return _of_test(run, spec, plugins, most) if given == TEST else _of_files(Path(given), spec, maker_of(run), most)
+
+
+def maker_of(run: Path) -> Maker | None:
+    """How the sources that a run was trained on were made of images, as its `--source` says; None where they were not.
+
+    Raises:
+        GanzooError: `run.json` is damaged.
+    """
+    settings = open_run(run).get("settings") if (run / "run.json").is_file() else None
+    named = settings.get("source") if isinstance(settings, dict) else None
+    return Maker.named(named) if isinstance(named, str) else None
 
 
 def _of_test(run: Path, spec: DataSpec, plugins: Registry, most: int | None) -> Sources:
@@ -70,7 +81,8 @@ def _of_test(run: Path, spec: DataSpec, plugins: Registry, most: int | None) -> 
     root, size, channels = known.get("data_root"), known.get("image_size"), known.get("channels")
     dataset = plugins.get("datasets", spec.name)()
     place = Path(root) if isinstance(root, str) else None
-    data = open_dataset(dataset, DataRequest("test", place, size, channels, known.get("data_options")))
+    options, source = known.get("data_options"), known.get("source")
+    data = open_dataset(dataset, DataRequest("test", place, size, channels, options, source))
     data = model_of(run, open_run(run), plugins).sourced(data)
     sources: Any = data.sources
     if sources is None:
@@ -88,8 +100,11 @@ def _classes(data: ImageSet, n: int) -> Tensor | None:
     return labels[:n] if data.paired and labels is not None and labels.dim() == 1 else None
 
 
-def _of_files(path: Path, shape: tuple[int, int, int], most: int | None) -> Sources:
-    channels, height, width = shape
+def _of_files(path: Path, spec: DataSpec, maker: Maker | None, most: int | None) -> Sources:
+    assert spec.source_shape is not None
+    channels, height, width = spec.source_shape
+    if maker is not None and maker.of_pictures:
+        channels = spec.shape[0]
     if height != width:
         raise UsageError(
             f"the model takes images of {width} x {height} pixels, and pictures are brought to squares alone: "
@@ -113,7 +128,8 @@ def _of_files(path: Path, shape: tuple[int, int, int], most: int | None) -> Sour
     if seen.grey != (channels == 1):
         have, take = ("grey", "colour") if seen.grey else ("colour", "grey")
         warn(f"{have} pictures are taken as {take}, which the model was trained on")
-    return Sources(names, ImageFiles(paths, height, channels))
+    files = ImageFiles(paths, height, channels)
+    return Sources(names, Made(files, maker) if maker is not None and maker.of_pictures else files)
 
 
 def pictures_in(folder: Path) -> list[Path]:
