@@ -265,14 +265,15 @@ class GAN(nn.Module):
         """Conditions for the fakes that face `real`: drawn anew for classes.
 
         Vectors are taken from the real batch, since their joint distribution is known only from data, and so are the
-        conditions of what is made from a source, in another order where each image is its own source; a model that
-        pairs real with fake (relativistic losses) overrides this to return `real.y`.
+        conditions of what is made from a source: the source's own class, where it has one; those of others, where each
+        image is its own source. A model that pairs real with fake (relativistic losses) overrides this to return
+        `real.y`.
         """
         if self.conditional and self.own_sources:
             assert real.y is not None
             return real.y[torch.rand(len(real.x), device=real.x.device).argsort()]
         if self.conditional and (self.data.attributes or self.translates):
-            return real.y
+            return real.y if real.source_y is None else real.source_y
         return self.sample_labels(len(real.x))
 
     def generate(self, z: Tensor, y: Tensor | None, source: Tensor | None = None) -> Tensor:
@@ -296,7 +297,7 @@ class GAN(nn.Module):
         z = self.sample_latent(len(real.x))
         y = self.fake_labels(real)
         x = self.generate(z, y, real.source) if self.translates else self.generate(z, y)
-        return Batch(x, y, z, real.source)
+        return Batch(x, y, z, real.source, real.source_y)
 
     def showcase(self) -> tuple[Tensor, Tensor | None, int]:
         """What sample grids show: latents, conditions and the number of columns.
@@ -434,7 +435,7 @@ def _joined(batches: Sequence[Batch]) -> Batch:
         parts = [getattr(batch, name) for batch in batches]
         return None if any(part is None for part in parts) else torch.cat(parts)
 
-    return Batch(torch.cat([batch.x for batch in batches]), column("y"), None, column("source"))
+    return Batch(torch.cat([batch.x for batch in batches]), column("y"), None, column("source"), column("source_y"))
 
 
 def _split(output: Any, sizes: list[int]) -> list[Any]:

@@ -20,16 +20,19 @@ def examples_of(data: ImageSet, spec: DataSpec, n: int) -> Batch:
         UsageError, GanzooError: an image cannot be read, or brought to that shape.
     """
     chosen = spread(len(data), n)
-    sources = None
+    sources, source_labels = None, None
     if spec.source_shape is not None and data.sources is not None:
         count = len(data.sources)  # type: ignore[arg-type]
         if not data.paired:
             chosen = spread(len(data), min(n, count))
-        sources = normalised(data.sources, chosen if data.paired else spread(count, len(chosen)), spec.source_shape)
+        theirs = chosen if data.paired else spread(count, len(chosen))
+        sources = normalised(data.sources, theirs, spec.source_shape)
+        source_labels = data.source_labels[theirs] if data.source_labels is not None else None
     return Batch(
         normalised(data.images, chosen, spec.shape) if spec.is_images else whole(fetch(data.images, chosen)),
         data.labels[chosen] if data.labels is not None and spec.conditional else None,
         source=sources,
+        source_y=source_labels,
     )
 
 

@@ -103,6 +103,8 @@ class Loader:
                 raise UsageError(
                     f"a batch of {batch_size} is larger than the data's {len(held[1])} sources: lower --batch-size"
                 )
+        labels = data.source_labels if len(held) > 1 else None
+        self.source_labels = None if labels is None else labels.to(device)
         in_memory = all(isinstance(part, Tensor) for part in held)
         self.resident = in_memory and sum(part.nbytes for part in held) <= memory.IN_MEMORY_BYTES
         self.images, *rest = [part.to(device) for part in held] if self.resident else held
@@ -134,7 +136,7 @@ class Loader:
 
         Of sources as of images, if there are any.
         """
-        parts = [] if self.labels is None else [self.labels]
+        parts = [labels for labels in (self.labels, self.source_labels) if labels is not None]
         for held in (self.images, self.sources):
             if isinstance(held, Tensor):
                 parts.append(held[:: -(-held.nbytes // CHECKED_BYTES)])
@@ -160,23 +162,33 @@ class Loader:
     def parts(self, position: int = 0) -> Iterator[tuple[Tensor, ...]]:
         """What `batch` makes batches of, all on the device.
 
-        The indices, and those of unpaired sources; where images are streamed, the images and the sources themselves.
+        The indices, and those of unpaired sources; where images are streamed, then the images and the sources too.
         """
         return self._resident(position) if self.resident else self._streamed(position)
 
     def batch(self, index: Tensor, *parts: Tensor) -> Batch:
         """Gather, view and normalise, on the device: one of `parts`. `index` is int64 (N,)."""
-        if not self.resident:
-            images = list(parts)
+        source_index = index
+        if self._apart:
+            source_index, *streamed = parts
         else:
+            streamed = list(parts)
+        images = streamed
+        if self.resident:
             images = [self.images.index_select(0, index)]
             if self._held_sources is not None:
-                images.append(self._held_sources.index_select(0, *(parts or (index,))))
+                images.append(self._held_sources.index_select(0, source_index))
         x, *source = self._seen(images)
         if self.maker is not None:  # Of the view: of what is enlarged or flipped, the source is too.
             source = [normalise(self.maker(to_uint8(x) if any(self.views) else images[0]))]
         y = None if self.labels is None else self.labels.index_select(0, index)
-        return Batch(x, y, source=x if self._own else source[0] if source else None)
+        source_y = None if self.source_labels is None else self.source_labels.index_select(0, source_index)
+        return Batch(x, y, source=x if self._own else source[0] if source else None, source_y=source_y)
+
+    @property
+    def _apart(self) -> bool:
+        """Whether sources come in an order of their own."""
+        return self._held_sources is not None and not self.paired
 
     def _seen(self, images: list[Tensor]) -> list[Tensor]:
         """As networks see them: a pair in the same view, and what is not paired in views of their own."""
@@ -203,7 +215,7 @@ class Loader:
             epoch, first = epoch + 1, 0
 
     def _resident(self, position: int) -> Iterator[tuple[Tensor, ...]]:
-        if self.sources is None or self.paired:
+        if not self._apart:
             return ((index,) for index in self._indices(position, self.device))
         return zip(self._indices(position, self.device), self._source_indices(position, self.device), strict=True)
 
@@ -241,7 +253,9 @@ class Loader:
                     f"({one_line(error)}); --workers 0 reads them in this one"
                 ) from error
         try:
-            for index in self._indices(position, torch.device("cpu")):
+            cpu = torch.device("cpu")
+            orders = [self._indices(position, cpu)] + ([self._source_indices(position, cpu)] if self._apart else [])
+            for index in zip(*orders, strict=True):
                 asked = time.perf_counter()
                 try:
                     found = next(fetched)
@@ -251,7 +265,7 @@ class Loader:
                     ) from error
                 self.waited += time.perf_counter() - asked
                 images = [whole(part).to(self.device, non_blocking=True) for part in found]
-                yield index.to(self.device), *images
+                yield *(order.to(self.device) for order in index), *images
         finally:
             # An error's traceback holds this frame; left to the garbage collector, the workers end late.
             del fetched

@@ -59,6 +59,9 @@ class ImageSet:
     """The images that samples are to be made from, as `images`, of a size and number of channels of their own."""
     paired: bool = True
     """Whether `sources[i]` is the counterpart of `images[i]`; otherwise they are another set, of any length."""
+    source_labels: Tensor | None = None
+    """Classes of unpaired sources, int64 (M,), of the same `classes`: what labelled images teach of unlabelled ones.
+    Counterparts in pairs are of one class, that in `labels`."""
     split: str = ""
     """What the images are, where that is not the split that was asked for: `train` where there is no test split, or
     `held-out`, a part that was kept from training for want of one. Stands beside the numbers of an evaluation."""
@@ -84,8 +87,9 @@ class ImageSet:
             c, h, w = map(int, self.sources[0].shape)
             source_shape = c, h, w
         return DataSpec(
-            name, shape, len(self), self.classes, self.attributes, self._counts(), source_shape, self.paired
-        )
+            name, shape, len(self), self.classes, self.attributes, self._counts(), source_shape, self.paired,
+            self.source_labels is not None,
+        )  # fmt: skip
 
     def class_of(self) -> Tensor | None:
         """The class of each sample, int64 (N,), whether labels are indices or vectors; None where there are none."""
@@ -282,6 +286,18 @@ def _check(data: ImageSet, name: str) -> None:
         elif not is_pictures(sources := some(data.sources)):
             yield f"sources are {kind(sources)}, not uint8 (N, C, H, W) with 1 or 3 channels"
 
+    def faults_of_source_labels() -> Iterator[str]:
+        labels, classes = data.source_labels, len(data.classes)
+        if labels is None:
+            return
+        count = 0 if data.sources is None else len(data.sources)  # type: ignore[arg-type]
+        if data.paired:
+            yield "there are labels of sources, and it is paired: a pair is of one class"
+        elif labels.dtype != torch.int64 or labels.shape != (count,):
+            yield f"labels of sources are {kind(labels)}, not int64 ({count},)"
+        elif not 0 <= int(labels.min()) <= int(labels.max()) < classes:
+            yield f"labels of sources run from {int(labels.min())} to {int(labels.max())}, of {classes} classes"
+
     def faults() -> Iterator[str]:
         if len(data) == 0:
             yield "it has no images"
@@ -292,6 +308,7 @@ def _check(data: ImageSet, name: str) -> None:
         elif not is_pictures(images):
             yield f"images are {kind(images)}, not uint8 (N, C, H, W) with 1 or 3 channels"
         yield from faults_of_sources()
+        yield from faults_of_source_labels()
         labels, classes = data.labels, len(data.classes)
         if labels is None:
             if classes or data.attributes:

@@ -28,6 +28,8 @@ class Batch(NamedTuple):
     source: Tensor | None = None
     """The images that `x` is to be made from, float (N, C', H', W') in [-1, 1]: in paired sets `x`'s own counterparts,
     in unpaired ones other draws. None where the data has none, or the model does not translate."""
+    source_y: Tensor | None = None
+    """Class indices of unpaired sources, int64 (N,), where the data has them; counterparts are of the class `y`."""
 
     def detach(self) -> "Batch":
         """The same batch with `x`, and a `source` that was made, cut from the graph."""
@@ -73,6 +75,8 @@ class DataSpec:
     """(C', H', W') of the images that samples are to be made from; None where there are none."""
     paired: bool = True
     """Whether each sample has a source of its own; otherwise sources are another set of images."""
+    source_labels: bool = False
+    """Whether unpaired sources come with classes of their own, of the same `classes`."""
 
     @property
     def conditional(self) -> bool:
@@ -123,11 +127,11 @@ class DataSpec:
 
     def without_labels(self) -> "DataSpec":
         """The same data as an unconditional model sees it."""
-        return replace(self, classes=(), attributes=(), counts=())
+        return replace(self, classes=(), attributes=(), counts=(), source_labels=False)
 
     def without_sources(self) -> "DataSpec":
         """The same data as a model sees it that translates nothing."""
-        return replace(self, source_shape=None, paired=True)
+        return replace(self, source_shape=None, paired=True, source_labels=False)
 
     def with_own_sources(self) -> "DataSpec":
         """The same data as a model sees it that makes each image from another image of the set."""
@@ -145,6 +149,7 @@ class DataSpec:
             "counts": list(self.counts),
             "source_shape": list(self.source_shape) if self.source_shape else None,
             "paired": self.paired,
+            "source_labels": self.source_labels,
         }
 
     @classmethod
@@ -164,6 +169,7 @@ class DataSpec:
                 counts=tuple(_listed(value.get("counts", []), int)),  # Version 0.1.0 drew classes uniformly.
                 source_shape=_image_shape(value.get("source_shape")),
                 paired=_truth(value.get("paired", True)),
+                source_labels=_truth(value.get("source_labels", False)),
             )
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise UsageError(f"the description of the data set is damaged: {one_line(error)}") from error

@@ -116,11 +116,12 @@ def made_up(spec: DataSpec) -> ImageSet:
         for a in spec.attributes:
             columns.append(a.low + (a.high - a.low) * torch.rand(IMAGES, 1, generator=draw))
         labels = torch.cat(columns, dim=1)
-    sources = None
+    sources, source_labels = None, None
     if spec.source_shape is not None:
         count = IMAGES if spec.paired else IMAGES + 3
         sources = torch.randint(256, (count, *spec.source_shape), dtype=torch.uint8, generator=draw)
-    return ImageSet(images, labels, spec.classes, spec.attributes, sources, spec.paired)
+        source_labels = torch.arange(count) % len(spec.classes) if spec.source_labels else None
+    return ImageSet(images, labels, spec.classes, spec.attributes, sources, spec.paired, source_labels)
 
 
 class Taken(NamedTuple):

@@ -467,7 +467,7 @@ def conditioned(case: Case) -> str | None:
 
     def judged(x: Tensor, y: Tensor | None) -> Tensor:
         seed_everything(0)
-        fake = Batch(x, y, z, real.source)
+        fake = Batch(x, y, z, real.source, real.source_y)
         return torch.stack([total(turn.loss(real._replace(y=y), fake)).detach() for turn in judges]).sum()
 
     deaf = {"the generator draws": True, f"the {names}'s loss is": True}
@@ -528,11 +528,11 @@ def halves(case: Case) -> str | None:
             if isinstance(module, _BatchNorm | _DropoutNd | Dropout | nn.RReLU):
                 module.eval()
         seed_everything(0)
-        some = Batch(real.x[part], _part(real.y, part), None, _part(real.source, part))
+        some = Batch(*(_part(column, part) for column in real))  # type: ignore[arg-type]
         z, label = latent[part], _part(y, part)
         player, loss = (moving := Schedule(gan).turns[turn]).player, moving.loss
         with AllAlike():
-            fake = Batch(generated(gan, z, label, some.source), label, z, some.source)
+            fake = Batch(generated(gan, z, label, some.source), label, z, some.source, some.source_y)
             with alone(gan, player):
                 terms = loss(some, fake if player in schedule.owners else fake.detach())
                 found = torch.autograd.grad(total(terms), list(gan.players()[player].parameters()), allow_unused=True)

@@ -350,6 +350,8 @@ def conditions(gan: GAN, reference: Reference, labels: Labels) -> Tensor | None:
         return known[_order(len(known))] if gan.translates else known  # A source's are its own.
     if labels == "uniform":
         return torch.arange(classes)
+    if gan.translates and reference.data.source_labels is not None and reference.data.classes == gan.data.classes:
+        return reference.data.source_labels[_order(len(reference.data.source_labels))]  # What is made is of its class.
     if reference.labels is None or reference.data.classes != gan.data.classes:
         raise UsageError(f"model '{gan.name}' needs the labels of its classes, which '{reference.name}' does not have")
     return reference.labels[_order(len(reference.labels))]

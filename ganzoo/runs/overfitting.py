@@ -68,7 +68,12 @@ class Overfitting:
         loader, gan = trainer.loader, trainer.gan
         if not gan.data.is_images:
             return {}
-        train = gan.sourced(ImageSet(loader.images, loader.labels, sources=loader.sources, paired=loader.paired))
+        train = gan.sourced(
+            ImageSet(
+                loader.images, loader.labels, sources=loader.sources, paired=loader.paired,
+                source_labels=loader.source_labels,
+            )
+        )  # fmt: skip
         sides = {"train": train, "held out": self._open()}
         batches = {name: _on(gan.device, examples_of(data, gan.data, LOOKED_AT)) for name, data in sides.items()}
         one, other = (batch.x for batch in batches.values())

@@ -96,6 +96,8 @@ def _of_test(run: Path, spec: DataSpec, plugins: Registry, most: int | None) -> 
 
 
 def _classes(data: ImageSet, n: int) -> Tensor | None:
+    if data.source_labels is not None:
+        return data.source_labels[:n]
     labels = data.labels
     return labels[:n] if data.paired and labels is not None and labels.dim() == 1 else None
 

@@ -9,7 +9,7 @@ class Digits(Embedded):
 
     name = "digits"
     summary = "128 features of a small convnet that classifies MNIST; 28 x 28 grey; embedded"
-    datasets = ("mnist", "mnist-strokes", "mnist-edges")
+    datasets = ("mnist", "mnist-strokes", "mnist-edges", "mnist-small")
 
 
 @ganzoo.hookimpl
