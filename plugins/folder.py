@@ -1,6 +1,7 @@
 """A user's own images, in the layouts in which people keep them: a folder, a zip, a tar or an `.npz`."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -10,11 +11,13 @@ from pydantic import AfterValidator, Field
 
 import ganzoo
 from ganzoo.data import DatasetOptions, choose_options
-from ganzoo.data.formats import Pictures, class_order, held_out, read_pictures, some
+from ganzoo.data.formats import read_pictures
+from ganzoo.data.sides import BESIDE, halves, in_proportion
+from ganzoo.data.tree import Pictures, class_order, held_out, some
 from ganzoo.errors import UsageError, note_once
 
 if TYPE_CHECKING:
-    from ganzoo.data.imagefiles import Rule
+    from ganzoo.data.imagefiles import Half, Rule
 
 OWN_SIZE_LIMIT = 128
 """Square images of one size up to this keep it by default; all else is brought to `DEFAULT_SIZE`."""
@@ -55,15 +58,21 @@ class Options(DatasetOptions):
     white: float | None = Field(
         None, gt=0, description="The value that is white in pictures of more than 8 bits; default: told of 16 bits."
     )
-    layout: Literal["auto", "folders"] = Field(
+    layout: Literal["auto", "folders", "pairs", "side-by-side"] = Field(
         "auto",
         description="auto: classes and splits are found in files and folders; folders: subfolders are classes whatever "
-        "their names, in the order of text.",
+        "their names, in the order of text; pairs: folders A and B hold pairs of equal names; side-by-side: each "
+        "picture holds a pair, A at its left, B at its right.",
+    )
+    direction: Literal["AtoB", "BtoA"] | None = Field(
+        None, description="Of pictures of two kinds, A and B, which are to be made from which.  [default: AtoB]"
     )
 
 
 class Folder(ganzoo.Dataset):
     """`--data-root PATH`: `PATH/CLASS/*.png` with labels, `PATH/*.png` without, or one of the layouts in docs/data.md.
+
+    Pictures of two kinds, A and B, are images and what they are to be made from, in pairs or in two sets.
 
     Where the files are not split, a share of them is held out by a hash of each one's name.
     """
@@ -73,13 +82,20 @@ class Folder(ganzoo.Dataset):
     Options = Options
     before = {"layout": "folders", "test_share": 0}
 
+    @staticmethod
+    def pictures(root: Path, options: Options) -> Pictures:
+        """As `pictures` finds them."""
+        return pictures(root, options)
+
     def load(self, request: ganzoo.DataRequest) -> ganzoo.ImageSet:
         from ganzoo.data.imagefiles import Rule, load_files
 
         options, root = choose_options(self, request.options), request.root
         if root is None:
             raise UsageError("data set 'folder' needs --data-root PATH: the folder, zip, tar or .npz with your images")
-        found = read_pictures(root, options.label_column, options.skip_unlabelled, options.layout == "folders")
+        found = pictures(root, options)
+        if found.others is not None:
+            return unpaired(found, request, options, root)
         train, chosen, told = split(found, request.split, options.test_share)
         whole = len(train) == len(found)
         notes = [*found.notes, *told]
@@ -88,9 +104,19 @@ class Folder(ganzoo.Dataset):
             chosen = train if same else without_broken(chosen, options, notes, root)
         try:
             size, channels, rule = settled(train, request, options, notes)
-            images = load_files(chosen.sources, size, channels, rule)
+            half = sides_of(options)
+            up, down = proportion(train, options, root)
+            if chosen is not train and proportion(chosen, options, root) != (up, down):
+                raise UsageError(f"pairs of the test split in {root} are not in the proportion of the training pairs")
+            images = load_files(chosen.sources, size, channels, rule, half[1], up)
+            sources = None
+            if chosen.partners is not None:
+                side = times(size, up, down)
+                depth = channels_of_sources(train, channels, request, options, notes)
+                sources = load_files(chosen.partners, side, depth, rule, half[0], down)
         except UsageError as error:
-            raise all_broken(found, Rule(options.background, options.white), error) from error
+            left = train if options.skip_broken else found
+            raise all_broken(left, Rule(options.background, options.white), error) from error
         classes = class_order(set(train.labels or ()))
         if options.layout == "folders":
             classes = tuple(sorted(classes))
@@ -100,9 +126,119 @@ class Folder(ganzoo.Dataset):
             note_once(line if str(root) in line else f"{root}: {line}")
         kind = "" if found.splits is not None or request.split == "train" else "train" if whole else "held-out"
         if chosen.labels is None:
-            return ganzoo.ImageSet(images, split=kind)
+            return ganzoo.ImageSet(images, sources=sources, split=kind)
         number = {name: i for i, name in enumerate(classes)}
-        return ganzoo.ImageSet(images, torch.tensor([number[name] for name in chosen.labels]), classes, split=kind)
+        labels = torch.tensor([number[name] for name in chosen.labels])
+        return ganzoo.ImageSet(images, labels, classes, sources=sources, split=kind)
+
+
+def pictures(root: Path, options: Options) -> Pictures:
+    """What is there, as the options say to take it; of two kinds of pictures, B to be made from A unless turned.
+
+    Raises:
+        UsageError: as `read_pictures`; or a direction is given where there are no two kinds.
+    """
+    layout = options.layout
+    found = read_pictures(
+        root, options.label_column, options.skip_unlabelled, layout == "folders", pairs=layout == "pairs"
+    )
+    if options.layout == BESIDE:
+        found.partners = found.sources
+        found.format += ", each with A at its left and B at its right"
+    elif layout == "pairs" and found.partners is None:
+        raise UsageError(f"--layout pairs: {root} is no folder, zip or tar of pictures in folders A and B")
+    if found.partners is None and found.others is None:
+        if options.direction is not None:
+            raise UsageError(
+                f"--direction is for pictures of two kinds: {root} has no trainA and trainB; pairs in folders A and B "
+                "are --layout pairs, pairs in one picture --layout side-by-side"
+            )
+        return found
+    return found.turned() if options.direction == "BtoA" else found
+
+
+def sides_of(options: Options) -> tuple["Half", "Half"]:
+    """Which half of a picture is the source, and which the image."""
+    if options.layout != BESIDE:
+        return "", ""
+    return ("right", "left") if options.direction == "BtoA" else ("left", "right")
+
+
+def proportion(found: Pictures, options: Options, root: Path) -> tuple[int, int]:
+    """How many times images, and sources, are the larger of a pair.
+
+    Raises:
+        UsageError: some pairs are of unequal size.
+    """
+    from ganzoo.data.imagefiles import sizes_of
+
+    if found.partners is None:
+        return 1, 1
+    sizes = sizes_of(found.sources)
+    if options.layout == BESIDE:
+        halves(sizes, found.names, str(root))
+        return 1, 1
+    return in_proportion(sizes_of(found.partners), sizes, found.names, str(root))
+
+
+def times(size: int, up: int, down: int) -> int:
+    """The side of sources of images that are `size` square.
+
+    Raises:
+        UsageError: it is no whole number.
+    """
+    if size % up:
+        raise UsageError(f"images are {up} times as large as their sources: --image-size must be a multiple of {up}")
+    return size // up * down
+
+
+def channels_of_sources(
+    train: Pictures, channels: int, request: ganzoo.DataRequest, options: Options, notes: list[str]
+) -> int:
+    """Of their own, unless `--channels` says it of both sides."""
+    from ganzoo.data.imagefiles import survey
+
+    held = train.partners if train.others is None else train.others.sources
+    if request.channels or options.layout == BESIDE or held is None:
+        return channels
+    depth = 1 if survey(held).grey else 3
+    if depth != channels:
+        name = {1: "grey", 3: "in colour"}
+        notes.append(f"sources are {name[depth]}, images {name[channels]}: --channels 1 or 3 brings both to one")
+    return depth
+
+
+def unpaired(found: Pictures, request: ganzoo.DataRequest, options: Options, root: Path) -> ganzoo.ImageSet:
+    """Two sets without pairs, both at the size that suits the images.
+
+    Raises:
+        UsageError: as `Folder.load`.
+    """
+    from ganzoo.data.imagefiles import Rule, load_files
+
+    notes, kinds, parts = list(found.notes), set[str](), []
+    sides = replace(found, others=None), found.others
+    trains = []
+    for side in sides:
+        assert side is not None
+        train, chosen, told = split(side, request.split, options.test_share)
+        if options.skip_broken:
+            same, train = chosen is train, without_broken(train, options, notes, root)
+            chosen = train if same else without_broken(chosen, options, notes, root)
+        notes += [line for line in told if line not in notes]
+        if side.splits is None and request.split == "test":
+            kinds.add("train" if len(train) == len(side) else "held-out")
+        trains.append(train)
+        parts.append(chosen)
+    try:
+        size, channels, rule = settled(trains[0], request, options, notes)
+        depth = channels_of_sources(replace(trains[0], others=trains[1]), channels, request, options, notes)
+        held = [load_files(part.sources, size, c, rule) for part, c in zip(parts, (channels, depth), strict=True)]
+    except UsageError as error:
+        raise all_broken(found.all_of_them(), Rule(options.background, options.white), error) from error
+    for line in notes:
+        note_once(line if str(root) in line else f"{root}: {line}")
+    return ganzoo.ImageSet(held[0], sources=held[1], paired=False, split=min(kinds, default=""))
 
 
 def settled(
@@ -112,6 +248,8 @@ def settled(
     from ganzoo.data.imagefiles import Rule, survey
 
     seen = survey(train.sources)
+    if options.layout == BESIDE:
+        seen = seen._replace(sizes={(width // 2, height) for width, height in seen.sizes})
     white = options.white or (narrow(train, notes) if seen.wide else None)
     channels = request.channels or (1 if seen.grey else 3)
     size = request.image_size or natural_size(seen.sizes)
@@ -185,7 +323,10 @@ def without_broken(part: Pictures, options: Options, notes: list[str], root: Pat
     """Those of them that can be read. What only lacks `--white` is not broken, and is told later."""
     from ganzoo.data.imagefiles import Rule, faults
 
-    broken = faults(part.sources, Rule(options.background, options.white or 1))
+    rule = Rule(options.background, options.white or 1)
+    broken = faults(part.sources, rule)
+    if part.partners is not None and options.layout != BESIDE:
+        broken |= faults(part.partners, rule)
     if not broken:
         return part
     names = [part.names[i] for i in broken]
@@ -201,6 +342,7 @@ def all_broken(found: Pictures, rule: "Rule", first: UsageError) -> UsageError:
     """The error that counts all broken pictures, where one was found; else the first as it is."""
     from ganzoo.data.imagefiles import faults
 
+    found = found.all_of_them()
     broken = faults(found.sources, rule)
     if not broken:
         return first

@@ -16,7 +16,8 @@ from PIL import Image
 from conftest import TINY
 from ganzoo import errors
 from ganzoo.data import DataRequest, archives, open_dataset
-from ganzoo.data.formats import class_order, held_out, read_pictures
+from ganzoo.data.formats import read_pictures
+from ganzoo.data.tree import class_order, held_out
 from ganzoo.errors import UsageError
 
 DARK, LIGHT = 60, 180

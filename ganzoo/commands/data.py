@@ -47,7 +47,6 @@ def inspect(
     Nothing is changed. The options are those of `--dataset folder`.
     """
     from ganzoo.data import choose_options
-    from ganzoo.data.formats import read_pictures
     from ganzoo.data.imagefiles import Rule
     from ganzoo.data.inspection import inspected
 
@@ -55,9 +54,8 @@ def inspect(
         raise UsageError(f"--out {out}: name a .png to write")
     source, own = _folder(), data_given(values)
     options = choose_options(source, own)
-    plain = options.layout == "folders"
-    found = read_pictures(path, options.label_column, options.skip_unlabelled, plain)
-    report = {"path": str(path), **inspected(found, Rule(options.background, options.white))}
+    found = source.pictures(path, options)
+    report = {"path": str(path), **inspected(found.all_of_them(), Rule(options.background, options.white))}
     report["run"], data = _run(source, path, own, image_size, int(channels) if channels else None)
     if as_json:
         echo_json(report)
@@ -86,15 +84,17 @@ def convert(path: Path, out: Path, image_size: int | None, channels: str | None,
     square pictures of one size. The options are those of `--dataset folder`.
     """
     from ganzoo.data import choose_options
-    from ganzoo.data.formats import read_pictures
     from ganzoo.data.imagefiles import ImageFiles, Rule, faults
     from ganzoo.data.inspection import convert as write
     from ganzoo.data.inspection import counts
 
     if channels is not None and image_size is None:
         raise UsageError("--channels goes with --image-size: without it, files are copied as they are stored")
-    options = choose_options(_folder(), data_given(values))
-    found = read_pictures(path, options.label_column, options.skip_unlabelled, options.layout == "folders")
+    source = _folder()
+    options = choose_options(source, data_given(values))
+    found = source.pictures(path, options)
+    if found.partners is not None or found.others is not None:
+        raise UsageError(f"{path} holds {found.format}: convert takes one kind of pictures")
     rule = Rule(options.background, options.white)
     broken = faults(found.sources, rule)
     if broken and not options.skip_broken:
@@ -141,7 +141,15 @@ def _run(
         "test": 0 if test.split == "train" else len(test),
         "test_is": {"": "a split of its own", "held-out": "held out by name", "train": None}[test.split],
         "classes": len(spec.classes),
+        "sources": _sources(train),
     }, train
+
+
+def _sources(data: Any) -> dict[str, Any] | None:
+    """What the images are to be made from, where there is such."""
+    if data.sources is None:
+        return None
+    return {"shape": list(data.sources[0].shape), "count": len(data.sources), "paired": data.paired}
 
 
 def _show(report: dict[str, Any]) -> None:
@@ -187,16 +195,34 @@ def _show(report: dict[str, Any]) -> None:
     c, h, w = run["shape"]
     test = f"{run['test']:,} for tests, {run['test_is']}" if run["test_is"] else "none for tests"
     line("a run", f"trains on {run['training']:,} images of {h}x{w}x{c}, {test}; {run['classes'] or 'no'} classes")
+    if (sources := run["sources"]) is not None:
+        c, h, w = sources["shape"]
+        kind = "each made from its own source" if sources["paired"] else f"made from {sources['count']:,} others"
+        line("sources", f"{kind}, {h}x{w}x{c}: for models that make images from images")
 
 
 def _grid(data: Any, out: Path) -> None:
-    """Up to `COLUMNS` samples of each of the first classes, a row each; of a set without classes, `ROWS` rows."""
+    """Up to `COLUMNS` samples of each of the first classes, a row each; of a set without classes, `ROWS` rows.
+
+    Pairs stand side by side, source and image; of two sets without pairs, sources stand above images.
+    """
     import torch
 
     from ganzoo.data.examples import spread
     from ganzoo.data.reading import fetch, whole
-    from ganzoo.runs.pictures import save_png, tile
+    from ganzoo.runs.pictures import below, table, tile
 
+    if data.sources is not None:
+
+        def some(images: Any) -> Any:
+            return whole(fetch(images, spread(len(images), COLUMNS if data.paired else COLUMNS * ROWS // 2)))
+
+        sides = [some(data.sources), some(data.images)]
+        if data.paired:
+            _write(out, table(dict(zip(("source", "image"), sides, strict=True))))
+        else:
+            _write(out, below(*(tile(side, COLUMNS) for side in sides)))
+        return
     rows = [(data.labels == k).nonzero().flatten().tolist() for k in range(min(len(data.classes), 50))]
     chosen = [[row[i] for i in spread(len(row), COLUMNS)] for row in rows or [range(len(data))]]
     if not rows:
@@ -209,7 +235,13 @@ def _grid(data: Any, out: Path) -> None:
     for number, row in enumerate(chosen):
         sheet[number * width : number * width + len(row)] = found[at : at + len(row)]
         at += len(row)
+    _write(out, tile(sheet, width))
+
+
+def _write(out: Path, picture: Any) -> None:
+    from ganzoo.runs.pictures import save_png
+
     try:
-        save_png(out, tile(sheet, width))
+        save_png(out, picture)
     except OSError as error:
         raise GanzooError(f"cannot write {out}: {error.strerror or error}") from error

@@ -6,31 +6,34 @@ A folder, a zip and a tar are read alike: each is a tree of names. Where the cla
 """
 
 import csv
-import hashlib
 import io
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-from ganzoo.data.archives import LARGEST_MEMBER, TAR, Pixels, Source, is_archive, members, stamp_of
+from ganzoo.data.archives import Pixels, Source, is_archive, members, stamp_of
 from ganzoo.data.arrays import read_npz
 from ganzoo.data.imagefiles import ENDINGS
 from ganzoo.data.parquet import read_parquet
+from ganzoo.data.sides import look_paired, paired, unpaired
+from ganzoo.data.tree import (
+    TABLES,
+    TESTING,
+    TRAINING,
+    Pictures,
+    Tree,
+    class_order,
+    shards,
+    some,
+    walked,
+    within,
+)
 from ganzoo.errors import UsageError, one_line, plain
-from ganzoo.files import from_json, regular
+from ganzoo.files import from_json
 
-TRAINING = ("train", "training")
-TESTING = ("test", "testing", "val", "valid", "validation")
-"""Names of folders that are splits, in any case; of several test splits the first in this order is taken."""
-TABLES = (".csv", ".tsv")
-BESIDE = (*TABLES, ".json", ".jsonl", ".cls", ".parquet", *TAR)
-"""What is looked at besides pictures."""
-NAMED = 3
-"""So many are named, where many are wrong."""
 MOST_CLASSES = 10_000
 FEW_CLASSES = 10
 """A column with up to so many values, or half as many as it has rows, may hold classes."""
@@ -39,57 +42,10 @@ MOST_COLUMNS = 1000
 """Of a table: memory for rows times columns is taken, whatever rows hold."""
 
 
-@dataclass
-class Pictures:
-    """Pictures in order, and what is known of each."""
-
-    format: str
-    """In words: what was recognised."""
-    names: list[str]
-    """Below the root, `/` between folders; each only once."""
-    sources: list[Source]
-    labels: list[str] | None = None
-    """The class of each; None where there are none."""
-    splits: list[str] | None = None
-    """`train` or `test`, where the pictures are told apart."""
-    notes: list[str] = field(default_factory=list)
-    """What a user should know of how they were taken, a line each."""
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def at(self, index: Sequence[int]) -> "Pictures":
-        """Some of them."""
-        return Pictures(
-            self.format,
-            [self.names[i] for i in index],
-            [self.sources[i] for i in index],
-            None if self.labels is None else [self.labels[i] for i in index],
-            None if self.splits is None else [self.splits[i] for i in index],
-            self.notes,
-        )
-
-
-def class_order(names: "set[str]") -> tuple[str, ...]:
-    """Class names in order: as numbers where all are whole numbers, else as text."""
-    if all(re.fullmatch(r"\d{1,18}", name, re.ASCII) for name in names):
-        return tuple(sorted(names, key=lambda name: (int(name), name)))
-    return tuple(sorted(names))
-
-
-def held_out(name: str) -> float:
-    """A number in [0, 1) that follows from a picture's name alone: those below a share of it are held out."""
-    return int.from_bytes(hashlib.sha256(name.encode(errors="surrogateescape")).digest()[:6]) / 2**48
-
-
-def some(names: Sequence[str]) -> str:
-    """The first few names, for a message."""
-    return ", ".join(plain(name)[:80] for name in names[:NAMED]) + (", ..." if len(names) > NAMED else "")
-
-
 def read_pictures(
-    root: Path, label_column: str | None = None, skip_unlabelled: bool = False, folders_only: bool = False
-) -> Pictures:
+    root: Path, label_column: str | None = None, skip_unlabelled: bool = False, folders_only: bool = False,
+    pairs: bool = False,
+) -> Pictures:  # fmt: skip
     """The pictures in a folder, a zip, a tar or an `.npz`, and their classes.
 
     Args:
@@ -98,6 +54,7 @@ def read_pictures(
         skip_unlabelled: whether pictures without a class are left out where others have one.
         folders_only: whether folders alone say what the classes are, in the order of their names as text, and splits
             are folders named `train` and `test`, as in version 0.1.0.
+        pairs: whether folders A and B hold what is to be made from each other. CycleGAN's folders are always known.
 
     Raises:
         UsageError: there are none, or it is not clear what is meant; in one line.
@@ -105,19 +62,19 @@ def read_pictures(
     if not root.exists():
         raise UsageError(f"there is no folder {root}" if not root.suffix else f"there is no file or folder {root}")
     if root.is_dir():
-        tree, notes = _walked(root)
+        tree, notes = walked(root)
         if not folders_only and not tree.pictures:
             parquet = [root / name for name in tree.files if name.lower().endswith(".parquet")]
             if parquet:
                 return _parquet(root, parquet, label_column, skip_unlabelled)
-            tree = _shards(tree)
+            tree = shards(tree)
     elif root.suffix.lower() == ".npz":
         if label_column not in (None, NO_COLUMN):
             raise UsageError(f"--label-column is for tables of labels: {root} has none")
         return _arrays(root)
     elif is_archive(root):
         files, left_out = members(root)
-        tree = Tree("a zip" if root.suffix.lower() == ".zip" else "a tar", root, _within(files))
+        tree = Tree("a zip" if root.suffix.lower() == ".zip" else "a tar", root, within(files))
         notes = [f"{left_out} links or devices in {root} are left out"] if left_out else []
     elif root.suffix.lower() == ".parquet":
         return _parquet(root.parent, [root], label_column, skip_unlabelled)
@@ -126,85 +83,17 @@ def read_pictures(
     if not tree.pictures:
         hint = f"; {notes[0]}" if notes else ""
         raise UsageError(f"no images in {root} (looked for {' '.join(ENDINGS)}){hint}")
-    found = _labelled(tree, label_column, skip_unlabelled, folders_only)
-    return Pictures(found.format, found.names, found.sources, found.labels, found.splits, notes + found.notes)
-
-
-class Tree:
-    """A folder's or an archive's files by their names, `/` between folders."""
-
-    def __init__(self, kind: str, root: Path, files: dict[str, Source]):
-        """`kind` is what it is, in words."""
-        self.kind, self.root, self.files = kind, root, files
-        self.pictures = [name for name in files if name.lower().endswith(ENDINGS)]
-
-    def text(self, name: str) -> str:
-        """A text file in it.
-
-        Raises:
-            UsageError: it is too large, or no UTF-8.
-        """
-        source = self.files[name]
-        try:
-            with regular(source) if isinstance(source, Path) else source.open() as file:
-                data = file.read(LARGEST_MEMBER + 1)
-            if len(data) > LARGEST_MEMBER:
-                raise UsageError(f"{source} takes more than {LARGEST_MEMBER:,} bytes")
-            return data.decode("utf-8-sig")
-        except (OSError, ValueError) as error:
-            raise UsageError(f"{source} cannot be read: {one_line(error)}") from error
-
-
-def _walked(root: Path) -> tuple[Tree, list[str]]:
-    """The files below a folder, hidden ones left out, folders in order; links to folders are not followed."""
-    files: dict[str, Source] = {}
-    links: list[str] = []
-    try:
-        for folder, subfolders, names in os.walk(root, onerror=_raise):
-            here = Path(folder)
-            subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-            links += [name for name in subfolders if (here / name).is_symlink()]
-            below = here.relative_to(root)
-            for name in sorted(names):
-                if not name.startswith(".") and name.lower().endswith((*ENDINGS, *BESIDE)):
-                    files[(below / name).as_posix()] = here / name
-    except OSError as error:
-        raise UsageError(f"cannot read folder {error.filename or root}: {error.strerror or error}") from error
-    return Tree("a folder", root, files), [f"links to folders ({links[0]}, ...) are not followed"] if links else []
-
-
-def _raise(error: OSError) -> None:
-    raise error
-
-
-def _within(files: Any) -> dict[str, Source]:
-    """An archive's files: hidden ones left out, and one folder around everything left away."""
-    names = sorted(
-        (name for name in files if not any(p.startswith((".", "__MACOSX")) for p in name.split("/"))),
-        key=lambda name: (PurePosixPath(name).parent.parts, name),
-    )
-    kept = [name for name in names if name.lower().endswith((*ENDINGS, *BESIDE))]
-    around = 0
-    while kept and len({tuple(name.split("/")[: around + 1]) for name in kept}) == 1 and "/" in kept[0]:
-        if any(name.count("/") == around for name in kept):
-            break
-        around += 1
-    return {"/".join(name.split("/")[around:]): files[name] for name in kept}
-
-
-def _shards(tree: Tree) -> Tree:
-    """A folder that holds tars and no pictures: what is in the tars, each as a folder is."""
-    tars = [name for name in tree.files if "/" not in name and name.lower().endswith(TAR)]
-    files: dict[str, Source] = {}
-    for name in tars:
-        held, _ = members(tree.root / name)
-        for member, source in _within(held).items():
-            if member in files:
-                member = f"{name.split('.')[0]}-{member}" if "/" not in member else member
-            if member in files:
-                raise UsageError(f"{tree.root}: two tars hold '{plain(member)[:100]}': give one of them")
-            files[member] = source
-    return Tree(f"{len(tars)} tars", tree.root, files) if tars else tree
+    if pairs:
+        found = paired(tree)
+    else:
+        sets = None if folders_only else unpaired(tree)
+        found = sets or _labelled(tree, label_column, skip_unlabelled, folders_only)
+        if not folders_only and look_paired(tree):
+            notes.append("A and B are taken for classes; their pictures have equal names: --layout pairs for pairs")
+    return Pictures(
+        found.format, found.names, found.sources, found.labels, found.splits, notes + found.notes,
+        found.partners, found.others,
+    )  # fmt: skip
 
 
 def _arrays(path: Path) -> Pictures:

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -36,6 +36,8 @@ SURVEYED = 256
 """Files that are looked at to tell size and colour; fewer when there are fewer."""
 
 
+ORIENTATION, SIDEWAYS = 0x0112, (5, 6, 7, 8)
+"""The tag of EXIF that says how a picture is turned, and its values for a quarter turn."""
 AHEAD = 1024
 """Images that are decoded before the first of them is taken, when all are wanted in order."""
 
@@ -50,6 +52,8 @@ class Rule(NamedTuple):
 
 
 USUAL = Rule()
+Half = Literal["", "left", "right"]
+"""Which half of a picture is taken; empty: all of it."""
 
 
 class ImageFiles(torch.utils.data.Dataset[Tensor]):
@@ -60,12 +64,19 @@ class ImageFiles(torch.utils.data.Dataset[Tensor]):
     first frame is taken; `rule` says otherwise of the two that can be had otherwise.
     """
 
-    def __init__(self, paths: Sequence[Source], size: int, channels: int, rule: Rule = USUAL):
-        """`paths` are files, or members of archives."""
+    def __init__(
+        self, paths: Sequence[Source], size: int, channels: int, rule: Rule = USUAL, half: Half = "", grid: int = 1
+    ):
+        """`paths` are files, or members of archives.
+
+        With `half`, that half of each picture. The square's corner is a multiple of `grid` pixels: see `resize`.
+        """
         self.paths = paths
         self.size = size
         self.channels = channels
         self.rule = rule
+        self.half: Half = half
+        self.grid = grid
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -82,8 +93,9 @@ class ImageFiles(torch.utils.data.Dataset[Tensor]):
     def _decode(self, index: int) -> Tensor:
         with _opened(self.paths[index]) as picture:
             # A JPEG can be decoded at 1/2, 1/4 or 1/8: much faster for photos, and still twice the size wanted.
-            picture.draft(None, (2 * self.size, 2 * self.size))
-            square = _middle(_plain(picture, self.channels, self.rule))
+            if not self.half and self.grid == 1:
+                picture.draft(None, (2 * self.size, 2 * self.size))
+            square = _middle(_half(_plain(picture, self.channels, self.rule), self.half), self.grid)
             square = square.resize((self.size, self.size), Image.Resampling.BILINEAR)
             pixels = np.array(square).reshape(self.size, self.size, self.channels)
         return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
@@ -130,13 +142,15 @@ class ImageFiles(torch.utils.data.Dataset[Tensor]):
         return len(self) * self.channels * self.size**2
 
 
-def load_files(paths: Sequence[Source], size: int, channels: int, rule: Rule = USUAL) -> "Tensor | Mapped | ImageFiles":
+def load_files(
+    paths: Sequence[Source], size: int, channels: int, rule: Rule = USUAL, half: Half = "", grid: int = 1
+) -> "Tensor | Mapped | ImageFiles":
     """The images of `paths`: decoded at once when they fit in memory, else as `decoded_once`.
 
     Raises:
         UsageError: one of them is broken; it is named.
     """
-    files = ImageFiles(paths, size, channels, rule)
+    files = ImageFiles(paths, size, channels, rule, half, grid)
     return files.read_all() if files.nbytes <= memory.IN_MEMORY_BYTES else decoded_once(files)
 
 
@@ -146,7 +160,8 @@ def decoded_once(files: ImageFiles) -> "Mapped | ImageFiles":
     Raises:
         UsageError: one of them is broken; it is named.
     """
-    mapped = kept(files.paths, files.shape, lambda: files.decoded("decoding, once"), str(tuple(files.rule)))
+    how = str(tuple(files.rule)) + (f" {files.half} {files.grid}" if files.half or files.grid > 1 else "")
+    mapped = kept(files.paths, files.shape, lambda: files.decoded("decoding, once"), how)
     return files if mapped is None else mapped
 
 
@@ -178,6 +193,25 @@ def survey(paths: Sequence[Source], most: int = SURVEYED) -> Survey:
                 transparent = transparent or picture.has_transparency_data
                 grey = grey and _is_grey(picture)
     return Survey(sizes, grey, wide, transparent)
+
+
+def sizes_of(paths: Sequence[Source]) -> list[tuple[int, int]]:
+    """Width and height of each picture, upright, as its header says.
+
+    Raises:
+        UsageError: one of them is broken; it is named.
+    """
+
+    def size(path: Source) -> tuple[int, int]:
+        with _opened(path) as picture:
+            width, height = picture.size
+            with suppress(Exception):  # Many good pictures carry damaged EXIF data.
+                if picture.getexif().get(ORIENTATION) in SIDEWAYS:
+                    return height, width
+            return width, height
+
+    with _strict(), ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
+        return list(pool.map(size, paths))
 
 
 def brightest(paths: Sequence[Source]) -> int | None:
@@ -259,10 +293,18 @@ def _scaled(picture: Image.Image, white: float) -> Image.Image:
     return Image.fromarray((values * 255 / white + 0.5).astype(np.uint8))
 
 
-def _middle(picture: Image.Image) -> Image.Image:
+def _half(picture: Image.Image, half: Half) -> Image.Image:
+    """The left or right half of a picture, or all of it."""
+    if not half:
+        return picture
+    width, height = picture.size
+    return picture.crop((0, 0, width // 2, height) if half == "left" else (width // 2, 0, width // 2 * 2, height))
+
+
+def _middle(picture: Image.Image, grid: int = 1) -> Image.Image:
     width, height = picture.size
     side = min(width, height)
-    left, top = (width - side) // 2, (height - side) // 2
+    left, top = ((length - side) // (2 * grid) * grid for length in (width, height))
     return picture.crop((left, top, left + side, top + side))
 
 

@@ -16,8 +16,8 @@ import numpy as np
 from PIL import Image
 
 from ganzoo.data.archives import Pixels, Source
-from ganzoo.data.formats import Pictures, class_order
 from ganzoo.data.imagefiles import ImageFiles, Rule, faults, survey
+from ganzoo.data.tree import Pictures, class_order
 from ganzoo.errors import GanzooError, UsageError, one_line
 from ganzoo.files import regular, whole
 
