@@ -220,7 +220,8 @@ def test_other_sizes_and_colours_are_told_and_brought_to_what_the_model_takes(ga
     picture.save(tmp_path / "wide.png")
     result = ganzoo("sample", "t", "--from", "wide.png", "-o", "out.png")
     assert result.err.splitlines() == [
-        "note: pictures are cropped to the square in their middle and resized to 8 x 8 pixels"
+        "note: the model takes no other size than it was trained on: pictures are cropped to the square in their "
+        "middle and resized to 8 x 8 pixels"
     ]
     middle = torch.full((1, 1, 8, 8), 77, dtype=torch.uint8)
     assert torch.equal(read(tmp_path / "out.png"), to_uint8(zoo.load("t").translate(middle))[0, 0])

@@ -50,6 +50,9 @@ def command(
 ) -> None:  # fmt: skip
     """Draw images from the averaged generator of RUN.
 
+    A model that makes images from images takes pictures of any size that its networks take, and gives them back in their
+    own sizes, under their names; pictures of more than 512 x 512 pixels go through in overlapping tiles.
+
     A model may have options of drawing, such as a truncation: `ganzoo sample RUN --help` lists them.
 
     \b
@@ -102,13 +105,14 @@ def _translate(
     grid: bool, device: str, as_json: bool, sampling: Mapping[str, Any], checkpoint: str | None,
 ) -> None:  # fmt: skip
     """`--from`: as samples are written; in a folder, under the names that the pictures have."""
+    from functools import partial
+
     import torch
 
-    from ganzoo.data import normalise, to_uint8
-    from ganzoo.metrics.classifier import at_once
     from ganzoo.plugins import registry
     from ganzoo.runs.sampler import load
     from ganzoo.runs.sources import TEST, sources_of
+    from ganzoo.runs.tiles import made_of
 
     check_target(target, grid)
     plugins = registry().check()
@@ -116,19 +120,28 @@ def _translate(
     shape = sampler.data.source_shape
     if shape is None:
         raise UsageError(f"model '{sampler.gan.name}' does not make images from images: leave out --from")
-    sources = sources_of(start, run, sampler.data, plugins, n or (64 if start == TEST else None))
+    most = n or (64 if start == TEST else None)
+    sources = sources_of(start, run, sampler.data, plugins, most, sampler.takes_any_size)
+    together = bool(target.suffix and (len(sources) > 1 or target.suffix.lower() == ".npz"))
+    if not sources.alike and (together or grid):
+        raise UsageError(f"pictures of different sizes make no grid and no array: name a folder, not {target}")
     classes = sources.labels if label is None and sampler.gan.conditional else None
     if classes is None:
         chosen = parse_labels(label, sampler.data.classes) if label is not None else None
         classes = sampler.classes(len(sources), chosen)
-    size, values = at_once(*shape[1:]), parse_values(sets)
+    values, shapes = parse_values(sets), set[tuple[int, ...]]()
 
     def made() -> Iterator[torch.Tensor]:
-        for number, images in enumerate(sources.parts(size)):
-            c = None if classes is None else classes[number * size : number * size + len(images)]
-            yield from to_uint8(sampler.translate_part(normalise(images), c, seed, number, values, sampling)).cpu()
+        done = 0
+        for number, images in enumerate(sources.parts()):
+            c = None if classes is None else classes[done : done + len(images)]
+            done += len(images)
+            translate = partial(sampler.translate_part, seed=seed, number=number, values=values, sampling=sampling)
+            found = made_of(images, c, translate, max(shape[1:]))
+            shapes.add(tuple(found.shape[1:]))
+            yield from found
 
-    if target.suffix and (len(sources) > 1 or target.suffix.lower() == ".npz"):
+    if together:
         files = write(torch.stack(list(made())), classes, target, max(1, round(len(sources) ** 0.5)), grid)
     else:
         kept: list[torch.Tensor] = []
@@ -137,7 +150,8 @@ def _translate(
         if kept and not target.suffix:
             beside = target.with_name(f"{target.name}.png")
             files += write(torch.stack(kept), None, beside, max(1, round(len(kept) ** 0.5)), grid=False)
-    result = {"images": len(sources), "shape": list(sampler.data.shape), "seed": seed, "files": [str(p) for p in files]}
+    shown = list(shapes.pop()) if len(shapes) == 1 else None
+    result = {"images": len(sources), "shape": shown, "seed": seed, "files": [str(p) for p in files]}
     if as_json:
         echo_json(result)
     else:

@@ -142,6 +142,26 @@ class ImageFiles(torch.utils.data.Dataset[Tensor]):
         return len(self) * self.channels * self.size**2
 
 
+class WholePictures(torch.utils.data.Dataset[Tensor]):
+    """A map-style dataset of pictures in their own sizes, decoded as `ImageFiles` does: uint8 (C, H, W)."""
+
+    def __init__(self, paths: Sequence[Source], channels: int):
+        self.paths, self.channels = paths, channels
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> Tensor:
+        """Decode one file.
+
+        Raises:
+            UsageError: it is broken, not an image, or a decompression bomb; it is named.
+        """
+        with _strict(), _opened(self.paths[index]) as picture:
+            pixels = np.array(_plain(picture, self.channels))
+        return torch.from_numpy(pixels).view(*pixels.shape[:2], self.channels).permute(2, 0, 1).contiguous()
+
+
 def load_files(
     paths: Sequence[Source], size: int, channels: int, rule: Rule = USUAL, half: Half = "", grid: int = 1
 ) -> "Tensor | Mapped | ImageFiles":

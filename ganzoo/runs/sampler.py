@@ -197,6 +197,24 @@ class Sampler(Drawing):
                     f"{given[2]} x {given[1]}: resize them"
                 ) from error
 
+    def takes_any_size(self) -> bool:
+        """Whether the generator makes images of sources of other sizes than it was trained on, in the same proportion.
+
+        It is tried on one.
+        """
+        shape = self.data.source_shape
+        assert shape is not None
+        c, h, w = shape
+        sizes = []
+        for height, width in ((h, w), (h + 16, w + 8)):
+            classes = self.classes(1)
+            try:
+                made = self.translate_part(torch.zeros(1, c, height, width), classes)
+            except Exception:  # Whatever a network says to a size that it does not take.
+                return False
+            sizes.append((made.shape[2] / height, made.shape[3] / width))
+        return sizes[0] == sizes[1]
+
     def _conditions(self, n: int, classes: Tensor | None, values: Mapping[str, float] | None) -> Tensor | None:
         if classes is None and not values:
             return self.gan.sample_labels(n)

@@ -1,7 +1,7 @@
 """What a model that translates starts from: a tensor, pictures in files, or the test split of the data set."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from ganzoo.data import DataRequest, DataSpec, ImageSet, Made, Maker, normalise, open_dataset, to_channels
-from ganzoo.data.imagefiles import ENDINGS, ImageFiles, survey
+from ganzoo.data.imagefiles import ENDINGS, ImageFiles, WholePictures, sizes_of, survey
 from ganzoo.data.reading import fetch, whole
 from ganzoo.errors import UsageError, warn
 from ganzoo.gan import GAN
+from ganzoo.metrics.classifier import at_once
 from ganzoo.plugins import Registry
 from ganzoo.runs.run import model_of, open_run
 
@@ -25,7 +26,7 @@ TEST = "test"
 
 @dataclass(frozen=True)
 class Sources:
-    """Images to start from, in order, of the size and number of channels that a model takes."""
+    """Images to start from, in order, of sizes and the number of channels that a model takes."""
 
     names: list[str]
     """What each is called, without an ending; folders in it are those that it lies in."""
@@ -33,16 +34,22 @@ class Sources:
     """uint8 (C, H, W) by index: a tensor, or a map-style dataset."""
     labels: Tensor | None = None
     """int64 (N,): the classes of what they are to become, where the data knows them."""
+    alike: bool = True
+    """Whether all are of one size."""
 
     def __len__(self) -> int:
         return len(self.names)
 
-    def parts(self, size: int) -> Iterator[Tensor]:
-        """All images, `size` at a time: uint8 (N, C, H, W). No more are held in memory.
+    def parts(self) -> Iterator[Tensor]:
+        """All images, so many of one size at a time as memory is meant for: uint8 (N, C, H, W).
 
         Raises:
             UsageError, GanzooError: one of them cannot be read; it is named.
         """
+        if not self.alike:
+            yield from self._by_size()
+            return
+        size = at_once(*self.images[0].shape[1:])
         for start in range(0, len(self), size):
             index = list(range(start, min(start + size, len(self))))
             if isinstance(self.images, ImageFiles):
@@ -51,17 +58,34 @@ class Sources:
             else:
                 yield whole(fetch(self.images, index))
 
+    def _by_size(self) -> Iterator[Tensor]:
+        held: list[Tensor] = []
+        for i in range(len(self)):
+            image = self.images[i]
+            if held and (image.shape != held[0].shape or len(held) >= at_once(*image.shape[1:])):
+                yield torch.stack(held)
+                held = []
+            held.append(image)
+        yield torch.stack(held)
 
-def sources_of(given: str, run: Path, spec: DataSpec, plugins: Registry, most: int | None) -> Sources:
+
+def sources_of(
+    given: str, run: Path, spec: DataSpec, plugins: Registry, most: int | None, any_size: Callable[[], bool]
+) -> Sources:
     """What `--from` names, for a model trained on `spec`: up to `most` pictures of a file, a folder or the test split.
+
+    Pictures keep their sizes where the model takes any, as `any_size` says; where it does not, their middle is brought
+    to the size that it was trained on.
 
     Raises:
         UsageError: there is no such file or folder, no picture in it, two that would have one name, or no test split
-            with sources.
+            with sources; or a picture is smaller than those that the model was trained on.
         GanzooError: the data set cannot be had.
     """
     assert spec.source_shape is not None
-    return _of_test(run, spec, plugins, most) if given == TEST else _of_files(Path(given), spec, maker_of(run), most)
+    if given == TEST:
+        return _of_test(run, spec, plugins, most)
+    return _of_files(Path(given), spec, maker_of(run), most, any_size)
 
 
 def maker_of(run: Path) -> Maker | None:
@@ -102,16 +126,13 @@ def _classes(data: ImageSet, n: int) -> Tensor | None:
     return labels[:n] if data.paired and labels is not None and labels.dim() == 1 else None
 
 
-def _of_files(path: Path, spec: DataSpec, maker: Maker | None, most: int | None) -> Sources:
+def _of_files(
+    path: Path, spec: DataSpec, maker: Maker | None, most: int | None, any_size: Callable[[], bool]
+) -> Sources:
     assert spec.source_shape is not None
     channels, height, width = spec.source_shape
     if maker is not None and maker.of_pictures:
         channels = spec.shape[0]
-    if height != width:
-        raise UsageError(
-            f"the model takes images of {width} x {height} pixels, and pictures are brought to squares alone: "
-            "use ganzoo.load(...).translate(images), or --from test"
-        )
     if path.is_dir():
         paths = pictures_in(path)[:most]
         names = [str(found.relative_to(path).with_suffix("")) for found in paths]
@@ -124,14 +145,32 @@ def _of_files(path: Path, spec: DataSpec, maker: Maker | None, most: int | None)
         if name in first:
             raise UsageError(f"{first[name]} and {found.name} would both become {name}.png: rename one")
         first[name] = found
-    seen = survey(paths)
-    if seen.sizes != {(width, height)}:
-        warn(f"pictures are cropped to the square in their middle and resized to {width} x {height} pixels")
+    seen, sizes = survey(paths), sizes_of(paths)
+    own = set(sizes) == {(width, height)} or any_size()
+    if own and (small := [i for i, (w, h) in enumerate(sizes) if w < width or h < height]):
+        more = f" and {len(small) - 1} more" if len(small) > 1 else ""
+        w, h = sizes[small[0]]
+        raise UsageError(
+            f"{paths[small[0]]}{more}: pictures of {w} x {h} pixels are too small: the model was trained on {width} x "
+            f"{height}; enlarge them"
+        )
+    if not own and height != width:
+        raise UsageError(
+            f"the model takes images of {width} x {height} pixels alone, and pictures are brought to squares alone: "
+            "bring them to that size"
+        )
+    if not own:
+        warn(
+            f"the model takes no other size than it was trained on: pictures are cropped to the square in their middle "
+            f"and resized to {width} x {height} pixels"
+        )
     if seen.grey != (channels == 1):
         have, take = ("grey", "colour") if seen.grey else ("colour", "grey")
         warn(f"{have} pictures are taken as {take}, which the model was trained on")
-    files = ImageFiles(paths, height, channels)
-    return Sources(names, Made(files, maker) if maker is not None and maker.of_pictures else files)
+    alike = not own or len(set(sizes)) == 1
+    keep = own and set(sizes) != {(height, height)}
+    files: Any = WholePictures(paths, channels) if keep else ImageFiles(paths, height, channels)
+    return Sources(names, Made(files, maker) if maker is not None and maker.of_pictures else files, None, alike)
 
 
 def pictures_in(folder: Path) -> list[Path]:
