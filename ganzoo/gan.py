@@ -292,6 +292,14 @@ class GAN(nn.Module):
         them in the view, and change none.
         """
 
+    def returned(self, x: Tensor, y: Tensor | None = None) -> Tensor | None:
+        """What is made back of `x`, samples made from sources, to be held against these; None if it goes one way alone.
+
+        By default by a module `back`, where the model has one.
+        """
+        back = getattr(self, "back", None)
+        return back(x) if self.translates and isinstance(back, nn.Module) else None
+
     def fake(self, real: Batch) -> Batch:
         """As many fakes as `real` has samples, latents drawn first, then labels; made from `real.source` if need be."""
         z = self.sample_latent(len(real.x))

@@ -108,6 +108,9 @@ class CycleGAN(ganzoo.GAN):
     def generate(self, z: Tensor, y: Tensor | None, source: Tensor | None = None) -> Tensor:
         return self.back(source) if self.sampling.output == "source" else self.generator(source)
 
+    def returned(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        return self.generator(x) if self.sampling.output == "source" else self.back(x)
+
     def fake(self, real: ganzoo.Batch) -> ganzoo.Batch:
         """G(s), with F(x) as its source."""
         made = super().fake(real)

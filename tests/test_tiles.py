@@ -1,6 +1,7 @@
 """Pictures of any size through a generator: names and sizes kept, large ones in tiles that nobody sees."""
 
 import json
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -43,7 +44,7 @@ def test_tiles_cover_a_side_at_multiples_and_their_weights_make_one(length):
     found = spans(length, TILE)
     assert (found[0][0], found[-1][1]) == (0, length)
     assert all(start % GRID == 0 and end - start <= TILE for start, end in found)
-    assert all(b[0] <= a[1] - OVERLAP for a, b in zip(found, found[1:], strict=False))
+    assert all(b[0] <= a[1] - OVERLAP for a, b in pairwise(found))
     for scale in (1, 4, 0.5):
         total = torch.zeros(round(length * scale))
         for i, (start, end) in enumerate(found):

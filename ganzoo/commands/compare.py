@@ -102,6 +102,9 @@ def command(
     else:
         for sentence in (*report.verdict, *(f"note: {caution}" for caution in report.cautions)):
             click.echo(clean(sentence))
+        for group in report.groups[1:]:
+            if group.apart:
+                click.echo(clean(f"note: set apart: {', '.join(line.name for line in group.lines)}: {group.apart}"))
         for target in targets:
             click.echo(target)
     if report.failed:

@@ -25,6 +25,10 @@ class Images(NamedTuple):
     """uint8 (N, C, H, W), on the CPU."""
     labels: Tensor | None
     """int64 (N,), on the CPU: the class that each was meant to be; None when there are none."""
+    targets: Tensor | None = None
+    """uint8 (N, C, H, W), on the CPU: what each was to be, where images are made from sources in pairs."""
+    cycle: Tensor | None = None
+    """float (N,), on the CPU: how far what comes back is from the source, pixels in [0, 1], of a model with `back`."""
 
 
 class Measured(NamedTuple):
@@ -35,6 +39,8 @@ class Measured(NamedTuple):
     vectors: Tensor | None
     """float (N, D), on the device; None when no metric asks for features."""
     logits: Tensor | None
+    targets: Tensor | None = None
+    cycle: Tensor | None = None
 
 
 @dataclass
@@ -48,6 +54,10 @@ class Setting:
     """Whether they come with labels."""
     seed: int
     device: torch.device
+    paired: bool = False
+    """Whether they come with what they were to be."""
+    cycled: bool = False
+    """Whether they come with how far what is made back of them is from their sources."""
 
     @property
     def extractor(self) -> FeatureExtractor:
@@ -81,6 +91,11 @@ class Metric(ABC):
     def missing(cls, setting: Setting) -> str | None:
         """What this evaluation lacks for the metric to be measured; None when nothing."""
         return None
+
+    @classmethod
+    def concerns(cls, setting: Setting) -> bool:
+        """Whether, when no metric is named, it is measured of such images, or told to be missing."""
+        return True
 
     @abstractmethod
     def update(self, batch: Measured) -> None:

@@ -9,10 +9,12 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ganzoo import __version__
 from ganzoo.data import Dataset, normalised, to_uint8
+from ganzoo.data.pixels import fit
+from ganzoo.data.reading import fetch, whole
 from ganzoo.errors import GanzooError, UsageError, did_you_mean
 from ganzoo.gan import GAN
 from ganzoo.metrics.base import NO_LABELS, FeatureExtractor, Images, Measured, Metric, Setting, require
@@ -182,8 +184,12 @@ class Evaluator:
         labelled: bool,
         seed: int = 0,
         drawn: Mapping[str, Any] | None = None,
+        paired: bool = False,
+        cycled: bool = False,
     ) -> dict[str, Any]:
         """Measure `n` images that come in batches, drawn as `drawn` says, if they were drawn.
+
+        `labelled`, `paired` and `cycled`: whether they come with labels, targets and cycle errors.
 
         Random numbers are the evaluation's own: whoever trains meanwhile does not notice.
 
@@ -198,10 +204,12 @@ class Evaluator:
         """
         started = time.perf_counter()
         with exact(), torch.no_grad(), own_randomness(seed, self.device):
-            setting = Setting(self.reference, n, labelled, seed, self._statistics_device)
+            setting = Setting(self.reference, n, labelled, seed, self._statistics_device, paired, cycled)
             left_out: dict[str, str] = {}
             metrics: list[Metric] = []
             for name, kind in self.chosen.items():
+                if not (self.named or kind.concerns(setting)):
+                    continue
                 with self._leaving_out(name, left_out):
                     reason = kind.missing(setting)
                     require(
@@ -209,10 +217,10 @@ class Evaluator:
                     )
                     metrics.append(kind(setting))
             looked = self.extractor if any(m.features for m in metrics) else None
-            for images, labels in batches:
+            for images, labels, targets, cycle in batches:
                 found = looked.extract(images) if looked else None
                 vectors, logits = (found.vectors, found.logits) if found else (None, None)
-                batch = Measured(images, labels, vectors, logits)
+                batch = Measured(images, labels, vectors, logits, targets, cycle)
                 for metric in metrics:
                     metric.update(batch)
             # Some metrics train or draw: each from the seed, whichever others are measured.
@@ -299,10 +307,13 @@ def exact() -> Iterator[None]:
 def drawn_as(gan: GAN, labels: Labels = "reference") -> dict[str, Any]:
     """What a protocol says of how `generated` draws the samples of a model.
 
-    `labels`: as asked for; None of a model that takes none. `sampling` and `sampling_defaults`, of a model that has
+    `labels`: as asked for; None of a model that takes none. `made_from`: sources, of a model that translates, and not
+    there where samples are drawn from noise. `sampling` and `sampling_defaults`, of a model that has
     options of drawing: their values, and what they are by default.
     """
     told: dict[str, Any] = {"labels": labels if gan.conditional else None}
+    if gan.translates:
+        told["made_from"] = "sources"
     options = used(gan)
     return told | ({"sampling": options, "sampling_defaults": defaults(type(gan))} if options else {})
 
@@ -319,6 +330,7 @@ def generated(gan: GAN, n: int, seed: int, reference: Reference, labels: Labels 
     """
     asked = conditions(gan, reference, labels)
     classes = len(gan.data.classes) if gan.conditional else 0
+    meant = counterpart_labels(gan, reference) if asked is None else None
     step = at_once(*gan.data.shape[1:])
     for number, start in enumerate(range(0, n, step)):
         size = min(step, n - start)
@@ -327,10 +339,57 @@ def generated(gan: GAN, n: int, seed: int, reference: Reference, labels: Labels 
             here = torch.arange(start, start + size)
             y = gan.sample_labels(size) if asked is None else asked[here % len(asked)]
             y = None if y is None else y.to(gan.device)
-            x = gan.generate(z, y, _sources(gan, reference, here)) if gan.translates else gan.generate(z, y)
+            source = _sources(gan, reference, here) if gan.translates else None
+            x = gan.generate(z, y) if source is None else gan.generate(z, y, source)
+            returned = gan.returned(x, y) if source is not None else None
         if not x.isfinite().all():
             raise GanzooError(f"model '{gan.name}' generates values that are not finite")
-        yield Images(to_uint8(x).cpu(), class_index(y, classes) if y is not None and classes else None)
+        known = class_index(y, classes) if y is not None and classes else None
+        if meant is not None:
+            known = meant[here % len(meant)]
+        cycle = None if source is None or returned is None else (returned - source).abs().flatten(1).mean(1).cpu() / 2
+        yield Images(to_uint8(x).cpu(), known, _targets(gan, reference, here), cycle)
+
+
+def count_of(gan: GAN, reference: Reference, most: int) -> int:
+    """How many samples are measured unless told otherwise: `most`, and of a translator one of each source at most."""
+    sources = reference.data.sources if gan.translates else None
+    return most if sources is None else min(most, len(sources))  # type: ignore[arg-type]
+
+
+def comes_with(gan: GAN, reference: Reference) -> dict[str, bool]:
+    """What `generated` gives beside images, as `Evaluator.measure` takes it: `labelled`, `paired`, `cycled`."""
+    labelled = bool(gan.conditional and gan.data.classes) or counterpart_labels(gan, reference) is not None
+    return {"labelled": labelled, "paired": _has_targets(gan, reference), "cycled": goes_both_ways(gan)}
+
+
+def goes_both_ways(gan: GAN) -> bool:
+    """Whether what a model makes of sources can be made back."""
+    return gan.translates and (isinstance(getattr(gan, "back", None), nn.Module) or type(gan).returned != GAN.returned)
+
+
+def counterpart_labels(gan: GAN, reference: Reference) -> Tensor | None:
+    """The classes of what a model without labels makes of the reference's sources, in the order in which they come.
+
+    None where nobody knows them, or it draws from noise.
+    """
+    if not gan.translates or gan.conditional:
+        return None
+    known = reference.labels if reference.data.paired else reference.data.source_labels
+    return None if known is None else known[_order(len(known))]
+
+
+def _has_targets(gan: GAN, reference: Reference) -> bool:
+    return gan.translates and reference.data.paired and reference.data.sources is not None
+
+
+def _targets(gan: GAN, reference: Reference, index: Tensor) -> Tensor | None:
+    """The counterparts of the sources that `_sources` gives, uint8 (N, C, H, W), where there are some."""
+    if not _has_targets(gan, reference):
+        return None
+    order = _order(len(reference.data))
+    chosen = order[index % len(order)].tolist()
+    return fit(whole(fetch(reference.data.images, chosen)), gan.data.shape).cpu()
 
 
 def conditions(gan: GAN, reference: Reference, labels: Labels) -> Tensor | None:
@@ -417,6 +476,12 @@ def comparable(a: Mapping[str, Any], b: Mapping[str, Any]) -> None:
     for result in (a, b):
         if not all(isinstance(result.get(key), dict) for key in ("protocol", "metrics", "settings")):
             raise GanzooError("not a result of `ganzoo eval`: it has no protocol, metrics and settings")
+    made = [result["protocol"].get("made_from") for result in (a, b)]
+    if made[0] != made[1]:
+        raise UsageError(
+            "these results cannot be compared: one is of images that are made from sources, the other of images that "
+            "are drawn from noise"
+        )
     _same("", *({k: v for k, v in result["protocol"].items() if k not in DRAWN} for result in (a, b)))
     _same_labels(a, b)
     _same_sampling(a["protocol"], b["protocol"])

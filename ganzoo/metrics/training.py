@@ -10,7 +10,9 @@ from ganzoo.metrics.base import Setting
 from ganzoo.metrics.evaluation import (
     Evaluator,
     Labels,
+    comes_with,
     conditions,
+    count_of,
     describe,
     drawn_as,
     exact,
@@ -50,8 +52,9 @@ class Examiner:
         refuse_without_sources(gan, self.evaluator.reference)
         self.labels, self.drawn = labels, drawn_as(gan, labels)
         conditions(gan, self.evaluator.reference, labels)  # What is not there is told before training.
-        self.labelled = bool(gan.conditional and gan.data.classes)
-        setting = Setting(self.evaluator.reference, N, self.labelled, SEED, device)
+        self.comes_with = comes_with(gan, self.evaluator.reference)
+        self.n = count_of(gan, self.evaluator.reference, N)
+        setting = Setting(self.evaluator.reference, self.n, self.comes_with["labelled"], SEED, device)
         for name, metric in list(self.evaluator.chosen.items()):
             if name != "fid" and metric.missing(setting):
                 del self.evaluator.chosen[name]
@@ -59,7 +62,7 @@ class Examiner:
     @property
     def protocol(self) -> dict[str, Any]:
         """What the numbers depend on."""
-        return self.evaluator.protocol(N, self.drawn)
+        return self.evaluator.protocol(self.n, self.drawn)
 
     @property
     def text(self) -> str:
@@ -80,7 +83,7 @@ class Examiner:
         """Have the statistics of the reference before training starts."""
         with exact(), torch.no_grad(), own_randomness(SEED, self.evaluator.device):
             _ = self.evaluator.reference.statistics
-        for caution in self.evaluator.cautions(self.evaluator.chosen, N):
+        for caution in self.evaluator.cautions(self.evaluator.chosen, self.n):
             warn(f"--eval-every: {caution}")
 
     def due(self, trainer: Trainer) -> bool:
@@ -96,6 +99,7 @@ class Examiner:
     def measure(self, trainer: Trainer) -> dict[str, float]:
         """The numbers, by name: `fid` and perhaps `accuracy`."""
         gan = averaged(trainer.gan, trainer.ema)
-        batches = generated(gan, N, SEED, self.evaluator.reference, self.labels)
-        numbers: dict[str, float] = self.evaluator.measure(batches, N, self.labelled, SEED, self.drawn)["metrics"]
+        batches = generated(gan, self.n, SEED, self.evaluator.reference, self.labels)
+        measured = self.evaluator.measure(batches, self.n, seed=SEED, drawn=self.drawn, **self.comes_with)
+        numbers: dict[str, float] = measured["metrics"]
         return numbers

@@ -34,6 +34,12 @@ MEASURES = (
     Measure("memory", "memory", "lower", "bytes", "peak while training, of the device; of the process on a CPU"),
 )
 MORE = (
+    Measure("psnr", "PSNR", "higher", ".2f", "dB, by the mean square error of translations against their targets"),
+    Measure("ssim", "SSIM", "higher", ".4f", "structural similarity of translations to their targets"),
+    Measure("ssim_inner", "SSIM without border", "higher", ".4f", "the same without a border of 5 pixels"),
+    Measure("ms-ssim", "multi-scale SSIM", "higher", ".4f", "the same at five sizes"),
+    Measure("l1", "L1", "lower", ".4f", "mean difference of translations from their targets, pixels in [0, 1]"),
+    Measure("cycle", "cycle error", "lower", ".4f", "mean difference of sources from what comes back of them"),
     Measure("precision", "precision", "higher", ".1%", "share of samples that look like some real image"),
     Measure("density", "density", "higher", ".3f"),
     Measure("coverage", "coverage", "higher", ".1%", "share of real images with a sample near"),

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ganzoo.errors import GanzooError, UsageError, warn
 from ganzoo.files import write_json
-from ganzoo.metrics.evaluation import Evaluator, Labels, describe, drawn_as, generated, given
+from ganzoo.metrics.evaluation import Evaluator, Labels, comes_with, count_of, describe, drawn_as, generated, given
 from ganzoo.metrics.labels import plot_confusion
 from ganzoo.plugins import Registry
 from ganzoo.runs.run import open_run
@@ -24,7 +24,9 @@ def measure_run(
     options: dict[str, Any], labels: Labels | None = None, sampling: Mapping[str, Any] | None = None,
     checkpoint: str | int | None = None,
 ) -> tuple[Evaluator, dict[str, Any]]:  # fmt: skip
-    """Measure a run's averaged generator by `n` images (default: `MEASURED`): what measured it, and the result.
+    """Measure a run's averaged generator by `n` images: what measured it, and the result.
+
+    By default there are `MEASURED`, and of a model that translates one for each source at most.
 
     Raises:
         UsageError: the run's classes are not those of the data set, `labels` are given for a model that takes none, or
@@ -52,7 +54,7 @@ def measure_run(
     source = settings.get("source") if gan.translates else None
     evaluator = Evaluator(plugins, name, shape=sampler.data.shape, root=root, source=source, **options)
     asked = labels or "reference"
-    n = n or MEASURED
+    n = n or count_of(gan, evaluator.reference, MEASURED)
     batches = generated(gan, n, seed, evaluator.reference, asked)
     labelled = bool(sampler.gan.conditional and sampler.data.classes)
     ours, theirs = sampler.data.classes, evaluator.reference.data.classes
@@ -61,7 +63,8 @@ def measure_run(
     elif labelled and ours != theirs:
         raise UsageError(f"the classes of {run} are not those of '{name}': metrics of labels would mean nothing")
     about: dict[str, Any] = {"run": str(run), "model": sampler.gan.name, "step": sampler.step}
-    return evaluator, {**about, **evaluator.measure(batches, n, labelled, seed, drawn_as(gan, asked))}
+    beside = comes_with(gan, evaluator.reference)
+    return evaluator, {**about, **evaluator.measure(batches, n, seed=seed, drawn=drawn_as(gan, asked), **beside)}
 
 
 def measure_images(
