@@ -221,7 +221,9 @@ class GAN(nn.Module):
     @classmethod
     def sourced(cls, data: ImageSet) -> ImageSet:
         """The data set with what this model starts from: itself, or, with `own_sources`, its images as sources too."""
-        return replace(data, sources=data.images, paired=False) if cls.own_sources and data.is_images else data
+        if not (cls.own_sources and data.is_images):
+            return data
+        return replace(data, sources=data.images, paired=False, source_labels=None)
 
     # What is drawn
 

@@ -106,6 +106,10 @@ def prepare(
         raise UsageError(
             f"--source {settings.source}: model '{plan.model.name}' does not make images from images: leave it out"
         )
+    if settings.source is not None and plan.model.own_sources:
+        raise UsageError(
+            f"--source {settings.source}: model '{plan.model.name}' starts from the images themselves: leave it out"
+        )
     world.use(engine.device)
     data = world.first_before_others(lambda: load_data(settings, registry))
     spec = data.spec(settings.dataset)

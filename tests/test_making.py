@@ -268,6 +268,12 @@ def test_sources_for_a_model_that_takes_none_are_refused(ganzoo):
     assert "--source hole: model 'plain' does not make images from images: leave it out" in result.err
 
 
+def test_a_model_that_starts_from_its_images_takes_no_other_sources(ganzoo):
+    result = ganzoo("run", "stargan", "--dataset", "small-digits", "--source", "hole", "--steps", 1)
+    assert (result.code, len(result.err.splitlines())) == (2, 1)
+    assert "--source hole: model 'stargan' starts from the images themselves: leave it out" in result.err
+
+
 def test_sources_are_made_of_images_at_the_size_that_is_asked_for():
     data = open_dataset(SmallDigits(), DataRequest("test", image_size=12, channels=3, source="smaller:4"))
     assert data.spec("digits").source_shape == (3, 3, 3)

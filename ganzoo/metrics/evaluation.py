@@ -353,7 +353,7 @@ def generated(gan: GAN, n: int, seed: int, reference: Reference, labels: Labels 
 
 def count_of(gan: GAN, reference: Reference, most: int) -> int:
     """How many samples are measured unless told otherwise: `most`, and of a translator one of each source at most."""
-    sources = reference.data.sources if gan.translates else None
+    sources = gan.sourced(reference.data).sources if gan.translates else None
     return most if sources is None else min(most, len(sources))  # type: ignore[arg-type]
 
 
@@ -375,12 +375,13 @@ def counterpart_labels(gan: GAN, reference: Reference) -> Tensor | None:
     """
     if not gan.translates or gan.conditional:
         return None
-    known = reference.labels if reference.data.paired else reference.data.source_labels
+    known = reference.labels if _has_targets(gan, reference) else gan.sourced(reference.data).source_labels
     return None if known is None else known[_order(len(known))]
 
 
 def _has_targets(gan: GAN, reference: Reference) -> bool:
-    return gan.translates and reference.data.paired and reference.data.sources is not None
+    data = gan.sourced(reference.data)
+    return gan.translates and data.paired and data.sources is not None
 
 
 def _targets(gan: GAN, reference: Reference, index: Tensor) -> Tensor | None:
@@ -409,8 +410,9 @@ def conditions(gan: GAN, reference: Reference, labels: Labels) -> Tensor | None:
         return known[_order(len(known))] if gan.translates else known  # A source's are its own.
     if labels == "uniform":
         return torch.arange(classes)
-    if gan.translates and reference.data.source_labels is not None and reference.data.classes == gan.data.classes:
-        return reference.data.source_labels[_order(len(reference.data.source_labels))]  # What is made is of its class.
+    theirs = gan.sourced(reference.data).source_labels
+    if gan.translates and theirs is not None and reference.data.classes == gan.data.classes:
+        return theirs[_order(len(theirs))]  # What is made of a source is of its class.
     if reference.labels is None or reference.data.classes != gan.data.classes:
         raise UsageError(f"model '{gan.name}' needs the labels of its classes, which '{reference.name}' does not have")
     return reference.labels[_order(len(reference.labels))]
