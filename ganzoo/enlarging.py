@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ganzoo import gan
 from ganzoo.data import Batch, DataSpec
 from ganzoo.errors import UsageError, one_line
+from ganzoo.precision import single
 
 TIMES = (2, 4)
 """How many times a model enlarges an image."""
@@ -169,10 +170,10 @@ class Enlarger(gan.GAN):
         return (self.clock.fraction >= self.options.pretrain).to(self.clock.fraction.dtype)
 
     def features(self, x: Tensor) -> Tensor | None:
-        """What VGG sees in images (N, C, H, W) in [-1, 1]; None without its weights."""
+        """What VGG sees in images (N, C, H, W) in [-1, 1], in float32; None without its weights."""
         if self.vgg is None:
             return None
-        return self.vgg(x.expand(-1, 3, -1, -1))
+        return single(self.vgg(x.expand(-1, 3, -1, -1)))
 
     def pictures(self, examples: Batch) -> dict[str, Tensor]:
         """Source and output; between them, what bicubic interpolation makes of the source."""

@@ -14,20 +14,18 @@ the authors' program the generators move first, and the rate falls to 0 in the s
 G maps s (N, C', H, W) to (N, C, H, W) in [-1, 1], F back; the discriminators judge patches.
 """
 
-from typing import Literal
-
 from pydantic import Field
 from torch import Tensor, nn
 
 import ganzoo
 from ganzoo import losses
 from ganzoo.errors import UsageError
-from ganzoo.nets import weighted_layers
 from ganzoo.optim import Adam, Rule, linear_decay
 from ganzoo.translation import PatchDiscriminator, Pool, ResidualTranslator, patch_halvings, same_size
+from ganzoo.two_way import TwoWay, distance
 
 
-class CycleGAN(ganzoo.GAN):
+class CycleGAN(TwoWay):
     """Images from images, learnt without pairs, both ways.
 
     `--output source`, an option of drawing, makes sources from images. The preset `paper` is that of section 7: 9
@@ -39,8 +37,6 @@ class CycleGAN(ganzoo.GAN):
         "Zhu et al., Unpaired Image-to-Image Translation using Cycle-Consistent Adversarial Networks, 2017, "
         "https://arxiv.org/abs/1703.10593"
     )
-    translates = True
-    saved = ("generator", "back")
     presets = {
         "paper": {"image_size": 256, "batch_size": 1, "width": 64, "blocks": 9, "ema": 0.0, "epochs": 200},
     }
@@ -65,11 +61,6 @@ class CycleGAN(ganzoo.GAN):
             0.5, ge=0, le=1, description="Share of the budget from which the rate falls to 0; 1: it stays."
         )
 
-    class Sampling(ganzoo.Sampling):
-        """Which way to go."""
-
-        output: Literal["target", "source"] = Field("target", description="What to make: targets, or sources of them.")
-
     def __init__(self, data: ganzoo.DataSpec, options: Options):
         super().__init__(data, options)
         sources, images = same_size(self.name, self.data)
@@ -88,33 +79,11 @@ class CycleGAN(ganzoo.GAN):
             for channels in (images, sources):
                 self.pools.append(Pool((channels, *self.data.shape[1:]), options.pool, options.batch_size))
 
-    def players(self) -> dict[str, nn.Module]:
-        return {
-            "generator": nn.ModuleList([self.generator, self.back]),
-            "discriminator": nn.ModuleList([self.discriminator, self.source_discriminator]),
-        }
-
-    def discriminator_layers(self) -> list[list[nn.Module]]:
-        """Those of both discriminators, side by side."""
-        sides = weighted_layers(self.discriminator), weighted_layers(self.source_discriminator)
-        return [[*ours, *theirs] for ours, theirs in zip(*sides, strict=True)]
-
     def turns(self) -> list[ganzoo.Turn]:
         return [
             ganzoo.Turn("generator", self.generator_loss),
             ganzoo.Turn("discriminator", self.discriminator_loss, repeat=self.options.n_critic),
         ]
-
-    def generate(self, z: Tensor, y: Tensor | None, source: Tensor | None = None) -> Tensor:
-        return self.back(source) if self.sampling.output == "source" else self.generator(source)
-
-    def returned(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        return self.generator(x) if self.sampling.output == "source" else self.back(x)
-
-    def fake(self, real: ganzoo.Batch) -> ganzoo.Batch:
-        """G(s), with F(x) as its source."""
-        made = super().fake(real)
-        return made._replace(source=self.back(real.x))
 
     def generator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
         o, s, x = self.options, real.source, real.x
@@ -143,26 +112,12 @@ class CycleGAN(ganzoo.GAN):
             "source": losses.least_squares_discriminator(ours, theirs),
         }
 
-    def judge_source(self, source: Tensor) -> Tensor:
-        """What the discriminator of sources says, of images as the run's augmentations change them: (N, 1, h, w)."""
-        return self.source_discriminator(self.augmented(ganzoo.Batch(source)).x)
-
-    def pictures(self, examples: ganzoo.Batch) -> dict[str, Tensor]:
-        shown = super().pictures(examples)
-        assert examples.source is not None
-        return shown | {"there and back": self.back(self.generator(examples.source))}
-
     def score(self, logits: Tensor) -> Tensor:
         return losses.raw(logits)
 
     def optimizer(self, player: str) -> Rule:
         o = self.options
         return Adam(linear_decay(o.lr, o.decay), o.b1, o.b2)
-
-
-def distance(a: Tensor, b: Tensor) -> Tensor:
-    """Mean distance of pixels, a scalar."""
-    return (a - b).abs().mean()
 
 
 @ganzoo.hookimpl

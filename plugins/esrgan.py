@@ -88,6 +88,7 @@ class ESRGAN(Enlarger):
         "https://arxiv.org/abs/1809.00219"
     )
     activated = False
+    batch_statistics = True  # An image is held against the batch's others.
     presets = {
         "paper": {
             "image_size": 128, "width": 64, "blocks": 23, "growth": 32, "pixels": 1e-2, "ema": 0.0, "pretrain": 0.7,

@@ -1,0 +1,78 @@
+"""Translation both ways: what CycleGAN and its kin have in common."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from ganzoo import gan
+from ganzoo.data import Batch
+from ganzoo.nets import weighted_layers
+from ganzoo.precision import single
+
+
+class TwoWay(gan.GAN):
+    """Two generators, from sources to images and back, and a discriminator for each side.
+
+    A subclass sets `generator`, `back`, `discriminator` and `source_discriminator`, and states the losses. Fakes have
+    both: `fake.x` is G(s), `fake.source` is F(x).
+    """
+
+    translates = True
+    saved = ("generator", "back")
+
+    back: nn.Module
+    source_discriminator: nn.Module
+
+    class Sampling(gan.Sampling):
+        """Which way to go."""
+
+        output: Literal["target", "source"] = Field("target", description="What to make: targets, or sources of them.")
+
+    def players(self) -> dict[str, nn.Module]:
+        return {
+            "generator": nn.ModuleList([self.generator, self.back]),
+            "discriminator": nn.ModuleList([self.discriminator, self.source_discriminator]),
+        }
+
+    def discriminator_layers(self) -> Sequence[nn.Module | Sequence[nn.Module]]:
+        """Those of both discriminators, side by side."""
+        sides = weighted_layers(self.discriminator), weighted_layers(self.source_discriminator)
+        return [[*ours, *theirs] for ours, theirs in zip(*sides, strict=True)]
+
+    def generate(self, z: Tensor, y: Tensor | None, source: Tensor | None = None) -> Tensor:
+        assert source is not None
+        options: Any = self.sampling
+        return self.to_source(source) if options.output == "source" else self.to_image(source)
+
+    def returned(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        options: Any = self.sampling
+        return self.to_image(x) if options.output == "source" else self.to_source(x)
+
+    def to_image(self, source: Tensor) -> Tensor:
+        """G(s), of sources."""
+        return self.generator(source)
+
+    def to_source(self, x: Tensor) -> Tensor:
+        """F(x), of images."""
+        return self.back(x)
+
+    def fake(self, real: Batch) -> Batch:
+        """G(s), with F(x) as its source."""
+        made = super().fake(real)
+        return made._replace(source=self.to_source(real.x))
+
+    def judge_source(self, source: Tensor) -> Any:
+        """What the discriminator of sources says, in float32, of images as the run's augmentations change them."""
+        return single(self.source_discriminator(self.augmented(Batch(source)).x))
+
+    def pictures(self, examples: Batch) -> dict[str, Tensor]:
+        shown = super().pictures(examples)
+        assert examples.source is not None
+        return shown | {"there and back": self.to_source(self.to_image(examples.source))}
+
+
+def distance(a: Tensor, b: Tensor) -> Tensor:
+    """Mean distance of pixels, a scalar."""
+    return (a - b).abs().mean()
