@@ -41,7 +41,7 @@ def times(name: str, data: DataSpec) -> int:
     if found not in TIMES or (height, width) != (found * h, found * w):
         raise UsageError(
             f"model '{name}' makes images 2 or 4 times as large as their sources, and data set '{data.name}' has "
-            f"sources of {w} x {h} pixels and images of {width} x {height}"
+            f"sources of {w} x {h} pixels and images of {width} x {height}: make some with --source smaller:4"
         )
     return found
 
