@@ -6,9 +6,9 @@ pixels more, where it is held to what is there (sections 3.2 and 4.2):
     D minimises  -E[log D(x)] - E[log(1 - D(G(s)))],    of the hole and its margin alone
     G minimises  0.999 E[w (G(s) - x)^2] - 0.001 E[log D(G(s))],    w = 10 in the margin, 1 in the hole
 
-The source is the picture with its hole, as `--source hole` makes it; whatever fills the hole there, the networks see an even grey, and of what is
-made the hole alone is put into the picture. G is an encoder to a bottleneck and a decoder, D that of DCGAN; G maps
-s (N, C, H, W) to (N, C, H, W) in [-1, 1], D maps (N, C, H, W) to logits (N, 1).
+The source is the picture with its hole, as `--source hole` makes it; whatever fills the hole, the networks see an even
+grey, and of what is made the hole alone is put into the picture. G is an encoder to a bottleneck and a decoder, D that
+of DCGAN; G maps s (N, C, H, W) to (N, C, H, W) in [-1, 1], D maps (N, C, H, W) to logits (N, 1).
 """
 
 from dataclasses import replace
