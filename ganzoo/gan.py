@@ -145,6 +145,9 @@ class GAN(nn.Module):
     will do, and sources that it may have are not looked at."""
     saved: ClassVar[tuple[str, ...]] = ("generator",)
     """Attributes whose modules a run keeps and averages, and can sample with: an encoder, the second generator."""
+    channels_last: ClassVar[tuple[str, ...]] = ()
+    """Kinds of devices, `cuda` or `cpu`, on which convolutions are to find channels last in memory, being faster so.
+    A network that reshapes maps does so by `reshape` or `flatten` then: `view` would fail."""
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     """Named bundles of options, the run's own (`image_size`, `epochs`) included."""
     Options: ClassVar[type[Options]] = Options

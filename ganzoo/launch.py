@@ -76,7 +76,7 @@ class Prepared:
             "batches_per_epoch": trainer.loader.batches_per_epoch,
             "steps": trainer.steps,
             "parameters": {name: sum(p.numel() for p in m.parameters()) for name, m in trainer.gan.players().items()},
-            "machine": trainer.engine.describe() | {"processes": trainer.world.size},
+            "machine": trainer.describe(),
             "evaluation": self.evaluation.protocol if self.evaluation else None,
             "initial": self.initial,
             "versions": versions(),
@@ -330,7 +330,7 @@ def session(prepared: Prepared, step: int) -> dict[str, Any]:
     trainer = prepared.trainer
     return {
         "from_step": step,
-        "machine": trainer.engine.describe() | {"processes": trainer.world.size},
+        "machine": trainer.describe(),
         "versions": versions(),
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }

@@ -38,6 +38,7 @@ class ACGAN(ganzoo.GAN):
 
     name = "acgan"
     paper = "Odena et al., Conditional Image Synthesis with Auxiliary Classifier GANs, 2017, https://arxiv.org/abs/1610.09585"
+    channels_last = ("cuda", "cpu")
     conditional = True
 
     class Options(ganzoo.Options):

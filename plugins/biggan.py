@@ -284,6 +284,7 @@ class BigGAN(ganzoo.GAN):
         "Brock et al., Large Scale GAN Training for High Fidelity Natural Image Synthesis, 2019, "
         "https://arxiv.org/abs/1809.11096"
     )
+    channels_last = ("cuda", "cpu")
     conditional = True
 
     class Options(ganzoo.Options):

@@ -30,6 +30,7 @@ class DCGAN(ganzoo.GAN):
 
     name = "dcgan"
     paper = "Radford et al., Unsupervised Representation Learning with DCGANs, 2016, https://arxiv.org/abs/1511.06434"
+    channels_last = ("cuda", "cpu")
     presets = {"paper": {"image_size": 64, "width": 128, "batch_size": 128, "latent": "uniform", "ema": 0.0}}
 
     class Options(ganzoo.Options):

@@ -25,6 +25,7 @@ class DRAGAN(ganzoo.GAN):
 
     name = "dragan"
     paper = "Kodali et al., On Convergence and Stability of GANs, 2017, https://arxiv.org/abs/1705.07215"
+    channels_last = ("cuda", "cpu")
 
     batch_statistics = True
     """The scale of the noise is the standard deviation of the batch."""

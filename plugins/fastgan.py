@@ -383,6 +383,7 @@ class FastGAN(ganzoo.GAN):
         "Liu et al., Towards Faster and Stabilized GAN Training for High-fidelity Few-shot Image Synthesis, 2021, "
         "https://arxiv.org/abs/2101.04775"
     )
+    channels_last = ("cuda",)
     presets = {
         # The authors' program, at its sizes for sets of dozens to thousands of images.
         "paper": {

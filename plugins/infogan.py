@@ -65,6 +65,7 @@ class InfoGAN(ganzoo.GAN):
 
     name = "infogan"
     paper = "Chen et al., InfoGAN, 2016, https://arxiv.org/abs/1606.03657"
+    channels_last = ("cuda", "cpu")
 
     class Options(ganzoo.Options):
         """Appendix C.1: Adam (0.5, 0.999), 2e-4 for D and 1e-3 for G; 62 noise variables, 10 categories, 2 codes."""

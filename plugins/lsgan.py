@@ -28,6 +28,7 @@ class LSGAN(ganzoo.GAN):
 
     name = "lsgan"
     paper = "Mao et al., Least Squares Generative Adversarial Networks, 2017, https://arxiv.org/abs/1611.04076"
+    channels_last = ("cuda", "cpu")
     presets = {
         "paper": {
             "width": 64, "lr": 2e-4, "b1": 0.5, "batch_size": 64, "a": 0.0, "b": 1.0, "c": 1.0, "ema": 0.0,

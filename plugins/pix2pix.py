@@ -37,6 +37,7 @@ class Pix2Pix(ganzoo.GAN):
         "Isola et al., Image-to-Image Translation with Conditional Adversarial Networks, 2017, "
         "https://arxiv.org/abs/1611.07004"
     )
+    channels_last = ("cuda",)
     translates = True
     presets = {"paper": {"image_size": 256, "batch_size": 1, "width": 64, "decay": 1.0, "ema": 0.0, "epochs": 200}}
 

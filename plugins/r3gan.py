@@ -337,6 +337,7 @@ class R3GAN(ganzoo.GAN):
 
     name = "r3gan"
     paper = "Huang et al., The GAN is dead; long live the GAN! A Modern Baseline GAN, 2024, https://arxiv.org/abs/2501.05441"
+    channels_last = ("cuda", "cpu")
     conditional = True
     presets = {
         # CIFAR-10; the others' names say what for. Numbers of the authors' train.py, batches of their README.

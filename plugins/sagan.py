@@ -72,6 +72,7 @@ class SAGAN(ganzoo.GAN):
 
     name = "sagan"
     paper = "Zhang et al., Self-Attention Generative Adversarial Networks, 2019, https://arxiv.org/abs/1805.08318"
+    channels_last = ("cuda", "cpu")
     conditional = True
     presets = {
         # ImageNet at 128 x 128. The paper's FID is 18.65, its Inception score 52.52, after a million steps.

@@ -68,6 +68,7 @@ class SNGAN(ganzoo.GAN):
 
     name = "sngan"
     paper = "Miyato et al., Spectral Normalization for GANs, 2018, https://arxiv.org/abs/1802.05957"
+    channels_last = ("cuda", "cpu")
     conditional = True
 
     class Options(ganzoo.Options):

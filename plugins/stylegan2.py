@@ -403,6 +403,7 @@ class StyleGAN2(ganzoo.GAN):
     paper = (
         "Karras et al., Analyzing and Improving the Image Quality of StyleGAN, 2020, https://arxiv.org/abs/1912.04958"
     )
+    channels_last = ("cuda", "cpu")
     conditional = True
     presets = {
         # What two cores can train at 32 x 32.

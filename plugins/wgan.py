@@ -32,6 +32,7 @@ class WGAN(ganzoo.GAN):
 
     name = "wgan"
     paper = "Arjovsky et al., Wasserstein GAN, 2017, https://arxiv.org/abs/1701.07875"
+    channels_last = ("cuda", "cpu")
     presets = {
         "paper": {
             "width": 64, "optimizer": "rmsprop", "lr": 5e-5, "clip": 0.01, "n_critic": 5, "batch_size": 64, "ema": 0.0,

@@ -23,6 +23,7 @@ class WGANGP(ganzoo.GAN):
 
     name = "wgan-gp"
     paper = "Gulrajani et al., Improved Training of Wasserstein GANs, 2017, https://arxiv.org/abs/1704.00028"
+    channels_last = ("cuda", "cpu")
     presets = {"paper": {"lr": 1e-4, "width": 64}}
 
     class Options(ganzoo.Options):

@@ -27,6 +27,7 @@ from ganzoo.settings import validated
 from ganzoo.training.building import build, refuse_giants
 from ganzoo.training.draws import own_draws
 from ganzoo.training.engine import choose_device
+from ganzoo.training.layout import arranged
 
 CHUNK = 512
 """Images generated at once."""
@@ -293,7 +294,7 @@ def load(
             module.load_state_dict(tensors.read())
         except RuntimeError as error:
             raise GanzooError(f"{tensors.path} does not fit config.json: {one_line(error)[:200]}") from error
-    return Sampler(gan.to(choose_device(device)), step)
+    return Sampler(arranged(gan, choose_device(device)), step)
 
 
 class _Tensors(NamedTuple):

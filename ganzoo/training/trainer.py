@@ -18,6 +18,7 @@ from ganzoo.training.distributed import ALONE, World
 from ganzoo.training.ema import EMA
 from ganzoo.training.engine import Engine, random_state, seed_everything, set_random_state
 from ganzoo.training.gradients import Treatment
+from ganzoo.training.layout import arranged, arranged_batch, lies_channels_last, match_layout
 from ganzoo.training.meter import Meter
 from ganzoo.training.signals import Stop
 from ganzoo.training.turns import Pattern, Schedule, constant
@@ -66,7 +67,8 @@ class Trainer:
             GanzooError: its turns make no sense: see `Schedule`.
         """
         self.schedule = Schedule(gan)
-        self.gan, self.world = gan.to(engine.device).train(), world
+        self.gan, self.world = arranged(gan, engine.device).train(), world
+        self.channels_last = lies_channels_last(gan, engine.device)
         world.broadcast(self.gan)
         self.loader, self.engine = loader, engine
         self.steps, self.seconds = steps, seconds
@@ -162,7 +164,7 @@ class Trainer:
         for move in self.schedule.moves[pattern]:
             turn = move.turn
             if move.draws:
-                real = next(batches)
+                real = arranged_batch(next(batches)) if self.channels_last else next(batches)
                 if not gan.conditional:
                     real = real._replace(y=None)
                 parts, fakes = real.parts(self.accumulate), [real] * self.accumulate
@@ -289,6 +291,11 @@ class Trainer:
             if not torch.stack([p.detach().isfinite().all() for p in parameters]).all():
                 raise GanzooError(f"step {self.step}: the {player}'s weights are no longer finite; the run stops here")
 
+    def describe(self) -> dict[str, Any]:
+        """Where and how steps are taken, for `run.json`."""
+        made = self.engine.describe() | {"processes": self.world.size}
+        return made | ({"channels_last": True} if self.channels_last else {})
+
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next step depends on."""
         random = random_state(self.engine.device)
@@ -315,6 +322,7 @@ class Trainer:
             # Whether a step can be recorded is this device's business, not that of the one it was saved on.
             here = {key: value for key, value in optimizer.param_groups[0].items() if key == "capturable"}
             optimizer.load_state_dict({**saved, "param_groups": [group | here for group in saved["param_groups"]]})
+            match_layout(optimizer)
         self.step, self.elapsed = int(state["step"]), float(state["elapsed"])
         self.feed(None)
         drawn = [state["random"], *state.get("others", ())]  # By process; one that was not there before begins anew.
