@@ -135,7 +135,7 @@ def _numbers(path: Path, dimensions: int) -> torch.Tensor:
 
 
 class CelebA(ganzoo.Dataset):
-    """Faces with their 40 tags as a condition vector. Streams from ganzoo's cache, which is made the first time."""
+    """Faces with their 40 tags as a condition vector, out of ganzoo's cache, which is made the first time."""
 
     name = CELEBA.name
     summary = CELEBA.summary

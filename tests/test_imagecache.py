@@ -74,7 +74,7 @@ def test_a_cache_file_that_was_cut_off_is_made_anew(paths, cache):
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_bit_that_flipped_in_the_cache_is_found_when_its_image_is_read(paths, cache, workers):
+def test_a_bit_that_flipped_in_the_cache_is_found_when_its_image_is_read(paths, cache, workers, monkeypatch):
     mapped = decoded_once(ImageFiles(paths, 8, 3))
     (file,) = cache.iterdir()
     content = bytearray(file.read_bytes())
@@ -85,6 +85,7 @@ def test_a_bit_that_flipped_in_the_cache_is_found_when_its_image_is_read(paths, 
     complaint = f"image 7 in {file} is damaged; delete that file, and it is made anew"
     with pytest.raises(GanzooError, match=re.escape(complaint)):
         mapped[7]
+    monkeypatch.setattr("ganzoo.data.memory.IN_MEMORY_BYTES", 0)
     loader = Loader(ImageSet(mapped), 10, 0, torch.device("cpu"), workers=workers)
     with pytest.raises(GanzooError, match=re.escape(complaint)):
         list(islice(loader.batches(), 2))
@@ -126,9 +127,10 @@ def test_a_mapped_dataset_travels_to_another_process_by_name(paths):
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_the_loader_gives_the_same_batches_and_counts_its_waiting(paths, workers):
+def test_the_loader_gives_the_same_batches_and_counts_its_waiting(paths, workers, monkeypatch):
     files = ImageFiles(paths, 8, 3)
     resident = Loader(ImageSet(files.read_all()), 6, 0, torch.device("cpu"))
+    monkeypatch.setattr("ganzoo.data.memory.IN_MEMORY_BYTES", 0)
     streaming = Loader(ImageSet(decoded_once(files)), 6, 0, torch.device("cpu"), workers=workers)
     for ours, theirs in islice(zip(streaming.batches(), resident.batches(), strict=True), 5):
         assert torch.equal(ours.x, theirs.x)

@@ -8,7 +8,8 @@ import torch
 
 from ganzoo.data import DataRequest, Loader
 from ganzoo.errors import GanzooError
-from ganzoo.training.ema import EMA, averaged
+from ganzoo.training import ema as averaging
+from ganzoo.training.ema import EMA, approach, averaged
 from ganzoo.training.engine import Engine, own_randomness, seed_everything
 from ganzoo.training.trainer import Trainer
 from ganzoo.training.turns import Schedule
@@ -248,3 +249,17 @@ def test_steps_in_parts_are_resumed_exactly(digits):
     second = in_parts(digits, 4, Tiny)
     second.load_state_dict(state)
     assert {k: v.item() for k, v in second.advance().items()} == {k: v.item() for k, v in expected.items()}
+
+
+def test_an_average_by_groups_is_that_of_all_at_once(monkeypatch):
+    live = [torch.randn(3, 5), torch.randn(64), torch.randn(()), torch.randn(7, 2)]
+    mine = [torch.randn_like(t) for t in live]
+    expected = [m.lerp(t, 0.3) for m, t in zip(mine, live, strict=True)]
+    monkeypatch.setattr(averaging, "GROUP_BYTES", 100)
+    groups = averaging._groups([t.nbytes for t in live])
+    assert groups == [slice(0, 1), slice(1, 2), slice(2, 4)]
+    for group in groups:
+        approach(mine[group], live[group], torch.tensor(0.3))
+    for a, b in zip(mine, expected, strict=True):
+        torch.testing.assert_close(a, b)
+    assert averaging._groups([]) == [slice(0, 0)]

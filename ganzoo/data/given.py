@@ -83,7 +83,7 @@ def _map_style(data: Any, value_range: tuple[float, float] | None) -> ImageSet:
     labels = _labels(data)
     names = getattr(data, "classes", None)
     classes = tuple(map(str, names)) if isinstance(names, list | tuple) and labels is not None else _names(labels)
-    if len(items) * items[0].numel() > memory.IN_MEMORY_BYTES:
+    if len(items) * items[0].numel() > memory.room():
         return ImageSet(items, labels, classes)
     images = torch.empty(len(items), *items[0].shape, dtype=torch.uint8)
     for i in range(len(items)):

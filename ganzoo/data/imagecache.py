@@ -19,6 +19,9 @@ from ganzoo.files import cache_dir, whole
 FORMAT = 3
 """Part of the key: to be raised whenever the same files would be decoded to other pixels, or laid out otherwise."""
 
+BLOCK = 1024
+"""Images that are brought to a device at once."""
+
 
 class Mapped(torch.utils.data.Dataset[Tensor]):
     """A map-style dataset over a file of uint8 (N, C, H, W), read by the page as images are asked for.
@@ -33,6 +36,23 @@ class Mapped(torch.utils.data.Dataset[Tensor]):
 
     def __len__(self) -> int:
         return self.shape[0]
+
+    @property
+    def nbytes(self) -> int:
+        """What all images take."""
+        return _pixels(self.shape)
+
+    def onto(self, device: torch.device) -> Tensor:
+        """All images as one tensor there, each compared with its checksum.
+
+        Raises:
+            GanzooError: one is damaged.
+        """
+        images = torch.empty(self.shape, dtype=torch.uint8, device=device)
+        for start in range(0, len(self), BLOCK):
+            stop = min(start + BLOCK, len(self))
+            images[start:stop] = torch.stack([self[i] for i in range(start, stop)])
+        return images
 
     def __getitem__(self, index: int) -> Tensor:
         if self._images is None:

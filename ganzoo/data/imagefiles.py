@@ -165,13 +165,14 @@ class WholePictures(torch.utils.data.Dataset[Tensor]):
 def load_files(
     paths: Sequence[Source], size: int, channels: int, rule: Rule = USUAL, half: Half = "", grid: int = 1
 ) -> "Tensor | Mapped | ImageFiles":
-    """The images of `paths`: decoded at once when they fit in memory, else as `decoded_once`.
+    """The images of `paths`: decoded at once when they are few enough, else as `decoded_once`.
 
     Raises:
         UsageError: one of them is broken; it is named.
     """
     files = ImageFiles(paths, size, channels, rule, half, grid)
-    return files.read_all() if files.nbytes <= memory.IN_MEMORY_BYTES else decoded_once(files)
+    at_once = files.nbytes <= min(memory.AT_ONCE_BYTES, memory.room())
+    return files.read_all() if at_once else decoded_once(files)
 
 
 def decoded_once(files: ImageFiles) -> "Mapped | ImageFiles":

@@ -1,9 +1,9 @@
 """The loader that feeds the step.
 
-Images are uint8 until the step needs them. A set that fits is held on the device as one tensor and gathered,
-shuffled and normalised there; a larger one streams through worker processes. Both give the same batches. Sources come
-along: with their counterparts in paired sets, in an order of their own in unpaired ones. Those that are made of the
-images are made there too, of the batch.
+Images are uint8 until the step needs them. A set that fits, by the memory that is free, is held on the device as one
+tensor and gathered, shuffled and normalised there; a larger one streams through worker processes. Both give the same
+batches. Sources come along: with their counterparts in paired sets, in an order of their own in unpaired ones. Those
+that are made of the images are made there too, of the batch.
 """
 
 import os
@@ -22,6 +22,7 @@ from torch import Tensor
 
 from ganzoo.data import memory
 from ganzoo.data.balance import Balanced
+from ganzoo.data.imagecache import Mapped
 from ganzoo.data.making import Made, Maker
 from ganzoo.data.pixels import normalise, to_uint8
 from ganzoo.data.reading import fetch, whole
@@ -105,9 +106,12 @@ class Loader:
                 )
         labels = data.source_labels if len(held) > 1 else None
         self.source_labels = None if labels is None else labels.to(device)
-        in_memory = all(isinstance(part, Tensor) for part in held)
-        self.resident = in_memory and sum(part.nbytes for part in held) <= memory.IN_MEMORY_BYTES
-        self.images, *rest = [part.to(device) for part in held] if self.resident else held
+        self._summed = [isinstance(part, Tensor) for part in held]
+        """Which of images and sources a checksum is taken of, wherever there is room for them."""
+        in_memory = all(isinstance(part, Tensor | Mapped) for part in held)
+        self.resident = in_memory and sum(part.nbytes for part in held) <= memory.room(device)
+        self.images: Any
+        self.images, *rest = [_onto(part, device) for part in held] if self.resident else held
         self.sources: Any = rest[0] if rest else None if self.maker is None else Made(self.images, self.maker)
         self._held_sources: Any = rest[0] if rest else None
 
@@ -137,8 +141,8 @@ class Loader:
         Of sources as of images, if there are any.
         """
         parts = [labels for labels in (self.labels, self.source_labels) if labels is not None]
-        for held in (self.images, self.sources):
-            if isinstance(held, Tensor):
+        for held, summed in zip((self.images, self._held_sources), self._summed, strict=False):
+            if summed:
                 parts.append(held[:: -(-held.nbytes // CHECKED_BYTES)])
         value = 0
         for part in parts:
@@ -210,7 +214,7 @@ class Loader:
         """This process's part of each batch of indices, from the `position`-th on."""
         epoch, first = divmod(position, per_epoch)
         while True:
-            chunks = order(epoch).to(device).split(self.batch_size)
+            chunks = sent(order(epoch), device).split(self.batch_size)
             yield from (chunk[self._mine] for chunk in islice(chunks, first, per_epoch))
             epoch, first = epoch + 1, 0
 
@@ -265,10 +269,21 @@ class Loader:
                     ) from error
                 self.waited += time.perf_counter() - asked
                 images = [whole(part).to(self.device, non_blocking=True) for part in found]
-                yield *(order.to(self.device) for order in index), *images
+                yield *(sent(order, self.device) for order in index), *images
         finally:
             # An error's traceback holds this frame; left to the garbage collector, the workers end late.
             del fetched
+
+
+def _onto(part: "Tensor | Mapped", device: torch.device) -> Tensor:
+    return part.onto(device) if isinstance(part, Mapped) else part.to(device)
+
+
+def sent(numbers: Tensor, device: torch.device) -> Tensor:
+    """Numbers from this machine's memory on their way to a device: nobody waits until a GPU has done what it does."""
+    if device.type == "cuda":
+        numbers = numbers.pin_memory()
+    return numbers.to(device, non_blocking=True)
 
 
 class _Indexed(torch.utils.data.Dataset[Any]):

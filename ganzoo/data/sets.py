@@ -248,7 +248,7 @@ def _fitted(images: Any, size: int | None, channels: int | None, grid: int) -> A
     shape = (channels or c, size or h, size or w)
     if shape == (c, h, w):
         return images
-    if isinstance(images, Tensor) and len(images) * math.prod(shape) <= memory.IN_MEMORY_BYTES:
+    if isinstance(images, Tensor) and len(images) * math.prod(shape) <= memory.room():
         return resize(to_channels(images, channels), size, grid)
     return _Fitted(images, size, channels, grid)
 

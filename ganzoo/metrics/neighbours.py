@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ganzoo.data import IN_MEMORY_BYTES
+from ganzoo.data import memory
 from ganzoo.metrics.balls import K, prdc
 from ganzoo.metrics.base import MOST, Measured, Metric, Setting, needs_test_split, require
 
@@ -100,7 +100,7 @@ class Nearest(Metric):
     @classmethod
     def missing(cls, setting: Setting) -> str | None:
         images = setting.reference.training.images
-        if isinstance(images, Tensor) and images.nbytes <= IN_MEMORY_BYTES:
+        if isinstance(images, Tensor) and images.nbytes <= memory.room():
             return needs_test_split(setting)
         return f"the training images of '{setting.reference.name}' do not fit in memory"
 

@@ -1,7 +1,8 @@
 """Averaged networks: what samples are drawn from."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -9,6 +10,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ganzoo.gan import GAN
+
+GROUP_BYTES = 16 * 2**20
+"""What an update may take besides the two sets of weights: a large network is not copied for it."""
 
 
 class EMA:
@@ -45,6 +49,7 @@ class EMA:
             list(zip(averaged, live, strict=True)),
             list(zip(copied, live_copied, strict=True)),
         )
+        self._groups = _groups([held[name].nbytes for held, name in averaged])
 
     @property
     def module(self) -> nn.Module:
@@ -73,11 +78,28 @@ class EMA:
             weights = {dtype: weight.to(dtype) for dtype in {t.dtype for t in mine}}
             torch._foreach_lerp_(mine, live, [weights[t.dtype] for t in mine])
         else:
-            change = torch._foreach_sub(live, mine)
-            torch._foreach_mul_(change, weight)
-            torch._foreach_add_(mine, change)
+            for group in self._groups:
+                approach(mine[group], live[group], weight)
         for (held, name), (theirs, key) in self._copied:
             held[name].copy_(theirs[key])
+
+
+def approach(mine: list[Tensor], live: list[Tensor], weight: Tensor) -> None:
+    """Move tensors towards others by a share that is a scalar on their device, in three kernels for all of them."""
+    change = torch._foreach_sub(live, mine)
+    torch._foreach_mul_(change, weight)
+    torch._foreach_add_(mine, change)
+
+
+def _groups(sizes: Sequence[int]) -> list[slice]:
+    """Neighbours of up to `GROUP_BYTES` together, and larger ones by themselves: what `approach` takes besides."""
+    ends, total = [0], 0
+    for i, size in enumerate(sizes):
+        if total and total + size > GROUP_BYTES:
+            ends.append(i)
+            total = 0
+        total += size
+    return [slice(a, b) for a, b in pairwise([*ends, len(sizes)])]
 
 
 def averaged(gan: GAN, ema: EMA) -> GAN:
