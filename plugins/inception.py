@@ -39,7 +39,8 @@ class Inception(ganzoo.FeatureExtractor):
         try:
             # Two names would give two outputs, of which torchmetrics hands over one.
             path = str(weights) if weights else None
-            self.net = NoTrainInceptionV3("inception-v3-compat", ["2048"], path, antialias=True)
+            # Without antialias torch-fidelity resizes as TensorFlow 1 did, where the weights and published FIDs are from.
+            self.net = NoTrainInceptionV3("inception-v3-compat", ["2048"], path, antialias=False)
         except FAULTS as error:
             if weights is not None:
                 raise UsageError(f"{weights} holds no Inception weights: {one_line(error)[:200]}") from error
@@ -51,7 +52,7 @@ class Inception(ganzoo.FeatureExtractor):
         self.sha256 = hash_of(self.net)
 
     def resizing(self, height: int, width: int) -> str:
-        return f"{height}x{width} to {SIDE}x{SIDE}, bilinear, antialiased"
+        return f"{height}x{width} to {SIDE}x{SIDE}, bilinear as TensorFlow 1 has it"
 
     @torch.no_grad()
     def extract(self, images: Tensor) -> Features:
