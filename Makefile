@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test soak lint bench docs clean
+.PHONY: run test soak lint bench gpu docs clean
 
 run: .venv/ready  ## train the CGAN on the embedded MNIST
 	$(BIN)/ganzoo run cgan --epochs 20 --max-time 4m30s
@@ -23,6 +23,9 @@ lint: .venv/ready-dev  ## style and types
 bench: .venv/ready-dev  ## speed, start-up and memory on this machine; BENCH='--seconds 2' and the like make it shorter
 	mkdir -p benchmarks/results
 	$(BIN)/python -m pytest benchmarks --benchmark-only --benchmark-json benchmarks/results/latest.json $(BENCH)
+
+gpu: .venv/ready-dev  ## what a GPU does with every model, in at most eight minutes; GPU='--seconds 120' makes it shorter
+	$(BIN)/python -m ganzoo.speed.gpu --out benchmarks/results/gpu $(GPU)
 
 docs: .venv/ready-dev  ## the pages that follow from the code: models, hooks, commands
 	$(BIN)/python docs/generate.py

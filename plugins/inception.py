@@ -39,7 +39,7 @@ class Inception(ganzoo.FeatureExtractor):
         try:
             # Two names would give two outputs, of which torchmetrics hands over one.
             path = str(weights) if weights else None
-            # Without antialias torch-fidelity resizes as TensorFlow 1 did, where the weights and published FIDs are from.
+            # Without antialias, images are resized as TensorFlow 1 did, where weights and published FIDs are from.
             self.net = NoTrainInceptionV3("inception-v3-compat", ["2048"], path, antialias=False)
         except FAULTS as error:
             if weights is not None:
