@@ -131,7 +131,7 @@ def test_the_command_keeps_what_it_found_and_names_what_it_left_out(tmp_path, mo
     assert ended[0].returncode is not None
     assert said[0] == "cgan                         images/s 12,346   x 2.5"
     assert said[1] == "sngan                        plain 9   not recorded: it moves"
-    assert said[2].startswith("left out, for the time was up: cgan, batch 4, sngan, batch 4, ")
+    assert said[2].startswith("left out, for the time was up: cgan, batch 4, pix2pix, batch 4, ")
     assert said[2].endswith("(in the midst of cgan, batch 4)")
     assert json.loads((tmp_path / "results" / "gpu.json").read_text()) == json.loads(json.dumps(report))
     page = (tmp_path / "results" / "gpu.md").read_text()
