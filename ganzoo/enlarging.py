@@ -148,6 +148,7 @@ class Options(gan.Options):
 class Enlarger(gan.GAN):
     """A model whose samples are 2 or 4 times as large as their sources."""
 
+    channels_last = ("cuda",)
     translates = True
     activated: ClassVar[bool] = True
     """Whether features of VGG are taken after their rectifier."""

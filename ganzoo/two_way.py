@@ -19,6 +19,7 @@ class TwoWay(gan.GAN):
     both: `fake.x` is G(s), `fake.source` is F(x).
     """
 
+    channels_last = ("cuda",)
     translates = True
     saved = ("generator", "back")
 

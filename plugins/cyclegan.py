@@ -37,7 +37,6 @@ class CycleGAN(TwoWay):
         "Zhu et al., Unpaired Image-to-Image Translation using Cycle-Consistent Adversarial Networks, 2017, "
         "https://arxiv.org/abs/1703.10593"
     )
-    channels_last = ("cuda",)
     presets = {
         "paper": {"image_size": 256, "batch_size": 1, "width": 64, "blocks": 9, "ema": 0.0, "epochs": 200},
     }

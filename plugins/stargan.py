@@ -105,6 +105,7 @@ class StarGAN(ganzoo.GAN):
         "2018, https://arxiv.org/abs/1711.09020"
     )
     conditional = True
+    channels_last = ("cuda",)
     translates = True
     own_sources = True
     presets = {

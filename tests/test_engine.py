@@ -137,7 +137,7 @@ def test_a_run_records_what_auto_came_to_and_whether_it_is_deterministic(ganzoo,
     records = {name: read_run(tmp_path / name) for name in "abc"}
     assert len(make_lines([records["a"], records["b"]])) == 1  # Two seeds of one line: the arithmetic is one.
     assert len(make_lines([records["a"], records["c"]])) == 2
-    assert "--precision fp32" in records["a"].command
+    assert "--precision auto" in records["a"].command
     assert "--deterministic" in records["c"].command
 
 

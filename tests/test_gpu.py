@@ -2,6 +2,7 @@
 
 import json
 import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -57,6 +58,13 @@ def test_the_tutorials_line_says_how_many_times_as_fast(plugins):
     assert line.what == "cgan (tutorial), batch 64"
     assert set(line.figures) == {"images/s", "x tutorials' loop"}
     assert all(value > 0 for value in line.figures.values())
+
+
+@pytest.mark.parametrize("name", ["srgan", "stargan", "cyclegan"])
+def test_models_that_translate_get_sources_that_fit_them(plugins, name):
+    suite = replace(SUITE, options={name: {"width": 4, "blocks": 1}})
+    training = trainer(suite, plugins.get("models", name), 4, 16)
+    assert all(value.isfinite() for value in training.advance().values())
 
 
 def test_what_was_not_recorded_says_why(plugins, monkeypatch):

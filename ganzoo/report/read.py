@@ -119,7 +119,7 @@ class RunRecord:
         if self.imported:
             return shlex.join(["ganzoo", "import", *self.imported_from, "--out", str(self.again)])
         settings, options = mapping(self.info.get("settings")), mapping(self.info.get("options"))
-        chosen = {key: settings.get(key, BEFORE.get(key)) for key in REPEATED} | self._precision | options
+        chosen = {key: settings.get(key, BEFORE.get(key)) for key in REPEATED} | options
         chosen |= self._added() | mapping(settings.get("data_options"))
         words = ["ganzoo", "run", self.model]
         for key, value in chosen.items():

@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -25,6 +25,7 @@ import click
 import torch
 
 from ganzoo.data import ImageSet, Loader
+from ganzoo.enlarging import Enlarger
 from ganzoo.errors import GanzooError, UsageError, one_line
 from ganzoo.files import whole, write_json
 from ganzoo.gan import GAN
@@ -132,8 +133,11 @@ def trainer(
     shape, count = (3, side, side), max(batch, 512)
     draw = torch.Generator().manual_seed(0)
     pixels = torch.randint(256, (count, *shape), dtype=torch.uint8, generator=draw)
-    sources = pixels.flip(0) if model.translates else None
-    data = ImageSet(pixels, torch.arange(count) % len(CLASSES), CLASSES, sources=sources)
+    data = ImageSet(pixels, torch.arange(count) % len(CLASSES), CLASSES)
+    if model.translates:
+        small = issubclass(model, Enlarger)
+        data = replace(data, sources=pixels[:, :, ::4, ::4].contiguous() if small else pixels.flip(0))
+        data = model.sourced(data)
     chosen = model.Options(**{**options, **suite.options.get(model.name, {}), "batch_size": batch})
     seed_everything(0)
     gan = build(model, data.spec("made-up"), chosen)
