@@ -128,6 +128,38 @@ def test_a_foreign_host_name_is_refused(server, host):
 
 
 @pytest.mark.parametrize(
+    "headers", [{"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"}, {"Origin": "http://evil.example"},
+                {"Origin": "null"}]
+)  # fmt: skip
+def test_nothing_is_drawn_for_the_page_of_another_site(server, player, monkeypatch, headers):
+    monkeypatch.setattr(type(player), "draw", lambda *_, **__: pytest.fail("it was drawn"))
+    connection = HTTPConnection("127.0.0.1", server.server_port, timeout=10)
+    connection.request("GET", "/image.png?n=4", headers=headers)
+    assert connection.getresponse().status == 403
+    connection.close()
+
+
+@pytest.mark.parametrize("headers", [{"Sec-Fetch-Site": "same-origin"}, {"Sec-Fetch-Site": "none"}])
+def test_the_demos_own_page_gets_its_pictures(server, headers):
+    connection = HTTPConnection("127.0.0.1", server.server_port, timeout=10)
+    connection.request("GET", "/image.png?n=4", headers=headers)
+    assert connection.getresponse().status == 200
+    connection.close()
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
+def test_nothing_is_taken_and_nothing_is_written(server, tmp_path, monkeypatch, method):
+    monkeypatch.chdir(tmp_path)
+    connection = HTTPConnection("127.0.0.1", server.server_port, timeout=10)
+    connection.putrequest(method, "/image.png")
+    connection.putheader("Content-Length", str(2**40))  # It is answered before any of it is read.
+    connection.endheaders(b"x" * 1000)
+    assert connection.getresponse().status == 501
+    connection.close()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
     "path", ["/../etc/passwd", "/..%2f..%2fetc/passwd", "/run.json", "//etc/passwd", "/templates/demo.html"]
 )
 def test_nothing_else_is_served(server, path):

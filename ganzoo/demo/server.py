@@ -68,6 +68,8 @@ class Handler(BaseHTTPRequestHandler):
         address = urlsplit(self.path)
         if address.path == "/":
             self._answer(HTTPStatus.OK, self.page, "text/html; charset=utf-8")
+        elif address.path == "/image.png" and not self._own():
+            self._answer(HTTPStatus.FORBIDDEN, b"pictures are drawn for this demo's own page\n", "text/plain")
         elif address.path == "/image.png":
             try:
                 self._answer(HTTPStatus.OK, self.player.draw(**asked(address.query)), "image/png")
@@ -78,6 +80,13 @@ class Handler(BaseHTTPRequestHandler):
                 self._answer(HTTPStatus.INTERNAL_SERVER_ERROR, line.encode(), "text/plain; charset=utf-8")
         else:
             self._answer(HTTPStatus.NOT_FOUND, b"there is / and /image.png\n", "text/plain")
+
+    def _own(self) -> bool:
+        """Whether the demo's own page asks, or somebody by hand: a page of another site cannot see the picture, but
+        would have it drawn."""
+        origin = self.headers.get("Origin", f"http://{self.headers.get('Host')}")
+        site = self.headers.get("Sec-Fetch-Site", "none")  # Programs that are no browsers do not say it.
+        return site in ("none", "same-origin") and origin == f"http://{self.headers.get('Host')}"
 
     def _answer(self, status: HTTPStatus, content: bytes, kind: str) -> None:
         self.send_response(status)
