@@ -11,7 +11,7 @@ test: .venv/ready-dev  ## the whole test suite
 	$(BIN)/python -m pytest -n 2
 
 soak: .venv/ready-dev  ## the long form: a hundred kills, thousands of bad inputs, half an hour of memory
-	GANZOO_SOAK=1 $(BIN)/python -m pytest tests/test_fuzz.py
+	GANZOO_SOAK=1 $(BIN)/python -m pytest tests/test_fuzz.py tests/test_fuzz_doors.py
 	$(BIN)/python -m pytest tests/soak.py
 	$(BIN)/python -m pytest benchmarks/soak_models.py
 

@@ -105,6 +105,8 @@ def main() -> None:
         code = error.exit_code
     except GanzooError as error:
         code = _fail(error, one_line(error), error.exit_code)
+    except MemoryError as error:
+        code = _fail(error, "this needs more memory than there is", 1)
     except BrokenPipeError:
         # The reader went away: what `| head` does is not an error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -25,6 +25,8 @@ from ganzoo.files import memory, regular
 MOST_MEMBERS = 2_000_000
 LARGEST_LISTING = 2**30
 """Bytes of a zip's list of members."""
+SHORTEST_ENTRY = 46
+"""Bytes of a member in that list, without its name."""
 LARGEST_MEMBER = 2**28
 """Bytes of one file in an archive, unpacked."""
 LARGEST_UNPACKED = 4 * 2**30
@@ -214,7 +216,7 @@ def _zipped(path: Path) -> tuple[dict[str, Entry], int]:
     found: dict[str, Entry] = {}
     mark, left_out, claimed = stamp_of(path), 0, 0
     with regular(path) as file:
-        size = _listing(path, file)
+        size = listing(path, file)
         with zipfile.ZipFile(file) as archive:
             infos = archive.infolist()
     _many(path, len(infos))
@@ -242,8 +244,14 @@ def _zipped(path: Path) -> tuple[dict[str, Entry], int]:
     return found, left_out
 
 
-def _listing(path: Path, file: IO[bytes]) -> int:
-    """The size of a zip, whose list of members is no larger than may be read."""
+def listing(path: Path, file: IO[bytes]) -> int:
+    """The size of a zip, whose list of members is no larger than may be read, and holds no more than may be held.
+
+    What the zip says of their number is not believed: the module that reads it goes by the list's length.
+
+    Raises:
+        UsageError: it is none, or larger.
+    """
     size = file.seek(0, io.SEEK_END)
     file.seek(max(0, size - 2**16 - 128))
     tail = file.read()
@@ -251,13 +259,30 @@ def _listing(path: Path, file: IO[bytes]) -> int:
     if at < 0 or len(tail) < at + 22:
         raise UsageError(f"{path} is truncated, or no zip: its list of members is not there")
     count, length = struct.unpack("<HL", tail[at + 10 : at + 16])
-    long = tail.rfind(b"PK\6\6", 0, at)
-    if long >= 0 and (count == 0xFFFF or length == 0xFFFFFFFF) and at >= long + 48:
+    end = size - len(tail) + at
+    long = at - 20 - 56  # The zip64 record, before its locator.
+    if long >= 0 and tail[at - 20 : at - 16] == b"PK\6\7" and tail[long : long + 4] == b"PK\6\6":
         count, length = struct.unpack("<QQ", tail[long + 32 : long + 48])
+        end -= 20 + 56
     _many(path, count)
-    if length > LARGEST_LISTING:
+    if length > min(LARGEST_LISTING, size):
         raise UsageError(f"{path} is refused: its list of members takes {length:,} bytes")
+    if length > SHORTEST_ENTRY * MOST_MEMBERS:  # Shorter ones cannot hold more.
+        _many(path, _counted(file, end - length, end))
     return size
+
+
+def _counted(file: IO[bytes], start: int, end: int) -> int:
+    """The members in a zip's list, without holding them."""
+    count = 0
+    while start < end and count <= MOST_MEMBERS:
+        file.seek(start)
+        head = file.read(SHORTEST_ENTRY)
+        if len(head) < SHORTEST_ENTRY:
+            break
+        start += SHORTEST_ENTRY + sum(struct.unpack("<HHH", head[28:34]))
+        count += 1
+    return count
 
 
 class _Headers:
@@ -266,10 +291,13 @@ class _Headers:
     def __init__(self, file: IO[bytes]):
         self.file = file
         self.seek, self.tell = file.seek, file.tell
+        self.left = LONGEST_TAR_HEADER
+        """Bytes that may still be read of the headers of one member; of a sparse file's, a chain without an end."""
 
     def read(self, size: int = -1) -> bytes:
-        if not 0 <= size <= LONGEST_TAR_HEADER:
+        if not 0 <= size <= self.left:
             raise ValueError("a header claims to be longer than headers are")
+        self.left -= size
         return self.file.read(size)
 
 
@@ -302,8 +330,11 @@ def _listed(path: Path, file: IO[bytes], size: int, mark: str, data: memoryview 
     file.seek(0)
     reader: Any = _Headers(file)
     with tarfile.open(fileobj=reader, mode="r:", encoding="utf-8", errors="replace") as archive:
+        kept: list[Any] = vars(archive)["members"]
         for count, info in enumerate(archive):
             _many(path, count)
+            reader.left = LONGEST_TAR_HEADER
+            kept.clear()  # They are much larger than what is kept of them.
             if info.isdir():
                 continue
             name = _name(path, info.name, found)

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ganzoo.data.archives import listing
 from ganzoo.data.pixels import to_uint8
-from ganzoo.errors import UsageError, one_line
+from ganzoo.errors import UsageError, one_line, plain
 from ganzoo.files import memory, regular
 
 LARGEST = 8 * 2**30
@@ -32,11 +33,10 @@ def read_npz(path: Path) -> tuple[Tensor, Tensor | None]:
         UsageError: it is damaged, or holds something else.
     """
     try:
-        with regular(path) as file, zipfile.ZipFile(file) as archive:
-            names = {name.removesuffix(".npy") for name in archive.namelist()}
-            if "images" not in names:
-                raise UsageError(f"{path} holds no `images` (it holds: {', '.join(sorted(names))[:200] or 'nothing'})")
-            arrays = {name: _array(archive, name) for name in ("images", "labels") if name in names}
+        with regular(path) as file:
+            listing(path, file)
+            with zipfile.ZipFile(file) as archive:
+                arrays = _arrays(path, archive)
     except UsageError as error:
         raise UsageError(f"{path}: {error}" if str(path) not in str(error) else str(error)) from error
     except MemoryError:
@@ -48,6 +48,13 @@ def read_npz(path: Path) -> tuple[Tensor, Tensor | None]:
         return images, _labels(arrays["labels"], len(images)) if "labels" in arrays else None
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from error
+
+
+def _arrays(path: Path, archive: zipfile.ZipFile) -> dict[str, Any]:
+    names = {name.removesuffix(".npy") for name in archive.namelist()}
+    if "images" not in names:
+        raise UsageError(f"{path} holds no `images` (it holds: {plain(', '.join(sorted(names)))[:200] or 'nothing'})")
+    return {name: _array(archive, name) for name in ("images", "labels") if name in names}
 
 
 def _array(archive: zipfile.ZipFile, name: str) -> Any:

@@ -38,8 +38,10 @@ MOST_CLASSES = 10_000
 FEW_CLASSES = 10
 """A column with up to so many values, or half as many as it has rows, may hold classes."""
 NO_COLUMN = "none"
-MOST_COLUMNS = 1000
+MOST_COLUMNS, MOST_CELLS = 1000, 50_000_000
 """Of a table: memory for rows times columns is taken, whatever rows hold."""
+LONGEST_CLS = 2**12
+"""Bytes of a `.cls` file."""
 
 
 def read_pictures(
@@ -404,7 +406,7 @@ def _rows(tree: Tree, name: str, where: str, known: set[str], place: str) -> Ite
                     raise UsageError(f"{where}, line {number}, is no JSON object")
                 rows.append(row)
         keys = dict.fromkeys(key for row in rows for key in row)
-        _few_columns(where, len(keys))
+        _few_columns(where, len(keys), len(rows))
         for key in keys:
             yield str(key), ["" if row.get(key) is None else str(row[key]) for row in rows]
         return
@@ -417,7 +419,7 @@ def _rows(tree: Tree, name: str, where: str, known: set[str], place: str) -> Ite
     if not lines:
         return
     head = [cell.strip() for cell in lines[0]]
-    _few_columns(where, len(head))
+    _few_columns(where, len(head), len(lines))
     if any(place + _clean(cell) in known for cell in head):  # Its first row is of a picture: there is no header.
         head = [str(i + 1) for i in range(len(head))]
     else:
@@ -431,9 +433,11 @@ def _rows(tree: Tree, name: str, where: str, known: set[str], place: str) -> Ite
         yield title, [cells[i].strip() if i < len(cells) else "" for cells in lines]
 
 
-def _few_columns(where: str, count: int) -> None:
+def _few_columns(where: str, count: int, rows: int) -> None:
     if count > MOST_COLUMNS:
         raise UsageError(f"{where} has {count:,} columns, more than {MOST_COLUMNS:,}")
+    if count * rows > MOST_CELLS:
+        raise UsageError(f"{where} has {rows:,} rows of {count:,} columns, more than {MOST_CELLS:,} values")
 
 
 def _column(where: str, name: str, table: Table, label_column: str | None, notes: list[str]) -> Labels | None:
@@ -478,7 +482,7 @@ def _beside(tree: Tree, names: list[str], place: str, notes: list[str]) -> Label
     if twice := [key for key, count in keys.items() if count > 1]:
         raise UsageError(f"{tree.root}: keys have several pictures ({len(twice):,}): {some(twice)}")
     _absent(f"{tree.root} has .cls files, which", [name for key, name in of_key.items() if key not in keys])
-    of = {name: tree.text(of_key[_key(name)]).strip()[:200] for name in names if _key(name) in of_key}
+    of = {name: tree.text(of_key[_key(name)], LONGEST_CLS).strip()[:200] for name in names if _key(name) in of_key}
     return Labels(of, "the .cls files", "webdataset")
 
 

@@ -1,13 +1,17 @@
 """Parquet files with the bytes of images in them, as Hugging Face has them; read where pyarrow is installed."""
 
+import io
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ganzoo.data.archives import LARGEST_UNPACKED, Held, Source, stamp_of
+from ganzoo.data.archives import BOMB, LARGEST_UNPACKED, Held, Source, stamp_of
 from ganzoo.errors import UsageError, one_line, plain
 from ganzoo.files import from_json, memory, regular
 
+MOST_ROWS, MOST_CELLS = 2_000_000, 50_000_000
+"""Rows of a file, and values beside and with images: memory is taken for each, and a file of any size can tell of any
+number."""
 USUAL = ("image", "img")
 """The column that is meant where several hold bytes."""
 
@@ -35,15 +39,11 @@ def read_parquet(paths: list[Path]) -> Rows:
     except ImportError:
         raise UsageError(f"{paths[0]}: Parquet is read with pyarrow: `pip install 'ganzoo[parquet]'`") from None
     found = Rows([], [], [], {})
-    left = most = min(LARGEST_UNPACKED, memory() // 4)
+    left = min(LARGEST_UNPACKED, memory() // 4)
     for path in paths:
         try:
             with regular(path) as stream:
-                file = parquet.ParquetFile(stream)
-                left -= sum(file.metadata.row_group(i).total_byte_size for i in range(file.metadata.num_row_groups))
-                if left < 0:
-                    raise UsageError(f"{path}: Parquet files of more than {most:,} bytes are not held in memory")
-                _append(found, path, file, stamp_of(path))
+                left = _append(found, path, parquet, stream, left)
         except (UsageError, MemoryError):
             raise
         except Exception as error:  # pyarrow's kinds are many.
@@ -51,29 +51,60 @@ def read_parquet(paths: list[Path]) -> Rows:
     return found
 
 
-def _append(found: Rows, path: Path, file: Any, mark: str) -> None:
-    schema, image = file.schema_arrow, _image_column(path, file.schema_arrow)
-    named = _class_names(schema)
+def _append(found: Rows, path: Path, parquet: Any, stream: Any, left: int) -> int:
+    """Add the rows of a file to those found, if they take no more than `left` bytes; how many bytes are left then.
+
+    Columns of bytes and text are read as lists of different values and an index for each row: a value that is stored
+    once may be named by a million rows.
+    """
+    mark, first = stamp_of(path), parquet.ParquetFile(stream)
+    schema, about = first.schema_arrow, first.metadata
+    image, named = _image_column(path, schema), _class_names(schema)
     kept = [f.name for f in schema if f.name != image and _is_plain(str(f.type))]
     if found.columns and set(found.columns) != set(kept):
         raise UsageError(f"{path} has other columns than the files before it: {plain(', '.join(kept))[:200]}")
+    if about.num_rows > MOST_ROWS or about.num_rows * (1 + len(kept)) > MOST_CELLS:
+        raise UsageError(f"{path} has {about.num_rows:,} rows of {1 + len(kept)} columns, more than are read")
+    if sum(about.row_group(i).total_byte_size for i in range(about.num_row_groups)) > left:
+        raise UsageError(f"{path}: Parquet files of more than {left:,} bytes are not held in memory")
     if not found.columns:
         found.columns.update({name: [] for name in kept})
-    row = 0
-    for batch in file.iter_batches(batch_size=1024, columns=[image, *kept]):
-        values = batch.to_pydict()
-        for value in values[image]:
-            data = value.get("bytes") if isinstance(value, dict) else value
+    leaves = [first.schema.column(i) for i in range(len(first.schema))]
+    listed = [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
+    (times, least), row, claimed, size = BOMB, 0, 0, stream.seek(0, io.SEEK_END)
+    stream.seek(0)
+    # By whole groups: the list of a part is that of all parts before it, too.
+    groups = parquet.ParquetFile(stream, read_dictionary=listed).iter_batches(MOST_ROWS, columns=[image, *kept])
+    for batch in groups:
+        column = batch.column(image)
+        different, which = _listed(column.field("bytes") if str(column.type).startswith("struct") else column)
+        left -= sum(len(data) for data in different if data)
+        claimed += sum(len(different[place] or b"") for place in which if place is not None)
+        if claimed > max(least, times * size):
+            raise UsageError(f"{path} is refused: {size:,} bytes claim to hold images of {claimed:,} (a bomb?)")
+        if left < 0 or row + len(which) > about.num_rows:
+            raise UsageError(f"{path} holds more than it says, or more than is held in memory")
+        for place in which:
+            data = None if place is None else different[place]
             if not data:
                 raise UsageError(f"{path}, row {row + 1}, holds no bytes of an image in column '{image}'")
-            name = f"{path.stem}/{row:08d}"
-            found.names.append(name)
+            found.names.append(f"{path.stem}/{row:08d}")
             found.files.append(path.name)
             found.sources.append(Held(f"row {row + 1} of {path}", data, mark))
             row += 1
         for name in kept:
-            titles = named.get(name, [])
-            found.columns[name] += [_text(value, titles) for value in values[name]]
+            values, which = _listed(batch.column(name))
+            texts = [_text(value, named.get(name, [])) for value in values]
+            left -= sum(map(len, texts))
+            found.columns[name] += ["" if place is None else texts[place] for place in which]
+    return left
+
+
+def _listed(column: Any) -> tuple[list[Any], list[int | None]]:
+    """The different values of a column, and which of them each row has; None where it has none."""
+    if not str(column.type).startswith("dictionary"):
+        column = column.dictionary_encode()
+    return column.dictionary.to_pylist(), column.indices.to_pylist()
 
 
 def _image_column(path: Path, schema: Any) -> str:

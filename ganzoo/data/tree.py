@@ -21,6 +21,8 @@ BESIDE = (*TABLES, ".json", ".jsonl", ".cls", ".parquet", *TAR)
 """What is looked at besides pictures."""
 NAMED = 3
 """So many are named, where many are wrong."""
+TEXT_AT_LEAST, TEXT_PER_PICTURE = 2**23, 2**12
+"""Bytes that a text beside pictures may take, at least, and for each of them: once parsed it takes many times more."""
 
 
 @dataclass
@@ -105,18 +107,20 @@ class Tree:
         self.kind, self.root, self.files = kind, root, files
         self.pictures = [name for name in files if name.lower().endswith(ENDINGS)]
 
-    def text(self, name: str) -> str:
-        """A text file in it.
+    def text(self, name: str, most: int | None = None) -> str:
+        """A text file in it, of at most so many bytes; of as many as texts about these pictures can need.
 
         Raises:
             UsageError: it is too large, or no UTF-8.
         """
         source = self.files[name]
+        if most is None:
+            most = min(LARGEST_MEMBER, TEXT_AT_LEAST + TEXT_PER_PICTURE * len(self.pictures))
         try:
             with regular(source) if isinstance(source, Path) else source.open() as file:
-                data = file.read(LARGEST_MEMBER + 1)
-            if len(data) > LARGEST_MEMBER:
-                raise UsageError(f"{source} takes more than {LARGEST_MEMBER:,} bytes")
+                data = file.read(most + 1)
+            if len(data) > most:
+                raise UsageError(f"{source} takes more than {most:,} bytes, which is too much for these pictures")
             return data.decode("utf-8-sig")
         except (OSError, ValueError) as error:
             raise UsageError(f"{source} cannot be read: {one_line(error)}") from error
