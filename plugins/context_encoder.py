@@ -98,9 +98,9 @@ class ContextEncoder(ganzoo.GAN):
         self.generator = Filler(self.data, self.hole, self.patch, options.width, options.bottleneck)
         inner = replace(self.data, shape=(images, self.patch.height, self.patch.width))
         self.discriminator = ConvDiscriminator(inner, options.width)
-        weight = torch.full((1, 1, h, w), options.margin)
-        self.hole.of(weight).fill_(1)
-        self.register_buffer("weight", self.patch.of(weight).clone(), persistent=False)
+        weight = torch.full((1, 1, self.patch.height, self.patch.width), options.margin)
+        Place(margin, margin, height, width).of(weight).fill_(1)
+        self.register_buffer("weight", weight, persistent=False)
 
     def generate(self, z: Tensor, y: Tensor | None, source: Tensor | None = None) -> Tensor:
         """The source with its hole filled; in training, with the margin as G makes it."""

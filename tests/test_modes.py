@@ -402,6 +402,18 @@ def test_an_optimizers_state_is_where_it_was_before_the_probe(digits, resumed):
         torch.testing.assert_close(other, optimizer.state_dict()["state"], rtol=0, atol=0)
 
 
+def test_a_checkpoint_has_the_next_steps_rates_however_steps_were_run(digits):
+    plain, fast = make(digits, Scheduled), recorded(make(digits, Scheduled), (10, 1))
+    for trainer in (plain, fast):
+        seed_everything(2)
+        go(trainer, 25)
+    assert fast.recorded is not None
+    for name in plain.optimizers:
+        groups = [trainer.state_dict()["optimizers"][name]["param_groups"] for trainer in (plain, fast)]
+        assert groups[0] == groups[1]
+        assert groups[0][0].items() >= plain.settings()[name].items()
+
+
 def test_a_rule_of_a_plugin_that_changes_late_goes_on_in_plain_steps(digits, capsys):
     @dataclass(frozen=True)
     class Late(Adam):

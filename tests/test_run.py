@@ -20,6 +20,7 @@ from conftest import TINY, start
 from ganzoo.commands.sample import parse_labels
 from ganzoo.errors import UsageError
 from ganzoo.runs.checkpoint import Checkpoints
+from ganzoo.runs.pictures import headed
 from ganzoo.runs.run import read_metrics
 
 
@@ -80,10 +81,16 @@ def test_a_run_directory_is_complete(ganzoo, tmp_path):
     assert info["versions"]["torch"]
 
 
+def head(columns):
+    """Height of the names above so many columns of 8 pixels: the font's, which is Pillow's own."""
+    grid = np.zeros((12, columns * 10 + 2, 3), np.uint8)
+    return len(headed(grid, list("0123456789")[:columns])) - len(grid)
+
+
 def test_sample_grids_have_one_column_per_class(ganzoo, tmp_path):
     ganzoo("run", *TINY, "--steps", 2, "--out", "r")
     for name in ("samples/00000002.png", "real.png"):
-        assert size(tmp_path / "r" / name) == (10 * (8 + 2) + 2, 10 * (8 + 2) + 2), name
+        assert size(tmp_path / "r" / name) == (10 * (8 + 2) + 2, head(10) + 10 * (8 + 2) + 2), name
 
 
 def test_tensorboard_holds_scalars_and_both_kinds_of_images(ganzoo, tmp_path):
@@ -497,7 +504,7 @@ def test_samples_come_out_as_png_npz_and_folder(ganzoo, tmp_path):
     assert arrays["images"].shape == (5, 1, 8, 8)
     assert arrays["labels"].tolist() == [3, 7, 3, 7, 3]
     assert size(tmp_path / "a.png") == (2 * 10 + 2, 2 * 10 + 2)
-    assert size(tmp_path / "b.png") == (2 * 10 + 2, 3 * 10 + 2)
+    assert size(tmp_path / "b.png") == (2 * 10 + 2, head(2) + 3 * 10 + 2)
     assert len(list((tmp_path / "pictures").glob("*.png"))) == 20
     assert size(tmp_path / "pictures" / "000013-3.png") == (8, 8)
     assert size(tmp_path / "pictures.png") == (10 * 10 + 2, 2 * 10 + 2)
@@ -549,7 +556,7 @@ def test_samples_from_python_take_numbers_of_any_kind_and_refuse_the_rest(ganzoo
 def test_where_samples_go_is_checked_before_they_are_drawn(ganzoo, tmp_path, monkeypatch):
     ganzoo("run", *TINY, "--steps", 5, "--out", "r")
     assert ganzoo("sample", "r", "-n", 4, "-o", "OUT.PNG").code == 0
-    assert size(tmp_path / "OUT.PNG") == (4 * 10 + 2, 10 + 2)
+    assert size(tmp_path / "OUT.PNG") == (4 * 10 + 2, head(4) + 10 + 2)
     (tmp_path / "a.png").write_text("mine")
     monkeypatch.setattr("ganzoo.runs.sampler.load", lambda *_: pytest.fail("it was drawn"))
     for arguments, hint in [

@@ -297,15 +297,19 @@ class Trainer:
         return made | ({"channels_last": True} if self.channels_last else {})
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that the next step depends on."""
-        random = random_state(self.engine.device)
+        """Everything that the next step depends on.
+
+        Rates and decays are those of the next step: a recording has its own, and what the optimizers hold then is of
+        the step that was last taken plainly.
+        """
+        random, now = random_state(self.engine.device), self.settings()
         return {
             "step": self.step,
             "elapsed": self.elapsed,
             "gan": self.gan.state_dict(),
             "ema": self.ema.module.state_dict(),
             "averages": {name: module.state_dict() for name, module in list(self.ema.modules.items())[1:]},
-            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
+            "optimizers": {name: _at(optimizer.state_dict(), now[name]) for name, optimizer in self.optimizers.items()},
             "random": random,
             "others": self.world.others(random),
             "own": self.world.others(own_buffers(self.gan)),
@@ -334,6 +338,11 @@ class Trainer:
         if 0 < self.world.rank <= len(own):  # The first process's are among the model's.
             for name, buffer in own_buffers(self.gan).items():
                 buffer.copy_(own[self.world.rank - 1][name])
+
+
+def _at(state: dict[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+    """An optimizer's state with these numbers in its groups."""
+    return {**state, "param_groups": [{**group, **now} for group in state["param_groups"]]}
 
 
 def own_buffers(gan: GAN) -> dict[str, Tensor]:
