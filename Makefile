@@ -2,13 +2,16 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test soak lint bench gpu docs clean
+.PHONY: run test test-oldest soak lint audit sbom bench gpu docs clean
 
 run: .venv/ready  ## train the CGAN on the embedded MNIST
 	$(BIN)/ganzoo run cgan --epochs 20 --max-time 4m30s
 
 test: .venv/ready-dev  ## the whole test suite
 	$(BIN)/python -m pytest -n 2
+
+test-oldest: .venv-oldest/ready  ## the same with the oldest versions that pyproject.toml allows
+	.venv-oldest/bin/python -m pytest -n 2
 
 soak: .venv/ready-dev  ## the long form: a hundred kills, thousands of bad inputs, half an hour of memory
 	GANZOO_SOAK=1 $(BIN)/python -m pytest tests/test_fuzz.py tests/test_fuzz_doors.py
@@ -19,6 +22,14 @@ lint: .venv/ready-dev  ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+audit: .venv/ready  ## known faults of what is installed; asks a public service
+	$(BIN)/pip install --quiet --disable-pip-version-check 'pip-audit>=2.7'
+	$(BIN)/pip-audit --strict --skip-editable
+
+sbom: .venv/ready  ## sbom.json: what is installed, as CycloneDX
+	$(BIN)/pip install --quiet --disable-pip-version-check 'cyclonedx-bom>=7'
+	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --mc-type library --output-reproducible -o sbom.json $(BIN)/python
 
 bench: .venv/ready-dev  ## speed, start-up and memory on this machine; BENCH='--seconds 2' and the like make it shorter
 	mkdir -p benchmarks/results
@@ -31,7 +42,7 @@ docs: .venv/ready-dev  ## the pages that follow from the code: models, hooks, co
 	$(BIN)/python docs/generate.py
 
 clean:
-	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-oldest sbom.json build *.egg-info .pytest_cache .mypy_cache .ruff_cache
 
 .venv/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ganzoo needs Python 3.11 or newer")'
@@ -45,3 +56,10 @@ clean:
 .venv/ready-dev: .venv/python pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	touch $@ .venv/ready
+
+.venv-oldest/ready: pyproject.toml tests/oldest.py
+	$(PYTHON) -m venv .venv-oldest
+	$(PYTHON) tests/oldest.py > .venv-oldest/versions.txt
+	.venv-oldest/bin/pip install --quiet --disable-pip-version-check --requirement .venv-oldest/versions.txt
+	.venv-oldest/bin/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
