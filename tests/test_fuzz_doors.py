@@ -431,6 +431,7 @@ def test_any_run_of_a_stranger_gets_an_answer(here, runs, data):
         Path(f"r/{file}").write_text(json.dumps(put(value, place, data.draw(JSON))))
     begin = ("run", "tiny", "--dataset", "small-digits", "--batch-size", "32", "--dry-run", "--init-from", "r")
     commands = [("sample", "r", "-n", "2", "-o", "a.png"), ("info", "r"), ("export", "r", "-o", "a.safetensors"), begin]
+    commands.append(("eval", "r", "--features", "look", "--metrics", "accuracy", "--n", "4", "-o", "e.json"))
     if name == "tiny-translator":
         commands[0] = ("sample", "r", "--from", "test", "-n", "2", "-o", "o")
     civil(here, *data.draw(st.sampled_from(commands)))

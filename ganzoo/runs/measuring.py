@@ -11,7 +11,7 @@ from ganzoo.files import write_json
 from ganzoo.metrics.evaluation import Evaluator, Labels, comes_with, count_of, describe, drawn_as, generated, given
 from ganzoo.metrics.labels import plot_confusion
 from ganzoo.plugins import Registry
-from ganzoo.runs.run import open_run
+from ganzoo.runs.run import data_settings, open_run
 from ganzoo.runs.sampler import load
 from ganzoo.sampling import drawing
 
@@ -35,7 +35,7 @@ def measure_run(
     """
     info = open_run(run)
     sampler = load(run, str(options["device"]), plugins, checkpoint=checkpoint)
-    settings = info.get("settings", {})
+    known = data_settings(run, info)
     gan = drawing(sampler.gan, {key: value for key, value in (sampling or {}).items() if value is not None})
     if labels is not None and not gan.conditional:
         raise UsageError(f"--labels: model '{gan.name}' was trained without labels")
@@ -45,13 +45,13 @@ def measure_run(
             "by --dataset, such as --dataset folder --data-root PICTURES"
         )
     name = dataset or sampler.data.name
-    root = data_root or (Path(settings["data_root"]) if not dataset and settings.get("data_root") else None)
+    root = data_root or (None if dataset else known.root)
     if not dataset:
-        own, recorded = options.get("data_options") or {}, settings.get("data_options")
+        own, recorded = options.get("data_options") or {}, known.options
         if recorded is None and own:
             recorded = plugins.get("datasets", name).before
         options = {**options, "data_options": {**recorded, **own} if recorded is not None else None}
-    source = settings.get("source") if gan.translates else None
+    source = known.source if gan.translates else None
     evaluator = Evaluator(plugins, name, shape=sampler.data.shape, root=root, source=source, **options)
     asked = labels or "reference"
     n = n or count_of(gan, evaluator.reference, MEASURED)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -595,6 +595,35 @@ def being_written(folder: Path) -> bool:
         except OSError:
             return True
     return False
+
+
+class DataSettings(NamedTuple):
+    """Which data a run was trained on, as its `run.json` has it; None and empty where it does not say."""
+
+    root: Path | None
+    size: int | None
+    channels: int | None
+    options: dict[str, Any] | None
+    """None: a run of version 0.1.0."""
+    source: str | None
+    """How sources were made of its images, where they were."""
+
+
+def data_settings(folder: Path, info: Mapping[str, Any]) -> DataSettings:
+    """What a `run.json` says of the data.
+
+    Raises:
+        GanzooError: it says what no run does.
+    """
+    settings = info.get("settings", {})
+    known = settings if isinstance(settings, dict) else {"image_size": settings}
+    root, size, channels = (known.get(key) for key in ("data_root", "image_size", "channels"))
+    options, source = known.get("data_options"), known.get("source")
+    good = [isinstance(text, str | None) and "\0" not in (text or "") for text in (root, source)]
+    good += [value is None or (type(value) is int and 0 < value <= 2**16) for value in (size, channels)]
+    if not (isinstance(options, dict | None) and all(good)):
+        raise GanzooError(f"{folder / 'run.json'} is damaged: it does not say which data the run was trained on")
+    return DataSettings(Path(root) if root else None, size, channels, options, source)
 
 
 def model_of(folder: Path, info: Mapping[str, Any], registry: Registry) -> type[GAN]:

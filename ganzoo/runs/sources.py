@@ -16,7 +16,7 @@ from ganzoo.errors import UsageError, warn
 from ganzoo.gan import GAN
 from ganzoo.metrics.classifier import at_once
 from ganzoo.plugins import Registry
-from ganzoo.runs.run import model_of, open_run
+from ganzoo.runs.run import data_settings, model_of, open_run
 
 LUMA = (0.299, 0.587, 0.114)
 """ITU-R BT.601, as `to_channels` takes it for whole numbers."""
@@ -100,14 +100,10 @@ def maker_of(run: Path) -> Maker | None:
 
 
 def _of_test(run: Path, spec: DataSpec, plugins: Registry, most: int | None) -> Sources:
-    settings = open_run(run).get("settings")
-    known = settings if isinstance(settings, dict) else {}
-    root, size, channels = known.get("data_root"), known.get("image_size"), known.get("channels")
+    known = data_settings(run, open_run(run))
     dataset = plugins.get("datasets", spec.name)()
-    place = Path(root) if isinstance(root, str) else None
-    options, source = known.get("data_options"), known.get("source")
-    data = open_dataset(dataset, DataRequest("test", place, size, channels, options, source))
-    data = model_of(run, open_run(run), plugins).sourced(data)
+    request = DataRequest("test", known.root, known.size, known.channels, known.options, known.source)
+    data = model_of(run, open_run(run), plugins).sourced(open_dataset(dataset, request))
     sources: Any = data.sources
     if sources is None:
         raise UsageError(f"the test split of '{spec.name}' has no sources: say --from with a picture or a folder")
