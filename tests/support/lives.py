@@ -3,6 +3,7 @@
 Lives of `tests/soak.py`, which are ended by SIGKILL. All that streams streams here: no set is held in memory.
 """
 
+import multiprocessing
 import os
 import sys
 from pathlib import Path
@@ -24,6 +25,7 @@ def live(folder: Path, arguments: tuple[str, ...], streamed: bool, told: Path) -
     handle = os.open(told, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(handle, 1)
     os.dup2(handle, 2)
+    multiprocessing.set_start_method(None, force=True)  # Processes that read images are begun as in any run.
     os.chdir(folder)
     if streamed:
         memory.IN_MEMORY_BYTES = 0
