@@ -36,7 +36,7 @@ class TensorBoard(ganzoo.Logger):
         place = folder / "tensorboard"
         place.mkdir(exist_ok=True)
         name = f"events.out.tfevents.{int(time.time()):010d}.{socket.gethostname()}.{os.getpid()}.{next(_opened)}"
-        self.file = (place / name).open("xb", buffering=0)
+        self.path = place / name
         # A run that was killed may have logged beyond the step it goes on from: TensorBoard drops those.
         self._write(
             {"file_version": "brain.Event:2"},
@@ -50,7 +50,7 @@ class TensorBoard(ganzoo.Logger):
         self._write({"step": step, "summary": self.summaries.image(name, picture, dataformats="HWC")})
 
     def close(self) -> None:
-        self.file.close()
+        """There is nothing to close: the file is open while something is written alone, whatever ends a run."""
 
     def _write(self, *events: dict[str, Any]) -> None:
         """Append events; all of them, or, where the disk is full, none."""
@@ -60,14 +60,15 @@ class TensorBoard(ganzoo.Logger):
         records, now = RecordWriter(buffer), time.time()
         for event in events:
             records.write(self.event(wall_time=now, **event).SerializeToString())
-        good, rest = self.file.tell(), buffer.getbuffer()
-        try:
-            while rest:
-                rest = rest[self.file.write(rest) :]
-        except OSError:
-            self.file.truncate(good)
-            self.file.seek(good)
-            raise
+        rest = buffer.getbuffer()
+        with self.path.open("ab", buffering=0) as file:
+            good = file.seek(0, io.SEEK_END)
+            try:
+                while rest:
+                    rest = rest[file.write(rest) :]
+            except OSError:
+                file.truncate(good)
+                raise
 
 
 @ganzoo.hookimpl

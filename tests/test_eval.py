@@ -104,8 +104,8 @@ GREY = np.full((4, 8, 8), 7, np.uint8)
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"not a zip", "damaged, or not an .npz"),
-        (npz(images=GREY)[:-60], "damaged, or not an .npz"),
+        (b"not a zip", "truncated, or no zip"),
+        (npz(images=GREY)[:-60], "truncated, or no zip"),
         (npz(pictures=GREY), "holds no `images` (it holds: pictures)"),
         (npz(images=np.array([None, {}], dtype=object)), "`images` holds object, not numbers"),
         (npz(images=np.array(["a"])), "`images` holds <U1, not numbers"),
