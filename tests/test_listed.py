@@ -81,7 +81,9 @@ def test_a_run_in_work_is_running_with_what_is_left_and_goes_on_undisturbed(ganz
     finally:
         process.terminate()
         process.communicate()
-    assert rows(ganzoo, tmp_path)[str(tmp_path / "busy")]["status"] == "stopped"
+    row = rows(ganzoo, tmp_path)[str(tmp_path / "busy")]
+    assert row["status"] == "stopped"
+    assert row["step"] == json.loads((tmp_path / "busy" / "status.json").read_text())["step"]
 
 
 def test_looking_at_a_folder_that_this_process_writes_keeps_its_lock(run):

@@ -61,23 +61,24 @@ def listed(folder: Path) -> Listed:
     steps = info.get("steps")
     steps = steps if isinstance(steps, int) else None
     running = being_written(folder)
-    step, seconds = (int(_number(last, name) or _number(told, name) or 0) for name in ("step", "seconds"))
+    # A run that was stopped saves steps which no line of the log tells of.
+    step, seconds = (max(_number(line, name) or 0.0 for line in (last, told)) for name in ("step", "seconds"))
     scores = [score for line in lines if (score := _number(line, "fid")) is not None]
     return Listed(
         folder,
         info["model"],
         plain(str(known.get("dataset", "?"))),
         "running" if running else plain(str(told.get("status", "killed"))),
-        step,
+        int(step),
         steps,
-        float(seconds),
-        _left(step, float(seconds), steps, _number(known, "max_time")) if running else None,
+        seconds,
+        _left(step, seconds, steps, _number(known, "max_time")) if running else None,
         min(scores, default=None),
         scores[-1] if scores else None,
     )
 
 
-def _left(step: int, seconds: float, steps: int | None, most: float | None) -> float | None:
+def _left(step: float, seconds: float, steps: int | None, most: float | None) -> float | None:
     ends = [most - seconds] if most is not None else []
     if steps and step:
         ends.append((steps - step) * seconds / step)
