@@ -312,7 +312,7 @@ class Trainer:
             "optimizers": {name: _at(optimizer.state_dict(), now[name]) for name, optimizer in self.optimizers.items()},
             "random": random,
             "others": self.world.others(random),
-            "own": self.world.others(own_buffers(self.gan)),
+            "own": self.world.others({name: buffer.cpu() for name, buffer in own_buffers(self.gan).items()}),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
