@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -25,6 +26,7 @@ def looking(monkeypatch):
     monkeypatch.setattr(cores.os, "sched_getaffinity", lambda _: {0, 1})
     for name in cores.DECIDED:
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(cores, "_START", (time.monotonic(), 0.0, 0.0))
     made = Cores(CPU)
     made.asked = asked
     yield made
@@ -69,6 +71,31 @@ def test_others_are_what_the_cores_did_beside_this_process(looking, monkeypatch)
         monkeypatch.setattr(looking, "_next", 0.0)
         looking.look()
     assert heard == [0.5, 1.5]
+
+
+def test_a_first_look_does_not_go_back_to_a_start_long_ago(looking, monkeypatch):
+    assert looking._since is not None
+    monkeypatch.setattr(cores, "_START", (time.monotonic() - 3600.0, 0.0, 0.0))
+    late = Cores(CPU)
+    monkeypatch.setattr(late, "heed", lambda others: pytest.fail("an hour says nothing of now"))
+    assert late.look() is None
+
+
+def test_more_threads_than_a_machine_may_give_are_not_asked_for(looking, monkeypatch):
+    monkeypatch.setattr(cores.os, "sched_getaffinity", lambda _: set(range(cores.MOST + 1)))
+    assert looking.heed(1000.0) is None
+    assert not looking.asleep
+    assert not looking.asked
+
+
+def test_where_no_thread_can_be_had_training_goes_on_without(looking, monkeypatch):
+    def start(self):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(cores.threading.Thread, "start", start)
+    assert looking.heed(1.5) is None
+    assert not looking.asleep
+    assert looking.look() is None
 
 
 @pytest.mark.parametrize("why", ["device", "thread", *cores.DECIDED])

@@ -23,6 +23,10 @@ LOOK_SECONDS = 1.0
 """Between two looks at what others do."""
 CROWDED, FREE = 0.25, 0.1
 """Cores that are asked for beyond those there are: from the first on threads sleep, below the second they spin."""
+MOST = 64
+"""Threads that are parked at most. One that cannot be made would end the process: OpenMP gives no error back."""
+RECENT = 60.0
+"""Seconds for which the first look goes back to when this module was loaded."""
 DECIDED = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 """Variables by which the user has said how threads wait."""
 
@@ -36,13 +40,14 @@ class Cores:
 
     def __init__(self, device: torch.device):
         self.threads = torch.get_num_threads()
-        self._parked: threading.Event | None = None
+        self._parked: tuple[threading.Event, threading.Thread] | None = None
         self._told = False
         self._openmp = None
         if device.type == "cpu" and self.threads > 1 and not any(name in os.environ for name in DECIDED):
             self._openmp = _gomp()
         self._next = 0.0
-        self._since = _START
+        # A notebook may train hours after it was started: what others did meanwhile says nothing.
+        self._since = _START if _START is not None and time.monotonic() - _START[0] < RECENT else None
 
     @property
     def asleep(self) -> bool:
@@ -55,11 +60,14 @@ class Cores:
         if self._openmp is None or now < self._next:
             return None
         self._next = now + LOOK_SECONDS
-        before, self._since = self._since, _used()
-        if before is None or self._since is None or self._since[0] - before[0] < LOOK_SECONDS / 2:
-            self._since = self._since if before is None else before
+        before, used = self._since, _used()
+        if before is None or used is None:
+            self._since = used
             return None
-        wall, all_of_it, ours = (b - a for a, b in zip(before, self._since, strict=True))
+        if used[0] - before[0] < LOOK_SECONDS / 2:
+            return None
+        self._since = used
+        wall, all_of_it, ours = (b - a for a, b in zip(before, used, strict=True))
         return self.heed(max(all_of_it - ours, 0.0) / wall)
 
     def heed(self, others: float) -> str | None:
@@ -68,7 +76,7 @@ class Cores:
         beyond = others + self.threads - count
         if beyond >= CROWDED and self._parked is None:
             self._park(count)
-            if not self._told:
+            if self.asleep and not self._told:
                 self._told = True
                 return (
                     f"other work keeps {others:.1f} of {count} cores busy: threads wait asleep while it does "
@@ -79,15 +87,20 @@ class Cores:
         return None
 
     def close(self) -> None:
-        """Let threads spin again."""
+        """Let threads spin again. Whatever held them has ended then: nothing is left to Python's end or a fork."""
         if self._parked is not None:
-            self._parked.set()
+            leave, thread = self._parked
             self._parked = None
+            leave.set()
+            thread.join()
 
     def _park(self, count: int) -> None:
-        """Hold as many of OpenMP's threads as make them more than there are cores."""
+        """Hold as many of OpenMP's threads as make them more than there are cores, unless these are too many."""
         leave, ready, openmp = threading.Event(), threading.Event(), self._openmp
         number = max(2, count - self.threads + 2)
+        if number > MOST:
+            self._openmp = None  # Nor will they be fewer later.
+            return
 
         def hold() -> None:
             assert openmp is not None
@@ -95,9 +108,14 @@ class Cores:
             ready.set()
             leave.wait()
 
-        threading.Thread(target=hold, name="ganzoo-cores", daemon=True).start()
+        thread = threading.Thread(target=hold, name="ganzoo-cores", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # The machine has no more threads to give; training goes on without.
+            self._openmp = None
+            return
+        self._parked = leave, thread  # Before anything is waited for: Ctrl-C there leaves nothing behind.
         ready.wait()
-        self._parked = leave
 
 
 def _gomp() -> ctypes.CDLL | None:
