@@ -34,6 +34,7 @@ from torch import Tensor
 import ganzoo
 from ganzoo.errors import UsageError
 from ganzoo.ingredients import Augmentation, IngredientOptions
+from ganzoo.precision import exactly
 
 SHIFT, SCALE, STRETCH, DRIFT = 0.125, 0.2, 0.2, 0.125
 """How far images move: whole pixels up to a share of the side; deviation of log2 of size and of aspect; deviation of
@@ -154,7 +155,7 @@ class ADA(Augmentation):
 
     def forward(self, x: Tensor) -> Tensor:
         """Images, float (N, C, H, W) in [-1, 1], to changed ones, of any range: geometry, then colour, then holes."""
-        with torch.autocast(x.device.type, enabled=False):
+        with exactly(x.device.type):
             x = x if x.dtype == torch.float64 else x.float()
             return self.cut(self.recoloured(self.moved(x)))
 
