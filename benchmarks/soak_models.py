@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from ganzoo.data import ImageSet, Loader
-from ganzoo.launch import build
 from ganzoo.plugins import registry
 from ganzoo.settings import resolve
 from ganzoo.testing import check_gan
+from ganzoo.training.building import build
 from ganzoo.training.engine import choose, seed_everything
 from ganzoo.training.trainer import Trainer
 

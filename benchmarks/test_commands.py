@@ -10,10 +10,10 @@ import time
 
 import pytest
 
-from ganzoo.launch import prepare
 from ganzoo.metrics.evaluation import Evaluator, generated
 from ganzoo.metrics.training import METRICS, N
 from ganzoo.plugins import registry
+from ganzoo.preparing import prepare
 from ganzoo.settings import resolve
 from ganzoo.training.ema import averaged
 

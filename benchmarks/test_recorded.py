@@ -9,8 +9,8 @@ medians.
 import statistics
 import time
 
-from ganzoo.launch import prepare
 from ganzoo.plugins import registry
+from ganzoo.preparing import prepare
 from ganzoo.settings import resolve
 from ganzoo.training.modes import settle
 

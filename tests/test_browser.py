@@ -13,11 +13,11 @@ import torch
 from ganzoo import DataSpec
 from ganzoo.demo.player import Player
 from ganzoo.demo.server import serve
-from ganzoo.launch import build as build_model
 from ganzoo.plugins import registry
 from ganzoo.report.build import build
 from ganzoo.report.html import page as render
 from ganzoo.runs.sampler import Sampler
+from ganzoo.training.building import build as build_model
 from ganzoo_test_plugins import Truncated
 from test_report import EVIL, benchmark_file, run, trained  # noqa: F401
 

@@ -70,16 +70,16 @@ def test_a_seed_that_diverges_is_named_and_the_others_are_reported(ganzoo, monke
 
 
 def test_models_that_cannot_be_built_do_not_keep_another_from_being_reported(ganzoo, monkeypatch):
-    from ganzoo import launch
+    from ganzoo import preparing
 
-    build = launch.build
+    build = preparing.build
 
     def picky(model, *rest):
         if model.name == "plain":
-            raise launch.GanzooError("it does not fit")
+            raise preparing.GanzooError("it does not fit")
         return build(model, *rest)
 
-    monkeypatch.setattr("ganzoo.launch.build", picky)
+    monkeypatch.setattr("ganzoo.preparing.build", picky)
     result = ganzoo("compare", "plain", "tiny", *QUICK, "--seeds", "0,1", "-o", "r.json")
     assert result.code == 1
     assert result.err.endswith("plain-small-digits-3steps-seed0: it does not fit (and 1 more)\n")

@@ -13,8 +13,8 @@ from ganzoo import Attribute, DataSpec
 from ganzoo.demo.player import Player, between
 from ganzoo.demo.server import asked, render, serve
 from ganzoo.errors import GanzooError
-from ganzoo.launch import build
 from ganzoo.runs.sampler import Sampler
+from ganzoo.training.building import build
 from ganzoo_test_plugins import Plain, Tiny
 
 DIGITS = DataSpec("small-digits", (1, 8, 8), 500, tuple("0123456789"))

@@ -270,7 +270,7 @@ def test_batchnorm_over_the_global_batch_is_for_gpus(ganzoo, tmp_path):
 
 
 def test_batchnorm_over_the_global_batch_still_counts_as_batch_statistics():
-    from ganzoo.launch import build, synchronised
+    from ganzoo.preparing import build, synchronised
 
     gan = build(Tiny, DataSpec("small-digits", (1, 8, 8), 500, tuple("0123456789")), Tiny.Options())
     before = gan.state_dict()

@@ -148,7 +148,7 @@ def test_a_run_made_before_goes_on_in_the_precision_that_it_recorded(ganzoo, tmp
     del info["settings"]["deterministic"]  # Which version 0.1.0 did not know.
     path.write_text(json.dumps(info))
     asked = []
-    monkeypatch.setattr("ganzoo.launch.choose", lambda *given: asked.append(given) or choose(*given))
+    monkeypatch.setattr("ganzoo.preparing.choose", lambda *given: asked.append(given) or choose(*given))
     assert ganzoo("resume", "a", "--steps", 3).code == 0
     assert asked == [("auto", "fp32", False)]
     assert ganzoo("resume", "a", "--steps", 4, "--deterministic").code == 0

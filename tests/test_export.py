@@ -9,10 +9,11 @@ import torch
 
 from conftest import TINY
 from ganzoo.errors import GanzooError
-from ganzoo.launch import build, load_data
 from ganzoo.plugins import registry
+from ganzoo.preparing import load_data
 from ganzoo.runs.export import FORMATS, compare, draw, export
 from ganzoo.settings import Settings, resolve
+from ganzoo.training.building import build
 
 
 def gan_of(name: str, **options: object):

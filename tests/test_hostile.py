@@ -310,7 +310,7 @@ def test_a_model_of_many_weights_is_told_of_before_it_takes_memory(ganzoo, monke
     def build(*_):
         raise GanzooError("now it is built")
 
-    monkeypatch.setattr("ganzoo.launch.build", build)
+    monkeypatch.setattr("ganzoo.preparing.build", build)
     result = ganzoo("run", "gan", "--dataset", "small-digits", "--image-size", 256, "--channels", 3, "--out", "r")
     assert result.err.splitlines() == [
         "note: model 'gan' has 202 million weights for small-digits (3, 256, 256): training takes about 3.6 GB for "

@@ -13,8 +13,8 @@ import ganzoo
 from ganzoo.data import Batch, DataRequest, Loader
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.ingredients import parse
-from ganzoo.launch import mix
 from ganzoo.plugins import registry
+from ganzoo.preparing import mix
 from ganzoo.settings import Settings
 from ganzoo.training.engine import Engine, seed_everything
 from ganzoo.training.modes import settle

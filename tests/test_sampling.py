@@ -26,12 +26,12 @@ from ganzoo.errors import UsageError
 from ganzoo.files import read_json
 from ganzoo.kit.cases import Case
 from ganzoo.kit.checks import explained
-from ganzoo.launch import build
 from ganzoo.metrics.evaluation import comparable, describe
 from ganzoo.plugins import Plugin, Registry
 from ganzoo.report.build import build as report
 from ganzoo.runs.sampler import Sampler
 from ganzoo.sampling import TAKEN, drawing, sampling_fields, used
+from ganzoo.training.building import build
 from ganzoo_test_plugins import Plain, Tiny, Truncated
 from test_demo import get, player_of, serve
 

@@ -230,7 +230,7 @@ def test_a_step_in_which_nobody_moves_is_refused(digits):
 
 
 def test_an_attribute_with_a_name_of_the_contract_is_refused_with_what_to_do(digits):
-    from ganzoo.launch import build
+    from ganzoo.training.building import build
 
     class Old(Tiny):
         def __init__(self, data, options):

@@ -153,8 +153,9 @@ def _train(
     as_json: bool,
     **values: Any,
 ) -> None:
-    from ganzoo.launch import prepare, start
+    from ganzoo.launch import start
     from ganzoo.plugins import registry
+    from ganzoo.preparing import prepare
     from ganzoo.training.progress import Progress
 
     file = read_config(config) if config else None

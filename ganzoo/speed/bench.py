@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ganzoo.gan import GAN
-from ganzoo.launch import prepare
 from ganzoo.plugins import Registry
+from ganzoo.preparing import prepare
 from ganzoo.settings import Plan
 from ganzoo.speed.yardsticks import Discriminator, Generator, Roofline, TutorialProcess
 from ganzoo.training.capture import GROUP
@@ -140,7 +140,7 @@ def measure(plan: Plan, registry: Registry, seconds: float) -> Result:
     """Let the model and the tutorial loop take turns for about `seconds` in all.
 
     Raises:
-        UsageError, GanzooError: as `ganzoo.launch.prepare`.
+        UsageError, GanzooError: as `ganzoo.preparing.prepare`.
     """
     contest = Contest(plan, registry, seconds)
     with closing(contest):
