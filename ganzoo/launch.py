@@ -203,19 +203,18 @@ def _way(mode: Mode) -> str:
 
 
 def _train(run: Run, prepared: Prepared, registry: Registry, watchers: Sequence[Watcher]) -> None:
-    trainer, status = prepared.trainer, "failed"
+    trainer, settings, status = prepared.trainer, prepared.plan.settings, "failed"
     try:
         if not run.world.rank:
-            run.loggers = [registry.get("loggers", n)(run.folder, trainer.step) for n in prepared.plan.settings.loggers]
+            run.loggers = [registry.get("loggers", name)(run.folder, trainer.step) for name in settings.loggers]
             run.watchers = list(watchers)
         run.evaluation, run.held_out = prepared.evaluation, prepared.held_out
-        settings, gan = prepared.plan.settings, trainer.gan
-        run.overfitting = Overfitting(lambda: held_out(settings, registry, gan))
+        run.overfitting = Overfitting(lambda: held_out(settings, registry, trainer.gan))
         run.cores = Cores(trainer.engine.device)
         if trainer.fraction < 1:
             run.tell(beginning(prepared, run.folder))
             run.look_around()
-            mode = settle(trainer, prepared.plan.settings.engine)
+            mode = settle(trainer, settings.engine)
             run.world.on_first(lambda: _note_mode(run.folder, mode))
             if not mode.failed:  # Which was told.
                 run.tell(_way(mode))

@@ -93,14 +93,9 @@ def prepare(
         registry.get("loggers", name)
     engine = choose(world.device(settings.device), settings.precision, settings.deterministic)
     refuse(settings.engine, engine.device, world.size)
-    if settings.source is not None and not plan.model.translates:
-        raise UsageError(
-            f"--source {settings.source}: model '{plan.model.name}' does not make images from images: leave it out"
-        )
-    if settings.source is not None and plan.model.own_sources:
-        raise UsageError(
-            f"--source {settings.source}: model '{plan.model.name}' starts from the images themselves: leave it out"
-        )
+    if settings.source is not None and (plan.model.own_sources or not plan.model.translates):
+        does = "starts from the images themselves" if plan.model.own_sources else "does not make images from images"
+        raise UsageError(f"--source {settings.source}: model '{plan.model.name}' {does}: leave it out")
     world.use(engine.device)
     data = world.first_before_others(lambda: load_data(settings, registry))
     spec = data.spec(settings.dataset)
@@ -135,7 +130,7 @@ def prepare(
     frozen = _frozen(gan, settings)
     trainer = _trainer(plan, gan, data, engine, world)
     initial = _begin(trainer, plan, frozen, world) if begins else None
-    freeze(frozen)
+    freeze(frozen)  # Once more: the trainer has put all of the model into training mode.
     least = world.size * settings.accumulate
     if plan.options.batch_size == least and any(map(has_batch_statistics, gan.players().values())):
         raise UsageError(
