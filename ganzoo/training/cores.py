@@ -35,7 +35,7 @@ class Cores:
     """Looks now and then at what other processes do on this one's cores, and has OpenMP's threads wait accordingly.
 
     It does nothing where there is nothing to do: on other devices and systems, with one thread, with another OpenMP,
-    and where the user has set a variable of `DECIDED`.
+    and where the user has set a variable of `DECIDED`; nor where it took more than `MOST` threads.
     """
 
     def __init__(self, device: torch.device):
