@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ganzoo.data.pixels import CHUNK
+from ganzoo.data.pixels import CHUNK, to_channels
 from ganzoo.errors import UsageError, did_you_mean
 
 FILLED = 128
@@ -35,13 +35,8 @@ def smaller(images: Tensor, times: int) -> Tensor:
 
 
 def grey(images: Tensor) -> Tensor:
-    """The brightness (ITU-R BT.601 luma) of images in colour, (N, 3, H, W): (N, 1, H, W)."""
-
-    def part(x: Tensor) -> Tensor:
-        red, green, blue = x.float().unbind(1)  # No weights in a tensor: they would have to be sent to the device.
-        return (red * 0.299 + green * 0.587 + blue * 0.114).round_().byte().unsqueeze(1)
-
-    return in_parts(part, images)
+    """The brightness of images in colour, (N, 3, H, W): (N, 1, H, W)."""
+    return to_channels(images, 1)
 
 
 def edges(images: Tensor) -> Tensor:
@@ -51,7 +46,7 @@ def edges(images: Tensor) -> Tensor:
     """
 
     def part(x: Tensor) -> Tensor:
-        bright = grey(x) if x.shape[1] == 3 else x
+        bright = grey(x)
         return _extreme(bright, torch.maximum) - _extreme(bright, torch.minimum)
 
     return in_parts(part, images)

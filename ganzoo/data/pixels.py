@@ -5,23 +5,30 @@ from torch import Tensor
 
 from ganzoo.errors import UsageError
 
+LUMA = (0.299, 0.587, 0.114)
+"""How bright red, green and blue are: ITU-R BT.601."""
 CHUNK = 2**24
 """Numbers to convert at a time: few enough for little memory, many enough for all cores."""
 
 
 def to_channels(images: Tensor, channels: int | None) -> Tensor:
-    """uint8 (N, C, H, W), C 1 or 3, in grey (1; ITU-R BT.601 luma) or colour (3)."""
+    """uint8 (N, C, H, W), C 1 or 3, in grey (1; by `LUMA`) or colour (3), where they are."""
     n, have, h, w = images.shape
     if channels is None or channels == have:
         return images
     if have == 1:
         return images.expand(-1, channels, -1, -1).contiguous()
-    weight = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
     grey = images.new_empty(n, 1, h, w)
     step = max(1, CHUNK // (have * h * w))
     for source, target in zip(images.split(step), grey.split(step), strict=True):
-        target.copy_((source.float() * weight).sum(1, keepdim=True).round_())
+        target.copy_(luma(source.float()).round_())
     return grey
+
+
+def luma(images: Tensor) -> Tensor:
+    """The brightness of float images in colour, (N, 3, H, W): (N, 1, H, W)."""
+    red, green, blue = images.split(1, dim=1)  # No weights in a tensor: they would have to be sent to the device.
+    return red * LUMA[0] + green * LUMA[1] + blue * LUMA[2]
 
 
 def resize(images: Tensor, size: int | None, grid: int = 1) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ganzoo.data import DataRequest, DataSpec, ImageSet, Made, Maker, normalise, open_dataset, to_channels
 from ganzoo.data.imagefiles import ENDINGS, ImageFiles, WholePictures, sizes_of, survey
+from ganzoo.data.pixels import luma
 from ganzoo.data.reading import fetch, whole
 from ganzoo.errors import UsageError, warn
 from ganzoo.gan import GAN
@@ -18,8 +19,6 @@ from ganzoo.metrics.classifier import at_once
 from ganzoo.plugins import Registry
 from ganzoo.runs.run import data_settings, model_of, open_run
 
-LUMA = (0.299, 0.587, 0.114)
-"""ITU-R BT.601, as `to_channels` takes it for whole numbers."""
 TEST = "test"
 """What names the test split, among paths."""
 
@@ -218,8 +217,7 @@ def as_sources(gan: GAN, images: Any) -> Tensor:
         have, take = ("grey", "colour") if images.shape[1] == 1 else ("colour", "grey")
         warn(f"{have} images are taken as {take}, which model '{gan.name}' was trained on")
         if floats:
-            weight = images.new_tensor(LUMA).view(1, 3, 1, 1)
-            images = (images * weight).sum(1, keepdim=True) if channels == 1 else images.expand(-1, 3, -1, -1)
+            images = luma(images) if channels == 1 else images.expand(-1, 3, -1, -1)
         else:
             images = to_channels(images, channels)
     return images.float() if floats else normalise(images)
