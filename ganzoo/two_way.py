@@ -31,6 +31,12 @@ class TwoWay(gan.GAN):
 
         output: Literal["target", "source"] = Field("target", description="What to make: targets, or sources of them.")
 
+    @property
+    def makes_sources(self) -> bool:
+        """Whether it draws sources of images, not images of sources."""
+        options: Any = self.sampling
+        return bool(options.output == "source")
+
     def players(self) -> dict[str, nn.Module]:
         return {
             "generator": nn.ModuleList([self.generator, self.back]),
@@ -44,12 +50,10 @@ class TwoWay(gan.GAN):
 
     def generate(self, z: Tensor, y: Tensor | None, source: Tensor | None = None) -> Tensor:
         assert source is not None
-        options: Any = self.sampling
-        return self.to_source(source) if options.output == "source" else self.to_image(source)
+        return self.to_source(source) if self.makes_sources else self.to_image(source)
 
     def returned(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        options: Any = self.sampling
-        return self.to_image(x) if options.output == "source" else self.to_source(x)
+        return self.to_image(x) if self.makes_sources else self.to_source(x)
 
     def to_image(self, source: Tensor) -> Tensor:
         """G(s), of sources."""

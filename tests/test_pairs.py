@@ -193,6 +193,9 @@ def test_cyclegan_goes_both_ways(ganzoo):
     assert ganzoo("run", *run, "--loggers", "none", "--out", "r").code == 0
     numbers = json.loads(ganzoo("eval", "r", "--metrics", "cycle,l1", "--json").out)["metrics"]
     assert 0 < numbers["cycle"] < 1
+    told = ganzoo("eval", "r", "--metrics", "cycle", "--output", "source")
+    assert (told.code, len(told.err.splitlines())) == (2, 1)
+    assert "--output source: r would be measured by the wrong side" in told.err
 
 
 def test_translators_never_stand_beside_models_that_draw_from_noise(ganzoo, tmp_path):

@@ -14,6 +14,7 @@ from ganzoo.plugins import Registry
 from ganzoo.runs.run import data_settings, open_run
 from ganzoo.runs.sampler import load
 from ganzoo.sampling import drawing
+from ganzoo.two_way import TwoWay
 
 MEASURED = 10_000
 """Images that are measured, unless told otherwise."""
@@ -30,7 +31,7 @@ def measure_run(
 
     Raises:
         UsageError: the run's classes are not those of the data set, `labels` are given for a model that takes none, or
-            an option of drawing in `sampling` cannot be; or as `load` and `Evaluator`.
+            an option of drawing in `sampling` cannot be, or has it make sources; or as `load` and `Evaluator`.
         GanzooError: as `load` and `Evaluator`.
     """
     info = open_run(run)
@@ -39,6 +40,11 @@ def measure_run(
     gan = drawing(sampler.gan, {key: value for key, value in (sampling or {}).items() if value is not None})
     if labels is not None and not gan.conditional:
         raise UsageError(f"--labels: model '{gan.name}' was trained without labels")
+    if isinstance(gan, TwoWay) and gan.makes_sources:
+        raise UsageError(
+            f"--output source: {run} would be measured by the wrong side, since the reference is of images, and no "
+            "metric is of sources yet: leave it out"
+        )
     if not dataset and info.get("imported"):
         raise UsageError(
             f"{run} was imported, and does not say which images it was trained on: name those to measure it against "
