@@ -50,6 +50,19 @@ TAKEN = {"as_json", "config", "dry_run", "help", "json", "nproc", "out", "preset
 """Names of options of `ganzoo run` besides those of `Settings`."""
 
 
+def shortest(source: str | None) -> str | None:
+    """`hole` for `hole:0.5`: what is recorded, and compared, tells the same sources in the same words.
+
+    Raises:
+        UsageError: there is no such way of making sources.
+    """
+    if source is None:
+        return None
+    from ganzoo.data.making import Maker  # It takes torch with it.
+
+    return Maker.named(source).text
+
+
 class Repeated:
     """Marks an option that may be given several times, and whose values may hold commas."""
 
@@ -76,7 +89,7 @@ class Settings(BaseModel):
     data_options: Annotated[dict[str, Any] | None, Hidden()] = Field(
         {}, description="The data set's own options, by name; each is an option of the commands that take --dataset."
     )
-    source: str | None = Field(
+    source: Annotated[str | None, AfterValidator(shortest)] = Field(
         None,
         description="Make a source of each image, for models that make images from images: smaller:4, grey, edges or "
         "hole; default: the data's own sources.",

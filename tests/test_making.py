@@ -111,7 +111,7 @@ def test_what_is_no_way_of_making_sources_is_told_in_one_line(text, told):
 @pytest.mark.parametrize(
     ("dataset", "request_", "told"),
     [
-        (Pairs, DataRequest(source="hole"), "'small-pairs' has sources of its own: leave out --source hole:0.5, or"),
+        (Pairs, DataRequest(source="hole"), "'small-pairs' has sources of its own: leave out --source hole, or"),
         (Points, DataRequest(source="hole"), "'small-points' holds vectors"),
         (SmallDigits, DataRequest(source="smaller:3"), "are 8 x 8 pixels: --image-size must be a multiple of 3"),
         (SmallDigits, DataRequest(source="grey"), "'small-digits' are grey already: say --channels 3, or edges"),
@@ -238,13 +238,13 @@ def test_recorded_steps_are_plain_ones(ganzoo, tmp_path):
 def test_from_python_and_in_reports_runs_of_other_sources_are_others(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     lines = []
-    for named in ("edges", "hole", None):
+    for named in ("edges", "hole", "hole:0.50", None):
         data = {"dataset": "small-pairs"} if named is None else {"dataset": "small-digits", "source": named}
         run = zoo.train("tiny-translator", steps=2, batch_size=32, loggers=(), progress=False, **data)
         record = read_run(run.folder)
         lines.append(record.settings.get("source"))
         assert ("--source" in record.command) == (named is not None)
-    assert lines == ["edges", "hole", None]
+    assert lines == ["edges", "hole", "hole", None]
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,8 @@ from ganzoo.errors import UsageError, did_you_mean
 
 FILLED = 128
 """What a hole is filled with: the middle of the range that networks see."""
+USUAL_HOLE = 0.5
+"""Of each side of an image, the share that a hole takes unless another is named."""
 MOST_TIMES = 64
 
 
@@ -111,7 +113,7 @@ class Maker:
             return cls(way, int(given))
         if way == "hole":
             try:
-                share = float(given) if colon else 0.5
+                share = float(given) if colon else USUAL_HOLE
             except ValueError:
                 share = 0
             if not 0 < share < 1:
@@ -126,8 +128,8 @@ class Maker:
 
     @property
     def text(self) -> str:
-        """As `--source` takes it."""
-        return f"{self.way}:{self.value:g}" if self.value else self.way
+        """As `--source` takes it, in the shortest way: two makers are the same if their texts are."""
+        return self.way if self.value in (0, USUAL_HOLE) else f"{self.way}:{self.value}"
 
     @property
     def of_pictures(self) -> bool:
