@@ -1,6 +1,5 @@
 """What a model that translates starts from: a tensor, pictures in files, or the test split of the data set."""
 
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from ganzoo.data import DataRequest, DataSpec, ImageSet, Made, Maker, normalise,
 from ganzoo.data.imagefiles import ENDINGS, ImageFiles, WholePictures, sizes_of, survey
 from ganzoo.data.pixels import luma
 from ganzoo.data.reading import fetch, whole
+from ganzoo.data.tree import walked
 from ganzoo.errors import UsageError, warn
 from ganzoo.gan import GAN
 from ganzoo.metrics.classifier import at_once
@@ -93,9 +93,8 @@ def maker_of(run: Path) -> Maker | None:
     Raises:
         GanzooError: `run.json` is damaged.
     """
-    settings = open_run(run).get("settings") if (run / "run.json").is_file() else None
-    named = settings.get("source") if isinstance(settings, dict) else None
-    return Maker.named(named) if isinstance(named, str) else None
+    named = data_settings(run, open_run(run)).source if (run / "run.json").is_file() else None
+    return None if named is None else Maker.named(named)
 
 
 def _of_test(run: Path, spec: DataSpec, plugins: Registry, most: int | None) -> Sources:
@@ -169,19 +168,15 @@ def _of_files(
 
 
 def pictures_in(folder: Path) -> list[Path]:
-    """All image files below a folder, sorted; hidden ones, and links to folders, are left out.
+    """All image files below a folder, as `walked` takes them.
 
     Raises:
         UsageError: there are none, or it cannot be read.
     """
-
-    def stop(error: OSError) -> None:
-        raise UsageError(f"cannot read folder {error.filename or folder}: {error.strerror or error}") from error
-
-    found: list[Path] = []
-    for here, subfolders, names in os.walk(folder, onerror=stop):
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        found += [Path(here) / n for n in sorted(names) if not n.startswith(".") and n.lower().endswith(ENDINGS)]
+    tree, notes = walked(folder)
+    found = [folder / name for name in tree.pictures]
+    for note in notes:
+        warn(f"{folder}: {note}")
     if not found:
         raise UsageError(f"no images in {folder} (looked for {' '.join(ENDINGS)})")
     return found
