@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field
 import ganzoo
 from ganzoo.data import DatasetOptions, choose_options
 from ganzoo.data.formats import read_pictures
-from ganzoo.data.sides import BESIDE, halves, in_proportion
+from ganzoo.data.sides import SIDE_BY_SIDE, halves, in_proportion
 from ganzoo.data.tree import Pictures, class_order, held_out, some
 from ganzoo.errors import UsageError, note_once
 
@@ -99,9 +99,7 @@ class Folder(ganzoo.Dataset):
         train, chosen, told = split(found, request.split, options.test_share)
         whole = len(train) == len(found)
         notes = [*found.notes, *told]
-        if options.skip_broken:
-            same, train = chosen is train, without_broken(train, options, notes, root)
-            chosen = train if same else without_broken(chosen, options, notes, root)
+        train, chosen = readable(train, chosen, options, notes, root)
         try:
             size, channels, rule = settled(train, request, options, notes)
             half = sides_of(options)
@@ -142,7 +140,7 @@ def pictures(root: Path, options: Options) -> Pictures:
     found = read_pictures(
         root, options.label_column, options.skip_unlabelled, layout == "folders", pairs=layout == "pairs"
     )
-    if options.layout == BESIDE:
+    if options.layout == SIDE_BY_SIDE:
         found.partners = found.sources
         found.format += ", each with A at its left and B at its right"
     elif layout == "pairs" and found.partners is None:
@@ -159,7 +157,7 @@ def pictures(root: Path, options: Options) -> Pictures:
 
 def sides_of(options: Options) -> tuple["Half", "Half"]:
     """Which half of a picture is the source, and which the image."""
-    if options.layout != BESIDE:
+    if options.layout != SIDE_BY_SIDE:
         return "", ""
     return ("right", "left") if options.direction == "BtoA" else ("left", "right")
 
@@ -175,7 +173,7 @@ def proportion(found: Pictures, options: Options, root: Path) -> tuple[int, int]
     if found.partners is None:
         return 1, 1
     sizes = sizes_of(found.sources)
-    if options.layout == BESIDE:
+    if options.layout == SIDE_BY_SIDE:
         halves(sizes, found.names, str(root))
         return 1, 1
     return in_proportion(sizes_of(found.partners), sizes, found.names, str(root))
@@ -199,7 +197,7 @@ def channels_of_sources(
     from ganzoo.data.imagefiles import survey
 
     held = train.partners if train.others is None else train.others.sources
-    if request.channels or options.layout == BESIDE or held is None:
+    if request.channels or options.layout == SIDE_BY_SIDE or held is None:
         return channels
     depth = 1 if survey(held).grey else 3
     if depth != channels:
@@ -222,9 +220,7 @@ def unpaired(found: Pictures, request: ganzoo.DataRequest, options: Options, roo
     for side in sides:
         assert side is not None
         train, chosen, told = split(side, request.split, options.test_share)
-        if options.skip_broken:
-            same, train = chosen is train, without_broken(train, options, notes, root)
-            chosen = train if same else without_broken(chosen, options, notes, root)
+        train, chosen = readable(train, chosen, options, notes, root)
         notes += [line for line in told if line not in notes]
         if side.splits is None and request.split == "test":
             kinds.add("train" if len(train) == len(side) else "held-out")
@@ -235,7 +231,7 @@ def unpaired(found: Pictures, request: ganzoo.DataRequest, options: Options, roo
         depth = channels_of_sources(replace(trains[0], others=trains[1]), channels, request, options, notes)
         held = [load_files(part.sources, size, c, rule) for part, c in zip(parts, (channels, depth), strict=True)]
     except UsageError as error:
-        raise all_broken(found.all_of_them(), Rule(options.background, options.white), error) from error
+        raise all_broken(found, Rule(options.background, options.white), error) from error
     for line in notes:
         note_once(line if str(root) in line else f"{root}: {line}")
     return ganzoo.ImageSet(held[0], sources=held[1], paired=False, split=min(kinds, default=""))
@@ -248,7 +244,7 @@ def settled(
     from ganzoo.data.imagefiles import Rule, survey
 
     seen = survey(train.sources)
-    if options.layout == BESIDE:
+    if options.layout == SIDE_BY_SIDE:
         seen = seen._replace(sizes={(width // 2, height) for width, height in seen.sizes})
     white = options.white or (narrow(train, notes) if seen.wide else None)
     channels = request.channels or (1 if seen.grey else 3)
@@ -319,13 +315,23 @@ def natural_size(sizes: set[tuple[int, int]]) -> int:
     return DEFAULT_SIZE
 
 
+def readable(
+    train: Pictures, chosen: Pictures, options: Options, notes: list[str], root: Path
+) -> tuple[Pictures, Pictures]:
+    """The training pictures and those of a split, which may be the same, without broken ones if these are left out."""
+    if not options.skip_broken:
+        return train, chosen
+    left = without_broken(train, options, notes, root)
+    return left, left if chosen is train else without_broken(chosen, options, notes, root)
+
+
 def without_broken(part: Pictures, options: Options, notes: list[str], root: Path) -> Pictures:
     """Those of them that can be read. What only lacks `--white` is not broken, and is told later."""
     from ganzoo.data.imagefiles import Rule, faults
 
     rule = Rule(options.background, options.white or 1)
     broken = faults(part.sources, rule)
-    if part.partners is not None and options.layout != BESIDE:
+    if part.partners is not None and options.layout != SIDE_BY_SIDE:
         broken |= faults(part.partners, rule)
     if not broken:
         return part

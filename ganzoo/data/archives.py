@@ -174,9 +174,7 @@ def members(path: Path) -> tuple[dict[str, Entry], int]:
 def _told(path: Path) -> Iterator[None]:
     try:
         yield
-    except UsageError:
-        raise
-    except MemoryError:
+    except (UsageError, MemoryError):
         raise
     except (EOFError, tarfile.ReadError) as error:
         raise UsageError(f"{path} is truncated, or no tar: {one_line(error)[:200]}") from error

@@ -293,7 +293,7 @@ def _file_of_labels(
         base = name.removeprefix(place).lower()
         if base == "dataset.json":
             candidates.append((name, _dataset_json(tree, name, names, place, notes)))
-        elif base in ("metadata.csv", "metadata.jsonl") or base.endswith(TABLES):
+        elif base == "metadata.jsonl" or base.endswith(TABLES):
             table = _table(tree, name, names, place)
             if table is None:
                 notes.append(f"{tree.root / name} is not used: none of its columns names the pictures")

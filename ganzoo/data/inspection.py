@@ -5,6 +5,7 @@ import io
 import json
 import math
 import os
+import shutil
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
@@ -35,7 +36,6 @@ def inspected(found: Pictures, rule: Rule) -> dict[str, Any]:
     look = survey(good.sources, len(good)) if len(good) else None
     sizes = sorted(look.sizes) if look else []
     copies = duplicates(good)
-    # Of equal pictures in two classes, or in both splits, one at least is wrong.
     return {
         "format": found.format,
         "pictures": len(found),
@@ -53,6 +53,7 @@ def inspected(found: Pictures, rule: Rule) -> dict[str, Any]:
         "duplicates": {
             "groups": len(copies),
             "superfluous": sum(len(group) - 1 for group in copies),
+            # Of these, one at least is wrong.
             "in_several_classes": _mixed(copies, good.labels),
             "in_both_splits": _mixed(copies, good.splits),
             "names": [[good.names[i] for i in group] for group in copies[:LISTED]],
@@ -143,8 +144,6 @@ def _write_zip(found: Pictures, images: ImageFiles | None, file: IO[bytes]) -> N
 
 
 def _write_folder(found: Pictures, images: ImageFiles | None, out: Path) -> None:
-    import shutil
-
     out.mkdir()
     try:
         for name, data in _files(found, images):

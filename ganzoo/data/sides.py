@@ -10,7 +10,7 @@ from ganzoo.errors import UsageError, plain
 
 FEWEST = 2
 """Pictures in a set without pairs, at least."""
-BESIDE = "side-by-side"
+SIDE_BY_SIDE = "side-by-side"
 """The layout in which a picture holds both of a pair, A at the left."""
 
 
