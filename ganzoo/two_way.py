@@ -68,6 +68,10 @@ class TwoWay(gan.GAN):
         made = super().fake(real)
         return made._replace(source=self.to_source(real.x))
 
+    def discriminate(self, *batches: Batch) -> Any:
+        """As usual, of images alone: their sources have a discriminator of their own."""
+        return super().discriminate(*(batch._replace(source=None) for batch in batches))
+
     def judge_source(self, source: Tensor) -> Any:
         """What the discriminator of sources says, in float32, of images as the run's augmentations change them."""
         return single(self.source_discriminator(self.augmented(Batch(source)).x))

@@ -90,7 +90,7 @@ class CycleGAN(TwoWay):
         assert s is not None
         assert fake.source is not None
         terms = {
-            "adversarial": losses.mean_squared_generator(self.discriminate(fake._replace(source=None)))
+            "adversarial": losses.mean_squared_generator(self.discriminate(fake))
             + losses.mean_squared_generator(self.judge_source(fake.source)),
         }
         if o.cycle:
@@ -102,10 +102,10 @@ class CycleGAN(TwoWay):
     def discriminator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
         assert real.source is not None
         assert fake.source is not None
-        made, made_sources = fake.x, fake.source.detach()
+        made, made_sources = fake.x, fake.source
         if self.options.pool:
             made, made_sources = self.pools[0](made), self.pools[1](made_sources)
-        seen = self.discriminate(real._replace(source=None), fake._replace(x=made, source=None))
+        seen = self.discriminate(real, fake._replace(x=made))
         ours, theirs = (self.judge_source(s) for s in (real.source, made_sources))
         return {
             "adversarial": losses.least_squares_discriminator(*seen),

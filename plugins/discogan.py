@@ -112,7 +112,7 @@ class DiscoGAN(TwoWay):
     def discriminator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
         assert real.source is not None
         assert fake.source is not None
-        (ours, *_), (theirs, *_) = self.discriminate(real._replace(source=None), fake._replace(source=None))
+        (ours, *_), (theirs, *_) = self.discriminate(real, fake)
         return {
             "adversarial": losses.cross_entropy_discriminator(ours, theirs),
             "source": losses.cross_entropy_discriminator(
@@ -124,7 +124,7 @@ class DiscoGAN(TwoWay):
         s, x = real.source, real.x
         assert s is not None
         assert fake.source is not None
-        (_, *known), (logits, *seen) = self.discriminate(real._replace(source=None), fake._replace(source=None))
+        (_, *known), (logits, *seen) = self.discriminate(real, fake)
         (_, *known_sources), (source_logits, *seen_sources) = map(self.judge_source, (s, fake.source))
         adversarial = losses.non_saturating_generator(logits) + losses.non_saturating_generator(source_logits)
         features = matching(known, seen) + matching(known_sources, seen_sources)

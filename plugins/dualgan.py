@@ -66,7 +66,7 @@ class DualGAN(TwoWay):
     def discriminator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
         assert real.source is not None
         assert fake.source is not None
-        seen = self.discriminate(real._replace(source=None), fake._replace(source=None))
+        seen = self.discriminate(real, fake)
         sources = map(self.judge_source, (real.source, fake.source))
         return {"wasserstein": losses.wasserstein_critic(*seen), "source": losses.wasserstein_critic(*sources)}
 
@@ -74,7 +74,7 @@ class DualGAN(TwoWay):
         s, x = real.source, real.x
         assert s is not None
         assert fake.source is not None
-        scores = self.discriminate(fake._replace(source=None)), self.judge_source(fake.source)
+        scores = self.discriminate(fake), self.judge_source(fake.source)
         return {
             "wasserstein": losses.wasserstein_generator(scores[0]) + losses.wasserstein_generator(scores[1]),
             "reconstruction": self.options.reconstruction

@@ -450,8 +450,6 @@ class FastGAN(ganzoo.GAN):
         return self.discriminator(batch.x, small)
 
     def discriminator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
-        if fake.source is not None:
-            fake = fake._replace(source=fake.source.detach())
         seen, fooled = self.discriminate(real, fake)
         border, other = (0.8 + 0.2 * torch.rand_like(logits) for logits in (seen[0], fooled[0]))
         hinge = F.relu(border - seen[0]).mean() + F.relu(other + fooled[0]).mean()

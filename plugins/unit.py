@@ -131,7 +131,7 @@ class UNIT(TwoWay):
         assert real.source is not None
         assert fake.source is not None
         weight = self.options.adversarial
-        seen = self.discriminate(real._replace(source=None), fake._replace(source=None))
+        seen = self.discriminate(real, fake)
         sources = map(self.judge_source, (real.source, fake.source))
         return {
             "adversarial": weight * losses.minimax_discriminator(*seen),
@@ -145,7 +145,7 @@ class UNIT(TwoWay):
         there, back, shared = self.generator, self.back, self.shared
         own_s, own_x = there.encode(s, shared), back.encode(x, shared)
         again_s, again_x = back.encode(fake.x, shared), there.encode(fake.source, shared)
-        logits = self.discriminate(fake._replace(source=None)), self.judge_source(fake.source)
+        logits = self.discriminate(fake), self.judge_source(fake.source)
         return {
             "adversarial": o.adversarial
             * (losses.non_saturating_generator(logits[0]) + losses.non_saturating_generator(logits[1])),
