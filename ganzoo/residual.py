@@ -132,7 +132,7 @@ def condition(x: Tensor, y: Tensor | None) -> Tensor:
 
 
 class SelfAttention(nn.Module):
-    """x + gamma o(a): every position sees all others, here those of half the size. Zhang et al. 2019, section 3.
+    """x + gamma o(a): every position sees those of the map at half its size. Zhang et al. 2019, section 3.
 
     a_j = sum_i softmax_i(<theta(x)_j, phi(x)_i>) g(x)_i, with phi and g max-pooled as in the authors' program; gamma
     starts at 0. Maps have at least 2 x 2 positions.
@@ -148,11 +148,11 @@ class SelfAttention(nn.Module):
         self.gamma = nn.Parameter(torch.zeros(()))
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        asking = self.theta(x).flatten(2)
-        asked, told = (F.max_pool2d(layer(x), 2).flatten(2) for layer in (self.phi, self.g))
-        shares = torch.softmax(asking.transpose(1, 2) @ asked, dim=2)
-        seen = (told @ shares.transpose(1, 2)).unflatten(2, x.shape[2:])
-        return x + self.gamma * self.o(seen)
+        query = self.theta(x).flatten(2)
+        key, value = (F.max_pool2d(layer(x), 2).flatten(2) for layer in (self.phi, self.g))
+        attention = torch.softmax(query.transpose(1, 2) @ key, dim=2)
+        a = (value @ attention.transpose(1, 2)).unflatten(2, x.shape[2:])
+        return x + self.gamma * self.o(a)
 
 
 class UpBlock(nn.Module):
@@ -206,7 +206,7 @@ class DownBlock(nn.Module):
 _SHALLOW = 3
 """Doublings from the smallest map to the image up to which all maps are equally wide: those of 32 x 32 images."""
 _WIDE = 4
-"""How many times the width that is, and 16 times elsewhere at the smallest map."""
+"""How many times the width that is; of larger images the smallest map has 16 times."""
 _GENERATOR = {
     4: (16, 8, 4, 2), 5: (16, 8, 4, 2, 1), 6: (16, 8, 8, 4, 2, 1), 7: (16, 8, 8, 4, 2, 1, 1),
     8: (16, 8, 8, 4, 2, 1, 1, 1),

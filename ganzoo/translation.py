@@ -1,4 +1,4 @@
-"""Networks of models that make images from images: U-Net, residual translator, judges of patches, a pool of fakes.
+"""Networks of models that make images from images: U-Net, residual translator, PatchGAN, a pool of fakes.
 
 They are convolutional and take images of any size. Feature maps are normalised image by image (Ulyanov et al. 2016,
 Instance Normalization), as the papers do that train on one image at a time: a sample does not depend on its batch.
@@ -169,7 +169,7 @@ class PatchDiscriminator(nn.Module):
 
 
 def patch_halvings(data: DataSpec) -> int:
-    """How often the judge of patches halves an image: 3 from 128 pixels on, as the paper does; 2 from 64, 1 below."""
+    """How often `PatchDiscriminator` halves an image: 3 from 128 pixels on, as the paper does; 2 from 64, 1 below."""
     side = min(data.shape[1:])
     return 3 if side >= 128 else 2 if side >= 64 else 1
 

@@ -455,9 +455,12 @@ class FastGAN(ganzoo.GAN):
         hinge = F.relu(border - seen[0]).mean() + F.relu(other + fooled[0]).mean()
         if not self.options.reconstruction:
             return {"adversarial": hinge}
-        return {"adversarial": hinge, "reconstruction": self.options.reconstruction * self.lost(Verdict(*seen))}
+        return {
+            "adversarial": hinge,
+            "reconstruction": self.options.reconstruction * self.reconstruction(Verdict(*seen)),
+        }
 
-    def lost(self, seen: Verdict) -> Tensor:
+    def reconstruction(self, seen: Verdict) -> Tensor:
         """The distances of images to what is decoded, summed over the image, the small image and a random quarter."""
         part = torch.randint(4, (1,), device=seen.x.device)
         whole, small, piece = single(self.discriminator.decoded(seen, part))

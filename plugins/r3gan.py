@@ -478,10 +478,8 @@ class R3GAN(ganzoo.GAN):
         o = self.options
         if o.decay_kimg is None or o.ema_kimg is None:
             return None
-        half_life, images = (
-            cosine(0.0, o.ema_kimg * 1000, o.decay_kimg * 1000 / self.images_in_step),
-            self.images_in_step,
-        )
+        images = self.images_in_step
+        half_life = cosine(0.0, o.ema_kimg * 1000, o.decay_kimg * 1000 / images)
         return lambda progress: 0.5 ** (images / max(half_life(progress), 1e-8))
 
     def gamma(self) -> float | Tensor:
