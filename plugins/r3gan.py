@@ -30,8 +30,7 @@ ImageNet at 32 x 32 and 64 x 64, `--preset imagenet32` and `imagenet64` (tables 
 most stages in bfloat16; here `--precision` says what everything is computed in.
 """
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Annotated, Any, NamedTuple
 
@@ -275,47 +274,6 @@ class PublishedDiscriminator(nn.Module):
             return x
         assert y is not None
         return (x * self.embed(vector(y, self.conditions))).sum(1, keepdim=True)
-
-
-def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A state of the authors' networks, as `PublishedGenerator` and `PublishedDiscriminator` take it.
-
-    In theirs `MainLayers.I.Layers.J` are a stage's blocks and what leads into it or, in the discriminator, out of it.
-    """
-    state = {name.removeprefix("Model."): value for name, value in state.items()}
-    generator = "AggregationLayer.Layer.weight" in state
-    stages = 1 + max(int(name.split(".")[1]) for name in state if name.startswith("MainLayers."))
-    block = {
-        "LinearLayer1.Layer.weight": "conv1.weight",
-        "LinearLayer2.Layer.weight": "conv2.weight",
-        "LinearLayer3.Layer.weight": "conv3.weight",
-        "NonLinearity1.Bias": "act1.bias",
-        "NonLinearity2.Bias": "act2.bias",
-    }
-    single = {
-        "AggregationLayer.Layer.weight": "image.weight",
-        "ExtractionLayer.Layer.weight": "extract.weight",
-        "EmbeddingLayer.weight": "embed.weight",
-    }
-    found = {}
-    for name, value in state.items():
-        layer = re.fullmatch(r"MainLayers\.(\d+)\.Layers\.(\d+)\.(.+)", name)
-        if layer is None:
-            found[single[name]] = value
-            continue
-        i, j, rest = int(layer[1]), int(layer[2]), layer[3]
-        if rest in block:
-            found[f"stages.{i}.{j - generator}.{block[rest]}"] = value
-        elif rest == "LinearLayer.Layer.weight":
-            found[f"grow.{i - 1}.mix.weight" if generator else f"shrink.{i}.mix.weight"] = value
-        elif rest == "LinearLayer.weight":
-            found["weigh.weight" if generator else "read.weight"] = value
-        elif rest in ("Basis", "Basis.weight"):
-            found["basis" if generator else "basis.weight"] = value
-        elif rest != "Resampler.Kernel":
-            raise KeyError(name)
-    assert stages == len({name.split(".")[1] for name in found if name.startswith("stages.")})
-    return found
 
 
 def recipe(size: int, widths: Sequence[int], batch: int, **more: Any) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """FastGAN against numbers of its authors' program, its parts against formulas, and the contract at small sizes."""
 
+import re
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -15,7 +17,6 @@ from ganzoo_plugins.fastgan import (
     Verdict,
     distance,
     excited_by,
-    from_published,
     has_noise,
     quarter,
     resized,
@@ -97,6 +98,52 @@ def theirs(name: str) -> dict[str, Tensor]:
         for n, shape in zip(published()[f"{name} names"], published()[f"{name} shapes"], strict=True)
     }
     return made_state(shapes)
+
+
+def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A state of the authors' networks, as `Generator` and `Discriminator` take it: `g` and `d` of their files."""
+    tensors = {"weight_orig": "parametrizations.weight.original"} | {
+        f"weight_{letter}": f"parametrizations.weight.0._{letter}" for letter in "uv"
+    }
+    found = {}
+    for name, value in state.items():
+        layer, _, tensor = name.rpartition(".")
+        found[f"{_ours(layer)}.{tensors.get(tensor, tensor)}"] = value
+    return found
+
+
+def _ours(layer: str) -> str:
+    """What a layer of the authors' is called here: theirs are numbered within their blocks."""
+    names = {"init.init.0": "project", "init.init.1": "norm", "to_128": "to_small", "to_big": "to_image"}
+    names |= {"down_from_big.0": "stem.0.0", "down_from_big.2": "stem.1.0", "down_from_big.3": "stem.1.1"}
+    names |= {"rf_small": "small_head", "down_from_small.0": "small.0.0"}
+    if layer in names:
+        return names[layer]
+    block, number = layer.rsplit(".", 1)
+    single = {"1": "first.conv", "2": "first.norm"}
+    double = {"1": "first.conv", "2": "first.noise", "3": "first.norm"}
+    double |= {"5": "second.conv", "6": "second.noise", "7": "second.norm"}
+    exciting = {"1": "squeeze", "3": "weigh"}
+    if found := re.fullmatch(r"feat_(\d+)", block):
+        side = int(found[1])
+        return f"grow.{side}.{(double if has_noise(side) else single)[number]}"
+    if found := re.fullmatch(r"se_(\d+)\.main", block):
+        return f"excite.{found[1]}.{exciting[number]}"
+    if found := re.fullmatch(r"se_(\d+)_\d+\.main", block):  # 2, 4 and 8.
+        return f"excite.{int(found[1]).bit_length() - 2}.{exciting[number]}"
+    if found := re.fullmatch(r"down_(\d+)\.main", block):  # 4 to 64.
+        inside = {"0": "down.0", "1": "down.1", "3": "conv", "4": "norm"}
+        return f"shrink.{int(found[1]).bit_length() - 3}.{inside[number]}"
+    if found := re.fullmatch(r"down_(\d+)\.direct", block):
+        return f"shrink.{int(found[1]).bit_length() - 3}.{ {'1': 'direct', '2': 'direct_norm'}[number] }"
+    if found := re.fullmatch(r"down_from_small\.(\d)\.main", block):
+        return f"small.{int(found[1]) - 1}.{number}"
+    if block == "rf_big":
+        return f"head.{number}"
+    if found := re.fullmatch(r"decoder_(big|part|small)\.main(?:\.(\d))?", block):
+        decoder = {"big": "decode_whole", "part": "decode_part", "small": "decode_small"}[found[1]]
+        return f"{decoder}.image" if found[2] is None else f"{decoder}.grow.{int(found[2]) - 1}.{single[number]}"
+    raise KeyError(layer)
 
 
 @cache

@@ -2,13 +2,15 @@
 
 import copy
 import math
+import re
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from ganzoo_plugins.r3gan import R3GAN, PublishedDiscriminator, PublishedGenerator, Resample, Stage, from_published
+from ganzoo_plugins.r3gan import R3GAN, PublishedDiscriminator, PublishedGenerator, Resample, Stage
 from torch import Tensor, nn
 
 from ganzoo.data import Attribute, Batch, DataSpec, ImageSet, Loader
@@ -57,6 +59,47 @@ def now(step: int) -> Progress:
 def published() -> dict[str, Tensor]:
     with np.load(Path(__file__).parent / "data" / "r3gan.npz") as file:
         return {name: torch.from_numpy(file[name]) for name in file}
+
+
+def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A state of the authors' networks, as `PublishedGenerator` and `PublishedDiscriminator` take it.
+
+    In theirs `MainLayers.I.Layers.J` are a stage's blocks and what leads into it or, in the discriminator, out of it.
+    """
+    state = {name.removeprefix("Model."): value for name, value in state.items()}
+    generator = "AggregationLayer.Layer.weight" in state
+    stages = 1 + max(int(name.split(".")[1]) for name in state if name.startswith("MainLayers."))
+    block = {
+        "LinearLayer1.Layer.weight": "conv1.weight",
+        "LinearLayer2.Layer.weight": "conv2.weight",
+        "LinearLayer3.Layer.weight": "conv3.weight",
+        "NonLinearity1.Bias": "act1.bias",
+        "NonLinearity2.Bias": "act2.bias",
+    }
+    single = {
+        "AggregationLayer.Layer.weight": "image.weight",
+        "ExtractionLayer.Layer.weight": "extract.weight",
+        "EmbeddingLayer.weight": "embed.weight",
+    }
+    found = {}
+    for name, value in state.items():
+        layer = re.fullmatch(r"MainLayers\.(\d+)\.Layers\.(\d+)\.(.+)", name)
+        if layer is None:
+            found[single[name]] = value
+            continue
+        i, j, rest = int(layer[1]), int(layer[2]), layer[3]
+        if rest in block:
+            found[f"stages.{i}.{j - generator}.{block[rest]}"] = value
+        elif rest == "LinearLayer.Layer.weight":
+            found[f"grow.{i - 1}.mix.weight" if generator else f"shrink.{i}.mix.weight"] = value
+        elif rest == "LinearLayer.weight":
+            found["weigh.weight" if generator else "read.weight"] = value
+        elif rest in ("Basis", "Basis.weight"):
+            found["basis" if generator else "basis.weight"] = value
+        elif rest != "Resampler.Kernel":
+            raise KeyError(name)
+    assert stages == len({name.split(".")[1] for name in found if name.startswith("stages.")})
+    return found
 
 
 @cache
