@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 import ganzoo
 from ganzoo import losses
-from ganzoo.enlarging import Discriminator, Enlarger, Options
+from ganzoo.super_resolution import Discriminator, Options, SuperResolution
 
 SHARE = 0.2
 """Of what a block finds, which it adds to what it got (section 3.1)."""
@@ -76,7 +76,7 @@ class RRDBNet(nn.Module):
         return self.last(x)
 
 
-class ESRGAN(Enlarger):
+class ESRGAN(SuperResolution):
     """Images made 2 or 4 times as large, by dense blocks and a relativistic discriminator.
 
     The preset `paper` has 23 blocks and is to be given `--vgg-weights`.

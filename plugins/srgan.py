@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 import ganzoo
 from ganzoo import losses
-from ganzoo.enlarging import Discriminator, Enlarger, Options
+from ganzoo.super_resolution import Discriminator, Options, SuperResolution
 
 VGG_SCALE = 12.75
 """What features are divided by, so that they are of the size of pixels."""
@@ -58,7 +58,7 @@ class SRResNet(nn.Module):
         return self.last(x + self.blocks(x))
 
 
-class SRGAN(Enlarger):
+class SRGAN(SuperResolution):
     """Images made 2 or 4 times as large.
 
     The preset `paper` has SRResNet with 16 blocks; with `--vgg-weights`, it is the paper's SRGAN-VGG54, without it

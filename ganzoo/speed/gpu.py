@@ -25,13 +25,13 @@ import click
 import torch
 
 from ganzoo.data import ImageSet, Loader
-from ganzoo.enlarging import Enlarger
 from ganzoo.errors import GanzooError, UsageError, one_line
 from ganzoo.files import whole, write_json
 from ganzoo.gan import GAN
 from ganzoo.plugins import Registry, registry
 from ganzoo.settings import resolve
 from ganzoo.speed.bench import measure
+from ganzoo.super_resolution import SuperResolution
 from ganzoo.training.building import build
 from ganzoo.training.engine import choose, choose_device, seed_everything
 from ganzoo.training.modes import settle
@@ -135,7 +135,7 @@ def trainer(
     pixels = torch.randint(256, (count, *shape), dtype=torch.uint8, generator=draw)
     data = ImageSet(pixels, torch.arange(count) % len(CLASSES), CLASSES)
     if model.translates:
-        small = issubclass(model, Enlarger)
+        small = issubclass(model, SuperResolution)
         data = replace(data, sources=pixels[:, :, ::4, ::4].contiguous() if small else pixels.flip(0))
         data = model.sourced(data)
     chosen = model.Options(**{**options, **suite.options.get(model.name, {}), "batch_size": batch})

@@ -145,7 +145,7 @@ class Options(gan.Options):
     )
 
 
-class Enlarger(gan.GAN):
+class SuperResolution(gan.GAN):
     """A model whose samples are 2 or 4 times as large as their sources."""
 
     channels_last = ("cuda",)

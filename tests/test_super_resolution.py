@@ -13,8 +13,8 @@ from torch import nn
 
 from ganzoo import losses
 from ganzoo.data import Batch, DataSpec, ImageSet, Loader
-from ganzoo.enlarging import VGG
 from ganzoo.errors import UsageError
+from ganzoo.super_resolution import VGG
 from ganzoo.training.engine import Engine, seed_everything
 from ganzoo.training.trainer import Trainer
 from published import check_numbers, waves
