@@ -25,6 +25,8 @@ from ganzoo.super_resolution import Discriminator, Options, SuperResolution
 
 SHARE = 0.2
 """Of what a block finds, which it adds to what it got (section 3.1)."""
+START = 0.1
+"""Deviation of a block's first weights, as a multiple of He et al.'s (section 3.1, and the authors' program)."""
 
 
 class Dense(nn.Module):
@@ -35,6 +37,9 @@ class Dense(nn.Module):
         self.layers = nn.ModuleList(
             nn.Conv2d(width + i * growth, growth if i < 4 else width, 3, padding=1) for i in range(5)
         )
+        for layer in self.layers:
+            nn.init.normal_(layer.weight, std=START * (2 / layer.weight[0].numel()) ** 0.5)
+            nn.init.zeros_(layer.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         found = [x]

@@ -1,12 +1,13 @@
 """Super-resolution: networks against the authors' program, terms, phases, VGG's features."""
 
 import copy
+import math
 
 import pytest
 import torch
 import torch.nn.functional as F
 import torchvision
-from ganzoo_plugins.esrgan import ESRGAN, RRDBNet
+from ganzoo_plugins.esrgan import ESRGAN, Dense, RRDBNet
 from ganzoo_plugins.srgan import SRGAN, SRResNet
 from PIL import Image
 from torch import nn
@@ -43,6 +44,13 @@ def test_dense_blocks_are_those_of_the_authors_program():
     # Of xinntao/ESRGAN, RRDBNet_arch.py, as `PUBLISHED` of test_translation.py.
     spread, first = (-0.0407788493, 0.041037403), (-0.0422785133, -0.0456117988, -0.0493120849, -0.0521264821)
     check_numbers(RRDBNet(3, 3, 4, 8, 2, 4), [waves(3, 8)], spread, first, 228.973267)
+
+
+def test_dense_blocks_start_a_tenth_as_large_as_rectified_layers_do():
+    torch.manual_seed(0)
+    for layer in Dense(64, 32).layers:
+        assert layer.weight.std().item() == pytest.approx(0.1 * math.sqrt(2 / (9 * layer.in_channels)), rel=0.02)
+        assert not layer.bias.any()
 
 
 def test_the_papers_networks_have_the_published_number_of_parameters():
