@@ -199,7 +199,7 @@ def _way(mode: Mode) -> str:
     if mode.used == "eager":
         return f"steps run operator by operator: {mode.why}"
     how = "steps are recorded and replayed" if mode.used == "graph" else "both networks are compiled"
-    return how + (f": {mode.speedup:.2g} times as fast as plain ones" if mode.speedup else "")
+    return how + (f": {mode.speedup:.1f} times as fast as plain ones" if mode.speedup else "")
 
 
 def _train(run: Run, prepared: Prepared, registry: Registry, watchers: Sequence[Watcher]) -> None:
