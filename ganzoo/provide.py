@@ -198,21 +198,3 @@ def measured(folder: Path, plan: Plan, sampling: Mapping[str, str]) -> bool:
         return False
     wanted = dumped(plan.model, choose_sampling(plan.model, sampling))
     return protocol.get("sampling", {}) == wanted and result.get("step") == step_of(folder)
-
-
-def seeds_of(text: str) -> list[int]:
-    """`0,1,2` or `0-4`.
-
-    Raises:
-        UsageError: something else.
-    """
-    seeds: list[int] = []
-    for part in text.split(","):
-        first, dash, last = part.strip().partition("-")
-        if not first.isdecimal() or (dash and not last.isdecimal()):
-            raise UsageError(f"--seeds {text}: write seeds as 0,1,2 or 0-4")
-        until = int(last) if dash else int(first)
-        if until < int(first) or until - int(first) >= 1000:
-            raise UsageError(f"--seeds {text}: a range runs upwards, over at most 1,000 seeds")
-        seeds += range(int(first), until + 1)
-    return seeds

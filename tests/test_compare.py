@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ganzoo import provide
+from ganzoo.commands import compare
 from ganzoo.errors import UsageError
 from ganzoo.runs.run import Run
 from ganzoo_test_plugins import Plain
@@ -167,7 +167,7 @@ def test_a_mistake_is_told_before_anything_is_trained(ganzoo, arguments, message
 
 
 def test_seeds_are_a_list_or_a_range():
-    assert provide.seeds_of("0,1,2") == [0, 1, 2]
-    assert provide.seeds_of("7, 2-4") == [7, 2, 3, 4]
+    assert compare.seeds_of("0,1,2") == [0, 1, 2]
+    assert compare.seeds_of("7, 2-4") == [7, 2, 3, 4]
     with pytest.raises(UsageError, match="upwards"):
-        provide.seeds_of("4-2")
+        compare.seeds_of("4-2")
