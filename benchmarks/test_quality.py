@@ -22,7 +22,7 @@ from ganzoo.launch import start
 from ganzoo.metrics.evaluation import Evaluator, comparable, describe, given
 from ganzoo.metrics.training import METRICS, N
 from ganzoo.plugins import registry
-from ganzoo.runs.run import read_metrics
+from ganzoo.runs.folder import read_metrics
 from ganzoo.settings import resolve
 from ganzoo.speed.yardsticks import LATENT_DIM, tutorial_loop
 

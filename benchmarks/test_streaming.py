@@ -11,7 +11,7 @@ from PIL import Image
 
 from ganzoo.launch import start
 from ganzoo.plugins import registry
-from ganzoo.runs.run import read_metrics
+from ganzoo.runs.folder import read_metrics
 from ganzoo.settings import resolve
 
 IMAGES, SIDE, STEPS = 2000, 64, 150

@@ -19,7 +19,7 @@ from ganzoo.gan import GAN
 from ganzoo.launch import resume as resume_run
 from ganzoo.launch import start
 from ganzoo.plugins import GIVEN, Registry, registry
-from ganzoo.runs.run import open_run, read_metrics
+from ganzoo.runs.folder import open_run, read_metrics
 from ganzoo.runs.sampler import Drawing, Sampler
 from ganzoo.runs.sampler import load as load_sampler
 from ganzoo.settings import BUDGET, read_config, resolve

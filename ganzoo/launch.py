@@ -11,8 +11,9 @@ from ganzoo.errors import GanzooError, UsageError, one_line, warn
 from ganzoo.files import read_json, write_json
 from ganzoo.plugins import Registry
 from ganzoo.preparing import Prepared, beginning, config_of, held_out, prepare, session
+from ganzoo.runs.folder import default_folder, default_folders, model_of, open_run, refuse_absent_data
 from ganzoo.runs.overfitting import Overfitting
-from ganzoo.runs.run import Run, default_folder, default_folders, model_of, open_run, refuse_absent_data
+from ganzoo.runs.run import Run
 from ganzoo.settings import BUDGET, Plan, flatten, resolve
 from ganzoo.training.cores import Cores
 from ganzoo.training.distributed import joined, restarted

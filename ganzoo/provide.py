@@ -12,8 +12,8 @@ from ganzoo.errors import GanzooError, UsageError, did_you_mean, one_line
 from ganzoo.files import read_json
 from ganzoo.launch import resume, start
 from ganzoo.plugins import Registry
+from ganzoo.runs.folder import open_run
 from ganzoo.runs.measuring import measure_run, write_result
-from ganzoo.runs.run import open_run
 from ganzoo.runs.sampler import step_of
 from ganzoo.sampling import choose_sampling, dumped, sampling_fields
 from ganzoo.settings import BEFORE, BUDGET, Plan, Settings, resolve, validated

@@ -15,7 +15,7 @@ from conftest import SUPPORT, TINY, start
 from ganzoo.data import DataRequest, DataSpec, Loader
 from ganzoo.errors import UsageError
 from ganzoo.nets import has_batch_statistics
-from ganzoo.runs.run import read_metrics
+from ganzoo.runs.folder import read_metrics
 from ganzoo.training.distributed import ALONE, World
 from ganzoo_test_plugins import SmallDigits, Tiny
 from test_run import assert_equal, logged, saved, state, wait_for

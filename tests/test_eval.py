@@ -26,7 +26,8 @@ from ganzoo.metrics.images import read_images
 from ganzoo.metrics.labels import plot_confusion
 from ganzoo.metrics.reference import Reference
 from ganzoo.plugins import Plugin, Registry, registry
-from ganzoo.runs.run import Watcher, read_metrics
+from ganzoo.runs.folder import read_metrics
+from ganzoo.runs.run import Watcher
 from ganzoo.training.signals import Stopped
 from ganzoo_test_plugins import Look, SmallDigits, Tiny
 

@@ -17,8 +17,8 @@ from ganzoo.data import DataRequest, Dataset, ImageSet, normalise, to_uint8
 from ganzoo.errors import UsageError
 from ganzoo.metrics.evaluation import LABELS_SEED, generated
 from ganzoo.metrics.reference import Reference
+from ganzoo.runs.folder import read_metrics
 from ganzoo.runs.pictures import below, column_classes, headed, scatter, table, tile, titles
-from ganzoo.runs.run import read_metrics
 
 RUN = ("--batch-size", 32, "--loggers", "none", "--quiet", "--engine", "eager")
 SHOWN = [i * 499 // 7 for i in range(8)]

@@ -19,7 +19,7 @@ import torch
 from ganzoo import files
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.runs.checkpoint import Checkpoints
-from ganzoo.runs.run import read_metrics
+from ganzoo.runs.folder import read_metrics
 
 
 @pytest.fixture(scope="module")
@@ -585,7 +585,7 @@ def test_a_picture_or_a_classifier_that_never_ends_is_refused(ganzoo, tmp_path, 
 
 
 def test_a_log_is_read_up_to_a_limit(run, monkeypatch):
-    monkeypatch.setattr("ganzoo.runs.run.LONGEST_LOG", 1000)
+    monkeypatch.setattr("ganzoo.runs.folder.LONGEST_LOG", 1000)
     (run / "metrics.jsonl").write_text("{}\n" * 1000 + '{"step": 3}\n')
     assert read_metrics(run) == []
 

@@ -19,7 +19,7 @@ from ganzoo.files import read_json
 from ganzoo.metrics.evaluation import Evaluator, comparable, describe, drawn_as, generated
 from ganzoo.metrics.reference import Reference
 from ganzoo.plugins import Plugin, discover
-from ganzoo.runs.run import read_metrics
+from ganzoo.runs.folder import read_metrics
 from ganzoo.settings import read_config, resolve
 from ganzoo_test_plugins import Plain, SmallDigits, Tiny
 

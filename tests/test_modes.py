@@ -10,7 +10,8 @@ import torch
 from ganzoo.data import DataRequest, Loader
 from ganzoo.errors import GanzooError, NotRecorded, UsageError
 from ganzoo.optim import SGD, Adam, exponential, ramp
-from ganzoo.runs.run import Run, read_metrics
+from ganzoo.runs.folder import read_metrics
+from ganzoo.runs.run import Run
 from ganzoo.training import modes
 from ganzoo.training.capture import Recorded, Snapshot
 from ganzoo.training.distributed import World

@@ -20,8 +20,8 @@ from conftest import TINY, start
 from ganzoo.commands.sample import parse_labels
 from ganzoo.errors import UsageError
 from ganzoo.runs.checkpoint import Checkpoints
+from ganzoo.runs.folder import read_metrics
 from ganzoo.runs.pictures import headed
-from ganzoo.runs.run import read_metrics
 
 
 def state(folder):
@@ -275,7 +275,7 @@ def test_each_session_is_recorded_with_its_machine_and_versions(ganzoo, tmp_path
 
 
 def test_runs_begun_in_one_second_take_folders_of_their_own(ganzoo, tmp_path, monkeypatch):
-    from ganzoo.runs.run import default_folder, default_folders
+    from ganzoo.runs.folder import default_folder, default_folders
 
     monkeypatch.setattr(time, "strftime", lambda *_: "20200101-000000")
     for _ in range(2):

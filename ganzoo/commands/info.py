@@ -75,7 +75,7 @@ def _model(plugins: Any, model: str, as_json: bool) -> None:
 
 def _run(folder: Path, as_json: bool) -> None:
     from ganzoo.files import read_json
-    from ganzoo.runs.run import open_run
+    from ganzoo.runs.folder import open_run
 
     info = open_run(folder)
     status = read_json(folder / "status.json") if (folder / "status.json").is_file() else {}

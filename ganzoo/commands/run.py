@@ -191,7 +191,7 @@ def show_result(run: "Run", as_json: bool) -> None:
     if run.world.rank:
         return
     from ganzoo.files import read_json
-    from ganzoo.runs.run import read_metrics
+    from ganzoo.runs.folder import read_metrics
 
     status = read_json(run.folder / "status.json")
     grid = max((run.folder / "samples").glob("*.png"), default=None)

@@ -11,7 +11,7 @@ from ganzoo.errors import GanzooError
 from ganzoo.fields import validated
 from ganzoo.files import read_json
 from ganzoo.metrics.evaluation import describe, labels_of
-from ganzoo.runs.run import open_run, read_metrics
+from ganzoo.runs.folder import open_run, read_metrics
 from ganzoo.settings import BEFORE, Settings
 
 Curve = tuple[list[float], list[float]]

@@ -11,7 +11,7 @@ from ganzoo.files import write_json
 from ganzoo.metrics.evaluation import Evaluator, Labels, comes_with, count_of, describe, drawn_as, generated, given
 from ganzoo.metrics.labels import plot_confusion
 from ganzoo.plugins import Registry
-from ganzoo.runs.run import data_settings, open_run
+from ganzoo.runs.folder import data_settings, open_run
 from ganzoo.runs.sampler import load
 from ganzoo.sampling import drawing
 from ganzoo.two_way import TwoWay

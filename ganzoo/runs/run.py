@@ -2,26 +2,25 @@
 
 import json
 import os
-import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any, NamedTuple, Protocol
+from typing import IO, Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ganzoo.data import Batch, ImageSet, examples_of, to_uint8
-from ganzoo.errors import GanzooError, UsageError, one_line, plain
-from ganzoo.files import clean_parts, contained, from_json, read_json, regular, whole, write_json, write_text
+from ganzoo.errors import GanzooError, UsageError, one_line
+from ganzoo.files import clean_parts, whole, write_json, write_text
 from ganzoo.gan import GAN
 from ganzoo.loggers import Logger
-from ganzoo.plugins import GIVEN, NOT_INSTALLED, Registry
 from ganzoo.runs import weights
 from ganzoo.runs.checkpoint import Checkpoints
+from ganzoo.runs.folder import read_metrics
 from ganzoo.runs.overfitting import Overfitting
 from ganzoo.runs.pictures import (
     below,
@@ -46,8 +45,6 @@ from ganzoo.training.watcher import Enough, Watcher
 
 LOG_INTERVAL = 50
 """Steps between lines of `metrics.jsonl`: often enough to plot, rarely enough to cost nothing."""
-LONGEST_LINE, MOST_LINES, LONGEST_LOG = 2**16, 2_000_000, 2**28
-"""Bytes of a line, number of lines, and bytes of `metrics.jsonl` beyond which nothing is read."""
 SHOWCASE_SEED = 20140611
 """The fixed latents of sample grids are drawn from this seed, in every run of every model."""
 FIRST_GRID_SECONDS = 15.0
@@ -560,24 +557,6 @@ class Run:
             logger.image(0, "real", picture)
 
 
-def open_run(folder: Path) -> dict[str, Any]:
-    """The contents of `run.json`.
-
-    Raises:
-        UsageError: the folder is not a run directory.
-        GanzooError: its `run.json` is damaged, or a link leads out of it.
-    """
-    if not folder.is_dir():
-        raise UsageError(f"{folder} is not a run directory: there is no such folder")
-    if not (folder / "run.json").is_file():
-        raise UsageError(f"{folder} is not a run directory: it has no run.json")
-    contained(folder)
-    info = read_json(folder / "run.json")
-    if not isinstance(info, dict) or not isinstance(info.get("model"), str):
-        raise GanzooError(f"{folder / 'run.json'} is damaged: it names no model")
-    return info | {"model": plain(info["model"])}
-
-
 def being_written(folder: Path) -> bool:
     """Whether a run is being trained in this folder now, by this process or another."""
     with _claiming:
@@ -595,110 +574,3 @@ def being_written(folder: Path) -> bool:
         except OSError:
             return True
     return False
-
-
-class DataSettings(NamedTuple):
-    """Which data a run was trained on, as its `run.json` has it; None and empty where it does not say."""
-
-    root: Path | None
-    size: int | None
-    channels: int | None
-    options: dict[str, Any] | None
-    """None: a run of version 0.1.0."""
-    source: str | None
-    """How sources were made of its images, where they were."""
-
-
-def data_settings(folder: Path, info: Mapping[str, Any]) -> DataSettings:
-    """What a `run.json` says of the data.
-
-    Raises:
-        GanzooError: it says what no run does.
-    """
-    settings = info.get("settings", {})
-    known = settings if isinstance(settings, dict) else {"image_size": settings}
-    root, size, channels = (known.get(key) for key in ("data_root", "image_size", "channels"))
-    options, source = known.get("data_options"), known.get("source")
-    good = [isinstance(text, str | None) and "\0" not in (text or "") for text in (root, source)]
-    good += [value is None or (type(value) is int and 0 < value <= 2**16) for value in (size, channels)]
-    if not (isinstance(options, dict | None) and all(good)):
-        raise GanzooError(f"{folder / 'run.json'} is damaged: it does not say which data the run was trained on")
-    return DataSettings(Path(root) if root else None, size, channels, options, source)
-
-
-def model_of(folder: Path, info: Mapping[str, Any], registry: Registry) -> type[GAN]:
-    """The class of the model that a `run.json` names.
-
-    Raises:
-        UsageError: there is none of that name; of a class that a program handed over, what it was.
-    """
-    plugin, name = info.get("plugin"), str(info["model"])
-    if isinstance(plugin, dict) and plugin.get("package") == NOT_INSTALLED and name not in registry.names("models"):
-        where = plain(str(plugin.get("module")))
-        raise UsageError(
-            f"{folder} was trained with the class {where}, which no package brings: hand it over from Python, as "
-            f"model={where.rpartition('.')[2]} of ganzoo.load or ganzoo.resume, or make a package of it (ganzoo new)"
-        )
-    return registry.get("models", name)
-
-
-def refuse_absent_data(folder: Path, info: Mapping[str, Any], registry: Registry) -> None:
-    """Say of a run whose data a program handed over that it must be handed over again.
-
-    Raises:
-        UsageError: it was not.
-    """
-    settings = info.get("settings")
-    if isinstance(settings, dict) and settings.get("dataset") == GIVEN and GIVEN not in registry.names("datasets"):
-        raise UsageError(
-            f"{folder} was trained on data that a program handed over: do so again from Python, as dataset= of "
-            "ganzoo.resume"
-        )
-
-
-def read_metrics(folder: Path) -> Sequence[dict[str, Any]]:
-    """The lines of `metrics.jsonl`; a line cut short by a crash is left out.
-
-    Raises:
-        GanzooError: it is there, and cannot be read.
-    """
-    lines: list[dict[str, Any]] = []
-    left, path = LONGEST_LOG, folder / "metrics.jsonl"
-    try:
-        with suppress(FileNotFoundError), regular(path) as file:
-            while len(lines) < MOST_LINES and left > 0 and (text := file.readline(LONGEST_LINE)):
-                left -= len(text)
-                with suppress(ValueError, RecursionError):
-                    line = from_json(text)
-                    flat = isinstance(line, dict) and isinstance(line.get("step"), int)
-                    if flat and all(isinstance(v, int | float | str | None) for v in line.values()):
-                        lines.append(line)
-    except OSError as error:
-        raise GanzooError(f"cannot read {path}: {error.strerror or error}") from error
-    return lines
-
-
-def default_folder(model: str, dataset: str) -> Path:
-    """`runs/MODEL-DATASET-DATE-TIME`, made; of several runs begun in one second, the second ends in -2.
-
-    Raises:
-        UsageError: it cannot be made.
-    """
-    first = Path("runs") / f"{model}-{dataset}-{time.strftime('%Y%m%d-%H%M%S')}"
-    for folder in (first, *(first.with_name(f"{first.name}-{i}") for i in range(2, 1000))):
-        with suppress(FileExistsError):
-            try:
-                folder.mkdir(parents=True)
-                return folder
-            except OSError as error:
-                if isinstance(error, FileExistsError):
-                    raise
-                raise UsageError(f"cannot write in {folder}: {error.strerror or error}") from error
-    raise UsageError(f"{first} exists already: choose another --out")
-
-
-def default_folders(model: str, dataset: str) -> list[Path]:
-    """Those that runs of the model on the data set took, oldest first; `cgan-mnist-strokes` is not `cgan-mnist`."""
-    name = re.compile(rf"{re.escape(model)}-{re.escape(dataset)}-(\d{{8}}-\d{{6}})(?:-(\d+))?")
-    found = [(m[1], int(m[2] or 1), path) for path in Path("runs").glob("*") if (m := name.fullmatch(path.name))]
-    return [path for _, _, path in sorted(found)]

@@ -20,7 +20,7 @@ from ganzoo.metrics.classifier import at_once
 from ganzoo.plugins import Registry, registry
 from ganzoo.runs import weights
 from ganzoo.runs.checkpoint import Checkpoints
-from ganzoo.runs.run import model_of, open_run
+from ganzoo.runs.folder import model_of, open_run
 from ganzoo.runs.sources import as_sources
 from ganzoo.sampling import drawing
 from ganzoo.settings import validated

@@ -17,7 +17,7 @@ from ganzoo.errors import UsageError, warn
 from ganzoo.gan import GAN
 from ganzoo.metrics.classifier import at_once
 from ganzoo.plugins import Registry
-from ganzoo.runs.run import data_settings, model_of, open_run
+from ganzoo.runs.folder import data_settings, model_of, open_run
 
 TEST = "test"
 """What names the test split, among paths."""
