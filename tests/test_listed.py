@@ -10,7 +10,8 @@ import pytest
 
 from conftest import TINY, start
 from ganzoo.runs.listed import listed, runs_in
-from ganzoo.runs.run import Run, being_written
+from ganzoo.runs.lock import being_written
+from ganzoo.runs.run import Run
 from test_run import wait_for
 
 SMALL = (*TINY, "--quiet", "--engine", "eager")
@@ -96,7 +97,7 @@ def test_looking_at_a_folder_that_this_process_writes_keeps_its_lock(run):
         thread.start()
         thread.join()
         assert seen == [True]
-        code = "import sys, pathlib, ganzoo.runs.run as r; print(r.being_written(pathlib.Path(sys.argv[1])))"
+        code = "import sys, pathlib, ganzoo.runs.lock as r; print(r.being_written(pathlib.Path(sys.argv[1])))"
         assert subprocess.run([sys.executable, "-c", code, run], capture_output=True, text=True).stdout == "True\n"
     assert not being_written(run)
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from ganzoo.errors import GanzooError, UsageError, plain
 from ganzoo.files import read_json
 from ganzoo.runs.folder import open_run, read_metrics
-from ganzoo.runs.run import being_written
+from ganzoo.runs.lock import being_written
 
 
 class Listed(NamedTuple):

@@ -1,13 +1,11 @@
 """The run directory: one run, complete in itself. Everything the user sees of training is written here."""
 
 import json
-import os
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -21,6 +19,7 @@ from ganzoo.loggers import Logger
 from ganzoo.runs import weights
 from ganzoo.runs.checkpoint import Checkpoints
 from ganzoo.runs.folder import read_metrics
+from ganzoo.runs.lock import Lock
 from ganzoo.runs.overfitting import Overfitting
 from ganzoo.runs.pictures import (
     below,
@@ -53,11 +52,6 @@ EXAMPLES, POINTS = 8, 1000
 """Held-out images that grids show, and vectors that a scatter picture does."""
 SPARE, SPARE_BYTES = ".spare", 2**14
 """A file that keeps room free, so that `status.json` can say how a run ended whose disk filled up."""
-
-
-_claiming = threading.Lock()
-_claims: dict[Path, tuple[int, str]] = {}
-"""Which run, and which thread of this process, writes in a folder."""
 
 
 class Evaluation(Protocol):
@@ -95,6 +89,7 @@ class Run:
 
     def __init__(self, folder: Path, sample_interval: int, checkpoint_interval: int, world: World = ALONE):
         self.folder, self.world = folder, world
+        self._lock = Lock(folder, file=not world.rank)
         self.sample_interval, self.checkpoint_interval = sample_interval, checkpoint_interval
         self.checkpoints = Checkpoints(folder / "checkpoints")
         self.meter = Meter(world)
@@ -120,7 +115,7 @@ class Run:
             UsageError: the folder exists and is not empty, or cannot be made.
         """
         if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
-            self._refuse_held()
+            self._lock.refuse_held()
             hint = f"`ganzoo resume {self.folder}` continues it, or " if (self.folder / "run.json").exists() else ""
             raise UsageError(f"{self.folder} exists already: {hint}choose another --out")
         there = self.folder.exists()
@@ -136,83 +131,13 @@ class Run:
                     self.folder.rmdir()
             raise UsageError(f"cannot write in {self.folder}: {error.strerror or error}") from error
 
-    @contextmanager
-    def claim(self) -> Iterator[None]:
-        """Keep other threads of this process out of this folder: a file's lock is the whole process's.
+    def claim(self) -> AbstractContextManager[None]:
+        """Keep other threads of this process out of this folder: see `Lock.claim`."""
+        return self._lock.claim()
 
-        Raises:
-            GanzooError: another thread writes in it; its name is given.
-        """
-        path, mine = self.folder.resolve(), (id(self), threading.current_thread().name)
-        with _claiming:
-            owner = _claims.setdefault(path, mine)
-        if owner[0] != mine[0]:
-            raise GanzooError(f"{self.folder} is being written by this very process, in thread {owner[1]}")
-        again = owner is not mine
-        try:
-            yield
-        finally:
-            if not again:
-                del _claims[path]
-
-    def _refuse_held(self) -> None:
-        """Say who writes in the folder, if anybody does.
-
-        Raises:
-            GanzooError: another process holds it; its number is given.
-        """
-        with self.claim():
-            try:
-                import fcntl
-
-                file = (self.folder / ".lock").open("r+")
-            except (ImportError, OSError):
-                return
-            with file:
-                try:
-                    fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except OSError:
-                    raise self._held(file) from None
-
-    def _held(self, file: IO[str]) -> GanzooError:
-        file.seek(0)
-        return GanzooError(f"{self.folder} is being written by process {file.read().strip() or 'unknown'}")
-
-    @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Keep other processes, and other threads of this one, out of this folder.
-
-        Raises:
-            GanzooError: another process holds it; its number is given. Or another thread does.
-        """
-        with self.claim(), self._lock():
-            yield
-
-    @contextmanager
-    def _lock(self) -> Iterator[None]:
-        try:
-            import fcntl
-        except ImportError:  # Windows
-            yield
-            return
-        if self.world.rank:
-            yield
-            return
-        path = self.folder / ".lock"
-        try:
-            file = path.open("a+")
-        except OSError as error:
-            raise GanzooError(f"cannot write in {self.folder}: {error.strerror or error}") from error
-        with file:
-            try:
-                # Not flock, which processes that read images would inherit, and hold on to when this one is killed.
-                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise self._held(file) from None
-            file.truncate(0)
-            with suppress(OSError):  # On a full disk: then who finds it locked is not told by which process.
-                os.write(file.fileno(), str(os.getpid()).encode())
-            yield
+    def lock(self) -> AbstractContextManager[None]:
+        """Keep other processes out too: see `Lock.hold`."""
+        return self._lock.hold()
 
     def restore(self, trainer: Trainer, say: Callable[[str], None]) -> None:
         """Bring the trainer to the newest good checkpoint, and the log back to that step.
@@ -555,22 +480,3 @@ class Run:
         save_png(self.folder / "real.png", picture)
         for logger in self.loggers:
             logger.image(0, "real", picture)
-
-
-def being_written(folder: Path) -> bool:
-    """Whether a run is being trained in this folder now, by this process or another."""
-    with _claiming:
-        if folder.resolve() in _claims:  # A lock is the whole process's: to look at the file would let go of it.
-            return True
-    try:
-        import fcntl
-
-        file = (folder / ".lock").open("r+")
-    except (ImportError, OSError):
-        return False
-    with file:
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return True
-    return False
