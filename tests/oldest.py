@@ -1,4 +1,4 @@
-"""The oldest versions that pyproject.toml allows of everything, one a line, for pip: see `make test-oldest`."""
+"""The oldest versions that pyproject.toml allows of what the suite needs, one a line, for pip: `make test-oldest`."""
 
 import re
 import tomllib
