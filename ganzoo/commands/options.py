@@ -166,14 +166,9 @@ class OfRun(Sectioned):
 
     def _places(self, ctx: click.Context, args: list[str]) -> list[str]:
         """What may be RUN: the arguments that are no values of known options."""
-        parser = self.make_parser(ctx)
-        parser.ignore_unknown_options = True
-        try:
-            values, others, _ = parser.parse_args(list(args))
-        except click.UsageError:
-            return []
+        values = _loosely(self, ctx, args)
         named = [values.get(param.name or "") for param in self.params if isinstance(param, click.Argument)]
-        return [place for place in (*named, *others) if isinstance(place, str)]
+        return [place for place in (*named, *values.get("others", [])) if isinstance(place, str)]
 
 
 class Unknown(click.NoSuchOption):
