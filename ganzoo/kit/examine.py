@@ -110,17 +110,12 @@ def examine(
         raise TypeError(f"check_gan needs a subclass of ganzoo.GAN, not {cls!r}")
     usual = TRANSLATED if cls.translates and not cls.own_sources else SPECS
     specs = usual if data is None else (data,) if isinstance(data, DataSpec) else tuple(data)
-    with own_randomness(0, torch.device("cpu")), _one_thread():
-        by_case = []
-        for i, spec in enumerate(specs):
 
-            def tell(rule: str, share: float, i: int = i, spec: DataSpec = spec) -> None:
-                if told is not None:
-                    told(f"{rule} [{spec.name}]", (i + share) / len(specs))
+    def case(spec: DataSpec) -> Case:
+        made = Case(cls, spec, options or {})
+        return made if data is not None else _taken(made)
 
-            case = Case(cls, spec, options or {})
-            by_case.append(_verdicts(case if data is not None else _taken(case), tell))
-    found = [_worst(of_rule) for of_rule in zip(*by_case, strict=True)]
+    found = _examined(case, specs, RULES, told)
     if cls.translates:
         found = [_untried(v, rule) if v.rule == "builds" else v for v, rule in zip(found, RULES, strict=True)]
     return found
@@ -170,7 +165,23 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _verdicts(case: Case, tell: Told, rules: Sequence[Rule] = RULES) -> list[Verdict]:
+def _examined(
+    case: Callable[[DataSpec], Case], specs: Sequence[DataSpec], rules: Sequence[Rule], told: Told | None
+) -> list[Verdict]:
+    """For each rule the worst that the cases give rise to."""
+    by_case = []
+    with own_randomness(0, torch.device("cpu")), _one_thread():
+        for i, spec in enumerate(specs):
+
+            def tell(rule: str, share: float, i: int = i, spec: DataSpec = spec) -> None:
+                if told is not None:
+                    told(f"{rule} [{spec.name}]", (i + share) / len(specs))
+
+            by_case.append(_verdicts(case(spec), tell, rules))
+    return [_worst(of_rule) for of_rule in zip(*by_case, strict=True)]
+
+
+def _verdicts(case: Case, tell: Told, rules: Sequence[Rule]) -> list[Verdict]:
     verdicts: list[Verdict] = []
     closed = None
     for i, rule in enumerate(rules):
@@ -217,16 +228,7 @@ def examine_ingredient(
         raise TypeError(f"check_ingredient needs a subclass of ganzoo.Augmentation or ganzoo.Regulariser, not {cls!r}")
     specs = MIXED if data is None else (data,) if isinstance(data, DataSpec) else tuple(data)
     rules = rules_of(cls)
-    with own_randomness(0, torch.device("cpu")), _one_thread():
-        by_case = []
-        for i, spec in enumerate(specs):
-
-            def tell(rule: str, share: float, i: int = i, spec: DataSpec = spec) -> None:
-                if told is not None:
-                    told(f"{rule} [{spec.name}]", (i + share) / len(specs))
-
-            by_case.append(_verdicts(Mixed(cls, spec, options or {}), tell, rules))
-    found = [_worst(of_rule) for of_rule in zip(*by_case, strict=True)]
+    found = _examined(lambda spec: Mixed(cls, spec, options or {}), specs, rules, told)
     # Refused for all data, nothing was tried.
     return [_untried(v, rule) if v.rule == "builds" else v for v, rule in zip(found, rules, strict=True)]
 
