@@ -37,7 +37,7 @@ DTYPES = {
     "Bool": torch.bool,
 }  # fmt: skip
 MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
-"""How torch begins the bytes of a storage."""
+"""How torch begins what it writes in its older format: a file, or the bytes of a storage."""
 MOST_STEPS, MOST_MODULES, DEEPEST = 5_000_000, 20_000, 32
 """Operations of one pickle; modules of one network, and tensors too; how deep they lie in each other."""
 CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
@@ -59,6 +59,10 @@ class Made:
     arguments: Any = ()
     state: Any = None
     items: dict[Any, Any] = field(default_factory=dict)
+
+
+Storage = Callable[[Any], Tensor]
+"""The numbers of a storage that a pickle refers to, in one row."""
 
 
 def networks(path: Path) -> dict[str, Network]:
@@ -223,7 +227,7 @@ def _modules(state: dict[str, Any], prefix: str, depth: int, seen: list[int]) ->
             yield from _modules(_state(inner), f"{prefix}{name}.", depth + 1, seen)
 
 
-def tensor(made: Any, storage: Callable[[Any], Tensor] | None = None) -> Tensor:
+def tensor(made: Any, storage: Storage | None = None) -> Tensor:
     """The tensor that a call of torch's would have rebuilt, on the CPU.
 
     `storage` gives the numbers of what it refers to in one row, where they do not stand in the pickle.
@@ -248,23 +252,86 @@ def tensor(made: Any, storage: Callable[[Any], Tensor] | None = None) -> Tensor:
 
 
 def _storage(made: Any) -> Tensor:
-    """The numbers of a storage that torch has written, in one row."""
+    """The numbers of a storage that torch has written, in one row: a file of its older format, within the pickle."""
     if not (isinstance(made, Made) and made.name == "torch.storage _load_from_bytes"):
         raise ValueError("a tensor has no storage")
     content = made.arguments[0]
     stream = BytesIO(content)
-    if (unpickled(stream), unpickled(stream)) != (MAGIC, PROTOCOL):
+    if unpickled(stream) != MAGIC:
         raise ValueError("a storage does not begin as torch's do")
-    if unpickled(stream).get("little_endian") is not True:
-        raise ValueError("a storage is of a machine with another order of bytes")
-    found, _keys = unpickled(stream), unpickled(stream)
-    if not (isinstance(found, Made) and found.name == "persistent" and found.arguments[0] == "storage"):
-        raise ValueError("a storage holds something else")
-    dtype = DTYPES[found.arguments[1].name.removeprefix("torch ").removesuffix("Storage")]
-    count = int.from_bytes(stream.read(8), "little", signed=True)
+    found, storage = streamed(content, stream)
+    return storage(found)
+
+
+def legacy(content: bytes, stream: BytesIO) -> bool:
+    """Whether the file begins as torch's did before version 1.6; the stream stands behind that."""
+    beginning = content[:16]
+    if MAGIC.to_bytes(10, "little") not in beginning:
+        return False
+    return bool(unpickled(stream) == MAGIC)
+
+
+def streamed(content: bytes, stream: BytesIO) -> tuple[Any, Storage]:
+    """What a file of torch's older format holds, and where its numbers are."""
+    protocol, system = unpickled(stream), unpickled(stream)
+    if protocol != PROTOCOL:
+        raise ValueError("it is of a version of that format which is not known")
+    if not (isinstance(system, dict) and system.get("little_endian") is True):
+        raise ValueError("it is of a machine with another order of bytes")
+    found, keys = unpickled(stream), unpickled(stream)
+    sizes = _sizes(found)
+    places: dict[str, tuple[int, int]] = {}
     at = stream.tell()
-    if not 0 <= count * dtype.itemsize <= len(content) - at:
-        raise Unsafe(f"a storage claims {count:,} numbers, and is shorter")
-    if not count:
+    for key in keys:
+        count = int.from_bytes(content[at : at + 8], "little", signed=True)
+        length = count * sizes[key].itemsize
+        if not 0 <= length <= len(content) - at - 8:
+            raise Unsafe(f"a storage claims {count:,} numbers, and is shorter")
+        places[key] = (at + 8, length)
+        at += 8 + length
+
+    def storage(made: Any) -> Tensor:
+        dtype, key = reference(made)
+        start, length = places[key]
+        return row(content[start : start + length], dtype)
+
+    return found, storage
+
+
+def _sizes(found: Any) -> dict[str, torch.dtype]:
+    """The type of each storage that is referred to, by its key."""
+    sizes: dict[str, torch.dtype] = {}
+    rest: list[Any] = [found]
+    seen = 0
+    while rest:
+        value = rest.pop()
+        seen += 1
+        if seen > 100 * MOST_MODULES:
+            raise Unsafe("it holds more than any network has")
+        if isinstance(value, Made):
+            if value.name == "persistent":
+                dtype, key = reference(value)
+                sizes[key] = dtype
+            else:
+                rest.extend(value.arguments if isinstance(value.arguments, tuple) else ())
+        elif isinstance(value, dict):
+            rest.extend(value.values())
+        elif isinstance(value, list | tuple):
+            rest.extend(value)
+    return sizes
+
+
+def reference(made: Any) -> tuple[torch.dtype, str]:
+    """The type and the key of a storage that stands outside of the pickle."""
+    if not (isinstance(made, Made) and made.name == "persistent" and made.arguments[0] == "storage"):
+        raise ValueError("a tensor has no storage")
+    kind, key = made.arguments[1], made.arguments[2]
+    if not (isinstance(key, str) and isinstance(kind, Made)):
+        raise ValueError("a tensor has no storage")
+    return DTYPES[kind.name.removeprefix("torch ").removesuffix("Storage")], key
+
+
+def row(content: bytes, dtype: torch.dtype) -> Tensor:
+    if not content:
         return torch.empty(0, dtype=dtype)
-    return torch.frombuffer(bytearray(content[at : at + count * dtype.itemsize]), dtype=dtype)
+    return torch.frombuffer(bytearray(content), dtype=dtype)

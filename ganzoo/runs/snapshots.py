@@ -5,19 +5,29 @@ in them is run, and no tensor is larger than what the file holds of it.
 """
 
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ganzoo.errors import GanzooError, UsageError, one_line, plain
 from ganzoo.files import memory
 from ganzoo.gan import Network
 from ganzoo.runs import pickled
-from ganzoo.runs.pickled import DTYPES, MAGIC, MOST_MODULES, Made, Unsafe, tensor, unpickled
+from ganzoo.runs.pickled import (
+    MOST_MODULES,
+    Made,
+    Storage,
+    Unsafe,
+    legacy,
+    reference,
+    row,
+    streamed,
+    tensor,
+    unpickled,
+)
 
 LARGEST_PICKLE = 2**26
 """Bytes of the pickle in an archive, beside which the numbers are."""
@@ -53,8 +63,8 @@ def _networks(path: Path) -> dict[str, Network]:
         if content.startswith(b"PK"):
             return _named(*_archived(content), path, size)
         stream = BytesIO(content)
-        if _legacy(content, stream):
-            return _named(*_streamed(content, stream), path, size)
+        if legacy(content, stream):
+            return _named(*streamed(content, stream), path, size)
     except Unsafe as error:
         raise GanzooError(f"{path}: {error}; nothing in it was run") from error
     except (
@@ -63,10 +73,6 @@ def _networks(path: Path) -> dict[str, Network]:
     ) as error:  # fmt: skip
         raise GanzooError(f"{path} is damaged, or no state dict: {one_line(error)[:200]}") from error
     return pickled.networks(path)
-
-
-Storage = Callable[[Any], Tensor]
-"""The numbers of a storage that a pickle refers to, in one row."""
 
 
 def _archived(content: bytes) -> tuple[Any, Storage]:
@@ -85,82 +91,10 @@ def _archived(content: bytes) -> tuple[Any, Storage]:
         raise ValueError("it is of a machine with another order of bytes")
 
     def storage(made: Any) -> Tensor:
-        dtype, key = _reference(made)
-        return _row(archive.read(f"{folder}data/{key}"), dtype)
+        dtype, key = reference(made)
+        return row(archive.read(f"{folder}data/{key}"), dtype)
 
     return unpickled(BytesIO(archive.read(pickles[0]))), storage
-
-
-def _legacy(content: bytes, stream: BytesIO) -> bool:
-    """Whether the file begins as torch's did before version 1.6; the stream stands behind that."""
-    beginning = content[:16]
-    if MAGIC.to_bytes(10, "little") not in beginning:
-        return False
-    return bool(unpickled(stream) == MAGIC)
-
-
-def _streamed(content: bytes, stream: BytesIO) -> tuple[Any, Storage]:
-    """What a file of torch's older format holds, and where its numbers are."""
-    _protocol, system = unpickled(stream), unpickled(stream)
-    if not (isinstance(system, dict) and system.get("little_endian") is True):
-        raise ValueError("it is of a machine with another order of bytes")
-    found, keys = unpickled(stream), unpickled(stream)
-    sizes = _sizes(found)
-    places: dict[str, tuple[int, int]] = {}
-    at = stream.tell()
-    for key in keys:
-        count = int.from_bytes(content[at : at + 8], "little", signed=True)
-        length = count * sizes[key].itemsize
-        if not 0 <= length <= len(content) - at - 8:
-            raise Unsafe(f"a storage claims {count:,} numbers, and is shorter")
-        places[key] = (at + 8, length)
-        at += 8 + length
-
-    def storage(made: Any) -> Tensor:
-        dtype, key = _reference(made)
-        start, length = places[key]
-        return _row(content[start : start + length], dtype)
-
-    return found, storage
-
-
-def _sizes(found: Any) -> dict[str, torch.dtype]:
-    """The type of each storage that is referred to, by its key."""
-    sizes: dict[str, torch.dtype] = {}
-    rest: list[Any] = [found]
-    seen = 0
-    while rest:
-        value = rest.pop()
-        seen += 1
-        if seen > 100 * MOST_MODULES:
-            raise Unsafe("it holds more than any network has")
-        if isinstance(value, Made):
-            if value.name == "persistent":
-                dtype, key = _reference(value)
-                sizes[key] = dtype
-            else:
-                rest.extend(value.arguments if isinstance(value.arguments, tuple) else ())
-        elif isinstance(value, dict):
-            rest.extend(value.values())
-        elif isinstance(value, list | tuple):
-            rest.extend(value)
-    return sizes
-
-
-def _reference(made: Any) -> tuple[torch.dtype, str]:
-    """The type and the key of a storage that stands outside of the pickle."""
-    if not (isinstance(made, Made) and made.name == "persistent" and made.arguments[0] == "storage"):
-        raise ValueError("a tensor has no storage")
-    kind, key = made.arguments[1], made.arguments[2]
-    if not (isinstance(key, str) and isinstance(kind, Made)):
-        raise ValueError("a tensor has no storage")
-    return DTYPES[kind.name.removeprefix("torch ").removesuffix("Storage")], key
-
-
-def _row(content: bytes, dtype: torch.dtype) -> Tensor:
-    if not content:
-        return torch.empty(0, dtype=dtype)
-    return torch.frombuffer(bytearray(content), dtype=dtype)
 
 
 def _named(found: Any, storage: Storage, path: Path, size: int) -> dict[str, Network]:
