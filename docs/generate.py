@@ -93,6 +93,8 @@ def citation(paper: str) -> str:
 
 def labels(cls: type[ganzoo.GAN]) -> str:
     """What a model does with labels."""
+    if cls.supervised:
+        return "learns to name them"
     with_labels, without = (DataSpec("data", (1, 28, 28), 1, classes) for classes in (("a", "b"), ()))
     if cls.uses_labels(without, cls.Options()):
         return "needs them"

@@ -143,6 +143,9 @@ class GAN(nn.Module):
     own_sources: ClassVar[bool] = False
     """Whether, of a model that translates, each image is its own source, to be given another condition: any data set
     will do, and sources that it may have are not looked at."""
+    supervised: ClassVar[bool] = False
+    """Whether losses see the classes of real images, `real.y` and `real.source_y`, though nothing is made by them: a
+    discriminator that names classes, say. The data must have classes; `labelled` and `recognise` go with it."""
     saved: ClassVar[tuple[str, ...]] = ("generator",)
     """Attributes whose modules a run keeps and averages, and can sample with: an encoder, the second generator."""
     channels_last: ClassVar[tuple[str, ...]] = ()
@@ -162,14 +165,14 @@ class GAN(nn.Module):
         """Keep the options and the description of the data, in `self.data`: without what the model does not use.
 
         Raises:
-            UsageError: the model is conditional and the data has no labels, or it translates and there are no sources,
-                or vectors instead of images.
+            UsageError: the model is conditional and the data has no labels, or supervised and it has no classes, or it
+                translates and there are no sources, or vectors instead of images.
         """
         super().__init__()
         self.conditional = self.uses_labels(data, options)
         if self.own_sources:
             data = data.with_own_sources()
-        seen = data if self.conditional else data.without_labels()
+        seen = data if self.sees_labels else data.without_labels()
         self.data = seen if self.translates else seen.without_sources()
         self.options = options
         self.sampling = self.Sampling()
@@ -200,6 +203,12 @@ class GAN(nn.Module):
                 f"model '{self.name}' needs labels, and data set '{data.name}' has none: "
                 "choose an unconditional model, or put the images in one folder per class"
             )
+        if self.supervised and (data.attributes or not data.classes):
+            has = "tags or numbers" if data.attributes else "none"
+            raise UsageError(
+                f"model '{self.name}' learns to name classes, and data set '{data.name}' has {has}: choose a data set "
+                "with classes, or put the images in one folder per class"
+            )
 
     @classmethod
     def from_snapshot(cls, networks: Mapping[str, Network]) -> Imported:
@@ -227,6 +236,27 @@ class GAN(nn.Module):
         if not (cls.own_sources and data.is_images):
             return data
         return replace(data, sources=data.images, paired=False, source_labels=None)
+
+    # What is known
+
+    @property
+    def sees_labels(self) -> bool:
+        """Whether losses get the labels of real images."""
+        return self.conditional or self.supervised
+
+    def labelled(self) -> int | None:
+        """How many training images come with their class, of a model that is `supervised`: as many of each, as far as
+        they go, the same ones in every run. Of the others `real.y` is -1. None: all do.
+        """
+        return None
+
+    def recognise(self, x: Tensor) -> dict[str, Tensor]:
+        """What classes a model that learns to name them sees in images (N, C, H, W): logits (N, classes) by name.
+
+        The model's own answer first; what follows is measured beside it, by its name. Called without gradients on what
+        is `saved`, in evaluation mode. Empty: the model names nothing.
+        """
+        return {}
 
     # What is drawn
 

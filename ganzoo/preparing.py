@@ -254,6 +254,7 @@ def _trainer(plan: Plan, gan: GAN, data: ImageSet, engine: Engine, world: World)
     loader = Loader(
         gan.sourced(data), plan.options.batch_size, settings.seed, engine.device, settings.workers, share,
         sources=gan.translates, views=Views(settings.mirror, settings.jitter), balance=settings.balance,
+        labelled=gan.labelled(),
     )  # fmt: skip
     if loader.balanced is not None and not world.rank:
         times = loader.balanced.times(loader.batches_per_epoch * loader.batch_size)

@@ -3,12 +3,28 @@
 import ganzoo
 from ganzoo.metrics.cas import CAS
 from ganzoo.metrics.distances import FID, KID, Inception, IntraFID
-from ganzoo.metrics.labels import Accuracy
+from ganzoo.metrics.labels import Accuracy, Recognition
 from ganzoo.metrics.neighbours import PRDC, Nearest
 from ganzoo.metrics.pairs import L1, PSNR, SSIM, Cycle, MultiScaleSSIM
 from ganzoo.metrics.parzen import Parzen
 
-METRICS = (FID, KID, Inception, IntraFID, Accuracy, PSNR, SSIM, MultiScaleSSIM, L1, Cycle, PRDC, Nearest, CAS, Parzen)
+METRICS = (
+    FID,
+    KID,
+    Inception,
+    IntraFID,
+    Accuracy,
+    Recognition,
+    PSNR,
+    SSIM,
+    MultiScaleSSIM,
+    L1,
+    Cycle,
+    PRDC,
+    Nearest,
+    CAS,
+    Parzen,
+)
 
 
 @ganzoo.hookimpl

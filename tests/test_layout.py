@@ -52,7 +52,18 @@ def test_every_convolutional_model_asks_for_it_on_a_gpu_and_where_it_was_faster_
         assert ("cpu" in model.channels_last) == (name in FASTER_ON_A_CPU), name
 
 
-TRANSLATORS = ["context-encoder", "cyclegan", "discogan", "dualgan", "esrgan", "pix2pix", "srgan", "stargan", "unit"]
+TRANSLATORS = [
+    "ccgan",
+    "context-encoder",
+    "cyclegan",
+    "discogan",
+    "dualgan",
+    "esrgan",
+    "pix2pix",
+    "srgan",
+    "stargan",
+    "unit",
+]
 
 
 @pytest.mark.parametrize("name", [*TRANSLATORS, "fastgan"])

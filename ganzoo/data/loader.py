@@ -36,6 +36,8 @@ CHECKED_BYTES = 64 * 2**20
 
 EXAMPLES_SEED = 20140611
 """Of the draw of images to look at: one for all runs, so that they can be compared."""
+LABELLED_SEED = 20161119
+"""Of the choice of images that come with their class, where few do: one for all runs."""
 SOURCES_APART = 2**31
 """Added to the seeds of the order of unpaired sources: the order that images have in an epoch which nobody reaches.
 Not more, since torch's generator on the CPU takes the last 32 bits of a seed alone."""
@@ -51,12 +53,13 @@ class Loader:
     def __init__(
         self, data: ImageSet, batch_size: int, seed: int, device: torch.device, workers: int = 2,
         share: tuple[int, int] = (0, 1), sources: bool = False, views: Views | None = None, balance: bool = False,
+        labelled: int | None = None,
     ):  # fmt: skip
         """Batches of `batch_size` images, of which this process gets the `share[0]`-th of `share[1]` equal parts.
 
         With `sources`, where the data has them: a model that does not translate pays nothing for them. An image that
         is its own source is so in the same view. `views` are drawn of images and sources. With `balance`, each class
-        comes equally often.
+        comes equally often. With `labelled`, so many images come with their class, and the others with -1.
 
         Raises:
             UsageError: the data does not fill one batch, a batch cannot be divided so, vectors have no views, or
@@ -78,7 +81,10 @@ class Loader:
         self.workers = workers
         self.waited = 0.0
         """Seconds that training has waited for images so far; 0 where they live on the device."""
-        self.labels = None if data.labels is None else data.labels.to(device)
+        labels = data.labels
+        if labels is not None and labelled is not None:
+            labels = few(labels, labelled)
+        self.labels = None if labels is None else labels.to(device)
         self.class_of = data.class_of()
         """The class of each image, int64 (N,), on the CPU; None where there are none."""
         self.views = views or Views()
@@ -104,8 +110,8 @@ class Loader:
                 raise UsageError(
                     f"a batch of {batch_size} is larger than the data's {len(held[1])} sources: lower --batch-size"
                 )
-        labels = data.source_labels if len(held) > 1 else None
-        self.source_labels = None if labels is None else labels.to(device)
+        theirs = data.source_labels if len(held) > 1 else None
+        self.source_labels = None if theirs is None else theirs.to(device)
         self._summed = [isinstance(part, Tensor) for part in held]
         """Which of images and sources a checksum is taken of, wherever there is room for them."""
         in_memory = all(isinstance(part, Tensor | Mapped) for part in held)
@@ -273,6 +279,21 @@ class Loader:
         finally:
             # An error's traceback holds this frame; left to the garbage collector, the workers end late.
             del fetched
+
+
+def few(labels: Tensor, n: int) -> Tensor:
+    """Classes, int64 (N,), of which all but `n` are hidden, -1.
+
+    Classes take turns, each with its images in a random order that is always the same, so that each keeps as many as
+    the others while it has some.
+    """
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(LABELLED_SEED))
+    by_class = order[labels[order].argsort(stable=True)]
+    counts = torch.bincount(labels)
+    begins = counts.cumsum(0) - counts
+    turns = torch.arange(len(labels)) - begins[labels[by_class]]
+    known = by_class[turns.argsort(stable=True)[:n]]
+    return torch.full_like(labels, -1).index_copy_(0, known, labels[known])
 
 
 def _onto(part: "Tensor | Mapped", device: torch.device) -> Tensor:

@@ -72,14 +72,14 @@ class Case:
     def trainer(self, gan: GAN | None = None, steps: int = 0) -> Trainer:
         """A trainer of `gan`, or of a new one, that has made some steps."""
         gan = self.gan() if gan is None else gan
-        trainer = Trainer(gan, self._loader(), self.engine, steps=STEPS)
+        trainer = Trainer(gan, self._loader(gan), self.engine, steps=STEPS)
         for _ in range(steps):
             trainer.advance()
         return trainer
 
     def reals(self, gan: GAN) -> Iterator[Batch]:
         """Batches without end, as the trainer hands them to losses."""
-        return (real if gan.conditional else real._replace(y=None) for real in self._loader().batches())
+        return (real if gan.sees_labels else real._replace(y=None) for real in self._loader(gan).batches())
 
     def real(self, gan: GAN) -> Batch:
         """The first of them."""
@@ -89,9 +89,9 @@ class Case:
         """Held-out samples, as a run hands them to `pictures`."""
         return examples_of(gan.sourced(self.images), gan.data, EXAMPLES)
 
-    def _loader(self) -> Loader:
+    def _loader(self, gan: GAN) -> Loader:
         images, size, device = self.cls.sourced(self.images), self.options.batch_size, self.engine.device
-        return Loader(images, size, 0, device, sources=self.cls.translates)
+        return Loader(images, size, 0, device, sources=self.cls.translates, labelled=gan.labelled())
 
     def traced(self) -> Exception | None:
         """What stopped a step without values, if anything did. Traced once."""

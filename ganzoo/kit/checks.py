@@ -175,6 +175,8 @@ def samples(case: Case) -> str | None:
             f"fake(real) gives no latent z with {n} rows",
             "return Batch(x, y, z) from fake(), with one latent for each sample of real",
         )
+    if gan.supervised and not gan.conditional:
+        real = real._replace(y=fake.y)  # Its labels are for losses; fakes have them where their sources do.
     if (fake.y is None) != (real.y is None):
         return Fault(
             f"fakes have {'no ' if fake.y is None else ''}conditions, and real samples have {_some(real.y)}",

@@ -1,6 +1,7 @@
 """What a metric is, with the feature extractor that it looks through: what a plugin brings by `register_metrics`."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -11,7 +12,7 @@ from ganzoo.errors import UsageError
 from ganzoo.metrics.extractor import MOST, FeatureExtractor, Features
 from ganzoo.metrics.reference import Reference
 
-__all__ = ["MOST", "NO_LABELS", "FeatureExtractor", "Features", "Images", "Measured", "Metric", "Setting"]
+__all__ = ["MOST", "NO_LABELS", "FeatureExtractor", "Features", "Images", "Measured", "Metric", "Recogniser", "Setting"]
 
 
 NO_LABELS = "the images have no labels"
@@ -29,6 +30,11 @@ class Images(NamedTuple):
     """uint8 (N, C, H, W), on the CPU: what each was to be, where images are made from sources in pairs."""
     cycle: Tensor | None = None
     """float (N,), on the CPU: how far what comes back is from the source, pixels in [0, 1], of a model with `back`."""
+
+
+Recogniser = Callable[[Tensor], Mapping[str, Tensor]]
+"""Images, uint8 (N, C, H, W), to the classes that a model itself sees in them, int64 (N,) on the CPU, by name: see
+`GAN.recognise`."""
 
 
 class Measured(NamedTuple):
@@ -58,6 +64,8 @@ class Setting:
     """Whether they come with what they were to be."""
     cycled: bool = False
     """Whether they come with how far what is made back of them is from their sources."""
+    recognise: Recogniser | None = None
+    """What the model that made them sees in images, where it names the reference's classes."""
 
     @property
     def extractor(self) -> FeatureExtractor:

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from ganzoo import __version__
-from ganzoo.data import Dataset, normalised, to_uint8
+from ganzoo.data import Dataset, normalise, normalised, to_uint8
 from ganzoo.data.pixels import fit
 from ganzoo.data.reading import fetch, whole
 from ganzoo.errors import GanzooError, UsageError, did_you_mean
 from ganzoo.gan import GAN
-from ganzoo.metrics.base import NO_LABELS, FeatureExtractor, Images, Measured, Metric, Setting, require
+from ganzoo.metrics.base import NO_LABELS, FeatureExtractor, Images, Measured, Metric, Recogniser, Setting, require
 from ganzoo.metrics.classifier import Trained, at_once, class_index, trained_files, training_command
 from ganzoo.metrics.labels import Accuracy
 from ganzoo.metrics.reference import Reference, Split
@@ -186,10 +186,12 @@ class Evaluator:
         drawn: Mapping[str, Any] | None = None,
         paired: bool = False,
         cycled: bool = False,
+        recognise: Recogniser | None = None,
     ) -> dict[str, Any]:
         """Measure `n` images that come in batches, drawn as `drawn` says, if they were drawn.
 
-        `labelled`, `paired` and `cycled`: whether they come with labels, targets and cycle errors.
+        `labelled`, `paired` and `cycled`: whether they come with labels, targets and cycle errors; `recognise`: as
+        `recogniser` gives it.
 
         Random numbers are the evaluation's own: whoever trains meanwhile does not notice.
 
@@ -204,7 +206,7 @@ class Evaluator:
         """
         started = time.perf_counter()
         with exact(), torch.no_grad(), own_randomness(seed, self.device):
-            setting = Setting(self.reference, n, labelled, seed, self._statistics_device, paired, cycled)
+            setting = Setting(self.reference, n, labelled, seed, self._statistics_device, paired, cycled, recognise)
             left_out: dict[str, str] = {}
             metrics: list[Metric] = []
             for name, kind in self.chosen.items():
@@ -357,10 +359,23 @@ def count_of(gan: GAN, reference: Reference, most: int) -> int:
     return most if sources is None else min(most, len(sources))  # type: ignore[arg-type]
 
 
-def comes_with(gan: GAN, reference: Reference) -> dict[str, bool]:
+def comes_with(gan: GAN, reference: Reference) -> dict[str, Any]:
     """What `generated` gives beside images, as `Evaluator.measure` takes it: `labelled`, `paired`, `cycled`."""
     labelled = bool(gan.conditional and gan.data.classes) or counterpart_labels(gan, reference) is not None
     return {"labelled": labelled, "paired": _has_targets(gan, reference), "cycled": goes_both_ways(gan)}
+
+
+def recogniser(gan: GAN, reference: Reference) -> Recogniser | None:
+    """What a model itself sees in images; None where it names no classes, or not those of the reference."""
+    if type(gan).recognise == GAN.recognise or gan.data.classes != reference.data.classes:
+        return None
+
+    def recognise(images: Tensor) -> dict[str, Tensor]:
+        with torch.no_grad():
+            seen = gan.recognise(normalise(fit(images, gan.data.shape)).to(gan.device))
+        return {name: logits.argmax(1).cpu() for name, logits in seen.items()}
+
+    return recognise
 
 
 def goes_both_ways(gan: GAN) -> bool:

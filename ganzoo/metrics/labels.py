@@ -1,5 +1,6 @@
 """Do images show what their labels say? Label accuracy and class confusion."""
 
+from collections import Counter
 from pathlib import Path
 
 import torch
@@ -39,6 +40,38 @@ class Accuracy(Metric):
         """Counts, int64 (K, K): row the class that was meant, column the class that is seen."""
         counts: Tensor = self.metric.compute()
         return counts
+
+
+class Recognition(Metric):
+    """The share of the reference's images that the model itself puts in their class, by each of its classifiers."""
+
+    name = "recognition"
+    summary = "share of real images that a model which learns to name classes, such as ccgan, puts in theirs"
+    features = False
+
+    @classmethod
+    def missing(cls, setting: Setting) -> str | None:
+        if setting.recognise is None:
+            return f"that is for models that name the classes of '{setting.reference.name}', such as ccgan"
+        return None if setting.reference.labels is not None else f"data set '{setting.reference.name}' has no classes"
+
+    @classmethod
+    def concerns(cls, setting: Setting) -> bool:
+        return cls.missing(setting) is None
+
+    def update(self, batch: Measured) -> None:
+        """Nothing: real images are looked at."""
+
+    def compute(self) -> dict[str, float]:
+        assert self.setting.recognise is not None
+        reference, right = self.setting.reference, Counter[str]()
+        for images, labels in reference.batches():
+            assert labels is not None
+            for name, said in self.setting.recognise(images).items():
+                right[name] += int((said == labels).sum())
+        (_, count), *others = right.items()
+        found = {self.name: count / len(reference.data)}
+        return found | {f"{self.name}_{name}": count / len(reference.data) for name, count in others}
 
 
 def plot_confusion(path: Path, counts: list[list[int]], names: tuple[str, ...], title: str) -> None:

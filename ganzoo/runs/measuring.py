@@ -8,7 +8,17 @@ from torch import Tensor
 
 from ganzoo.errors import GanzooError, UsageError, warn
 from ganzoo.files import write_json
-from ganzoo.metrics.evaluation import Evaluator, Labels, comes_with, count_of, describe, drawn_as, generated, given
+from ganzoo.metrics.evaluation import (
+    Evaluator,
+    Labels,
+    comes_with,
+    count_of,
+    describe,
+    drawn_as,
+    generated,
+    given,
+    recogniser,
+)
 from ganzoo.metrics.labels import plot_confusion
 from ganzoo.plugins import Registry
 from ganzoo.runs.folder import data_settings, open_run
@@ -70,7 +80,8 @@ def measure_run(
         raise UsageError(f"the classes of {run} are not those of '{name}': metrics of labels would mean nothing")
     about: dict[str, Any] = {"run": str(run), "model": sampler.gan.name, "step": sampler.step}
     beside = comes_with(gan, evaluator.reference)
-    return evaluator, {**about, **evaluator.measure(batches, n, seed=seed, drawn=drawn_as(gan, asked), **beside)}
+    drawn, sees = drawn_as(gan, asked), recogniser(gan, evaluator.reference)
+    return evaluator, {**about, **evaluator.measure(batches, n, seed=seed, drawn=drawn, recognise=sees, **beside)}
 
 
 def measure_images(

@@ -141,7 +141,7 @@ def trainer(
     chosen = model.Options(**{**options, **suite.options.get(model.name, {}), "batch_size": batch})
     seed_everything(0)
     gan = build(model, data.spec("made-up"), chosen)
-    loader = Loader(data, batch, 0, engine.device, sources=gan.translates)
+    loader = Loader(data, batch, 0, engine.device, sources=gan.translates, labelled=gan.labelled())
     return Trainer(gan, loader, engine, steps=10**6)
 
 

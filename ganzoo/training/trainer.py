@@ -165,7 +165,7 @@ class Trainer:
             turn = move.turn
             if move.draws:
                 real = arranged_batch(next(batches)) if self.channels_last else next(batches)
-                if not gan.conditional:
+                if not gan.sees_labels:
                     real = real._replace(y=None)
                 parts, fakes = real.parts(self.accumulate), [real] * self.accumulate
             # In parts, a turn that needs the fakes' graph makes them itself: it lives while one part is looked at.
