@@ -70,6 +70,20 @@ class Unpaired(ganzoo.Dataset):
         return ganzoo.ImageSet(digits, sources=red, paired=False)
 
 
+class Adapting(ganzoo.Dataset):
+    """Digits in red, and plain ones with their classes, to learn those from."""
+
+    name = "small-adapting"
+    summary = "200 MNIST digits at 16 x 16 in red, and plain ones with their classes as unpaired sources"
+
+    def load(self, request):
+        digits = MNIST().load(request)
+        images, labels = resize(digits.images[:200], 16), digits.labels[:200]
+        red = torch.cat([images, torch.zeros_like(images), torch.zeros_like(images)], dim=1)
+        theirs = {"sources": images.flip(0), "paired": False, "source_labels": labels.flip(0)}
+        return ganzoo.ImageSet(red, labels, digits.classes, **theirs)
+
+
 class Points(ganzoo.Dataset):
     """Vectors: eight heaps on a circle."""
 
@@ -271,6 +285,7 @@ def register_datasets(register):
     register(Halves)
     register(Unpaired)
     register(Points)
+    register(Adapting)
 
 
 class Look(ganzoo.FeatureExtractor):
