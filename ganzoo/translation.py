@@ -4,6 +4,7 @@ They are convolutional and take images of any size. Feature maps are normalised 
 Instance Normalization), as the papers do that train on one image at a time: a sample does not depend on its batch.
 """
 
+from collections.abc import Iterable
 from itertools import pairwise
 
 import torch
@@ -67,9 +68,13 @@ class UNet(nn.Module):
     Images (N, `inputs`, H, W) to (N, `outputs`, H, W) in [-1, 1]. Sides that are no multiples of 2**`halvings` are
     continued by their last pixels and cut again. `width` channels after the first halving; they double up to 8 times.
     The three levels of the decoder after the innermost have dropout, the outermost two none, as in the authors' code.
+    With a `latent_dim`, each level of the encoder sees a latent z (N, `latent_dim`) too, at every pixel (Zhu et al.
+    2017, Toward Multimodal Image-to-Image Translation, figure 3).
     """
 
-    def __init__(self, inputs: int, outputs: int, halvings: int, width: int = 64, dropout: float = 0.5):
+    def __init__(
+        self, inputs: int, outputs: int, halvings: int, width: int = 64, dropout: float = 0.5, latent_dim: int = 0
+    ):
         super().__init__()
         self.halvings = halvings
         widths = [width * min(2**level, 8) for level in range(halvings)]
@@ -78,7 +83,7 @@ class UNet(nn.Module):
             # Neither the first nor the innermost map is normalised: of that, one pixel may be all there is.
             normed = 0 < level < halvings - 1
             layers: list[nn.Module] = [nn.LeakyReLU(0.2)] if level else []
-            layers.append(nn.Conv2d(before, after, 4, 2, 1, bias=False))
+            layers.append(nn.Conv2d(before + latent_dim, after, 4, 2, 1, bias=False))
             self.down.append(nn.Sequential(*layers, *([nn.InstanceNorm2d(after, affine=True)] if normed else [])))
         for level in reversed(range(halvings)):
             joined = widths[level] * (1 if level == halvings - 1 else 2)
@@ -91,9 +96,11 @@ class UNet(nn.Module):
             self.up.append(nn.Sequential(*layers))
         init_small(self)
 
-    def forward(self, source: Tensor, y: Tensor | None = None) -> Tensor:
+    def forward(self, source: Tensor, y: Tensor | None = None, z: Tensor | None = None) -> Tensor:
         x, skips = padded(source, 2**self.halvings), []
         for down in self.down:
+            if z is not None:
+                x = torch.cat([x, z.to(x.dtype)[:, :, None, None].expand(-1, -1, *x.shape[2:])], 1)
             x = down(x)
             skips.append(x)
         x = self.up[0](skips.pop())
@@ -172,6 +179,24 @@ def patch_halvings(data: DataSpec) -> int:
     """How often `PatchDiscriminator` halves an image: 3 from 128 pixels on, as the paper does; 2 from 64, 1 below."""
     side = min(data.shape[1:])
     return 3 if side >= 128 else 2 if side >= 64 else 1
+
+
+class MultiScale(nn.Module):
+    """Discriminators of an image in several sizes, each half of the one before: a tuple of what they say, (N, ...).
+
+    Wang et al. 2018, pix2pixHD, section 3.2; pixels beyond the border do not count.
+    """
+
+    def __init__(self, scales: Iterable[nn.Module]):
+        super().__init__()
+        self.scales = nn.ModuleList(scales)
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, ...]:
+        said = []
+        for i, scale in enumerate(self.scales):
+            x = F.avg_pool2d(x, 3, 2, 1, count_include_pad=False) if i else x
+            said.append(scale(x))
+        return tuple(said)
 
 
 class Pool(nn.Module):

@@ -53,7 +53,7 @@ def test_every_convolutional_model_asks_for_it_on_a_gpu_and_where_it_was_faster_
 
 
 UNPAIRED = ["cyclegan", "discogan", "dualgan", "pixelda", "unit"]
-TRANSLATORS = [*UNPAIRED, "ccgan", "context-encoder", "esrgan", "pix2pix", "srgan", "stargan"]
+TRANSLATORS = [*UNPAIRED, "bicyclegan", "ccgan", "context-encoder", "esrgan", "pix2pix", "srgan", "stargan"]
 
 
 @pytest.mark.parametrize("name", [*TRANSLATORS, "fastgan"])
