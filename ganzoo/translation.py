@@ -4,13 +4,14 @@ They are convolutional and take images of any size. Feature maps are normalised 
 Instance Normalization), as the papers do that train on one image at a time: a sample does not depend on its batch.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ganzoo import losses
 from ganzoo.data import DataSpec
 from ganzoo.errors import UsageError
 
@@ -197,6 +198,17 @@ class MultiScale(nn.Module):
             x = F.avg_pool2d(x, 3, 2, 1, count_include_pad=False) if i else x
             said.append(scale(x))
         return tuple(said)
+
+
+def discriminator_of_scales(real: Sequence[Tensor], fake: Sequence[Tensor]) -> Tensor:
+    """E[(D(x) - 1)^2] + E[D(G)^2], summed over what `MultiScale` says: a scalar."""
+    pairs = zip(real, fake, strict=True)
+    return torch.stack([2 * losses.least_squares_discriminator(*pair) for pair in pairs]).sum()
+
+
+def generator_of_scales(fake: Sequence[Tensor]) -> Tensor:
+    """E[(D(G) - 1)^2], summed likewise."""
+    return torch.stack([losses.mean_squared_generator(said) for said in fake]).sum()
 
 
 class Pool(nn.Module):

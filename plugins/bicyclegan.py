@@ -30,7 +30,15 @@ from ganzoo.errors import UsageError
 from ganzoo.nets import ConvFeatures, weighted_layers
 from ganzoo.optim import Adam, Rule, linear_decay
 from ganzoo.precision import single
-from ganzoo.translation import MultiScale, PatchDiscriminator, UNet, patch_halvings, same_size
+from ganzoo.translation import (
+    MultiScale,
+    PatchDiscriminator,
+    UNet,
+    discriminator_of_scales,
+    generator_of_scales,
+    patch_halvings,
+    same_size,
+)
 
 ANSWERS = 4
 """To each source, in grids."""
@@ -148,8 +156,8 @@ class BicycleGAN(ganzoo.GAN):
         with torch.no_grad():
             encoded, *_ = self.encoded(real)
         return {
-            "random": _told_apart(*self.discriminate(real, fake)),
-            "encoded": _told_apart(self.judge_encoded(real.x), self.judge_encoded(encoded)),
+            "random": discriminator_of_scales(*self.discriminate(real, fake)),
+            "encoded": discriminator_of_scales(self.judge_encoded(real.x), self.judge_encoded(encoded)),
         }
 
     def generator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
@@ -159,8 +167,8 @@ class BicycleGAN(ganzoo.GAN):
         # E as it is: its weights get no gradient from here.
         found, _ = single(functional_call(self.encoder, _held(self.encoder), (fake.x,)))
         return {
-            "random": _passed(self.discriminate(fake)),
-            "encoded": _passed(self.judge_encoded(encoded)),
+            "random": generator_of_scales(self.discriminate(fake)),
+            "encoded": generator_of_scales(self.judge_encoded(encoded)),
             "l1": o.l1 * (encoded - real.x).abs().mean(),
             "kl": o.kl * kl(mean, log_variance),
             "latent": o.latent * (found - fake.z).abs().mean(),
@@ -179,18 +187,8 @@ def kl(mean: Tensor, log_variance: Tensor) -> Tensor:
     return (mean.square() + log_variance.exp() - 1 - log_variance).sum(1).mean() / 2
 
 
-def _told_apart(real: Sequence[Tensor], fake: Sequence[Tensor]) -> Tensor:
-    """E[(D(x) - 1)^2] + E[D(G)^2], summed over sizes."""
-    pairs = zip(real, fake, strict=True)
-    return torch.stack([2 * losses.least_squares_discriminator(*pair) for pair in pairs]).sum()
-
-
-def _passed(fake: Sequence[Tensor]) -> Tensor:
-    """E[(D(G) - 1)^2], summed over sizes."""
-    return torch.stack([losses.mean_squared_generator(said) for said in fake]).sum()
-
-
 def _held(module: nn.Module) -> dict[str, Tensor]:
+    """A module's parameters by name, as constants."""
     return {name: parameter.detach() for name, parameter in module.named_parameters()}
 
 

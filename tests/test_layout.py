@@ -52,7 +52,7 @@ def test_every_convolutional_model_asks_for_it_on_a_gpu_and_where_it_was_faster_
         assert ("cpu" in model.channels_last) == (name in FASTER_ON_A_CPU), name
 
 
-UNPAIRED = ["cyclegan", "discogan", "dualgan", "pixelda", "unit"]
+UNPAIRED = ["cyclegan", "discogan", "dualgan", "munit", "pixelda", "unit"]
 TRANSLATORS = [*UNPAIRED, "bicyclegan", "ccgan", "context-encoder", "esrgan", "pix2pix", "srgan", "stargan"]
 
 
