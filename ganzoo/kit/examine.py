@@ -38,6 +38,7 @@ TRANSLATED = (
     DataSpec("pairs", (1, 28, 28), IMAGES, CLASSES, source_shape=(1, 28, 28)),
     DataSpec("colouring", (3, 32, 32), IMAGES, CLASSES, source_shape=(1, 32, 32)),
     DataSpec("unpaired", (3, 32, 32), IMAGES, source_shape=(3, 32, 32), paired=False),
+    DataSpec("adapting", (3, 32, 32), IMAGES, CLASSES, source_shape=(1, 32, 32), paired=False, source_labels=True),
     DataSpec("smaller", (3, 32, 32), IMAGES, CLASSES, source_shape=(3, 8, 8)),
     DataSpec("sourceless", (1, 28, 28), IMAGES, CLASSES),
 )
