@@ -44,6 +44,16 @@ def _bound(meta: Any, bounds: dict[str, Any]) -> None:
         bounds["max_open"] = isinstance(meta, annotated_types.Lt)
 
 
+def as_recorded(cls: type[BaseModel], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values that a run recorded, and, of options that came later, what a run without them was like.
+
+    An author says so by `Field(0.5, json_schema_extra={"absent": 1.0})`.
+    """
+    extras = {name: info.json_schema_extra for name, info in cls.model_fields.items() if name not in values}
+    later = {name: e["absent"] for name, e in extras.items() if isinstance(e, dict) and "absent" in e}
+    return {**later, **values}
+
+
 def validated(cls: type[BaseModel], values: Mapping[str, Any], sources: Mapping[str, str] | None = None) -> Any:
     """An instance of `cls`; the first fault as one line.
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from ganzoo.errors import GanzooError, UsageError, did_you_mean
-from ganzoo.fields import validated
+from ganzoo.fields import as_recorded, validated
 from ganzoo.files import read_bytes, read_json
 
 if TYPE_CHECKING:
@@ -219,6 +219,7 @@ def resolve(
         raise UsageError(f"--preset {preset} would change nothing: a run.json sets every option; give one of the two")
     preset = preset or file.get("preset")
     if recorded:
+        file = as_recorded(model.Options, file)
         preset = preset if isinstance(preset, str) else None
     elif preset is not None:
         if not isinstance(preset, str) or preset not in model.presets:
@@ -269,7 +270,8 @@ def _as_in(run: Path, model: "type[GAN]") -> dict[str, Any]:
     options, settings = (info.get(key) if isinstance(info, dict) else None for key in ("options", "settings"))
     if not (isinstance(options, dict) and isinstance(settings, dict) and info.get("model") == model.name):
         return {}
-    chosen = {name: value for name, value in options.items() if name in model.Options.model_fields}
+    recorded = as_recorded(model.Options, options)
+    chosen = {name: value for name, value in recorded.items() if name in model.Options.model_fields}
     return chosen | {name: settings[name] for name in ("image_size", "channels") if settings.get(name) is not None}
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ganzoo.data import DataSpec
 from ganzoo.errors import GanzooError, UsageError, did_you_mean, one_line, plain
+from ganzoo.fields import as_recorded, validated
 from ganzoo.files import contained, read_json
 from ganzoo.gan import GAN
 from ganzoo.metrics.classifier import at_once
@@ -23,7 +24,6 @@ from ganzoo.runs.checkpoint import Checkpoints
 from ganzoo.runs.folder import model_of, open_run
 from ganzoo.runs.sources import as_sources
 from ganzoo.sampling import drawing
-from ganzoo.settings import validated
 from ganzoo.training.building import build, refuse_giants
 from ganzoo.training.draws import own_draws
 from ganzoo.training.engine import choose_device
@@ -280,7 +280,7 @@ def load(
     model = model_of(folder, {**made, "model": plain(str(config.get("model")))}, known)
     options = config.get("options")
     spec = DataSpec.from_json(config["data"])
-    chosen = validated(model.Options, options if isinstance(options, dict) else {})
+    chosen = validated(model.Options, as_recorded(model.Options, options if isinstance(options, dict) else {}))
     step, held = _saved(folder, model) if checkpoint is None else _in_checkpoint(folder, model, str(checkpoint))
     # A model that takes memory is built once its outline is known to be that of the files.
     outline = refuse_giants(model, spec, chosen)
