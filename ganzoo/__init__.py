@@ -10,7 +10,7 @@ from ganzoo.hookspecs import hookimpl
 
 if TYPE_CHECKING:
     from ganzoo.api import Comparison, TrainedRun, compare, evaluate, picture, resume, train
-    from ganzoo.data import Attribute, Batch, DataRequest, Dataset, DataSpec, ImageSet
+    from ganzoo.data import Attribute, Batch, DataRequest, Dataset, DataSpec, ImageSet, Modes
     from ganzoo.errors import GanzooError, UsageError
     from ganzoo.gan import GAN, Clock, Options, Sampling, Turn
     from ganzoo.ingredients import Augmentation, IngredientOptions, Regulariser
@@ -33,6 +33,7 @@ _WHERE = {
     "DataSpec": "ganzoo.data",
     "Dataset": "ganzoo.data",
     "ImageSet": "ganzoo.data",
+    "Modes": "ganzoo.data",
     "FeatureExtractor": "ganzoo.metrics.base",
     "Augmentation": "ganzoo.ingredients",
     "IngredientOptions": "ganzoo.ingredients",
@@ -63,6 +64,7 @@ __all__ = [
     "IngredientOptions",
     "Logger",
     "Metric",
+    "Modes",
     "Options",
     "Regulariser",
     "Sampler",

@@ -4,6 +4,7 @@ import ganzoo
 from ganzoo.metrics.cas import CAS
 from ganzoo.metrics.distances import FID, KID, Inception, IntraFID
 from ganzoo.metrics.labels import Accuracy, Recognition
+from ganzoo.metrics.modes import ModeCoverage
 from ganzoo.metrics.neighbours import PRDC, Nearest
 from ganzoo.metrics.pairs import L1, PSNR, SSIM, Cycle, MultiScaleSSIM
 from ganzoo.metrics.parzen import Parzen
@@ -22,6 +23,7 @@ METRICS = (
     Cycle,
     PRDC,
     Nearest,
+    ModeCoverage,
     CAS,
     Parzen,
 )

@@ -1,5 +1,6 @@
 """What grids show of held-out examples: the right pixels in the right cells, the same ones throughout a run."""
 
+import json
 import re
 from pathlib import Path
 
@@ -386,15 +387,25 @@ def test_a_translator_is_measured_by_the_command(ganzoo):
     assert "fid" in done.out
 
 
-def test_vectors_are_not_measured(ganzoo):
+def test_vectors_are_measured_by_their_own_numbers_and_not_as_images(ganzoo):
     run = ("run", "plain", "--dataset", "small-points", *RUN, "--steps", 5)
     done = ganzoo(*run, "--eval-every", 1, "--out", "a")
-    assert (done.code, done.err.count("\n")) == (2, 1)
-    assert "no metric measures vectors yet, and 'small-points' holds some" in done.err
-    assert ganzoo(*run, "--out", "b").code == 0
-    done = ganzoo("eval", "b", "--features", "look")
-    assert (done.code, done.err.count("\n")) == (2, 1)
-    assert "no metric measures vectors yet" in done.err
+    assert done.code == 0, done.err
+    assert {"precision", "recall"} <= read_metrics(Path("a"))[-1].keys()
+    done = ganzoo("eval", "a", "--n", 100, "--json")
+    assert done.code == 0, done.err
+    result = json.loads(done.out)
+    assert set(result["metrics"]) == {"precision", "recall", "density", "coverage"}
+    assert (result["protocol"]["shape"], result["protocol"]["extractor"]) == ([2], "coordinates")
+    for arguments, told in (
+        (("--features", "look"), "--features is for images, and 'small-points' holds vectors"),
+        (("--metrics", "fid"), "metric 'fid' is of images, and 'small-points' holds vectors"),
+        (("--metrics", "modes"), "data set 'small-points' does not say what its modes are"),
+        (("--dataset", "small-digits"), "vectors cannot be compared with 'small-digits', which holds images"),
+    ):
+        done = ganzoo("eval", "a", *arguments)
+        assert (done.code, done.err.count("\n")) == (2, 1)
+        assert told in done.err
     done = ganzoo("features", "train", "--dataset", "small-points")
     assert (done.code, done.err.count("\n")) == (2, 1)
     assert "holds vectors" in done.err

@@ -5,7 +5,16 @@ from ganzoo.data.loader import Loader
 from ganzoo.data.making import Made, Maker
 from ganzoo.data.memory import IN_MEMORY_BYTES
 from ganzoo.data.pixels import normalise, resize, to_channels, to_uint8
-from ganzoo.data.sets import DataRequest, Dataset, DatasetOptions, ImageSet, choose_options, limited, open_dataset
+from ganzoo.data.sets import (
+    DataRequest,
+    Dataset,
+    DatasetOptions,
+    ImageSet,
+    Modes,
+    choose_options,
+    limited,
+    open_dataset,
+)
 from ganzoo.data.spec import LARGEST_SIDE, Attribute, Batch, DataSpec
 from ganzoo.data.views import Views
 
@@ -22,6 +31,7 @@ __all__ = [
     "Loader",
     "Made",
     "Maker",
+    "Modes",
     "Views",
     "choose_options",
     "examples_of",

@@ -44,6 +44,18 @@ class DataRequest(NamedTuple):
     """`--source`: how sources are made of the images, as `Maker.named` takes it. `open_dataset` makes them."""
 
 
+class Modes(NamedTuple):
+    """The parts that data is known to be made of, so that it can be counted which of them a model makes."""
+
+    shares: Tensor
+    """How often each comes, double (K,); they sum to 1."""
+    centres: Tensor | None = None
+    """Of vectors: the means of Gaussians, float (K, D). Of images a classifier tells the modes apart: these are its
+    classes, in its order."""
+    deviation: float = 0.0
+    """Of vectors: the standard deviation of each Gaussian, the same in every direction."""
+
+
 @dataclass
 class ImageSet:
     """Samples, their conditions and what they are to be made from, as a data set plugin hands them over."""
@@ -62,6 +74,8 @@ class ImageSet:
     source_labels: Tensor | None = None
     """Classes of unpaired sources, int64 (M,), of the same `classes`: what labelled images teach of unlabelled ones.
     Counterparts in pairs are of one class, that in `labels`."""
+    modes: Modes | None = None
+    """What the data is made of, where that is known."""
     split: str = ""
     """What the images are, where that is not the split that was asked for: `train` where there is no test split, or
     `held-out`, a part that was kept from training for want of one. Stands beside the numbers of an evaluation."""
@@ -298,6 +312,18 @@ def _check(data: ImageSet, name: str) -> None:
         elif not 0 <= int(labels.min()) <= int(labels.max()) < classes:
             yield f"labels of sources run from {int(labels.min())} to {int(labels.max())}, of {classes} classes"
 
+    def faults_of_modes() -> Iterator[str]:
+        if data.modes is None:
+            return
+        shares, centres, deviation = data.modes
+        count = len(shares)
+        if shares.dim() != 1 or not (shares >= 0).all() or abs(float(shares.sum()) - 1) > 1e-6:
+            yield "the shares of its modes are not numbers of at least 0 that sum to 1"
+        elif data.is_images != (centres is None):
+            yield "centres of modes are for vectors, which need them"
+        elif centres is not None and (centres.shape != (count, data.images[0].numel()) or not deviation > 0):
+            yield f"{count} modes of vectors need as many centres, (K, D), and a deviation above 0"
+
     def faults() -> Iterator[str]:
         if len(data) == 0:
             yield "it has no images"
@@ -309,6 +335,7 @@ def _check(data: ImageSet, name: str) -> None:
             yield f"images are {kind(images)}, not uint8 (N, C, H, W) with 1 or 3 channels"
         yield from faults_of_sources()
         yield from faults_of_source_labels()
+        yield from faults_of_modes()
         labels, classes = data.labels, len(data.classes)
         if labels is None:
             if classes or data.attributes:

@@ -23,7 +23,7 @@ class Images(NamedTuple):
     """A batch of the images that are measured."""
 
     images: Tensor
-    """uint8 (N, C, H, W), on the CPU."""
+    """uint8 (N, C, H, W), on the CPU; of a model of vectors these, float (N, D)."""
     labels: Tensor | None
     """int64 (N,), on the CPU: the class that each was meant to be; None when there are none."""
     targets: Tensor | None = None
@@ -91,6 +91,8 @@ class Metric(ABC):
     """Whether it is measured when no metric is named."""
     features: ClassVar[bool] = True
     """Whether it needs the extractor."""
+    of_vectors: ClassVar[bool] = False
+    """Whether it measures vectors too, whose features are their own numbers, and not images alone."""
 
     def __init__(self, setting: Setting):
         self.setting = setting

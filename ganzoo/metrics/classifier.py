@@ -150,8 +150,8 @@ def accuracy(net: Classifier, data: ImageSet, device: torch.device) -> float:
     return right / len(data)
 
 
-def at_once(height: int, width: int) -> int:
-    """Images of this size that are looked at at once, so that memory does not grow with it."""
+def at_once(height: int = 1, width: int = 1) -> int:
+    """Images of this size, or vectors, that are looked at at once, so that memory does not grow with it."""
     return max(1, LOOKED_AT * min(64 * 64, height * width) // (height * width))
 
 

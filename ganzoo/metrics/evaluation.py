@@ -19,6 +19,7 @@ from ganzoo.errors import GanzooError, UsageError, did_you_mean
 from ganzoo.gan import GAN
 from ganzoo.metrics.base import NO_LABELS, FeatureExtractor, Images, Measured, Metric, Recogniser, Setting, require
 from ganzoo.metrics.classifier import Trained, at_once, class_index, trained_files, training_command
+from ganzoo.metrics.extractor import Coordinates
 from ganzoo.metrics.labels import Accuracy
 from ganzoo.metrics.reference import Reference, Split
 from ganzoo.plugins import Registry
@@ -114,7 +115,7 @@ class Evaluator:
             features: the extractor, as `choose_extractor` takes it.
             weights: a file for the extractor.
             split: the part of the data set that images are measured against.
-            shape: (C, H, W) of the images; None: the data's own.
+            shape: (C, H, W) of the images, or (D,) of vectors; None: the data's own, of images.
             root: the data set's files.
             data_options: the data set's own options, as `DataRequest` takes them.
             source: how sources are made of its images, likewise.
@@ -124,8 +125,6 @@ class Evaluator:
             UsageError, GanzooError: a name is unknown, the data or the weights cannot be had.
         """
         self.device = device or torch.device("cpu")
-        if shape is not None and len(shape) != 3:
-            raise UsageError(f"no metric measures vectors yet, and '{dataset}' holds some: choose a set of images")
         with own_randomness(0, self.device):  # Networks draw weights before they load any.
             self._open(registry, dataset, metrics, features, weights, split, shape, root, data_options, source)
 
@@ -135,16 +134,24 @@ class Evaluator:
         data_options: Any, source: str | None,
     ) -> None:  # fmt: skip
         self.chosen: dict[str, type[Metric]] = {}
+        vectors = shape is not None and len(shape) == 1
         for name in metrics if metrics is not None else registry.names("metrics"):
             metric = registry.get("metrics", name)
-            if metrics is not None or metric.default:
+            if metrics is not None and vectors and not metric.of_vectors:
+                raise UsageError(f"metric '{name}' is of images, and '{dataset}' holds vectors: leave it out")
+            if metrics is not None or (metric.default and (metric.of_vectors or not vectors)):
                 self.chosen[name] = metric
         if not self.chosen:
             raise UsageError("no metric was named")
         self.named = metrics is not None
         kind: type[Dataset] = registry.get("datasets", dataset)
-        extractor = None
-        if features is not None or any(metric.features for metric in self.chosen.values()):
+        extractor: FeatureExtractor | None = None
+        if vectors:
+            if features is not None or weights is not None:
+                raise UsageError(f"--features is for images, and '{dataset}' holds vectors: leave it out")
+            assert shape is not None
+            extractor = Coordinates(shape[0])
+        elif features is not None or any(metric.features for metric in self.chosen.values()):
             extractor = choose_extractor(registry, dataset, features, weights, root, shape, data_options)
         self.extractor = extractor.to(self._statistics_device).eval() if extractor else None
         device = self._statistics_device
@@ -161,20 +168,19 @@ class Evaluator:
         `drawn` is what `drawn_as` says of samples; given images were not drawn.
         """
         reference, extractor = self.reference, self.extractor
-        c, h, w = reference.spec.shape
         return {
             "format": FORMAT,
             "dataset": reference.name,
             "split": reference.data.split or reference.split,
             "reference_images": len(reference.data),
             "reference_sha256": reference.fingerprint,
-            "shape": [c, h, w],
+            "shape": list(reference.spec.shape),
             "n": n,
             "labels": None,
             **(drawn or {}),
             "extractor": extractor.name if extractor else None,
             "extractor_sha256": extractor.sha256 if extractor else None,
-            "resize": extractor.resizing(h, w) if extractor else None,
+            "resize": extractor.resizing(*reference.spec.shape[1:]) if extractor else None,
         }
 
     def measure(
@@ -321,7 +327,7 @@ def drawn_as(gan: GAN, labels: Labels = "reference") -> dict[str, Any]:
 
 
 def generated(gan: GAN, n: int, seed: int, reference: Reference, labels: Labels = "reference") -> Iterator[Images]:
-    """`n` samples of a model whose generator is in evaluation mode, rounded to uint8, batch by batch.
+    """`n` samples of a model whose generator is in evaluation mode, images rounded to uint8, batch by batch.
 
     Conditions are those of the reference images: classes in a random order, always the same, and from the start again
     where `n` is larger; with attributes, in the order of the images. Where `labels` is "uniform", classes in turn.
@@ -350,7 +356,8 @@ def generated(gan: GAN, n: int, seed: int, reference: Reference, labels: Labels 
         if meant is not None:
             known = meant[here % len(meant)]
         cycle = None if source is None or returned is None else (returned - source).abs().flatten(1).mean(1).cpu() / 2
-        yield Images(to_uint8(x).cpu(), known, _targets(gan, reference, here), cycle)
+        measured = to_uint8(x) if gan.data.is_images else x.float()
+        yield Images(measured.cpu(), known, _targets(gan, reference, here), cycle)
 
 
 def count_of(gan: GAN, reference: Reference, most: int) -> int:
@@ -558,10 +565,11 @@ def describe(protocol: Mapping[str, Any]) -> str:
 
     What version 0.1.0 measured does not say whether there were labels, and that they came in turn is told of it.
     """
-    c, h, w = protocol["shape"]
+    channels, *sides = protocol["shape"]
+    kind = f"images of {'x'.join(map(str, sides))}x{channels}" if sides else f"vectors of {channels}"
     parts = [
         f"{protocol['dataset']} {protocol['split']} ({protocol['reference_images']:,})",
-        f"{protocol['n']:,} images of {h}x{w}x{c}",
+        f"{protocol['n']:,} {kind}",
     ]
     labels = protocol.get("labels", "before")
     if labels is not None:

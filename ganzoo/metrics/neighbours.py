@@ -16,6 +16,7 @@ class PRDC(Metric):
 
     name = "prdc"
     summary = "precision, recall, density, coverage: are samples real-looking, is all of the data reached (k = 5)"
+    of_vectors = True
 
     def __init__(self, setting: Setting):
         super().__init__(setting)

@@ -81,7 +81,9 @@ class Reference:
         data_options: Any = MappingProxyType({}),
         source: str | None = None,
     ):
-        """Open the data at `shape`, (C, H, W); None: its own. `data_options` and `source`: as `DataRequest` takes them.
+        """Open the data at `shape`, (C, H, W) or (D,); None: its own, of images.
+
+        `data_options` and `source` are as `DataRequest` takes them.
 
         Raises:
             UsageError, GanzooError: the data cannot be had at that shape.
@@ -110,8 +112,16 @@ class Reference:
         asked = DataRequest(split, self.root, options=self._data_options)
         data = open_dataset(self.dataset, asked)
         native = data.spec(self.name).shape
-        if not data.is_images:
-            raise UsageError(f"no metric measures vectors yet, and '{self.name}' holds some: choose a set of images")
+        if self._shape is not None and len(self._shape) != len(native):
+            held = {1: "vectors", 3: "images"}
+            raise UsageError(
+                f"{held[len(self._shape)]} cannot be compared with '{self.name}', which holds {held[len(native)]}"
+            )
+        if not data.is_images and self._shape != native:
+            asked_for = "of which size is not said" if self._shape is None else f"of {self._shape[0]} numbers"
+            raise UsageError(
+                f"vectors {asked_for} cannot be compared with '{self.name}', which holds vectors of {native[0]}"
+            )
         if self._shape is None or self._shape == native:
             return data if self._source is None else open_dataset(self.dataset, asked._replace(source=self._source))
         c, h, w = self._shape
@@ -174,9 +184,8 @@ class Reference:
     def file(self) -> Path:
         """Where the statistics are kept: one file for each data, size, split and extractor."""
         extractor = self.extractor
-        h, w = self.spec.shape[1:]
         facts = [FORMAT, self.fingerprint, self.name, self.split, list(self.spec.shape), list(self.data.classes)]
-        facts += [extractor.name, extractor.sha256, extractor.resizing(h, w)]
+        facts += [extractor.name, extractor.sha256, extractor.resizing(*self.spec.shape[1:])]
         key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
         return cache_dir() / "reference" / f"{self.name}-{self.split}-{extractor.name}-{key}.stats"
 

@@ -29,6 +29,8 @@ N, SEED = 10_000, 0
 """As `ganzoo eval` takes them, so that it finds the same numbers."""
 METRICS = ("fid", "accuracy")
 """The quick ones: one by which the best checkpoint is chosen, one for what it does not see."""
+OF_VECTORS = ("modes", "prdc")
+"""Of vectors: what is measured where modes are known, else the other. No checkpoint is the best by them."""
 
 
 class Examiner:
@@ -46,8 +48,8 @@ class Examiner:
         self.every = settings.eval_every
         shape, root = gan.data.shape, settings.data_root
         self.evaluator = Evaluator(
-            registry, settings.dataset, metrics=METRICS, shape=shape, root=root, data_options=settings.data_options,
-            source=settings.source, device=device,
+            registry, settings.dataset, metrics=METRICS if gan.data.is_images else OF_VECTORS, shape=shape, root=root,
+            data_options=settings.data_options, source=settings.source, device=device,
         )  # fmt: skip
         refuse_without_sources(gan, self.evaluator.reference)
         self.labels, self.drawn = labels, drawn_as(gan, labels)
@@ -56,8 +58,10 @@ class Examiner:
         self.n = count_of(gan, self.evaluator.reference, N)
         setting = Setting(self.evaluator.reference, self.n, self.comes_with["labelled"], SEED, device)
         for name, metric in list(self.evaluator.chosen.items()):
-            if name != "fid" and metric.missing(setting):
+            if name not in ("fid", "prdc") and metric.missing(setting):
                 del self.evaluator.chosen[name]
+        if "modes" in self.evaluator.chosen:
+            self.evaluator.chosen.pop("prdc", None)
 
     @property
     def protocol(self) -> dict[str, Any]:
