@@ -1,5 +1,6 @@
 """The contract: what a GAN family states, and nothing of how it is trained. Imports torch and pydantic only."""
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate
@@ -452,6 +453,15 @@ class GAN(nn.Module):
         """The discriminator's output for a batch: `self.discriminator(x, y)`; overridden where it sees the source."""
         return self.discriminator(batch.x, batch.y)
 
+    def surface(self, x: Tensor, y: Tensor | None) -> Tensor:
+        """What pictures of points shade the plane with: the score of each of `x` (N, D) by itself, float (N,).
+
+        By default of the first that the discriminator says of it; overridden where it judges several at once.
+        """
+        output = single(self.judge(Batch(x, y)))
+        logits = output[0] if isinstance(output, tuple) else output
+        return self.score(logits).reshape(len(x), -1).mean(1)
+
     def score(self, logits: Tensor) -> Tensor:
         """What to show of the discriminator's output: the probability of being real, unless overridden."""
         return torch.sigmoid(logits)
@@ -459,6 +469,12 @@ class GAN(nn.Module):
     def watch(self, name: str, value: Tensor) -> None:
         """Log the mean of `value` beside the loss terms."""
         self._watched[name] = value.detach().float().mean()
+
+    def aside(self) -> "GAN":
+        """A view of the model whose losses can be asked without a word in the log; everything else is shared."""
+        view = copy.copy(self)
+        view._watched, view._real_logits = {}, None
+        return view
 
     def real_logits(self) -> Tensor | None:
         """What the discriminator said of real samples since the last call, (N, ...); None where it was not asked."""

@@ -240,6 +240,24 @@ class MLPDiscriminator(nn.Module):
         return self.head(self.layers(x), y)
 
 
+def networks(
+    kind: str, data: DataSpec, latent_dim: int, width: int = 32, batch_norm: bool = True
+) -> tuple[nn.Module, nn.Module]:
+    """A generator and a discriminator, as the option `network` names them: `conv`, those of DCGAN, or `mlp`.
+
+    The fully connected ones take data of any shape, and have sizes of their own: as by default for images, and two
+    layers of 128 for vectors, as Metz et al. 2017 take for points in the plane.
+
+    Raises:
+        UsageError: convolutions of data without pixels.
+    """
+    if kind == "mlp":
+        if data.is_images:
+            return MLPGenerator(data, latent_dim), MLPDiscriminator(data)
+        return MLPGenerator(data, latent_dim, (128, 128)), MLPDiscriminator(data, (128, 128))
+    return ConvGenerator(data, latent_dim, width), ConvDiscriminator(data, width, batch_norm)
+
+
 def init_uniform(module: nn.Module, bound: float) -> None:
     """Draw every weight from U(-`bound`, `bound`) and set biases to zero, as Goodfellow et al. 2014 start networks."""
     for parameter in module.parameters():

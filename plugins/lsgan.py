@@ -11,12 +11,14 @@ coding that the paper's experiments use as well (section 3.3).
 The networks are those of DCGAN: z (N, latent_dim) to (N, C, H, W) in [-1, 1], (N, C, H, W) to (N, 1).
 """
 
+from typing import Literal
+
 from pydantic import Field
 from torch import Tensor
 
 import ganzoo
 from ganzoo import losses
-from ganzoo.nets import ConvDiscriminator, ConvGenerator
+from ganzoo.nets import networks
 
 
 class LSGAN(ganzoo.GAN):
@@ -39,6 +41,7 @@ class LSGAN(ganzoo.GAN):
     class Options(ganzoo.Options):
         """Adam 2e-4 (0.5, 0.999)."""
 
+        network: Literal["conv", "mlp"] = Field("conv", description="The pair of networks; mlp: fully connected.")
         width: int = Field(32, ge=1, le=1024, description="Channels next to the image; they double at each halving.")
         a: float = Field(0.0, ge=-10, le=10, description="What D should say of fakes.")
         b: float = Field(1.0, ge=-10, le=10, description="What D should say of real samples.")
@@ -46,8 +49,8 @@ class LSGAN(ganzoo.GAN):
 
     def __init__(self, data: ganzoo.DataSpec, options: Options):
         super().__init__(data, options)
-        self.generator = ConvGenerator(self.data, options.latent_dim, options.width)
-        self.discriminator = ConvDiscriminator(self.data, options.width)
+        kind, latent_dim, width = options.network, options.latent_dim, options.width
+        self.generator, self.discriminator = networks(kind, self.data, latent_dim, width)
 
     def discriminator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
         a, b = self.options.a, self.options.b

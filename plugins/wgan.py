@@ -19,7 +19,7 @@ from torch import Tensor
 
 import ganzoo
 from ganzoo import losses
-from ganzoo.nets import ConvDiscriminator, ConvGenerator
+from ganzoo.nets import networks
 from ganzoo.optim import RMSprop, Rule
 
 
@@ -44,14 +44,15 @@ class WGAN(ganzoo.GAN):
 
         lr: float = Field(2e-4, gt=0, le=10, description="Learning rate.")
         n_critic: int = Field(5, ge=1, le=100, description="Critic steps for each generator step.")
+        network: Literal["conv", "mlp"] = Field("conv", description="The pair of networks; mlp: fully connected.")
         width: int = Field(32, ge=1, le=1024, description="Channels next to the image; they double at each halving.")
         clip: float = Field(0.01, gt=0, le=10, description="Bound of the critic's weights, c.")
         optimizer: Literal["rmsprop", "adam"] = Field("rmsprop", description="RMSProp as in the paper, or Adam.")
 
     def __init__(self, data: ganzoo.DataSpec, options: Options):
         super().__init__(data, options)
-        self.generator = ConvGenerator(self.data, options.latent_dim, options.width)
-        self.discriminator = ConvDiscriminator(self.data, options.width)
+        kind, latent_dim, width = options.network, options.latent_dim, options.width
+        self.generator, self.discriminator = networks(kind, self.data, latent_dim, width)
         self.after_discriminator_step()  # The constraint holds from the first step on.
 
     def discriminator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:

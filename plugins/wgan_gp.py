@@ -10,12 +10,14 @@ the critic (section 4).
 G maps z (N, latent_dim) to (N, C, H, W) in [-1, 1] and is that of DCGAN, the critic maps (N, C, H, W) to scores (N, 1).
 """
 
+from typing import Literal
+
 from pydantic import Field
 from torch import Tensor
 
 import ganzoo
 from ganzoo import losses
-from ganzoo.nets import ConvDiscriminator, ConvGenerator
+from ganzoo.nets import networks
 
 
 class WGANGP(ganzoo.GAN):
@@ -33,13 +35,14 @@ class WGANGP(ganzoo.GAN):
         b1: float = Field(0.0, ge=0, lt=1, description="Adam's decay of the first moment.")
         b2: float = Field(0.9, ge=0, lt=1, description="Adam's decay of the second moment.")
         n_critic: int = Field(5, ge=1, le=100, description="Critic steps for each generator step.")
+        network: Literal["conv", "mlp"] = Field("conv", description="The pair of networks; mlp: fully connected.")
         width: int = Field(32, ge=1, le=1024, description="Channels next to the image; they double at each halving.")
         penalty: float = Field(10.0, ge=0, le=1e4, description="Weight of the gradient penalty, lambda.")
 
     def __init__(self, data: ganzoo.DataSpec, options: Options):
         super().__init__(data, options)
-        self.generator = ConvGenerator(self.data, options.latent_dim, options.width)
-        self.discriminator = ConvDiscriminator(self.data, options.width, batch_norm=False)
+        kind, latent_dim, width = options.network, options.latent_dim, options.width
+        self.generator, self.discriminator = networks(kind, self.data, latent_dim, width, batch_norm=False)
 
     def discriminator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
         penalty = losses.interpolation_penalty(lambda x: self.discriminator(x, real.y), real.x, fake.x)

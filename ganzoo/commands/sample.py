@@ -272,9 +272,10 @@ def write_vectors(vectors, classes, target: Path) -> list[Path]:  # type: ignore
         UsageError: a folder is asked for.
     """
     import numpy as np
+    import torch
 
     from ganzoo.files import whole
-    from ganzoo.runs.pictures import save_png, scatter
+    from ganzoo.runs.pictures import frame_of, save_png, scatter
 
     kind = target.suffix.lower()
     if not kind:
@@ -284,7 +285,8 @@ def write_vectors(vectors, classes, target: Path) -> list[Path]:  # type: ignore
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         if kind == ".png":
-            save_png(target, scatter({"samples": vectors}))
+            corners = torch.ones(2, vectors.shape[1]) * torch.tensor([[-1.0], [1.0]])  # Where data is to lie.
+            save_png(target, scatter({"samples": vectors}, frame_of(torch.cat([vectors.cpu(), corners]))))
         else:
             labels = {"labels": classes.numpy()} if classes is not None else {}
             with whole(target) as file:

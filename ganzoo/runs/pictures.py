@@ -5,7 +5,7 @@ import math
 import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,6 +17,8 @@ from ganzoo.files import whole
 
 SMALLEST, LARGEST = 10, 20
 """Pixels of the letters above a grid."""
+MESH = 64
+"""Places on each side of the plane at which the discriminator is asked."""
 LONGEST = 8
 """Of a name that stands upright, in heights of its letters."""
 
@@ -115,11 +117,41 @@ def _shortened(name: str, font: Any, most: float) -> str:
     return f"{name[:kept].rstrip()}…"
 
 
-def scatter(groups: Mapping[str, Tensor]) -> np.ndarray:
+class Frame(NamedTuple):
+    """The part of the plane that a picture of points shows: its lower left corner, and its upper right one."""
+
+    low: list[float]
+    high: list[float]
+
+    def mesh(self) -> Tensor:
+        """Points that fill it row by row from below, float (MESH * MESH, 2)."""
+        x, y = (torch.linspace(low, high, MESH) for low, high in zip(self.low[:2], self.high[:2], strict=True))
+        return torch.cartesian_prod(y, x).flip(1)
+
+
+class Field(NamedTuple):
+    """What two players say of the plane."""
+
+    surface: Tensor
+    """The discriminator's scores at `Frame.mesh`, float (MESH * MESH,)."""
+    at: Tensor
+    """Samples, float (N, 2)."""
+    pull: Tensor | None
+    """Down which way the generator's loss pulls each of these, float (N, 2); None where nobody knows."""
+
+
+def frame_of(points: Tensor) -> Frame:
+    """The frame of a picture of vectors (N, D) and what is near them."""
+    least, most = points.float().cpu().amin(0), points.float().cpu().amax(0)
+    margin = (0.25 * (most - least)).clamp(min=0.1)
+    return Frame((least - margin).tolist(), (most + margin).tolist())
+
+
+def scatter(groups: Mapping[str, Tensor], frame: Frame | None = None, field: Field | None = None) -> np.ndarray:
     """The first two numbers of vectors (N, D) as points, the first group beneath: uint8 (height, width, 3).
 
-    The first group, which is data, sets the frame, so that pictures of one run can be compared. Vectors of one number
-    are drawn as histograms.
+    The first group, which is data, sets the frame unless there is one, so that pictures of one run can be compared.
+    Vectors of one number are drawn as histograms. A `field` shades the plane, and points with arrows.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -127,10 +159,7 @@ def scatter(groups: Mapping[str, Tensor]) -> np.ndarray:
     figure = Figure(figsize=(4.5, 4.5), dpi=100, layout="constrained")
     canvas = FigureCanvasAgg(figure)
     axis = figure.subplots()
-    first = next(iter(groups.values())).float().cpu()
-    least, most = first.amin(0), first.amax(0)
-    margin = (0.25 * (most - least)).clamp(min=0.1)
-    low, high = (least - margin).tolist(), (most + margin).tolist()
+    low, high = frame or frame_of(next(iter(groups.values())))
     axis.set_xlim(low[0], high[0])
     flat = len(low) == 1
     if not flat:
@@ -141,9 +170,24 @@ def scatter(groups: Mapping[str, Tensor]) -> np.ndarray:
             axis.hist(columns[0], bins=50, range=(low[0], high[0]), density=True, alpha=0.6, label=name)
         else:
             axis.scatter(columns[0], columns[1], s=6, alpha=0.6, linewidths=0, label=name, zorder=i)
+    if field is not None:
+        extent = (low[0], high[0], low[1], high[1])
+        values = field.surface.float().cpu().view(MESH, MESH).numpy()
+        axis.imshow(values, origin="lower", extent=extent, aspect="auto", cmap="Greys", alpha=0.5, zorder=-1)
+        if field.pull is not None:
+            (x, y), (u, v) = field.at.float().cpu().numpy().T, _arrows(field.pull, high[0] - low[0]).numpy().T
+            axis.quiver(x, y, u, v, angles="xy", scale_units="xy", scale=1, width=0.003, color="tab:red", zorder=9)
     axis.legend(loc="upper right", fontsize="small")
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def _arrows(pull: Tensor, width: float) -> Tensor:
+    """Gradients as arrows: the median is a twentieth of the picture's width, none longer than three times that."""
+    pull = pull.float().cpu()
+    lengths = pull.norm(dim=1, keepdim=True)
+    shown = 0.05 * width * (lengths / lengths.median().clamp(min=1e-12)).clamp(max=3)
+    return pull / lengths.clamp(min=1e-12) * shown
 
 
 def save_png(path: Path, picture: np.ndarray) -> None:

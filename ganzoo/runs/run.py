@@ -18,12 +18,14 @@ from ganzoo.gan import GAN
 from ganzoo.loggers import Logger
 from ganzoo.runs import weights
 from ganzoo.runs.checkpoint import Checkpoints
+from ganzoo.runs.fields import field_of
 from ganzoo.runs.folder import read_metrics
 from ganzoo.runs.lock import Lock
 from ganzoo.runs.overfitting import Overfitting
 from ganzoo.runs.pictures import (
     below,
     column_classes,
+    frame_of,
     headed,
     plot_losses,
     save_png,
@@ -431,7 +433,10 @@ class Run:
             with at_rest(gan, SHOWCASE_SEED, gan.device):
                 z = gan.sample_latent(POINTS)
                 samples = gan.generate(z, gan.sample_labels(POINTS))
-            return scatter({"data": self._held_out(gan).x, "samples": samples, **shown})
+            examples = self._held_out(gan)
+            frame = frame_of(examples.x)
+            field = field_of(gan, examples, frame) if gan.data.shape == (2,) else None
+            return scatter({"data": examples.x, "samples": samples, **shown}, frame, field)
         z, y, columns = self._fixed(trainer.gan)
         with torch.no_grad(), own_randomness(SHOWCASE_SEED, trainer.engine.device):
             images = gan.generate(z, y)
