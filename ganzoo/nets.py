@@ -255,6 +255,10 @@ def networks(
         if data.is_images:
             return MLPGenerator(data, latent_dim), MLPDiscriminator(data)
         return MLPGenerator(data, latent_dim, (128, 128)), MLPDiscriminator(data, (128, 128))
+    if not data.is_images:
+        raise UsageError(
+            f"the model's networks are convolutional, and data set '{data.name}' holds vectors: choose --network mlp"
+        )
     return ConvGenerator(data, latent_dim, width), ConvDiscriminator(data, width, batch_norm)
 
 

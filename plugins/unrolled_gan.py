@@ -26,16 +26,21 @@ class UnrolledGAN(ganzoo.GAN):
     """The GAN that foresees its discriminator.
 
     Steps of the unrolled D are plain gradient ascent, as the equations have it, on the batch at hand; D's own steps
-    are Adam's. With `--unroll 0` it is `gan`.
+    are Adam's. G descends the value of the game itself, as in the code of the authors: the real samples' part of it
+    changes with what G makes D learn. With `--unroll 0` it is `gan --loss minimax`.
     """
 
     name = "unrolled-gan"
     paper = "Metz et al., Unrolled Generative Adversarial Networks, 2017, https://arxiv.org/abs/1611.02163"
 
-    class Options(ganzoo.Options):
-        """The default recipe is that of `gan`."""
+    batch_statistics = True
+    """The steps that G foresees are taken on the whole batch."""
 
-        lr: float = Field(1e-3, gt=0, le=10, description="Learning rate.")
+    class Options(ganzoo.Options):
+        """G's rate is ten times D's, as in the code of the authors."""
+
+        lr: float = Field(1e-3, gt=0, le=10, description="Learning rate of G.")
+        discriminator_lr: float = Field(1e-4, gt=0, le=10, description="Learning rate of D.")
         lr_hold: float = Field(
             0.5, ge=0, le=1, description="Share of the run after which Adam's rate falls in a line to 0; 1: it stays."
         )
@@ -62,7 +67,7 @@ class UnrolledGAN(ganzoo.GAN):
     def generator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
         self._ahead = self._unrolled(real, fake)
         try:
-            return {"adversarial": losses.non_saturating_generator(self.discriminate(fake))}
+            return {"adversarial": -losses.minimax_discriminator(*self.discriminate(real, fake))}
         finally:
             self._ahead = None
 
@@ -79,7 +84,8 @@ class UnrolledGAN(ganzoo.GAN):
         return ahead
 
     def optimizer(self, player: str) -> Rule:
-        return Adam(linear_decay(self.options.lr, begin=self.options.lr_hold), self.options.b1, self.options.b2)
+        rate = self.options.lr if player == "generator" else self.options.discriminator_lr
+        return Adam(linear_decay(rate, begin=self.options.lr_hold), self.options.b1, self.options.b2)
 
 
 @ganzoo.hookimpl
