@@ -2,6 +2,8 @@
 
 import json
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from ganzoo.metrics.extractor import Coordinates
 from ganzoo.metrics.modes import ModeCoverage, reverse_kl
 from ganzoo.metrics.reference import Reference
 from ganzoo.plugins import registry
+from ganzoo.report.lines import MORE
 
 CPU = torch.device("cpu")
 
@@ -139,6 +142,10 @@ def test_a_run_on_points_is_measured_by_its_modes_while_it_trains_and_after(ganz
     assert result["metrics"].keys() == {"modes", "good_samples", "reverse_kl"}
     done = ganzoo("compare", "r", "-o", "r.md")
     assert done.code == 0, done.err
+    again = next(line for line in Path("r.md").read_text().splitlines() if line.startswith("$ ganzoo eval"))
+    assert "--features" not in again  # Which is refused of vectors.
+    titles = {measure.key: measure.title for measure in MORE}
+    assert (titles["modes"], titles["reverse_kl"]) == ("modes", "reverse KL")
     done = ganzoo("sample", "r", "--out", "points.npz", "-n", 5)
     assert done.code == 0, done.err
 
@@ -167,6 +174,9 @@ def test_every_model_trains_on_points_or_says_in_one_line_what_it_needs():
         assert fake.x.shape == (16, 2)
         for turn in gan.turns():
             assert all(term.isfinite() for term in turn.loss(real, fake).values()), name
-    assert {"gan", "cgan"} <= set(able)
+    assert {"gan", "cgan", "pacgan", "unrolled-gan"} <= set(able)
+    told = (Path(__file__).parent.parent / "docs" / "data.md").read_text(encoding="utf-8")
+    told = told.split("Models whose networks are fully connected train on them")[1].split("as they are")[0]
+    assert set(re.findall(r"`([\w-]+)`", told)) == set(able)
     assert {"dcgan", "sngan", "stylegan2", "pix2pix"} <= refusals.keys()
     assert all("\n" not in said and ("vectors" in said or "none to start" in said) for said in refusals.values())

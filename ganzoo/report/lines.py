@@ -34,6 +34,9 @@ MEASURES = (
     Measure("memory", "memory", "lower", "bytes", "peak while training, of the device; of the process on a CPU"),
 )
 MORE = (
+    Measure("modes", "modes", "higher", ".1f", "parts of the data that some sample is of"),
+    Measure("good_samples", "good samples", "higher", ".1%", "share of samples that are near one of these parts"),
+    Measure("reverse_kl", "reverse KL", "lower", ".3f", "nats, from how often the data has each part to the samples"),
     Measure("psnr", "PSNR", "higher", ".2f", "dB, by the mean square error of translations against their targets"),
     Measure("ssim", "SSIM", "higher", ".4f", "structural similarity of translations to their targets"),
     Measure("ssim_inner", "SSIM without border", "higher", ".4f", "the same without a border of 5 pixels"),

@@ -142,7 +142,7 @@ class RunRecord:
         chosen = {
             "dataset": protocol["dataset"] if protocol["dataset"] != data else None,
             "split": protocol["split"],
-            "features": protocol["extractor"],
+            "features": protocol["extractor"] if len(protocol["shape"]) > 1 else None,  # Vectors need none.
             "metrics": ",".join(self.result["settings"]),
             "n": protocol["n"],
             "labels": "uniform" if labels_of(self.result) == "uniform" else None,
