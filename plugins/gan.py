@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 import ganzoo
 from ganzoo import losses
-from ganzoo.nets import Dropout, Maxout, MLPDiscriminator, MLPGenerator, init_uniform, mlp
+from ganzoo.nets import Dropout, Maxout, MLPDiscriminator, MLPGenerator, init_uniform, mlp, networks
 from ganzoo.optim import SGD, Adam, Rule, exponential, linear_decay, ramp
 
 
@@ -56,7 +56,6 @@ class PaperDiscriminator(nn.Module):
 
 
 NETWORKS = {
-    "mlp": (MLPGenerator, MLPDiscriminator),
     "tutorial": (
         partial(MLPGenerator, sizes=(128, 256, 512, 1024), first_normalised=False, eps=0.8),
         MLPDiscriminator,
@@ -116,9 +115,11 @@ class GAN(ganzoo.GAN):
 
     def __init__(self, data: ganzoo.DataSpec, options: Options):
         super().__init__(data, options)
-        generator, discriminator = NETWORKS[options.network]
-        self.generator = generator(self.data, options.latent_dim)
-        self.discriminator = discriminator(self.data)
+        if options.network == "mlp":
+            self.generator, self.discriminator = networks("mlp", self.data, options.latent_dim)
+        else:
+            generator, discriminator = NETWORKS[options.network]
+            self.generator, self.discriminator = generator(self.data, options.latent_dim), discriminator(self.data)
         self.loss = losses.ADVERSARIAL[options.loss]
 
     def discriminator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
