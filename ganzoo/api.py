@@ -37,7 +37,7 @@ CHANGES = (
     "checkpoint_interval",
 )  # fmt: skip
 """What may change when a run goes on."""
-TRAINING = ("dataset", "data_root", "data_options", "eval_every", "device", *BUDGET)
+TRAINING = ("dataset", "data_root", "data_options", "source", "eval_every", "device", *BUDGET)
 """What `compare` trains with."""
 Callback = Callable[[int, Mapping[str, Any]], Any]
 """Takes the step and a line of the log, as `TrainedRun.metrics` gives them; False ends the training, which is saved."""
@@ -344,7 +344,8 @@ def compare(
         sampling: options of drawing by name, for the models that have them.
         callback: as `train` takes it; where it returns False, the call ends with a GanzooError. Repeated, it goes on.
         progress: whether progress is shown on stderr.
-        **training: options of training: `dataset`, `data_root`, `max_time`, `epochs`, `steps`, `eval_every`, `device`.
+        **training: options of training: `dataset`, `data_root`, `source`, `max_time`, `epochs`, `steps`, `eval_every`,
+                `device`.
 
     Raises:
         UsageError: something that cannot be.

@@ -76,6 +76,18 @@ class Prepared:
         }
 
 
+def refuse_sources(plan: Plan) -> None:
+    """See that a model which is to be given sources takes some.
+
+    Raises:
+        UsageError: it does not.
+    """
+    source, model = plan.settings.source, plan.model
+    if source is not None and (model.own_sources or not model.translates):
+        does = "starts from the images themselves" if model.own_sources else "does not make images from images"
+        raise UsageError(f"--source {source}: model '{model.name}' {does}: leave it out")
+
+
 def prepare(
     plan: Plan, registry: Registry, world: World = ALONE, measured: Any = None, begins: bool = True
 ) -> Prepared:
@@ -93,9 +105,7 @@ def prepare(
         registry.get("loggers", name)
     engine = choose(world.device(settings.device), settings.precision, settings.deterministic)
     refuse(settings.engine, engine.device, world.size)
-    if settings.source is not None and (plan.model.own_sources or not plan.model.translates):
-        does = "starts from the images themselves" if plan.model.own_sources else "does not make images from images"
-        raise UsageError(f"--source {settings.source}: model '{plan.model.name}' {does}: leave it out")
+    refuse_sources(plan)
     world.use(engine.device)
     data = world.first_before_others(lambda: load_data(settings, registry))
     spec = data.spec(settings.dataset)

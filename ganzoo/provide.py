@@ -12,8 +12,9 @@ from ganzoo.errors import GanzooError, UsageError, did_you_mean, one_line
 from ganzoo.files import read_json
 from ganzoo.launch import resume, start
 from ganzoo.plugins import Registry
+from ganzoo.preparing import refuse_sources
 from ganzoo.runs.folder import open_run
-from ganzoo.runs.measuring import measure_run, write_result
+from ganzoo.runs.measuring import measure_run, refuse_side, write_result
 from ganzoo.runs.sampler import step_of
 from ganzoo.sampling import choose_sampling, dumped, sampling_fields
 from ganzoo.settings import BEFORE, BUDGET, Plan, Settings, resolve, validated
@@ -29,7 +30,8 @@ def plans(models: Sequence[str], seeds: Sequence[int], given: Mapping[str, Any],
     """A plan for each MODEL or MODEL:PRESET and seed, all of them valid before anything is trained.
 
     Raises:
-        UsageError: an unknown model, preset or data set (the nearest name is given), or a value out of its range.
+        UsageError: an unknown model, preset or data set (the nearest name is given), a value out of its range, or
+            sources for a model that takes none.
     """
     made = []
     for name in dict.fromkeys(models):
@@ -40,6 +42,7 @@ def plans(models: Sequence[str], seeds: Sequence[int], given: Mapping[str, Any],
         made += [resolve(kind, {**given, "seed": seed}, preset or None) for seed in dict.fromkeys(seeds)]
     for plan in made:
         plugins.get("datasets", plan.settings.dataset)
+        refuse_sources(plan)
     return made
 
 
@@ -47,7 +50,7 @@ def check_sampling(plans: Sequence[Plan], sampling: Mapping[str, str]) -> None:
     """See that some model has each option of drawing, and that those which have it take the value.
 
     Raises:
-        UsageError: none has it (the nearest is given), or a value is out of its range.
+        UsageError: none has it (the nearest is given), or a value is out of its range or makes what is not measured.
     """
     known = dict.fromkeys(name for plan in plans for name in sampling_fields(plan.model))
     for name in sampling:
@@ -55,7 +58,7 @@ def check_sampling(plans: Sequence[Plan], sampling: Mapping[str, str]) -> None:
             hint = did_you_mean(name, list(known)) if known else "they have none"
             raise UsageError(f"--sampling {name}: no model here has such an option of drawing: {hint}")
     for plan in plans:
-        choose_sampling(plan.model, of_model(plan, sampling))
+        refuse_side("what it trains", plan.model, choose_sampling(plan.model, of_model(plan, sampling)))
 
 
 def of_model(plan: Plan, sampling: Mapping[str, str]) -> dict[str, str]:
@@ -64,11 +67,12 @@ def of_model(plan: Plan, sampling: Mapping[str, str]) -> dict[str, str]:
 
 
 def folder_of(plan: Plan, home: Path) -> Path:
-    """Where the run of a plan is: MODEL-PRESET-DATASET-BUDGET-SEED, the same for the same command."""
+    """Where the run of a plan is: MODEL-PRESET-DATASET-SOURCE-BUDGET-SEED, the same for the same command."""
     settings = plan.settings
     units = {"epochs": "epochs", "steps": "steps", "max_time": "s"}
     parts = [f"{value:g}{units[key]}" for key in BUDGET if (value := getattr(settings, key)) is not None]
     names = [plan.model.name, *([plan.preset] if plan.preset else []), settings.dataset]
+    names += [settings.source.replace(":", "")] if settings.source else []
     return home / "-".join([*names, *(parts or ["default"]), f"seed{settings.seed}"])
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import BaseModel, Field
 from torch import Tensor, nn
 
 from ganzoo import gan
@@ -34,8 +34,7 @@ class TwoWay(gan.GAN):
     @property
     def makes_sources(self) -> bool:
         """Whether it draws sources of images, not images of sources."""
-        options: Any = self.sampling
-        return bool(options.output == "source")
+        return makes_sources(type(self), self.sampling)
 
     def players(self) -> dict[str, nn.Module]:
         return {
@@ -80,6 +79,11 @@ class TwoWay(gan.GAN):
         shown = super().pictures(examples)
         assert examples.source is not None
         return shown | {"there and back": self.to_source(self.to_image(examples.source))}
+
+
+def makes_sources(model: type[gan.GAN], sampling: BaseModel) -> bool:
+    """Whether a model draws sources, not images, by these options of drawing."""
+    return issubclass(model, TwoWay) and getattr(sampling, "output", None) == "source"
 
 
 def distance(a: Tensor, b: Tensor) -> Tensor:

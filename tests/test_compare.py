@@ -108,6 +108,19 @@ def test_a_preset_is_trained_in_a_folder_of_its_own_and_named(ganzoo):
     assert (RUNS / "tiny-short-small-digits-7steps-seed0").is_dir()
 
 
+def test_translators_are_trained_on_sources_that_are_made_as_run_makes_them(ganzoo):
+    arguments = ("compare", "tiny-translator", *QUICK, "--json")
+    for source, folder in (("hole:0.25", "hole0.25"), ("edges", "edges")):
+        result = ganzoo(*arguments, "--source", source)
+        assert result.code == 0, result.err
+        run = RUNS / f"tiny-translator-small-digits-{folder}-3steps-seed0"
+        assert json.loads((run / "run.json").read_text())["settings"]["source"] == source
+        assert json.loads((run / "eval.json").read_text())["protocol"]["made_from"]
+    before = {path: path.stat().st_mtime_ns for path in RUNS.glob("*/*.json")}
+    assert ganzoo(*arguments, "--source", "hole:0.250").code == 0
+    assert {path: path.stat().st_mtime_ns for path in RUNS.glob("*/*.json")} == before
+
+
 def test_a_run_of_another_preset_is_not_passed_off(ganzoo):
     assert ganzoo("compare", "tiny", *QUICK).code == 0
     (RUNS / "tiny-small-digits-3steps-seed0").rename(RUNS / "tiny-short-small-digits-3steps-seed0")
@@ -154,6 +167,9 @@ def test_a_run_with_other_options_is_not_passed_off(ganzoo):
         (("runs/nothing",), "runs/nothing is not a run directory: there is no such folder"),
         (("tiny", "--seeds", "0,x"), "write seeds as 0,1,2 or 0-4"),
         (("tiny", "--max-time", "soon"), "write a duration as 90s"),
+        (("tiny", "--source", "edges"), "--source edges: model 'tiny' does not make images from images: leave it out"),
+        (("cyclegan", "--dataset", "small-unpaired", "--sampling", "output=source"), "no metric is of sources yet"),
+        (("--source", "edges"), "--source is for models that are to be trained, and none is named"),
         (("--seeds", "1"), "--seeds is for models that are to be trained, and none is named"),
         (("--max-time", "2m"), "--max-time is for models that are to be trained"),
     ],

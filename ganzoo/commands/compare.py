@@ -28,6 +28,11 @@ if TYPE_CHECKING:
 )
 @click.option("--dataset", help="Train models on this data set.  [default: mnist]")
 @click.option("--data-root", type=click.Path(path_type=Path), help="Where its files are.")
+@click.option(
+    "--source",
+    help="Make a source of each image, as `ganzoo run` does: smaller:4, grey, edges or hole."
+    "  [default: the data's own]",
+)
 @click.option("--max-time", type=Duration(), help="Train each for this long: 90s, 2m, 1h30m.")
 @click.option("--epochs", type=click.FloatRange(min=0, min_open=True), help="Train each for so many epochs.")
 @click.option("--steps", type=click.IntRange(min=1), help="Train each for so many generator steps.")
@@ -57,6 +62,7 @@ def command(
     ganzoo compare runs/a --benchmarks results/*.json
     ganzoo compare cgan acgan sngan --dataset mnist --max-time 2m --seeds 0,1,2
     ganzoo compare cgan cgan:tutorial gan:paper --max-time 3m
+    ganzoo compare pix2pix bicyclegan --dataset emoji --source edges --max-time 5m
 
     A folder is a run, or holds runs; anything else is a model, perhaps with a preset, which is trained first with every
     seed, one after the other, and measured. What is done already is used as it is, and what was interrupted goes on:

@@ -4,10 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
 from torch import Tensor
 
 from ganzoo.errors import GanzooError, UsageError, warn
 from ganzoo.files import write_json
+from ganzoo.gan import GAN
 from ganzoo.metrics.evaluation import (
     Evaluator,
     Labels,
@@ -24,7 +26,7 @@ from ganzoo.plugins import Registry
 from ganzoo.runs.folder import data_settings, open_run
 from ganzoo.runs.sampler import load
 from ganzoo.sampling import drawing
-from ganzoo.two_way import TwoWay
+from ganzoo.two_way import makes_sources
 
 MEASURED = 10_000
 """Images that are measured, unless told otherwise."""
@@ -50,11 +52,7 @@ def measure_run(
     gan = drawing(sampler.gan, {key: value for key, value in (sampling or {}).items() if value is not None})
     if labels is not None and not gan.conditional:
         raise UsageError(f"--labels: model '{gan.name}' was trained without labels")
-    if isinstance(gan, TwoWay) and gan.makes_sources:
-        raise UsageError(
-            f"--output source: {run} would be measured by the wrong side, since the reference is of images, and no "
-            "metric is of sources yet: leave it out"
-        )
+    refuse_side(str(run), type(gan), gan.sampling)
     if not dataset and info.get("imported"):
         raise UsageError(
             f"{run} was imported, and does not say which images it was trained on: name those to measure it against "
@@ -82,6 +80,19 @@ def measure_run(
     beside = comes_with(gan, evaluator.reference)
     drawn, sees = drawn_as(gan, asked), recogniser(gan, evaluator.reference)
     return evaluator, {**about, **evaluator.measure(batches, n, seed=seed, drawn=drawn, recognise=sees, **beside)}
+
+
+def refuse_side(what: str, model: type[GAN], sampling: BaseModel) -> None:
+    """See that `what` draws images, which the reference is of, by these options of drawing.
+
+    Raises:
+        UsageError: it draws sources.
+    """
+    if makes_sources(model, sampling):
+        raise UsageError(
+            f"--output source: {what} would be measured by the wrong side, since the reference is of images, and no "
+            "metric is of sources yet: leave it out"
+        )
 
 
 def measure_images(
