@@ -35,8 +35,25 @@ def same_size(name: str, data: DataSpec) -> tuple[int, int]:
 
 def padded(x: Tensor, multiple: int) -> Tensor:
     """Images (N, C, H, W), continued at the right and below by their last pixels to multiples of a number."""
-    down, across = -x.shape[2] % multiple, -x.shape[3] % multiple
+    height, width = ((side + multiple - 1) // multiple * multiple for side in x.shape[2:])
+    if torch.compiler.is_exporting():
+        return _taken(x, height, width)
+    down, across = height - x.shape[2], width - x.shape[3]
     return F.pad(x, (0, across, 0, down), mode="replicate") if down or across else x
+
+
+def cut(x: Tensor, like: Tensor) -> Tensor:
+    """What `padded` added, left out again: the upper left part of images (N, C, H, W), of the size of others."""
+    height, width = like.shape[2:]
+    return _taken(x, height, width) if torch.compiler.is_exporting() else x[:, :, :height, :width]
+
+
+def _taken(x: Tensor, height: int, width: int) -> Tensor:
+    """Images cut, or continued by their last pixels, to a size, in operators that ask nothing of its numbers: an
+    exported program is to hold for all."""
+    for axis, side in ((2, height), (3, width)):
+        x = x.index_select(axis, torch.arange(side, device=x.device).clamp(max=x.shape[axis] - 1))
+    return x
 
 
 def init_small(module: nn.Module) -> None:
@@ -107,7 +124,7 @@ class UNet(nn.Module):
         x = self.up[0](skips.pop())
         for up in list(self.up)[1:]:
             x = up(torch.cat([skips.pop(), x], 1))
-        return x[:, :, : source.shape[2], : source.shape[3]].tanh()
+        return cut(x, source).tanh()
 
 
 class ResidualBlock(nn.Module):
@@ -149,7 +166,7 @@ class ResidualTranslator(nn.Module):
         init_small(self)
 
     def forward(self, source: Tensor, y: Tensor | None = None) -> Tensor:
-        return self.layers(padded(source, self.multiple))[:, :, : source.shape[2], : source.shape[3]]
+        return cut(self.layers(padded(source, self.multiple)), source)
 
 
 class PatchDiscriminator(nn.Module):

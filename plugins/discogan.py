@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 import ganzoo
 from ganzoo import losses
-from ganzoo.translation import padded, same_size
+from ganzoo.translation import cut, padded, same_size
 from ganzoo.two_way import TwoWay
 
 FIRST_SHARE, SHARE = 0.01, 0.5
@@ -47,7 +47,7 @@ class Translator(nn.Module):
         self.layers = nn.Sequential(*layers, nn.ConvTranspose2d(width, outputs, 4, 2, 1, bias=False), nn.Tanh())
 
     def forward(self, source: Tensor, y: Tensor | None = None) -> Tensor:
-        return self.layers(padded(source, self.multiple))[:, :, : source.shape[2], : source.shape[3]]
+        return cut(self.layers(padded(source, self.multiple)), source)
 
 
 class Discriminator(nn.Module):

@@ -32,6 +32,7 @@ from ganzoo.precision import single
 from ganzoo.translation import (
     MultiScale,
     ResidualBlock,
+    cut,
     discriminator_of_scales,
     generator_of_scales,
     init_small,
@@ -149,7 +150,7 @@ class Side(nn.Module):
     def decode(self, content: Tensor, style: Tensor, like: Tensor) -> Tensor:
         """Images of contents and styles, in the size of `like`, in float32."""
         made: Tensor = single(self.decoder(content, style))
-        return made[:, :, : like.shape[2], : like.shape[3]]
+        return cut(made, like)
 
 
 def critic(channels: int, halvings: int, width: int) -> nn.Sequential:

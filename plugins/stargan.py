@@ -23,7 +23,7 @@ import ganzoo
 from ganzoo import losses
 from ganzoo.nets import vector
 from ganzoo.optim import Adam, Rule, linear_decay
-from ganzoo.translation import padded
+from ganzoo.translation import cut, padded
 
 SHOWN = 10
 """Classes that grids show each example in, at most."""
@@ -69,7 +69,7 @@ class Generator(nn.Module):
     def forward(self, source: Tensor, y: Tensor) -> Tensor:
         x = padded(source, 4)
         condition = vector(y, self.condition_size).to(x.dtype)[:, :, None, None].expand(-1, -1, *x.shape[2:])
-        return self.layers(torch.cat([x, condition], 1))[:, :, : source.shape[2], : source.shape[3]]
+        return cut(self.layers(torch.cat([x, condition], 1)), source)
 
 
 class Discriminator(nn.Module):

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 import ganzoo
 from ganzoo import losses
 from ganzoo.precision import single
-from ganzoo.translation import PatchDiscriminator, ResidualBlock, init_small, padded, patch_halvings, same_size
+from ganzoo.translation import PatchDiscriminator, ResidualBlock, cut, init_small, padded, patch_halvings, same_size
 from ganzoo.two_way import TwoWay, distance
 
 HALVINGS = 2
@@ -80,7 +80,7 @@ class Translator(nn.Module):
     def decode(self, mean: Tensor, shared: Shared, like: Tensor) -> Tensor:
         """Images of codes, in training drawn about their means, in the size of `like`, in float32."""
         code = mean + torch.randn_like(mean) if self.training else mean
-        return single(self.decoder(shared.decoder(code)))[:, :, : like.shape[2], : like.shape[3]]
+        return cut(single(self.decoder(shared.decoder(code))), like)
 
 
 class UNIT(TwoWay):
