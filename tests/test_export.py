@@ -6,24 +6,27 @@ import sys
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from conftest import TINY
 from ganzoo.errors import GanzooError
 from ganzoo.plugins import registry
 from ganzoo.preparing import load_data
 from ganzoo.runs.export import FORMATS, compare, draw, export
-from ganzoo.settings import Settings, resolve
+from ganzoo.settings import resolve
 from ganzoo.training.building import build
 
 
-def gan_of(name: str, **options: object):
+def gan_of(name: str, dataset: str = "small-digits", **options: object):
     """A model with random weights and moved statistics, ready to be exported."""
     plugins = registry()
-    plan = resolve(plugins.get("models", name), {"dataset": "small-digits", **options})
-    spec = load_data(Settings(dataset="small-digits"), plugins).spec("small-digits")
+    plan = resolve(plugins.get("models", name), {"dataset": dataset, **options})
+    spec = load_data(plan.settings, plugins).spec(dataset)
+    torch.manual_seed(0)
     gan = build(plan.model, spec, plan.options)
-    with torch.no_grad():
-        gan.generate(gan.sample_latent(16), gan.sample_labels(16))
+    if gan.data.source_shape is None:
+        with torch.no_grad():
+            gan.generate(gan.sample_latent(16), gan.sample_labels(16))
     return gan.eval().requires_grad_(False)
 
 
@@ -106,5 +109,109 @@ def test_a_wrong_shape_or_value_is_no_equality():
 
 
 def test_the_inputs_of_the_check_are_the_models_own():
-    z, y = draw(gan_of("tiny"), 7, seed=1)
-    assert (z.shape, y.shape) == ((7, 8), (7,))
+    inputs = draw(gan_of("tiny"), 7, seed=1)
+    assert {name: tuple(value.shape) for name, value in inputs.items()} == {"z": (7, 8), "y": (7,)}
+
+
+# Models that make images from images
+
+FREE = {
+    "pix2pix": ("small-pairs", {"width": 4}, ["source"]),
+    "cyclegan": ("small-unpaired", {"width": 4, "blocks": 1, "identity": 0}, ["source"]),
+    "unit": ("small-unpaired", {"width": 4}, ["source"]),
+    "srgan": ("small-halves", {"width": 4, "blocks": 1}, ["source"]),
+    "munit": ("small-unpaired", {"width": 4, "blocks": 1, "hidden": 8, "image_size": 16}, ["source", "z"]),
+    "stargan": ("small-digits", {"width": 4, "blocks": 1}, ["source", "y"]),
+}
+"""Data, options, and what the program takes."""
+
+
+def translating(name: str):
+    dataset, options, inputs = FREE[name]
+    own = {*registry().get("models", name).Options.model_fields, "image_size"}
+    return gan_of(name, dataset, **{key: value for key, value in options.items() if key in own}), inputs
+
+
+def at_another_size(gan, called):
+    """What the model and an exported program make of sources that are larger than those of the training, and odd."""
+    inputs = draw(gan, 2, 5, 13, 30)
+    with torch.no_grad():
+        z = inputs.get("z", torch.zeros(2, 0))
+        return gan.generate(z, inputs.get("y"), inputs["source"]), called(*inputs.values())
+
+
+@pytest.mark.parametrize("name", FREE)
+def test_a_program_of_a_translator_takes_sources_of_any_size(tmp_path, name):
+    gan, inputs = translating(name)
+    result = export(gan, "pt2", tmp_path / "x.pt2", registry(), step=5)
+    c, h, w = gan.data.source_shape
+    assert [i["name"] for i in result["inputs"]] == inputs
+    assert result["inputs"][0]["shape"] == ["N", c, "H", "W"]
+    assert result["images_checked"] == 6
+    expected, found = at_another_size(gan, torch.export.load(tmp_path / "x.pt2").module())
+    assert expected.shape[2:] == ((h + 13) * (gan.data.shape[1] // h), (w + 30) * (gan.data.shape[2] // w))
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["pix2pix", "munit", "stargan"])
+def test_onnx_of_a_translator_has_free_height_and_width(tmp_path, name):
+    for package in ("onnx", "onnxruntime", "onnxscript"):
+        pytest.importorskip(package, reason="needs ganzoo[onnx]")
+    import onnxruntime
+
+    gan, inputs = translating(name)
+    export(gan, "onnx", tmp_path / "x.onnx", registry(), step=5)
+    session = onnxruntime.InferenceSession(tmp_path / "x.onnx", providers=["CPUExecutionProvider"])
+    assert [i.name for i in session.get_inputs()] == inputs
+    assert all(isinstance(session.get_inputs()[0].shape[axis], str) for axis in (0, 2, 3))
+
+    def called(*values):
+        feed = {name: value.numpy() for name, value in zip(inputs, values, strict=True)}
+        return torch.from_numpy(session.run(None, feed)[0])
+
+    expected, found = at_another_size(gan, called)
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["cyclegan", "pix2pix"])
+def test_weights_of_a_translator_rebuild_it_both_ways(tmp_path, name):
+    gan, _ = translating(name)
+    result = export(gan, "safetensors", tmp_path / "x", registry())
+    assert result["largest_difference"] == 0
+    names = set(load_file(tmp_path / "x"))
+    both = {f"{part}.{key}" for part in gan.saved for key in getattr(gan, part).state_dict()}
+    assert names == (both if name == "cyclegan" else set(gan.generator.state_dict()))
+
+
+def test_neither_discriminators_nor_past_fakes_are_in_a_program(tmp_path):
+    gan, _ = translating("cyclegan")
+    export(gan, "pt2", tmp_path / "x.pt2", registry())
+    held = {name.split(".")[1] for name in torch.export.load(tmp_path / "x.pt2").state_dict}
+    assert held == {"generator", "back"}
+
+
+def test_a_translator_of_one_size_is_exported_at_that_size(ganzoo):
+    run = ("run", "tiny-translator", "--dataset", "small-pairs", "--steps", 2, "--batch-size", 16, "--loggers", "none")
+    assert ganzoo(*run, "--quiet", "--out", "r").code == 0
+    result = ganzoo("export", "r", "--format", "pt2")
+    assert result.code == 0, result.err
+    assert "source float32 (N, 1, 8, 8)" in result.out
+
+
+def test_a_network_that_takes_some_sizes_alone_is_exported_at_its_own_with_a_word(tmp_path, capsys):
+    class Halving(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.unused = torch.nn.Parameter(torch.zeros(()), requires_grad=False)
+
+        def forward(self, source, y):
+            small = torch.nn.functional.avg_pool2d(source, 2)
+            return source / 2 + torch.nn.functional.interpolate(small, scale_factor=2) / 2
+
+    gan = gan_of("tiny-translator", "small-pairs")
+    gan.generator = Halving()
+    result = export(gan, "pt2", tmp_path / "x.pt2", registry())
+    assert result["inputs"][0]["shape"] == ["N", 1, 8, 8]
+    told = capsys.readouterr().err
+    assert "as pt2, model 'tiny-translator' takes sources of 8 x 8 pixels alone" in told
+    assert len(told.splitlines()) == 1

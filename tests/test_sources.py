@@ -379,14 +379,6 @@ def test_the_sets_of_the_tests_are_what_they_say():
 # What cannot be done with them
 
 
-def test_a_translator_is_not_exported_and_told_what_uses_it(ganzoo):
-    run = ("run", "tiny-translator", "--dataset", "small-pairs", "--steps", 2, "--batch-size", 16, "--loggers", "none")
-    assert ganzoo(*run, "--quiet", "--out", "r").code == 0
-    refused = ganzoo("export", "r")
-    assert refused.code == 2
-    assert "`ganzoo sample RUN --from FOLDER`" in refused.err
-
-
 def test_vectors_are_drawn_as_an_npz_or_a_plot(ganzoo, tmp_path):
     run = ("run", "plain", "--dataset", "small-points", "--steps", 2, "--batch-size", 16, "--loggers", "none")
     assert ganzoo(*run, "--quiet", "--out", "r").code == 0
