@@ -52,7 +52,9 @@ class Drawn(nn.Module):
             own = any(part in played or getattr(part, "own", False) for part in module.modules())
             return name != "discriminator" and (name in gan.saved or not own)
 
-        self.gan._modules = {name: module for name, module in gan.named_children() if needed(name, module)}
+        self.gan._modules = {
+            name: module for name, module in gan._modules.items() if module is not None and needed(name, module)
+        }
 
 
 class Images(Drawn):
