@@ -16,11 +16,25 @@ from ganzoo.data import DataSpec
 from ganzoo.errors import UsageError
 
 
-def same_size(name: str, data: DataSpec) -> tuple[int, int]:
+def large_enough(name: str, data: DataSpec, least: int) -> None:
+    """See that images have as many pixels a side as a model's networks need.
+
+    Raises:
+        UsageError: they have fewer than `least`.
+    """
+    h, w = data.shape[1:]
+    if min(h, w) < least:
+        raise UsageError(
+            f"model '{name}' takes images of {least} x {least} pixels or more, and those of '{data.name}' have "
+            f"{w} x {h}: --image-size {least} or more"
+        )
+
+
+def same_size(name: str, data: DataSpec, least: int = 1) -> tuple[int, int]:
     """Channels of the sources and of the images, for a model that leaves the size of an image as it is.
 
     Raises:
-        UsageError: sources and images differ in size.
+        UsageError: sources and images differ in size, or have fewer than `least` pixels a side.
     """
     source = data.source_shape
     assert source is not None, "the model translates"
@@ -30,6 +44,7 @@ def same_size(name: str, data: DataSpec) -> tuple[int, int]:
             f"model '{name}' makes images of their source's size, and data set '{data.name}' has sources of {w} x {h} "
             f"pixels and images of {width} x {height}: choose srgan to enlarge images"
         )
+    large_enough(name, data, least)
     return source[0], data.shape[0]
 
 

@@ -84,7 +84,7 @@ class ContextEncoder(ganzoo.GAN):
 
     def __init__(self, data: ganzoo.DataSpec, options: Options):
         super().__init__(data, options)
-        sources, images = same_size(self.name, self.data)
+        sources, images = same_size(self.name, self.data, least=3)
         if sources != images or not self.data.paired:
             raise UsageError(
                 f"model '{self.name}' fills holes, and sources of '{data.name}' are not its images with a hole in "

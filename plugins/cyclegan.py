@@ -63,7 +63,7 @@ class CycleGAN(TwoWay):
 
     def __init__(self, data: ganzoo.DataSpec, options: Options):
         super().__init__(data, options)
-        sources, images = same_size(self.name, self.data)
+        sources, images = same_size(self.name, self.data, least=6)
         if options.identity and sources != images:
             raise UsageError(
                 f"data set '{data.name}' has sources of {sources} channels and images of {images}, which are never the "

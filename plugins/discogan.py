@@ -96,7 +96,7 @@ class DiscoGAN(TwoWay):
 
     def __init__(self, data: ganzoo.DataSpec, options: Options):
         super().__init__(data, options)
-        sources, images = same_size(self.name, self.data)
+        sources, images = same_size(self.name, self.data, least=8)
         self.generator = Translator(sources, images, options.width)
         self.back = Translator(images, sources, options.width)
         halvings = max(1, min(min(self.data.shape[1:]).bit_length() - 3, 4))

@@ -54,7 +54,7 @@ class DualGAN(TwoWay):
 
     def __init__(self, data: ganzoo.DataSpec, options: Options):
         super().__init__(data, options)
-        sources, images = same_size(self.name, self.data)
+        sources, images = same_size(self.name, self.data, least=6)
         depth = min((min(self.data.shape[1:]) - 1).bit_length(), 8)
         self.generator = UNet(sources, images, depth, options.width, options.dropout)
         self.back = UNet(images, sources, depth, options.width, options.dropout)

@@ -59,7 +59,7 @@ class Pix2Pix(ganzoo.GAN):
 
     def __init__(self, data: ganzoo.DataSpec, options: Options):
         super().__init__(data, options)
-        sources, images = same_size(self.name, self.data)
+        sources, images = same_size(self.name, self.data, least=6)
         halvings = min((min(self.data.shape[1:]) - 1).bit_length(), 8)
         self.generator = UNet(sources, images, halvings, options.width, options.dropout)
         self.discriminator = PatchDiscriminator(sources + images, patch_halvings(self.data), options.width, affine=True)

@@ -149,15 +149,13 @@ class PixelDA(ganzoo.GAN):
 
     def __init__(self, data: ganzoo.DataSpec, options: Options):
         super().__init__(data, options)
-        sources, images = same_size(self.name, self.data)
+        sources, images = same_size(self.name, self.data, least=8)
         if self.data.paired or not self.data.source_labels:
             raise UsageError(
                 f"model '{self.name}' learns classes from unpaired sources that have some, and data set '{data.name}' "
                 "has no such sources: choose mnist-m-unpaired, or a data set that gives source_labels"
             )
         c, h, w = self.data.shape
-        if min(h, w) < 8:
-            raise UsageError(f"model '{self.name}' takes images of 8 x 8 pixels or more, not {w} x {h}: --image-size")
         self.generator = Generator(sources, self.data, options.latent_dim, options.width, options.blocks)
         self.discriminator = Discriminator(self.data, options.width)
         classes = len(self.data.classes)

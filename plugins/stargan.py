@@ -23,7 +23,7 @@ import ganzoo
 from ganzoo import losses
 from ganzoo.nets import vector
 from ganzoo.optim import Adam, Rule, linear_decay
-from ganzoo.translation import cut, padded
+from ganzoo.translation import cut, large_enough, padded
 
 SHOWN = 10
 """Classes that grids show each example in, at most."""
@@ -128,6 +128,7 @@ class StarGAN(ganzoo.GAN):
 
     def __init__(self, data: ganzoo.DataSpec, options: Options):
         super().__init__(data, options)
+        large_enough(self.name, self.data, least=5)
         self.generator = Generator(self.data, options.width, options.blocks)
         self.discriminator = Discriminator(self.data, options.width)
 

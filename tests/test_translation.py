@@ -6,11 +6,13 @@ import pytest
 import torch
 from ganzoo_plugins.cyclegan import CycleGAN
 from ganzoo_plugins.pix2pix import Pix2Pix
+from PIL import Image
 from torch import Tensor, nn
 
 import ganzoo
 from ganzoo.data import Batch, DataSpec, ImageSet, Loader
 from ganzoo.errors import UsageError
+from ganzoo.plugins import registry
 from ganzoo.training.engine import Engine, seed_everything
 from ganzoo.training.trainer import Trainer
 from ganzoo.translation import PatchDiscriminator, Pool, ResidualTranslator, UNet, padded
@@ -221,3 +223,57 @@ def test_cyclegan_says_what_to_do_about_grey_and_colour():
     gan = CycleGAN(data, CycleGAN.Options(identity=0, **SMALL, blocks=1))
     real = ganzoo.Batch(torch.rand(2, 3, 32, 32), source=torch.rand(2, 1, 32, 32))
     assert set(gan.generator_loss(real, gan.fake(real))) == {"adversarial", "cycle"}
+
+
+@pytest.mark.parametrize(
+    ("name", "least"),
+    [
+        ("pix2pix", 6), ("cyclegan", 6), ("discogan", 8), ("dualgan", 6), ("unit", 6), ("stargan", 5),
+        ("context-encoder", 3), ("ccgan", 2), ("pixelda", 8),
+    ],
+)  # fmt: skip
+def test_networks_take_images_of_the_least_size_that_is_told_and_refuse_smaller_ones(name, least):
+    model = registry().get("models", name)
+    small = {key: value for key, value in {"width": 4, "blocks": 1}.items() if key in model.Options.model_fields}
+    paired = name not in ("cyclegan", "discogan", "dualgan", "unit", "pixelda")
+
+    def made(side):
+        shape = (3, side, side)
+        data = DataSpec("d", shape, 100, ("a", "b"), source_shape=shape, paired=paired, source_labels=True)
+        return model(data, model.Options(**small))
+
+    with pytest.raises(UsageError, match=f"images of {least} x {least} pixels or more, and those of 'd' have"):
+        made(least - 1)
+    gan, x, y = made(least), torch.rand(2, 3, least, least), torch.tensor([0, 1])
+    real = ganzoo.Batch(x, y if gan.sees_labels else None, None, x.flip(0), y)
+    for turn in gan.turns():
+        assert all(term.isfinite() for term in turn.loss(real, gan.fake(real)).values())
+
+
+def picture(path, side: int, mode: str = "RGB") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shade = (len(path.name) * 37 + side) % 256
+    Image.new(mode, (side, side), shade if mode == "L" else (shade, 0, 0)).save(path)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "told"),
+    [
+        ((4, "RGB", 4), (4, "RGB", 4), "takes images of 6 x 6 pixels or more, and those of 'folder' have 4 x 4"),
+        ((16, "RGB", 4), (16, "RGB", 1), "trainB holds one picture: a set without pairs takes 2 or more"),
+        ((16, "RGB", 4), (16, "RGB", 0), "trainB holds no pictures"),
+        ((16, "L", 4), (16, "RGB", 4), "sources of 1 channels and images of 3, which are never the same: say"),
+    ],
+)
+def test_two_folders_that_cannot_be_learnt_from_are_told_in_one_line(ganzoo, tmp_path, first, second, told):
+    for name, (side, mode, count) in (("trainA", first), ("trainB", second)):
+        (tmp_path / "two" / name).mkdir(parents=True)
+        for i in range(count):
+            picture(tmp_path / "two" / name / f"{'x' * (i + 1)}.png", side, mode)
+    data = ("--dataset", "folder", "--data-root", tmp_path / "two")
+    result = ganzoo("run", "cyclegan", *data, "--steps", 1, "--batch-size", 2, "--quiet", "--out", tmp_path / "r")
+    *notes, error = result.err.splitlines()
+    assert result.code == 2
+    assert told in error
+    assert all(line.startswith("note: ") for line in notes)
+    assert not (tmp_path / "r").exists()
