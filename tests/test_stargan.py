@@ -1,5 +1,6 @@
 """StarGAN: its networks against the authors' program, its terms, and images that are their own sources."""
 
+import numpy as np
 import pytest
 import torch
 from ganzoo_plugins.stargan import Discriminator, Generator, StarGAN
@@ -10,6 +11,7 @@ from ganzoo.data import Attribute, Batch, DataSpec, ImageSet, Loader, examples_o
 from ganzoo.errors import UsageError
 from ganzoo.metrics.evaluation import generated
 from ganzoo.metrics.reference import Reference
+from ganzoo.runs.pictures import headed, headed_table, tile
 from published import check_numbers, waves
 
 CLASSES = ("a", "b", "c")
@@ -180,3 +182,22 @@ def test_a_run_trains_is_measured_and_changes_pictures_to_a_class(ganzoo, tmp_pa
         assert made.code == 0, made.err
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["grey.png"]
     assert len(list((tmp_path / "held").iterdir())) == 4
+
+
+def test_its_grids_say_which_column_is_the_source_and_which_a_class(ganzoo):
+    small = ("--width", 4, "--blocks", 1, "--batch-size", 4, "--steps", 1, "--loggers", "none", "--quiet")
+    result = ganzoo("run", "stargan", "--dataset", "small-digits", "--image-size", 32, *small, "--out", "r")
+    assert result.code == 0, result.err
+    names = ["source", *(f"to {digit}" for digit in range(10))]
+    grid, real = (np.asarray(Image.open(path)) for path in ("r/samples/00000001.png", "r/real.png"))
+    for picture, columns in ((grid, names), (real, names[:1])):
+        strip = len(picture) % 34 - 2  # Above rows of 32 pixels, a gap beneath each and one above all.
+        blank = tile(torch.zeros(len(columns), 1, 32, 32, dtype=torch.uint8), len(columns))
+        assert strip > 10
+        assert (picture[:strip] == headed(blank, columns)[:strip]).all()
+
+
+def test_names_of_columns_lose_accents_and_are_numbers_where_the_font_has_no_such_letters():
+    image = torch.zeros(2, 1, 64, 64, dtype=torch.uint8)
+    shown = headed_table({"café": image, "猫": image})
+    assert (shown == headed(tile(image.repeat(2, 1, 1, 1), 2), ["cafe", "#1"])).all()

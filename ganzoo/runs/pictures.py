@@ -51,6 +51,11 @@ def table(columns: Mapping[str, Tensor], across: bool = False) -> np.ndarray:
     return tile(sheet.flatten(0, 1), sheet.shape[1])
 
 
+def headed_table(columns: Mapping[str, Tensor]) -> np.ndarray:
+    """A `table` with a column for each name, beneath the names; by number where the font has no such letters."""
+    return headed(table(columns), [_spelt(name) or f"#{i}" for i, name in enumerate(columns)])
+
+
 def below(above: np.ndarray, beneath: np.ndarray) -> np.ndarray:
     """One picture (height, width, 3) beneath the other, the narrower one black at its right."""
     width = max(above.shape[1], beneath.shape[1])
@@ -72,12 +77,14 @@ def column_classes(classes: Tensor | None, columns: int) -> list[int]:
 def titles(classes: Sequence[int], names: Sequence[str]) -> list[str]:
     """What columns of these classes are called: by name, without accents, or by number where that is not ASCII, since
     Pillow's own font has no other letters."""
-    found = []
-    for k in classes:
-        letters = unicodedata.normalize("NFKD", plain(names[k]))
-        name = "".join(letter for letter in letters if not unicodedata.combining(letter))
-        found.append(name if name and name.isascii() else f"#{k}")
-    return found
+    return [_spelt(names[k]) or f"#{k}" for k in classes]
+
+
+def _spelt(name: str) -> str:
+    """A name without accents; empty where the font does not have its letters."""
+    letters = unicodedata.normalize("NFKD", plain(name))
+    found = "".join(letter for letter in letters if not unicodedata.combining(letter))
+    return found if found.isascii() else ""
 
 
 def headed(grid: np.ndarray, names: Sequence[str], gap: int = 2) -> np.ndarray:

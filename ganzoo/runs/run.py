@@ -27,6 +27,7 @@ from ganzoo.runs.pictures import (
     column_classes,
     frame_of,
     headed,
+    headed_table,
     plot_losses,
     save_png,
     scatter,
@@ -428,7 +429,7 @@ class Run:
         gan = averaged(trainer.gan, trainer.ema)
         shown = self._shown(gan) if self._shows_examples(gan) else {}
         if gan.translates:
-            return table(shown)
+            return headed_table(shown)
         if not gan.data.is_images:
             with at_rest(gan, SHOWCASE_SEED, gan.device):
                 z = gan.sample_latent(POINTS)
@@ -474,7 +475,7 @@ class Run:
             examples = self._held_out(gan)
             assert examples.source is not None
             shown = {"source": to_uint8(examples.source)}
-            picture = table(shown if gan.own_sources else shown | {"target": to_uint8(examples.x)})
+            picture = headed_table(shown if gan.own_sources else shown | {"target": to_uint8(examples.x)})
         elif not gan.data.is_images:
             picture = scatter({"data": self._held_out(gan).x})
         else:
