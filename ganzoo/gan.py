@@ -141,6 +141,8 @@ class GAN(nn.Module):
     """Whether the networks use labels; of an instance, what `uses_labels` decided for it."""
     translates: ClassVar[bool] = False
     """Whether the generator makes a sample from an image, `source`: the data must have sources."""
+    clusters: ClassVar[bool] = False
+    """Whether the classes that `recognise` gives are of the model's own making, found without labels: clusters."""
     own_sources: ClassVar[bool] = False
     """Whether, of a model that translates, each image is its own source, to be given another condition: any data set
     will do, and sources that it may have are not looked at."""
@@ -253,6 +255,8 @@ class GAN(nn.Module):
 
     def recognise(self, x: Tensor) -> dict[str, Tensor]:
         """What classes a model that learns to name them sees in images (N, C, H, W): logits (N, classes) by name.
+
+        Of a model that `clusters`, logits (N, clusters).
 
         The model's own answer first; what follows is measured beside it, by its name. Called without gradients on what
         is `saved`, in evaluation mode. Empty: the model names nothing.

@@ -84,6 +84,9 @@ class Regulariser(nn.Module):
         self.data, self.options = data, options
         self.every = getattr(options, "every", self.every)
 
+    def attach(self, gan: GAN) -> None:
+        """Called once, with the model it is added to, before anything is trained or loaded: for buffers of its size."""
+
     def terms(self, gan: GAN, real: Batch, fake: Batch) -> dict[str, Tensor]:
         """Named scalar terms, none unless overridden; `fake` carries a graph in the turns of players that make fakes.
 

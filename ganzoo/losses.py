@@ -91,6 +91,14 @@ def relativistic_average(ours: Tensor, theirs: Tensor) -> Tensor:
     return F.softplus(theirs.mean() - ours).mean() + F.softplus(theirs - ours.mean()).mean()
 
 
+def feature_matching(real: Tensor, fake: Tensor) -> Tensor:
+    """|E[f(x)] - E[f(G(z))]|^2 / F of features (N, F): fakes should have real samples' mean features.
+
+    Salimans et al. 2016, section 3.1, by the mean over features instead of their sum. Gradients reach fakes alone.
+    """
+    return (real.detach().mean(0) - fake.mean(0)).square().mean()
+
+
 def raw(logits: Tensor) -> Tensor:
     """The logits themselves, for losses that do not read them as odds."""
     return logits
@@ -134,10 +142,15 @@ def gradient_norm(critic: Critic, x: Tensor) -> Tensor:
         return gradient.flatten(1).norm(dim=1)
 
 
+def between(real: Tensor, fake: Tensor) -> Tensor:
+    """A point on the line between each real sample and its fake, uniformly: (N, ...), without a graph."""
+    share = torch.rand(len(real), *[1] * (real.dim() - 1), dtype=real.dtype, device=real.device)
+    return torch.lerp(real.detach(), fake.detach(), share)
+
+
 def interpolation_penalty(critic: Critic, real: Tensor, fake: Tensor) -> Tensor:
     """E[(|grad f(x^)| - 1)^2], x^ uniform on the line between a real and a fake. Gulrajani et al. 2017, equation 3."""
-    share = torch.rand(len(real), *[1] * (real.dim() - 1), dtype=real.dtype, device=real.device)
-    return (gradient_norm(critic, torch.lerp(real.detach(), fake.detach(), share)) - 1).square().mean()
+    return (gradient_norm(critic, between(real, fake)) - 1).square().mean()
 
 
 def local_penalty(critic: Critic, real: Tensor, spread: float = 0.5, target: float = 1.0) -> Tensor:
@@ -186,3 +199,8 @@ def gaussian_nll(mean: Tensor, log_variance: Tensor, value: Tensor) -> Tensor:
     sample, up to the entropy of the code, which is fixed: Chen et al. 2016, equation 5.
     """
     return (log_variance + (value - mean).square() * (-log_variance).exp()).sum(1).mean() / 2
+
+
+def gaussian_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """KL(N(mean, exp(log_variance)) | N(0, 1)) summed over columns, both (N, K). Kingma & Welling 2014, appendix B."""
+    return (mean.square() + log_variance.exp() - 1 - log_variance).sum(1).mean() / 2

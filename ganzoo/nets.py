@@ -387,3 +387,37 @@ class ConvDiscriminator(nn.Module):
         if self.condition.size:
             x = torch.cat([x, self.condition(x, y).unflatten(1, (1, *x.shape[2:]))], dim=1)
         return self.head(self.features(x))
+
+
+class ConvEncoder(nn.Module):
+    """Images (N, C, H, W) to `outputs` numbers each: `ConvFeatures` and a linear layer, with batch normalisation."""
+
+    def __init__(self, data: DataSpec, outputs: int, width: int):
+        super().__init__()
+        self.features = ConvFeatures(data, width, batch_norm=True)
+        self.head = nn.Linear(self.features.size, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.features(x))
+
+
+class ConvAutoencoder(nn.Module):
+    """A discriminator by reconstruction: images to minus their energies (N, 1), and their codes (N, `code`).
+
+    An image's energy is the mean squared difference between it and what a `ConvEncoder` and a `ConvGenerator` give
+    back of it: at most 4, since both lie in [-1, 1].
+    """
+
+    def __init__(self, data: DataSpec, code: int, width: int):
+        super().__init__()
+        self.encoder = ConvEncoder(data, code, width)
+        self.decoder = ConvGenerator(data, code, width)
+
+    def forward(self, x: Tensor, y: None = None) -> tuple[Tensor, Tensor]:
+        code = self.encoder(x)
+        return -(self.decoder(code, None) - x).square().flatten(1).mean(1, keepdim=True), code
+
+
+def around(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """A draw from Gaussians of diagonal covariance, (N, K), differentiable in both: Kingma & Welling 2014, 2.4."""
+    return mean + (log_variance / 2).exp() * torch.randn_like(mean)

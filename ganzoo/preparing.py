@@ -211,6 +211,8 @@ def mix(gan: GAN, spec: DataSpec, settings: Settings, registry: Registry, batch_
                 raise UsageError(f"{flag} names '{name}' twice: give it once, with all its options")
             names.append(name)
             ingredient.batch_size = batch_size
+            if kind == "regularisers":
+                ingredient.attach(gan)
             place.append(ingredient)
 
 

@@ -3,7 +3,7 @@
 import ganzoo
 from ganzoo.metrics.cas import CAS
 from ganzoo.metrics.distances import FID, KID, Inception, IntraFID
-from ganzoo.metrics.labels import Accuracy, Recognition
+from ganzoo.metrics.labels import Accuracy, Clustering, Recognition
 from ganzoo.metrics.modes import ModeCoverage
 from ganzoo.metrics.neighbours import PRDC, Nearest
 from ganzoo.metrics.pairs import L1, PSNR, SSIM, Cycle, MultiScaleSSIM
@@ -16,6 +16,7 @@ METRICS = (
     IntraFID,
     Accuracy,
     Recognition,
+    Clustering,
     PSNR,
     SSIM,
     MultiScaleSSIM,

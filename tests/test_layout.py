@@ -14,12 +14,13 @@ from ganzoo.training.engine import Engine, seed_everything
 from ganzoo.training.layout import arranged_batch, match_layout
 from ganzoo.training.modes import settle
 from ganzoo.training.trainer import Trainer
+from test_classics import CLASSICS
 from test_zoo import CONVOLUTIONAL, build, images
 
 CPU = Engine(torch.device("cpu"), "fp32")
 LAST = torch.channels_last
 SMALL = {"width": 4, "blocks": 1}
-FASTER_ON_A_CPU = {*CONVOLUTIONAL, "stylegan2"}
+FASTER_ON_A_CPU = {*CONVOLUTIONAL, *(set(CLASSICS) - {"sgan"}), "stylegan2"}
 
 
 def make(name, last, monkeypatch, data=None):

@@ -57,6 +57,8 @@ class Mixed(Case):
         ingredient: Any = self.author(data, self.own if own is None else own)
         ingredient.batch_size = BATCH
         (gan.regularisers if isinstance(ingredient, Regulariser) else gan.augmentations).append(ingredient)
+        if isinstance(ingredient, Regulariser):
+            ingredient.attach(gan)
         return gan
 
     def ingredient(self, gan: GAN) -> Any:

@@ -66,6 +66,8 @@ class Setting:
     """Whether they come with how far what is made back of them is from their sources."""
     recognise: Recogniser | None = None
     """What the model that made them sees in images, where it names the reference's classes."""
+    clusters: bool = False
+    """Whether what it sees are clusters of its own making instead."""
 
     @property
     def extractor(self) -> FeatureExtractor:

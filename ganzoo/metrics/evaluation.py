@@ -193,11 +193,12 @@ class Evaluator:
         paired: bool = False,
         cycled: bool = False,
         recognise: Recogniser | None = None,
+        clusters: bool = False,
     ) -> dict[str, Any]:
         """Measure `n` images that come in batches, drawn as `drawn` says, if they were drawn.
 
         `labelled`, `paired` and `cycled`: whether they come with labels, targets and cycle errors; `recognise`: as
-        `recogniser` gives it.
+        `recogniser` gives it, and whether these are `clusters`.
 
         Random numbers are the evaluation's own: whoever trains meanwhile does not notice.
 
@@ -212,7 +213,9 @@ class Evaluator:
         """
         started = time.perf_counter()
         with exact(), torch.no_grad(), own_randomness(seed, self.device):
-            setting = Setting(self.reference, n, labelled, seed, self._statistics_device, paired, cycled, recognise)
+            setting = Setting(
+                self.reference, n, labelled, seed, self._statistics_device, paired, cycled, recognise, clusters
+            )
             left_out: dict[str, str] = {}
             metrics: list[Metric] = []
             for name, kind in self.chosen.items():
@@ -373,8 +376,9 @@ def comes_with(gan: GAN, reference: Reference) -> dict[str, Any]:
 
 
 def recogniser(gan: GAN, reference: Reference) -> Recogniser | None:
-    """What a model itself sees in images; None where it names no classes, or not those of the reference."""
-    if type(gan).recognise == GAN.recognise or gan.data.classes != reference.data.classes:
+    """What a model itself sees in images; None where that is neither classes of the reference nor clusters."""
+    theirs = gan.clusters or gan.data.classes == reference.data.classes
+    if type(gan).recognise == GAN.recognise or not theirs:
         return None
 
     def recognise(images: Tensor) -> dict[str, Tensor]:

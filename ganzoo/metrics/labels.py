@@ -4,6 +4,7 @@ from collections import Counter
 from pathlib import Path
 
 import torch
+from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from ganzoo.metrics.base import Measured, Metric, Setting, needs_classifier
@@ -51,7 +52,7 @@ class Recognition(Metric):
 
     @classmethod
     def missing(cls, setting: Setting) -> str | None:
-        if setting.recognise is None:
+        if setting.recognise is None or setting.clusters:
             return f"that is for models that name the classes of '{setting.reference.name}', such as ccgan"
         return None if setting.reference.labels is not None else f"data set '{setting.reference.name}' has no classes"
 
@@ -72,6 +73,47 @@ class Recognition(Metric):
         (_, count), *others = right.items()
         found = {self.name: count / len(reference.data)}
         return found | {f"{self.name}_{name}": count / len(reference.data) for name, count in others}
+
+
+class Clustering(Metric):
+    """The share of the reference's images whose cluster, by the model itself, is the one of their class.
+
+    Each cluster is matched with one class at most, as most images agree (the Hungarian method).
+    """
+
+    name = "clustering"
+    summary = "share of real images in the cluster of their class, of a model that finds clusters, such as clustergan"
+    features = False
+
+    @classmethod
+    def missing(cls, setting: Setting) -> str | None:
+        if setting.recognise is None or not setting.clusters:
+            return "that is for models that find clusters, such as clustergan"
+        return None if setting.reference.labels is not None else f"data set '{setting.reference.name}' has no classes"
+
+    @classmethod
+    def concerns(cls, setting: Setting) -> bool:
+        return cls.missing(setting) is None
+
+    def update(self, batch: Measured) -> None:
+        """Nothing: real images are looked at."""
+
+    def compute(self) -> dict[str, float]:
+        assert self.setting.recognise is not None
+        found, wanted = [], []
+        for images, labels in self.setting.reference.batches():
+            assert labels is not None
+            found.append(next(iter(self.setting.recognise(images).values())))
+            wanted.append(labels)
+        return {self.name: matched(torch.cat(found), torch.cat(wanted))}
+
+
+def matched(clusters: Tensor, labels: Tensor) -> float:
+    """The share of samples whose cluster is the one matched with their class, both int64 (N,)."""
+    size = int(max(clusters.max(), labels.max())) + 1
+    together = torch.bincount(clusters * size + labels, minlength=size * size).view(size, size)
+    rows, columns = linear_sum_assignment(together.numpy(), maximize=True)
+    return float(together[rows, columns].sum()) / len(labels)
 
 
 def plot_confusion(path: Path, counts: list[list[int]], names: tuple[str, ...], title: str) -> None:

@@ -79,7 +79,8 @@ def measure_run(
     about: dict[str, Any] = {"run": str(run), "model": sampler.gan.name, "step": sampler.step}
     beside = comes_with(gan, evaluator.reference)
     drawn, sees = drawn_as(gan, asked), recogniser(gan, evaluator.reference)
-    return evaluator, {**about, **evaluator.measure(batches, n, seed=seed, drawn=drawn, recognise=sees, **beside)}
+    measured = evaluator.measure(batches, n, seed=seed, drawn=drawn, recognise=sees, clusters=gan.clusters, **beside)
+    return evaluator, {**about, **measured}
 
 
 def refuse_side(what: str, model: type[GAN], sampling: BaseModel) -> None:
