@@ -10,10 +10,11 @@ import torch
 from PIL import Image
 
 from ganzoo import Attribute, DataSpec
-from ganzoo.demo.player import Player, between
+from ganzoo.demo.player import Player
 from ganzoo.demo.server import asked, render, serve
 from ganzoo.errors import GanzooError
 from ganzoo.runs.sampler import Sampler
+from ganzoo.runs.walk import between
 from ganzoo.training.building import build
 from ganzoo_test_plugins import Plain, Tiny
 

@@ -290,7 +290,7 @@ def test_classes_named_by_numbers_are_in_the_order_of_numbers(keep):
 
 
 def test_a_range_of_labels_means_the_names():
-    from ganzoo.commands.sample import parse_labels
+    from ganzoo.commands.choices import parse_labels
 
     names = class_order({str(k) for k in range(1, 13)})
     assert parse_labels("2-10", names) == list(range(1, 10))

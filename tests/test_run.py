@@ -17,7 +17,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from conftest import TINY, start
-from ganzoo.commands.sample import parse_labels
+from ganzoo.commands.choices import parse_labels
 from ganzoo.errors import UsageError
 from ganzoo.runs.checkpoint import Checkpoints
 from ganzoo.runs.folder import read_metrics

@@ -2,19 +2,24 @@
 
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from ganzoo.commands.choices import parse_labels, parse_seeds, parse_values
 from ganzoo.commands.options import OfRun, checkpoint_option, echo_json, json_option
 from ganzoo.errors import GanzooError, UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ganzoo.runs.sampler import Sampler
+
 MOST = 1_000_000
+PLACES = 4
+"""By which a walk leads, where nobody names seeds."""
 
 
 @click.command(name="sample", cls=OfRun, context_settings={"help_option_names": ["-h", "--help"]})
@@ -31,6 +36,12 @@ MOST = 1_000_000
     "-n", "n", type=click.IntRange(1, MOST), help="Number of images, in total.  [default: 64; all of a folder]"
 )
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Seed of the latents.")
+@click.option("--seeds", metavar="0-15", help="Several seeds: each draws each of the classes, a row of the grid.")
+@click.option("--walk", is_flag=True, help="A film along a closed way through latents and classes, as --out names it.")
+@click.option(
+    "--seconds", type=click.FloatRange(0.1, 600), default=8.0, show_default=True, help="With --walk: how long it takes."
+)
+@click.option("--scale", type=click.IntRange(1, 16), help="Enlarge a grid or a film, pixel by pixel.")
 @click.option("--grid", is_flag=True, help="Also write all images as one grid, beside an .npz or a folder.")
 @checkpoint_option
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps.")
@@ -45,8 +56,9 @@ MOST = 1_000_000
 )
 @json_option
 def command(
-    run: Path, label: str | None, sets: tuple[str, ...], start: str | None, n: int | None, seed: int, grid: bool,
-    checkpoint: str | None, device: str, out: Path | None, as_json: bool, **sampling: Any,
+    run: Path, label: str | None, sets: tuple[str, ...], start: str | None, n: int | None, seed: int,
+    seeds: str | None, walk: bool, seconds: float, scale: int | None, grid: bool, checkpoint: str | None, device: str,
+    out: Path | None, as_json: bool, **sampling: Any,
 ) -> None:  # fmt: skip
     """Draw images from the averaged generator of RUN.
 
@@ -55,11 +67,16 @@ def command(
 
     A model may have options of drawing, such as a truncation: `ganzoo sample RUN --help` lists them.
 
+    A walk leads through --seeds (by default four) and back, so that the film has no seam; with --label it leads through
+    those classes too, without it each column stays in its class.
+
     \b
     ganzoo sample runs/mine                          a grid, one column per class
     ganzoo sample runs/mine --label 7 -n 16 -o sevens.png
     ganzoo sample runs/mine --label 3,7 -n 10000 -o digits.npz
     ganzoo sample runs/mine --label 0-9 -n 100 -o pictures/
+    ganzoo sample runs/mine --label 4 --seeds 0-15 --scale 4 -o fours.png
+    ganzoo sample runs/mine --walk -o walk.mp4
     ganzoo sample runs/edges --from drawings/ -o made/
     """
     from ganzoo.data import to_uint8
@@ -67,11 +84,20 @@ def command(
     from ganzoo.runs.sampler import load
 
     chosen = {name: value for name, value in sampling.items() if value is not None}
+    several = parse_seeds(seeds) if seeds is not None else None
+    _refuse_pairs(start, n, several, walk, scale, grid, out)
     if start is not None:
         from ganzoo.runs.sources import TEST
 
         target = out or run / ("translated" if start == TEST or Path(start).is_dir() else "sample.png")
         _translate(run, start, target, label, sets, n, seed, grid, device, as_json, chosen, checkpoint)
+        return
+    if walk:
+        from ganzoo.commands.walking import film
+
+        target = out or run / "walk.webp"
+        _tell(film(run, target, label, parse_values(sets), n, several or range(seed, seed + PLACES), seconds, scale,
+                   checkpoint, device, chosen), as_json)  # fmt: skip
         return
     n, target = n or 64, out or run / "sample.png"
     check_target(target, grid)
@@ -79,17 +105,52 @@ def command(
     if sampler.gan.translates:
         raise UsageError(f"model '{sampler.gan.name}' makes images from images: say --from PICTURE, FOLDER or test")
     labels = parse_labels(label, sampler.data.classes) if label is not None else None
-    classes = sampler.classes(n, labels)
-    drawn = sampler.draw(n, classes, seed, parse_values(sets), chosen).cpu()
+    drawn, classes = _drawn(sampler, n, labels, several or [seed], several is not None, parse_values(sets), chosen)
+    told = {"seed": seed} if several is None else {"seeds": list(several)}
     if not sampler.data.is_images:
         written = write_vectors(drawn, classes, target)
-        _tell({"vectors": n, "shape": list(drawn.shape[1:]), "seed": seed, "files": list(map(str, written))}, as_json)
+        _tell(
+            {"vectors": len(drawn), "shape": list(drawn.shape[1:]), **told, "files": list(map(str, written))}, as_json
+        )
         return
     images = to_uint8(drawn)
     different = len(set(classes.tolist())) if classes is not None else 1
-    columns = different if different > 1 else max(1, round(n**0.5))
-    written = write(images, classes, target, min(columns, 100), grid, sampler.data.classes)
-    _tell({"images": n, "shape": list(images.shape[1:]), "seed": seed, "files": list(map(str, written))}, as_json)
+    columns = different if different > 1 else max(1, round(len(images) ** 0.5))
+    written = write(images, classes, target, min(columns, 100), grid, sampler.data.classes, scale or 1)
+    _tell({"images": len(images), "shape": list(images.shape[1:]), **told, "files": list(map(str, written))}, as_json)
+
+
+def _drawn(
+    sampler: "Sampler", n: int, labels: list[int | str] | None, seeds: Sequence[int], by_seed: bool,
+    values: Mapping[str, float], sampling: Mapping[str, Any],
+) -> "tuple[Tensor, Tensor | None]":  # fmt: skip
+    """Samples and their classes: `n` of the first seed, or of each seed one of each class, all of the same latents."""
+    import torch
+
+    if not by_seed:
+        classes = sampler.classes(n, labels)
+        return sampler.draw(n, classes, seeds[0], values, sampling).cpu(), classes
+    each = len(labels or sampler.data.classes or "1") if sampler.gan.conditional else 1
+    classes = sampler.classes(each * len(seeds), labels)
+    ones = [None] * (each * len(seeds)) if classes is None else classes.split(1)
+    drawn = [sampler.draw(1, one, seeds[i // each], values, sampling) for i, one in enumerate(ones)]
+    return torch.cat(drawn).cpu(), classes
+
+
+def _refuse_pairs(
+    start: str | None, n: int | None, seeds: Sequence[int] | None, walk: bool, scale: int | None, grid: bool,
+    out: Path | None,
+) -> None:  # fmt: skip
+    """Options that mean nothing together."""
+    for given, name in ((walk, "--walk"), (seeds is not None, "--seeds"), (scale is not None, "--scale")):
+        if given and start is not None:
+            raise UsageError(f"{name} is for models that draw from latents: leave it out beside --from")
+    if seeds is not None and n is not None and not walk:
+        raise UsageError("--seeds draws each class once with each seed: leave out -n")
+    if walk and grid:
+        raise UsageError("a walk is a grid already: leave out --grid")
+    if scale is not None and not walk and not grid and out is not None and out.suffix.lower() != ".png":
+        raise UsageError(f"--scale enlarges a grid, and {out} is none: name a .png, or add --grid")
 
 
 def _tell(result: dict[str, Any], as_json: bool) -> None:
@@ -218,19 +279,22 @@ def check_target(target: Path, grid: bool) -> None:
         raise UsageError(f"{beside} exists already, and the grid would replace it: remove it, or choose another --out")
 
 
-def write(images, classes, target: Path, columns: int, grid: bool, known=()) -> list[Path]:  # type: ignore[no-untyped-def]
+def write(images, classes, target: Path, columns: int, grid: bool, known=(), scale=1) -> list[Path]:  # type: ignore[no-untyped-def]
     """Write uint8 images (N, C, H, W) in the form that the target's name asks for; returns what was written.
+
+    `scale` enlarges a grid.
 
     A grid whose columns show a class each has their names, of those that are `known`.
     """
     import numpy as np
 
     from ganzoo.files import whole
+    from ganzoo.runs.film import enlarged
     from ganzoo.runs.pictures import column_classes, headed, picture_of, save_png, tile, titles
 
     def sheet() -> "np.ndarray":
         shown = column_classes(classes, columns) if known else []
-        return headed(tile(images, columns), titles(shown, known))
+        return headed(enlarged(tile(images, columns), scale), titles(shown, known), 2 * scale)
 
     names = classes.tolist() if classes is not None else None
     kind = target.suffix.lower()
@@ -294,51 +358,3 @@ def write_vectors(vectors, classes, target: Path) -> list[Path]:  # type: ignore
         return [target]
     except OSError as error:
         raise GanzooError(f"cannot write {target}: {error.strerror or error}") from error
-
-
-def parse_labels(text: str, names: tuple[str, ...]) -> list[int | str]:
-    """`7`, `0-9`, `3,7`, `0-3,7`, or names of classes; a range between two names takes the classes in between too.
-
-    Where all names are whole numbers, numbers are names.
-
-    Raises:
-        UsageError: a range that runs backwards or far beyond the classes, or a number that is no name where all are.
-    """
-    labels: list[int | str] = []
-    numbered = bool(names) and all(name.isdecimal() for name in names)
-    for part in (p.strip() for p in text.split(",")):
-        first, dash, last = part.partition("-")
-        if part not in names and first in names and last in names:
-            between = range(names.index(first), names.index(last) + 1)
-            if not between:
-                raise UsageError(f"--label {part}: class '{last}' comes before class '{first}'")
-            labels += between
-        elif numbered and part and part not in names:
-            raise UsageError(f"--label {part}: classes are {names[0]} to {names[-1]}")
-        elif part not in names and dash and first.isdecimal() and last.isdecimal():
-            if int(first) > int(last) or int(last) >= max(len(names), 1):
-                raise UsageError(
-                    f"--label {part}: classes are 0 to {len(names) - 1}" if names else f"--label {part}: no classes"
-                )
-            labels += range(int(first), int(last) + 1)
-        elif part:
-            labels.append(part)
-    return labels
-
-
-def parse_values(sets: tuple[str, ...]) -> dict[str, float]:
-    """`name=value` pairs.
-
-    Raises:
-        UsageError: not of that form.
-    """
-    values = {}
-    for text in sets:
-        name, equals, value = text.partition("=")
-        try:
-            values[name.strip()] = float(value)
-        except ValueError:
-            equals = ""
-        if not equals:
-            raise UsageError(f"--set {text}: write NAME=NUMBER")
-    return values

@@ -2,8 +2,7 @@
 
 import io
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -16,6 +15,7 @@ from ganzoo.errors import UsageError
 from ganzoo.gan import GAN
 from ganzoo.runs.pictures import tile
 from ganzoo.runs.sampler import Sampler
+from ganzoo.runs.walk import between, on_the_way
 from ganzoo.sampling import drawing
 from ganzoo.training.draws import own_draws
 
@@ -135,45 +135,3 @@ def _small(gan: GAN, z: Tensor, y: Tensor | None, i: int) -> Tensor:
     images = gan.generate(z, labels).float()
     height, width = images.shape[2:]
     return nn.functional.adaptive_avg_pool2d(images, (min(height, SEEN), min(width, SEEN))).flatten(1)
-
-
-def between(a: Tensor, b: Tensor, t: float) -> Tensor:
-    """From `a` at 0 to `b` at 1, the length of normal latents kept: cos and sin of a quarter turn."""
-    angle = torch.tensor(t * torch.pi / 2)
-    return torch.cos(angle) * a + torch.sin(angle) * b
-
-
-def on_the_way(gan: GAN, z: Tensor, first: Tensor, last: Tensor | None, t: float) -> Tensor:
-    """Images for a condition between two: vectors are mixed, classes where the generator embeds them.
-
-    A generator that neither takes vectors nor embeds its classes changes from one class to the other half-way.
-    """
-    assert last is not None
-    if first.is_floating_point():
-        return gan.generate(z, torch.lerp(first, last, t))
-    with mixed_embeddings(gan, last, t) as embeds:
-        if embeds:
-            return gan.generate(z, first)
-    classes = len(gan.data.classes)
-    one, other = (nn.functional.one_hot(y, classes).float() for y in (first, last))
-    try:
-        return gan.generate(z, torch.lerp(one, other, t))
-    except (RuntimeError, IndexError, TypeError):
-        return gan.generate(z, first if t < 0.5 else last)
-
-
-@contextmanager
-def mixed_embeddings(gan: GAN, last: Tensor, t: float) -> Iterator[bool]:
-    """Inside, what embeds a class gives a mixture with the embedding of `last`; whether anything does."""
-
-    def mix(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        assert isinstance(module, nn.Embedding)
-        return torch.lerp(output, nn.functional.embedding(last, module.weight), t)
-
-    modules = [m for m in gan.generator.modules() if isinstance(m, nn.Embedding)]
-    hooks = [m.register_forward_hook(mix) for m in modules if m.num_embeddings == len(gan.data.classes)]
-    try:
-        yield bool(hooks)
-    finally:
-        for hook in hooks:
-            hook.remove()

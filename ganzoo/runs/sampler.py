@@ -172,7 +172,7 @@ class Sampler(Drawing):
             raise UsageError(f"model '{gan.name}' makes images from images: translate some (ganzoo sample RUN --from)")
         with own_draws(gan, seed):
             z = gan.sample_latent(n)
-            y = self._conditions(n, classes, values)
+            y = self.conditions(n, classes, values)
             parts = zip(z.split(CHUNK), y.split(CHUNK) if y is not None else [None] * n, strict=False)
             return torch.cat([gan.generate(zs, ys).float() for zs, ys in parts])
 
@@ -185,7 +185,7 @@ class Sampler(Drawing):
         gan, n = drawing(self.gan, sampling or {}), len(sources)
         _checked(gan, seed, values)
         with own_draws(gan, (seed * 1_000_003 + number) % 2**63):
-            z, y = gan.sample_latent(n), self._conditions(n, classes, values)
+            z, y = gan.sample_latent(n), self.conditions(n, classes, values)
             try:
                 return gan.generate(z, y, sources.to(gan.device)).float()
             except RuntimeError as error:
@@ -216,7 +216,14 @@ class Sampler(Drawing):
             sizes.append((made.shape[2] / height, made.shape[3] / width))
         return sizes[0] == sizes[1]
 
-    def _conditions(self, n: int, classes: Tensor | None, values: Mapping[str, float] | None) -> Tensor | None:
+    def conditions(self, n: int, classes: Tensor | None, values: Mapping[str, float] | None) -> Tensor | None:
+        """What the generator takes for class indices (n,), or None, and attributes by name; None: nothing.
+
+        Of an unconditional model, and where nothing is asked of a conditional one, they are drawn.
+
+        Raises:
+            UsageError: an attribute that the data does not have.
+        """
         if classes is None and not values:
             return self.gan.sample_labels(n)
         chosen = torch.zeros(n, dtype=torch.int64) if classes is None else classes

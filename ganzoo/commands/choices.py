@@ -1,0 +1,72 @@
+"""Labels, seeds and attributes, as commands are given them."""
+
+from ganzoo.errors import UsageError
+
+MOST_SEEDS = 10_000
+"""Drawn one by one."""
+
+
+def parse_seeds(text: str) -> list[int]:
+    """`0-15`, `3,7` or `0-3,9`.
+
+    Raises:
+        UsageError: not of that form, or more than are drawn one by one.
+    """
+    found: list[int] = []
+    for part in (p.strip() for p in text.split(",")):
+        first, dash, last = part.partition("-")
+        if not (first.isdecimal() and (last.isdecimal() if dash else True)):
+            raise UsageError(f"--seeds {text}: write 0-15, or 3,7")
+        low, high = int(first), int(last or first)
+        if not low <= high < 2**31 or len(found) + high - low >= MOST_SEEDS:
+            raise UsageError(f"--seeds {text}: give {MOST_SEEDS:,} at most, in order, each below {2**31:,}")
+        found += range(low, high + 1)
+    return found
+
+
+def parse_labels(text: str, names: tuple[str, ...]) -> list[int | str]:
+    """`7`, `0-9`, `3,7`, `0-3,7`, or names of classes; a range between two names takes the classes in between too.
+
+    Where all names are whole numbers, numbers are names.
+
+    Raises:
+        UsageError: a range that runs backwards or far beyond the classes, or a number that is no name where all are.
+    """
+    labels: list[int | str] = []
+    numbered = bool(names) and all(name.isdecimal() for name in names)
+    for part in (p.strip() for p in text.split(",")):
+        first, dash, last = part.partition("-")
+        if part not in names and first in names and last in names:
+            between = range(names.index(first), names.index(last) + 1)
+            if not between:
+                raise UsageError(f"--label {part}: class '{last}' comes before class '{first}'")
+            labels += between
+        elif numbered and part and part not in names:
+            raise UsageError(f"--label {part}: classes are {names[0]} to {names[-1]}")
+        elif part not in names and dash and first.isdecimal() and last.isdecimal():
+            if int(first) > int(last) or int(last) >= max(len(names), 1):
+                raise UsageError(
+                    f"--label {part}: classes are 0 to {len(names) - 1}" if names else f"--label {part}: no classes"
+                )
+            labels += range(int(first), int(last) + 1)
+        elif part:
+            labels.append(part)
+    return labels
+
+
+def parse_values(sets: tuple[str, ...]) -> dict[str, float]:
+    """`name=value` pairs.
+
+    Raises:
+        UsageError: not of that form.
+    """
+    values = {}
+    for text in sets:
+        name, equals, value = text.partition("=")
+        try:
+            values[name.strip()] = float(value)
+        except ValueError:
+            equals = ""
+        if not equals:
+            raise UsageError(f"--set {text}: write NAME=NUMBER")
+    return values

@@ -1,0 +1,222 @@
+"""Moving pictures: how a run's samples grew, and any other frames, written as .mp4, .gif or .webp."""
+
+import math
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import IO, NamedTuple
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from ganzoo.errors import GanzooError, UsageError, one_line, plain
+from ganzoo.files import whole
+from ganzoo.runs.folder import open_run
+
+KINDS = (".mp4", ".gif", ".webp")
+MOST_FRAMES = 3_000
+"""Of a .gif or a .webp, whose frames are all held until the last."""
+LARGEST = 2**25
+"""Pixels of a grid beyond which it is not read, and of a frame beyond which none is made."""
+GRID = re.compile(r"\d{8,12}\.png")
+
+
+class Grids(NamedTuple):
+    """The grids that a run kept while it trained."""
+
+    name: str
+    steps: list[int]
+    """In order."""
+    files: list[Path]
+
+
+def grids_of(folder: Path) -> Grids:
+    """Those of a run directory, which may still be training.
+
+    Raises:
+        UsageError: not a run directory, or it has kept none yet.
+        GanzooError: the directory is damaged, or a link leads out of it.
+    """
+    name = str(open_run(folder)["model"])
+    files = sorted(path for path in (folder / "samples").glob("*.png") if GRID.fullmatch(path.name))
+    if not files:
+        raise UsageError(f"{folder} has kept no grids of samples yet: a run writes them to samples/ as it trains")
+    return Grids(name, [int(path.stem) for path in files], files)
+
+
+def training(runs: Sequence[Grids], scale: int | None = None) -> Iterator[np.ndarray]:
+    """A frame for each step that any of the runs has a grid of: the newest grid of each, side by side beneath its name.
+
+    uint8 (H, W, 3), all of one size. `scale` enlarges grids pixel by pixel; None: small ones to a size that one sees.
+
+    Raises:
+        GanzooError: a grid is damaged, or larger than any that is written here.
+    """
+    shown = [_read(grids.files[0]) for grids in runs]
+    tallest = max(grid.shape[0] for grid in shown)
+    scale = scale or enlarging(tallest)
+    last = [-1] * len(runs)
+    size: tuple[int, int] | None = None
+    for step in sorted({step for grids in runs for step in grids.steps}):
+        for i, grids in enumerate(runs):
+            behind = last[i] + 1
+            if behind < len(grids.steps) and grids.steps[behind] <= step:
+                last[i], shown[i] = behind, _read(grids.files[behind])
+        titles = [f"{g.name}, step {g.steps[max(at, 0)]:,}" for g, at in zip(runs, last, strict=True)]
+        frame = _beside([enlarged(grid, scale) for grid in shown], titles)
+        size = size or (frame.shape[0], frame.shape[1])
+        yield fitted(frame, size)
+
+
+def enlarging(height: int) -> int:
+    """How many times a picture of such a height is enlarged, so that one sees it."""
+    return max(1, round(480 / height))
+
+
+def enlarged(picture: np.ndarray, times: int) -> np.ndarray:
+    """A picture (H, W, 3) with each pixel as a square.
+
+    Raises:
+        UsageError: it would be too large.
+    """
+    if picture.shape[0] * picture.shape[1] * times**2 > LARGEST:
+        raise UsageError(
+            f"a picture of {picture.shape[1]} x {picture.shape[0]} pixels is too large for --scale {times}"
+        )
+    return picture.repeat(times, axis=0).repeat(times, axis=1)
+
+
+def fitted(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The frame (H, W, 3) cut or filled up with black to (height, width): all frames of a film have one size."""
+    height, width = size
+    cut = frame[:height, :width]
+    return np.pad(cut, ((0, height - cut.shape[0]), (0, width - cut.shape[1]), (0, 0)))
+
+
+def write_film(target: Path, frames: Iterable[np.ndarray], fps: float, hold: float = 0.0, loop: bool = True) -> int:
+    """Write frames, uint8 (H, W, 3) of one size, as the ending of `target` says, whole or not at all.
+
+    Args:
+        target: .mp4 (H.264, by PyAV: `pip install 'ganzoo[video]'`), .gif or .webp.
+        frames: one or more.
+        fps: frames in a second.
+        hold: seconds for which the last one stays.
+        loop: whether a .gif or a .webp begins anew at its end.
+
+    Returns:
+        How many frames were written.
+
+    Raises:
+        UsageError: another ending, too many frames for it, or PyAV is not there.
+        GanzooError: the disk would not take it.
+    """
+    write = _writer(target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with whole(target) as file:
+            return write(file, frames, fps, round(hold * fps), loop)
+    except OSError as error:
+        raise GanzooError(f"cannot write {target}: {error.strerror or error}") from error
+
+
+def check_film(target: Path) -> None:
+    """Check that a film can be written as `target`, before any frame is made.
+
+    Raises:
+        UsageError: as `write_film`.
+    """
+    _writer(target)
+
+
+def _writer(target: Path):  # type: ignore[no-untyped-def]
+    kind = target.suffix.lower()
+    if kind == ".mp4":
+        try:
+            import av  # noqa: F401
+        except ImportError:
+            raise UsageError(
+                f"{target}: an .mp4 needs PyAV (pip install 'ganzoo[video]'); .gif and .webp need nothing more"
+            ) from None
+        return _mp4
+    if kind not in KINDS:
+        raise UsageError(f"{target}: end the name in {', '.join(KINDS[:-1])} or {KINDS[-1]}")
+    return _gif if kind == ".gif" else _webp
+
+
+def _mp4(file: IO[bytes], frames: Iterable[np.ndarray], fps: float, hold: int, loop: bool) -> int:
+    from fractions import Fraction
+
+    import av
+
+    count = 0
+    last: av.VideoFrame | None = None
+    with av.open(file, "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1000))
+        stream.pix_fmt, stream.options = "yuv420p", {"crf": "18"}
+        for frame in frames:
+            height, width = (side + side % 2 for side in frame.shape[:2])  # Colours are of two pixels by two.
+            if last is None:
+                stream.height, stream.width = height, width
+            last = av.VideoFrame.from_ndarray(np.ascontiguousarray(fitted(frame, (height, width))), "rgb24")
+            container.mux(stream.encode(last))
+            count += 1
+        for _ in range(hold if last is not None else 0):
+            assert last is not None
+            last.pts = None
+            container.mux(stream.encode(last))
+        container.mux(stream.encode(None))
+    return count
+
+
+def _gif(file: IO[bytes], frames: Iterable[np.ndarray], fps: float, hold: int, loop: bool) -> int:
+    return _animated(file, "GIF", frames, fps, hold, loop, optimize=True)
+
+
+def _webp(file: IO[bytes], frames: Iterable[np.ndarray], fps: float, hold: int, loop: bool) -> int:
+    return _animated(file, "WEBP", frames, fps, hold, loop, quality=90, method=4)
+
+
+def _animated(  # type: ignore[no-untyped-def]
+    file: IO[bytes], kind: str, frames: Iterable[np.ndarray], fps: float, hold: int, loop: bool, **options
+) -> int:
+    pictures: list[Image.Image] = []
+    for frame in frames:
+        if len(pictures) == MOST_FRAMES:
+            raise UsageError(f"a {kind} of more than {MOST_FRAMES:,} frames would not be read by anybody: choose .mp4")
+        pictures.append(Image.fromarray(frame))
+    each = round(1000 / fps)
+    durations = [each] * (len(pictures) - 1) + [each * (1 + hold)]
+    # A film that begins anew says how often, 0 for ever; one that does not says nothing.
+    again = {"loop": 0 if loop else 1} if loop or kind == "WEBP" else {}
+    pictures[0].save(file, kind, save_all=True, append_images=pictures[1:], duration=durations, **again, **options)
+    return len(pictures)
+
+
+def _read(path: Path) -> np.ndarray:
+    """A grid as uint8 (H, W, 3)."""
+    try:
+        with Image.open(path, formats=("PNG",)) as picture:
+            if picture.width * picture.height > LARGEST:
+                raise GanzooError(
+                    f"{path} is a picture of {picture.width} x {picture.height} pixels: no grid is so large"
+                )
+            return np.asarray(picture.convert("RGB"))
+    except (OSError, ValueError, SyntaxError) as error:  # What Pillow says to what is no picture.
+        raise GanzooError(f"{path} is damaged: {one_line(error)}") from error
+
+
+def _beside(grids: Sequence[np.ndarray], titles: Sequence[str], gap: int = 16) -> np.ndarray:
+    """Grids in a row, each beneath its title."""
+    font = ImageFont.load_default(16)
+    top = math.ceil(16 * 1.75)
+    widths = [
+        max(grid.shape[1], math.ceil(font.getlength(f"{title}  "))) for grid, title in zip(grids, titles, strict=True)
+    ]
+    height = top + max(grid.shape[0] for grid in grids)
+    sheet = Image.new("RGB", (sum(widths) + gap * (len(grids) - 1), height))
+    pen, left = ImageDraw.Draw(sheet), 0
+    for grid, title, width in zip(grids, titles, widths, strict=True):
+        pen.text((left + 4, 4), plain(title), fill="white", font=font)
+        sheet.paste(Image.fromarray(grid), (left, top))
+        left += width + gap
+    return np.asarray(sheet)

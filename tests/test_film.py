@@ -1,0 +1,197 @@
+"""`ganzoo video`, `ganzoo sample --walk` and `--seeds`: what films show, and what is refused in a line."""
+
+import builtins
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import ganzoo as zoo
+from conftest import TINY, start
+from ganzoo.data import to_uint8
+from ganzoo.errors import GanzooError, UsageError
+from ganzoo.runs import film
+from ganzoo.runs.walk import walk
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A run with grids of steps 10, 20 and 30."""
+    folder = tmp_path_factory.mktemp("runs") / "mine"
+    options = ("--steps", 30, "--sample-interval", 10, "--engine", "eager", "--quiet", "--out", folder)
+    process = start("run", *TINY, *options, cwd=folder.parent)
+    _, err = process.communicate()
+    assert process.returncode == 0, err
+    return folder
+
+
+@pytest.fixture
+def run(made, tmp_path):
+    return shutil.copytree(made, tmp_path / "run")
+
+
+def frames_of(path) -> list[np.ndarray]:
+    with Image.open(path) as picture:
+        found = []
+        for number in range(getattr(picture, "n_frames", 1)):
+            picture.seek(number)
+            found.append(np.asarray(picture.convert("RGB")))
+        return found
+
+
+def test_a_film_of_training_has_a_frame_for_each_grid_and_the_last_one_stays(ganzoo, run):
+    result = ganzoo("video", run, "-o", run / "t.gif", "--fps", 5, "--hold", 1, "--json")
+    assert result.code == 0, result.err
+    assert json.loads(result.out) == {"file": str(run / "t.gif"), "frames": 3, "seconds": 1.6}
+    with Image.open(run / "t.gif") as picture:
+        durations = []
+        for number in range(picture.n_frames):
+            picture.seek(number)
+            durations.append(picture.info["duration"])
+        assert durations == [200, 200, 1200]
+        assert picture.info["loop"] == 0
+
+
+def test_each_frame_is_the_grid_of_its_step_beneath_a_title(run):
+    grids = film.grids_of(run)
+    assert grids.steps == [10, 20, 30]
+    for frame, file in zip(film.training([grids], scale=2), grids.files, strict=True):
+        grid = np.asarray(Image.open(file).convert("RGB")).repeat(2, 0).repeat(2, 1)
+        np.testing.assert_array_equal(frame[-grid.shape[0] :, : grid.shape[1]], grid)
+        assert frame[: -grid.shape[0]].max() == 255  # Words in white.
+
+
+def test_runs_stand_side_by_side_each_with_its_newest_grid(run, tmp_path):
+    other = shutil.copytree(run, tmp_path / "other")
+    (other / "samples" / "00000020.png").rename(other / "samples" / "00000025.png")
+    both = [film.grids_of(run), film.grids_of(other)]
+    frames = list(film.training(both, scale=1))
+    assert len(frames) == 4  # Steps 10, 20, 25, 30.
+    left = [frame[:, : frame.shape[1] // 2] for frame in frames]
+    right = [frame[:, frame.shape[1] // 2 + 8 :] for frame in frames]
+    assert np.array_equal(left[1], left[2])
+    assert not np.array_equal(left[0], left[1])
+    assert np.array_equal(right[0], right[1])
+    assert not np.array_equal(right[1], right[2])
+
+
+@pytest.mark.parametrize("kind", ["mp4", "gif", "webp"])
+def test_two_films_of_the_same_frames_are_equal_byte_for_byte(run, kind):
+    for name in ("a", "b"):
+        assert film.write_film(run / f"{name}.{kind}", film.training([film.grids_of(run)]), 8) == 3
+    assert (run / f"a.{kind}").read_bytes() == (run / f"b.{kind}").read_bytes()
+
+
+def test_an_mp4_has_all_frames_in_even_size(tmp_path):
+    import av
+
+    frames = [np.full((33, 51, 3), shade, np.uint8) for shade in (0, 120, 240)]
+    film.write_film(tmp_path / "f.mp4", frames, 10, hold=0.5)
+    with av.open(str(tmp_path / "f.mp4")) as container:
+        found = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    assert [frame.shape for frame in found] == [(34, 52, 3)] * 8
+    assert [int(frame[5, 5, 0]) for frame in found] == pytest.approx([0, 120] + [240] * 6, abs=6)
+
+
+def test_without_pyav_an_mp4_is_refused_with_what_to_install(ganzoo, run, monkeypatch):
+    real = builtins.__import__
+
+    def importing(name, *rest, **named):
+        if name == "av":
+            raise ImportError(name)
+        return real(name, *rest, **named)
+
+    monkeypatch.setattr(builtins, "__import__", importing)
+    result = ganzoo("video", run, "-o", run / "t.mp4")
+    assert (result.code, result.err.count("\n")) == (2, 1)
+    assert "pip install 'ganzoo[video]'" in result.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["video", "nowhere"], "nowhere is not a run directory"),
+        (["video", "run", "-o", "film.avi"], "end the name in .mp4, .gif or .webp"),
+        (["video", "run", "--fps", "0"], "--fps"),
+        (["sample", "run", "--walk", "-o", "walk.png"], "end the name in .mp4, .gif or .webp"),
+        (["sample", "run", "--walk", "--from", "x.png"], "leave it out beside --from"),
+        (["sample", "run", "--walk", "--grid"], "a walk is a grid already"),
+        (["sample", "run", "--seeds", "5-2"], "--seeds 5-2: give 10,000 at most, in order"),
+        (["sample", "run", "--seeds", "a"], "--seeds a: write 0-15, or 3,7"),
+        (["sample", "run", "--seeds", "0-3", "-n", "4"], "leave out -n"),
+        (["sample", "run", "--scale", "2", "-o", "x.npz"], "name a .png, or add --grid"),
+        (["sample", "run", "--walk", "--label", "11"], "--label 11: classes are 0 to 9"),
+    ],
+)
+def test_wrong_films_are_refused_in_one_line(ganzoo, run, monkeypatch, arguments, says):
+    monkeypatch.chdir(run.parent)
+    result = ganzoo(*arguments)
+    assert (result.code, result.err.count("\n")) == (2, 1)
+    assert says in result.err
+
+
+def test_a_run_without_grids_and_a_damaged_grid_are_told_in_a_line(run):
+    grids = film.grids_of(run)
+    grids.files[1].write_bytes(grids.files[1].read_bytes()[:60])
+    with pytest.raises(GanzooError, match=r"00000020\.png is damaged"):
+        film.write_film(run / "t.gif", film.training([grids]), 8)
+    assert not list(run.glob("*t.gif*"))
+    shutil.rmtree(run / "samples")
+    with pytest.raises(UsageError, match="has kept no grids of samples yet"):
+        film.grids_of(run)
+
+
+def test_a_grid_of_absurd_size_is_not_read(run, monkeypatch):
+    monkeypatch.setattr(film, "LARGEST", 100)
+    with pytest.raises(GanzooError, match="no grid is so large"):
+        list(film.training([film.grids_of(run)], scale=1))
+
+
+def test_a_walk_passes_by_the_samples_of_its_seeds_and_comes_back(run):
+    sampler = zoo.load(run)
+    classes = sampler.classes(3, [0, 1, 2])
+    frames = list(walk(sampler, 3, [classes], [4, 9], 8))
+    assert len(frames) == 8
+    for at, seed in ((0, 4), (4, 9)):
+        torch.testing.assert_close(frames[at], to_uint8(sampler.draw(3, classes, seed)))
+    steps = [(a.float() - b.float()).abs().mean() for a, b in zip(frames, [*frames[1:], frames[0]], strict=True)]
+    assert max(steps) < 4 * min(steps)  # No jump, at the seam neither.
+
+
+def test_a_walk_through_classes_shows_each_of_them(run):
+    sampler = zoo.load(run)
+    through = [sampler.classes(2, [one]) for one in (3, 5, 8)]
+    frames = list(walk(sampler, 2, through, [0], 6))
+    for at, classes in zip((0, 2, 4), through, strict=True):
+        torch.testing.assert_close(frames[at], to_uint8(sampler.draw(2, classes, 0)))
+
+
+def test_seeds_draw_each_class_of_the_same_latents(ganzoo, run):
+    result = ganzoo("sample", run, "--seeds", "3,5-6", "--label", "1,4", "-o", run / "s.npz", "--json")
+    assert result.code == 0, result.err
+    assert json.loads(result.out)["seeds"] == [3, 5, 6]
+    found, sampler = np.load(run / "s.npz"), zoo.load(run)
+    assert found["labels"].tolist() == [1, 4, 1, 4, 1, 4]
+    for i, (seed, label) in enumerate((seed, label) for seed in (3, 5, 6) for label in (1, 4)):
+        expected = to_uint8(sampler.sample(1, [label], seed=seed))[0].numpy()
+        np.testing.assert_array_equal(found["images"][i], expected)
+
+
+def test_scale_enlarges_a_grid_pixel_by_pixel(ganzoo, run):
+    for name, more in (("one", []), ("three", ["--scale", 3])):
+        assert ganzoo("sample", run, "--label", 4, "-n", 4, *more, "-o", run / f"{name}.png").code == 0
+    small, large = (np.asarray(Image.open(run / f"{name}.png")) for name in ("one", "three"))
+    np.testing.assert_array_equal(large, small.repeat(3, 0).repeat(3, 1))
+
+
+def test_a_walk_is_written_with_the_names_of_its_columns(ganzoo, run):
+    result = ganzoo("sample", run, "--walk", "--seconds", 0.25, "--scale", 1, "-n", 20, "-o", run / "w.webp", "--json")
+    assert result.code == 0, result.err
+    told = json.loads(result.out)
+    assert (told["frames"], told["images"], told["seeds"]) == (6, 20, [0, 1, 2, 3])
+    frames = frames_of(run / "w.webp")
+    assert len(frames) == 6
+    assert frames[0][:8].max() > 200  # Names above the grid.
