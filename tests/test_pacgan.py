@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from ganzoo_plugins.gan import GAN
 from ganzoo_plugins.pacgan import PacGAN, Packed
 from ganzoo_plugins.unrolled_gan import UnrolledGAN
 from torch import nn
@@ -74,6 +75,14 @@ def test_a_batch_that_makes_no_whole_packs_is_refused():
 
 
 # Unrolled GAN
+
+
+def test_points_are_played_for_by_the_same_networks_whatever_the_game():
+    games = (GAN, PacGAN, UnrolledGAN)
+    one, *others = [[p.shape for p in game(POINTS, game.Options()).generator.parameters()] for game in games]
+    assert others == [one, one]
+    one, packed, other = [[p.shape for p in game(POINTS, game.Options()).discriminator.parameters()] for game in games]
+    assert (other, packed[1:], packed[0]) == (one, one[1:], (one[0][0], 4 * one[0][1]))
 
 
 class Linear(nn.Module):
