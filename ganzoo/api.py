@@ -385,9 +385,10 @@ def compare(
         made = plans(named.models, list(seeds), {"eval_every": 1.0, "loggers": (), **training}, plugins)
         check_sampling(made, drawn)
     trained, failed = list[Path](), dict[Path, GanzooError]()
+    apart = callback is None and not any(isinstance(item, type) for item in what)  # Neither could go there.
 
     def work(watchers: Callable[[], list[Watcher]]) -> Path:
-        found = provide_all(made, Path(out), plugins, watchers, say, drawn)
+        found = provide_all(made, Path(out), plugins, watchers, say, drawn, apart)
         trained.extend(found[0])
         failed.update(found[1])
         return Path(out)

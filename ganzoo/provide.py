@@ -1,26 +1,30 @@
 """The runs that a comparison of models needs: those that are there as they are, the others trained and measured."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
-from ganzoo.blame import blame
+from ganzoo.apart import told, train_apart
 from ganzoo.data import DataSpec
 from ganzoo.errors import GanzooError, UsageError, did_you_mean, one_line
 from ganzoo.files import read_json
+from ganzoo.gan import GAN
 from ganzoo.launch import resume, start
+from ganzoo.metrics.evaluation import comparable, labels_of
 from ganzoo.plugins import Registry
 from ganzoo.preparing import refuse_sources
-from ganzoo.runs.folder import open_run
+from ganzoo.report.read import RunRecord, read_run
+from ganzoo.runs.folder import model_of, open_run, refuse_absent_data
 from ganzoo.runs.measuring import measure_run, refuse_side, write_result
 from ganzoo.runs.sampler import step_of
 from ganzoo.sampling import choose_sampling, dumped, sampling_fields
-from ganzoo.settings import BEFORE, BUDGET, Plan, Settings, resolve, validated
+from ganzoo.settings import BEFORE, BUDGET, Plan, Settings, flatten, resolve, validated
 from ganzoo.training.engine import choose_device
-from ganzoo.training.signals import Stopped
-from ganzoo.training.watcher import Enough, Watcher
+from ganzoo.training.watcher import Watcher
 
 ASIDE = {"loggers", "sample_interval", "checkpoint_interval", "workers"}
 """Settings that change nothing of what is trained."""
@@ -83,24 +87,48 @@ def provide_all(
     watchers: Callable[[], Sequence[Watcher]],
     say: Callable[[str], None],
     sampling: Mapping[str, str] = MappingProxyType({}),
+    apart: bool = False,
 ) -> tuple[list[Path], dict[Path, GanzooError]]:
     """The runs of all plans, and why some failed: one seed that diverges does not keep the others from the report.
 
-    A run that failed is among the folders if it got as far as having one.
+    A run that failed is among the folders if it got as far as having one. `apart`: as `provide` takes it.
 
     Raises:
         UsageError: a folder holds a run with other options, or the first run is asked for something that cannot be.
         Stopped: as `provide`.
     """
-    for plan in plans:
-        if (folder_of(plan, home) / "run.json").exists():
-            same_plan(plan, folder_of(plan, home))
+    wanted = [Wanted(plan, folder_of(plan, home), of_model(plan, sampling)) for plan in plans]
+    return provide_wanted(wanted, plugins, watchers, say, apart)
+
+
+class Wanted(NamedTuple):
+    """A run that a comparison needs."""
+
+    plan: Plan
+    folder: Path
+    sampling: Mapping[str, str]
+    """Options of drawing with which it is measured."""
+    like: dict[str, Any] | None = None
+    """A result as `ganzoo eval` writes it: it is measured as that was. None: as by default."""
+
+
+def provide_wanted(
+    wanted: Sequence[Wanted],
+    plugins: Registry,
+    watchers: Callable[[], Sequence[Watcher]],
+    say: Callable[[str], None],
+    apart: bool,
+) -> tuple[list[Path], dict[Path, GanzooError]]:
+    """As `provide_all`, of runs whose folders are known."""
+    for run in wanted:
+        if (run.folder / "run.json").exists():
+            same_plan(run.plan, run.folder)
     folders: list[Path] = []
     failed: dict[Path, GanzooError] = {}
-    for plan in plans:
-        folder = folder_of(plan, home)
+    for run in wanted:
+        folder = run.folder
         try:
-            folders.append(provide(plan, home, plugins, watchers, say, sampling))
+            folders.append(provide(run, plugins, watchers, say, apart))
         except GanzooError as error:
             if isinstance(error, UsageError) and not folders:
                 raise
@@ -111,54 +139,152 @@ def provide_all(
 
 
 def provide(
-    plan: Plan,
-    home: Path,
+    run: Wanted,
     plugins: Registry,
     watchers: Callable[[], Sequence[Watcher]],
     say: Callable[[str], None],
-    sampling: Mapping[str, str] = MappingProxyType({}),
+    apart: bool,
 ) -> Path:
-    """The finished, measured run of a plan: as it is, resumed, or trained anew.
+    """The finished, measured run that is wanted: as it is, resumed, or trained anew.
+
+    `apart`: it is trained in a process of its own, so that its peak of memory is its own. That cannot be where a
+    program handed over the model, or wants to be told of the steps.
 
     Raises:
         UsageError: its folder holds a run with other options.
         GanzooError: training or measuring failed.
         Stopped: a signal came; what was trained is saved, and the same command goes on from there.
     """
-    folder = folder_of(plan, home)
+    plan, folder = run.plan, run.folder
     if not (folder / "run.json").exists():
         say(f"{folder}: training")
-        with told("cannot be trained"):
-            start(plan, plugins, folder, watchers())
+        _train(plan, folder, False, plugins, watchers, say, apart)
     else:
         same_plan(plan, folder)
         status = read_json(folder / "status.json") if (folder / "status.json").exists() else {}
         if not isinstance(status, dict) or status.get("status") != "finished":
             say(f"{folder}: going on from its last checkpoint")
-            with told("cannot be trained"):
-                resume(folder, plugins, None, watchers(), say)
+            _train(plan, folder, True, plugins, watchers, say, apart)
         else:
             say(f"{folder}: done already")
-    drawn = of_model(plan, sampling)
-    if not measured(folder, plan, drawn):
+    if not measured(folder, plan, run.sampling, run.like):
         say(f"{folder}: measuring")
-        options = {"metrics": None, "device": choose_device(plan.settings.device)}
-        with told("cannot be measured"):
-            evaluator, result = measure_run(folder, plugins, None, None, None, 0, options, None, drawn)
-        write_result(folder / "eval.json", result, evaluator)
+        measure(folder, plugins, plan.settings.device, run.like, run.sampling)
     return folder
 
 
-@contextmanager
-def told(what: str) -> Iterator[None]:
-    """An exception of a plugin's own inside, as one line: the other runs go on."""
-    try:
-        yield
-    except (GanzooError, Stopped, Enough):
-        raise
-    except Exception as error:
-        whose = blame(error)
-        raise GanzooError(f"{what}: {whose + ': ' if whose else ''}{one_line(error)}") from error
+def _train(
+    plan: Plan, folder: Path, begun: bool, plugins: Registry, watchers: Callable[[], Sequence[Watcher]],
+    say: Callable[[str], None], apart: bool,
+) -> None:  # fmt: skip
+    if apart:
+        train_apart(plan, folder, begun, bool(watchers()))
+        return
+    with told("cannot be trained"):
+        if begun:
+            resume(folder, plugins, None, watchers(), say)
+        else:
+            start(plan, plugins, folder, watchers())
+
+
+def measure(
+    folder: Path, plugins: Registry, device: str, like: dict[str, Any] | None, sampling: Mapping[str, str]
+) -> None:
+    """Measure a run as another was, or as by default with options of drawing, and write its `eval.json`.
+
+    Raises:
+        GanzooError: it cannot be measured, or written.
+    """
+    options: dict[str, Any] = {"metrics": None, "device": choose_device(device)}
+    dataset, n, seed, labels = None, None, 0, None
+    with told("cannot be measured"):
+        drawn: Mapping[str, Any] = sampling
+        if like is not None:
+            protocol = like["protocol"]
+            own = model_of(folder, open_run(folder), plugins)
+            data = open_run(folder).get("data")
+            dataset = protocol["dataset"] if protocol["dataset"] != (data or {}).get("name") else None
+            n, seed = protocol["n"], int(like.get("seed", 0))
+            labels = "uniform" if labels_of(like) == "uniform" and takes_labels(own, open_run(folder)) else None
+            options |= {"split": protocol["split"], "features": protocol["extractor"]}
+            known = sampling_fields(own)
+            drawn = {name: v for name, v in (protocol.get("sampling") or {}).items() if name in known}
+        evaluator, result = measure_run(folder, plugins, dataset, None, n, seed, options, labels, drawn)
+    write_result(folder / "eval.json", result, evaluator)
+
+
+def measure_all(folders: Sequence[Path], plugins: Registry, say: Callable[[str], None]) -> dict[Path, GanzooError]:
+    """Measure the runs that have no evaluation, or one of a step before their last, as most of the others were.
+
+    Returns why some could not be. What cannot even be read is left to whoever reports it, and what is being trained
+    to its own end.
+    """
+    records: list[RunRecord] = []
+    failed: dict[Path, GanzooError] = {}
+    for folder in folders:
+        with suppress(GanzooError):
+            records.append(read_run(folder))
+    fresh = {id(record): record for record in records if _is_fresh(record)}
+    for record in records:
+        if id(record) in fresh:
+            continue
+        if record.running:
+            say(f"{record.folder}: is being trained, and measured when it has ended")
+            continue
+        like = next((r.result for r in fresh.values() if r.trained_on[0] == record.trained_on[0]), None)
+        say(f"{record.folder}: measuring")
+        try:
+            measure(record.folder, plugins, "auto", like, {})
+        except GanzooError as error:
+            say(f"{record.folder}: failed: {one_line(error)}")
+            failed[record.folder] = GanzooError(f"{record.folder}: {one_line(error)}")
+    return failed
+
+
+def _is_fresh(record: RunRecord) -> bool:
+    """Whether the run has an `eval.json`, of the generator that is there."""
+    made = (record.folder / "eval.json").is_file() and record.result is not None
+    return made and (record.result or {}).get("step") == step_of(record.folder)
+
+
+def further(folders: Sequence[Path], seeds: Sequence[int], plugins: Registry) -> list[Wanted]:
+    """Runs that differ in the seed alone from those in the folders, with the seeds that these do not have yet.
+
+    Each stands beside the run that it repeats, as NAME-seedN, and is measured as that was.
+
+    Raises:
+        UsageError: a run cannot be repeated: it was imported, or its model or data were handed over by a program.
+        GanzooError: one is damaged.
+    """
+    infos = [(folder, open_run(folder)) for folder in folders]
+    there = {(_but_seed(info), _seed(info)) for _, info in infos}
+    wanted: list[Wanted] = []
+    for folder, info in infos:
+        if info.get("imported"):
+            raise UsageError(f"--seeds: {folder} was imported, and cannot be trained with another seed")
+        model = model_of(folder, info, plugins)
+        refuse_absent_data(folder, info, plugins)
+        record = read_run(folder)
+        for seed in dict.fromkeys(seeds):
+            if (_but_seed(info), seed) in there:
+                continue
+            there.add((_but_seed(info), seed))
+            plan = resolve(model, {"seed": seed}, config=flatten(info, folder / "run.json"))
+            name = re.sub(r"-seed\d+$", "", folder.resolve().name)
+            like = record.result if (folder / "eval.json").is_file() else None
+            wanted.append(Wanted(plan, folder.parent / f"{name}-seed{seed}", {}, like))
+    return wanted
+
+
+def _seed(info: Mapping[str, Any]) -> Any:
+    settings = info.get("settings")
+    return settings.get("seed") if isinstance(settings, dict) else None
+
+
+def _but_seed(info: Mapping[str, Any]) -> str:
+    settings = info.get("settings")
+    kept = {k: v for k, v in settings.items() if k not in ("seed", *ASIDE)} if isinstance(settings, dict) else {}
+    return json.dumps([info.get("model"), info.get("preset"), kept, info.get("options")], sort_keys=True, default=str)
 
 
 def same_plan(plan: Plan, folder: Path) -> None:
@@ -185,14 +311,25 @@ def same_plan(plan: Plan, folder: Path) -> None:
             )
 
 
+def takes_labels(model: type[GAN], info: Mapping[str, Any]) -> bool:
+    """Whether the run of a model that a `run.json` describes is asked for classes."""
+    data = info.get("data")
+    if not isinstance(data, dict):
+        return False
+    return model.uses_labels(DataSpec.from_json(data), validated(model.Options, info.get("options") or {}))
+
+
 def uses_labels(plan: Plan, info: Mapping[str, Any]) -> bool:
     """Whether the model of a plan is one to which labels mean anything, on the data that a `run.json` describes."""
     data = info.get("data")
     return not isinstance(data, dict) or plan.model.uses_labels(DataSpec.from_json(data), plan.options)
 
 
-def measured(folder: Path, plan: Plan, sampling: Mapping[str, str]) -> bool:
-    """Whether `eval.json` is of the generator that is there, says how it was asked for classes, and drew so."""
+def measured(folder: Path, plan: Plan, sampling: Mapping[str, str], like: dict[str, Any] | None = None) -> bool:
+    """Whether `eval.json` is of the generator that is there, says how it was asked for classes, and drew so.
+
+    Where it is to be `like` another result, whether it may be compared with that.
+    """
     try:
         result = read_json(folder / "eval.json")
     except GanzooError:
@@ -200,5 +337,11 @@ def measured(folder: Path, plan: Plan, sampling: Mapping[str, str]) -> bool:
     protocol = result.get("protocol") if isinstance(result, dict) else None
     if not (isinstance(protocol, dict) and "labels" in protocol):
         return False
+    if like is not None:
+        try:
+            comparable(result, like)
+        except GanzooError:
+            return False
+        return bool(result.get("step") == step_of(folder))
     wanted = dumped(plan.model, choose_sampling(plan.model, sampling))
     return protocol.get("sampling", {}) == wanted and result.get("step") == step_of(folder)

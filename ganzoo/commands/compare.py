@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     "reports",
     multiple=True,
     type=click.Path(path_type=Path),
-    help="The file to write: .html, .md or .json; may be given again.  [default: report.html, beside trained runs]",
+    help="The file to write: .html, .md, .csv or .json; may be given again.  "
+    "[default: report.html, beside trained runs]",
 )
 @click.option("--dataset", help="Train models on this data set.  [default: mnist]")
 @click.option("--data-root", type=click.Path(path_type=Path), help="Where its files are.")
@@ -36,7 +37,10 @@ if TYPE_CHECKING:
 @click.option("--max-time", type=Duration(), help="Train each for this long: 90s, 2m, 1h30m.")
 @click.option("--epochs", type=click.FloatRange(min=0, min_open=True), help="Train each for so many epochs.")
 @click.option("--steps", type=click.IntRange(min=1), help="Train each for so many generator steps.")
-@click.option("--seeds", help="Train each with these seeds: 0,1,2 or 0-4.  [default: 0]")
+@click.option(
+    "--seeds",
+    help="Train each with these seeds: 0,1,2 or 0-4; where runs alone are named, those that a run lacks.  [default: 0]",
+)
 @click.option(
     "--eval-every", type=click.FloatRange(min=0, min_open=True), help="Epochs between evaluations.  [default: 1]"
 )
@@ -46,31 +50,37 @@ if TYPE_CHECKING:
     metavar="NAME=VALUE",
     help="An option of drawing with which models that have it are measured; may be given again.",
 )
+@click.option(
+    "--eval", "evaluate", is_flag=True, help="Measure the runs that are not measured yet, as most of the others were."
+)
 @click.option("--device", help="Where to train: auto, cpu, cuda, cuda:1 or mps.  [default: auto]")
 @click.option("--out", type=click.Path(path_type=Path), help="The folder of trained runs.  [default: runs/compare]")
 @click.option("--quiet", is_flag=True, help="No progress.")
 @json_option
 def command(
     what: tuple[str, ...], benchmarks: tuple[str, ...], reports: tuple[Path, ...], seeds: str | None,
-    sampling: tuple[str, ...], out: Path | None, quiet: bool, as_json: bool, **training: Any,
+    sampling: tuple[str, ...], evaluate: bool, out: Path | None, quiet: bool, as_json: bool, **training: Any,
 ) -> None:  # fmt: skip
     """Set runs side by side in one report: who is best, by how much, how sure, and how to repeat it.
 
     \b
     ganzoo compare runs/a runs/b -o report.html
     ganzoo compare runs/a runs/b -o report.html -o report.md
+    ganzoo compare runs/a runs/b --eval
+    ganzoo compare runs/a runs/b --seeds 0-2
     ganzoo compare runs/a --benchmarks results/*.json
     ganzoo compare cgan acgan sngan --dataset mnist --max-time 2m --seeds 0,1,2
     ganzoo compare cgan cgan:tutorial gan:paper --max-time 3m
     ganzoo compare pix2pix bicyclegan --dataset emoji --source edges --max-time 5m
 
     A folder is a run, or holds runs; anything else is a model, perhaps with a preset, which is trained first with every
-    seed, one after the other, and measured. What is done already is used as it is, and what was interrupted goes on:
+    seed, one after the other, each in a process of its own, and measured. What is done already is used as it is, and what was interrupted goes on:
     the same command twice trains once. What fails is named in the report, which has the others; the exit code is 1.
     Runs that differ in the seed alone are one line, with mean and spread; runs that were measured otherwise are shown
     apart, with the reason. The .html is one file that fetches nothing.
     """
     from ganzoo.plugins import registry
+    from ganzoo.provide import measure_all
     from ganzoo.report.build import build
     from ganzoo.report.files import check_targets, write
     from ganzoo.report.named import sort_out
@@ -85,9 +95,11 @@ def command(
     named = sort_out(what, plugins.names("models"))
     own = data_given(training)
     given = {key: value for key, value in training.items() if value is not None}
-    if not named.models and (given or own or seeds or sampling or out):
+    again = bool(seeds and not named.models and (named.runs or named.within))
+    if not named.models and (given or own or sampling or out or (seeds and not again)):
         raise UsageError(
-            f"{flag(given | own, seeds, sampling)} is for models that are to be trained, and none is named"
+            f"{flag(given | own, None if again else seeds, sampling)} is for models that are to be trained, and none "
+            "is named"
         )
     given |= {"data_options": own} if own else {}
     home = out or Path("runs/compare")
@@ -95,9 +107,13 @@ def command(
     for note in named.notes:
         say(f"note: {note}")
     drawn = parse_sampling(sampling)
-    trained, failed = train(named.models, seeds or "0", given, home, plugins, quiet, say, drawn)
     files = [*map(Path, benchmarks), *named.benchmarks]
+    trained, failed = train(named.models, seeds or "0", given, home, plugins, quiet, say, drawn)
+    if again:
+        trained, failed = train_further(named.folders(()), seeds_of(seeds or ""), plugins, quiet, say)
     folders = named.folders(trained)
+    if evaluate:
+        failed |= measure_all([folder for folder in folders if folder not in failed], plugins, say)
     if failed and failed.keys() >= set(folders) and not files:  # There is nothing to report.
         raise next(iter(failed.values()))
     report = build(folders, files, failed=[str(error) for error in failed.values()])
@@ -134,7 +150,18 @@ def train(
     options = {"eval_every": 1.0, "loggers": (), **given}
     made = plans(models, seeds_of(seeds), options, plugins)
     check_sampling(made, sampling)
-    return provide_all(made, home, plugins, lambda: [] if quiet else [Progress()], say, sampling)
+    return provide_all(made, home, plugins, lambda: [] if quiet else [Progress()], say, sampling, apart=True)
+
+
+def train_further(
+    folders: Sequence[Path], seeds: Sequence[int], plugins: "Registry", quiet: bool, say: Callable[[str], None]
+) -> tuple[list[Path], dict[Path, GanzooError]]:
+    """Measured runs that repeat those in the folders with the seeds that they lack; and why some failed."""
+    from ganzoo.provide import further, provide_wanted
+    from ganzoo.training.progress import Progress
+
+    wanted = further(folders, seeds, plugins)
+    return provide_wanted(wanted, plugins, lambda: [] if quiet else [Progress()], say, apart=True)
 
 
 def seeds_of(text: str) -> list[int]:

@@ -68,6 +68,8 @@ class Setting:
     """What the model that made them sees in images, where it names the reference's classes."""
     clusters: bool = False
     """Whether what it sees are clusters of its own making instead."""
+    intervals: bool = False
+    """Whether it is asked how far other images of the same kind would move the numbers."""
 
     @property
     def extractor(self) -> FeatureExtractor:
@@ -116,6 +118,13 @@ class Metric(ABC):
     @abstractmethod
     def compute(self) -> dict[str, float]:
         """Named results, the metric's own name first."""
+
+    def intervals(self) -> dict[str, tuple[float, float]]:
+        """Where 95 % of as many other images of the same kind would have brought a result, by its name, if known.
+
+        Asked after `compute`, and only where `setting.intervals` said before that it would be.
+        """
+        return {}
 
     def settings(self) -> dict[str, float | str]:
         """What the result depends on besides the protocol: results that differ in it are not compared."""

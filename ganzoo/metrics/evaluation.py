@@ -40,6 +40,8 @@ SEEN_THROUGH = ("accuracy", "precision")
 """Numbers that are as good as the extractor is."""
 DRAWN = {"labels", "sampling", "sampling_defaults"}
 """What a protocol says of how samples were drawn."""
+SIZED = {"shape", "resize", "reference_sha256"}
+"""What differs in a protocol where the same images are taken at another size."""
 LABELS_SEED = 20140611
 """Of the order in which the labels of the reference images are taken: one for all evaluations."""
 
@@ -194,16 +196,19 @@ class Evaluator:
         cycled: bool = False,
         recognise: Recogniser | None = None,
         clusters: bool = False,
+        intervals: bool = True,
     ) -> dict[str, Any]:
         """Measure `n` images that come in batches, drawn as `drawn` says, if they were drawn.
 
         `labelled`, `paired` and `cycled`: whether they come with labels, targets and cycle errors; `recognise`: as
-        `recogniser` gives it, and whether these are `clusters`.
+        `recogniser` gives it, and whether these are `clusters`. `intervals`: whether it is reckoned how far other images
+        would move the numbers.
 
         Random numbers are the evaluation's own: whoever trains meanwhile does not notice.
 
         Returns:
-            A result for `eval.json`: `protocol`, `metrics` (numbers by name), `settings` (of each metric),
+            A result for `eval.json`: `protocol`, `metrics` (numbers by name), `intervals` (of some of them, two
+            ends: 95 % of drawings of as many images, by bootstrap), `settings` (of each metric),
             `left_out` (why default metrics were not measured), `cautions` (why numbers mean less than they seem to),
             `confusion` where there is one.
 
@@ -214,7 +219,16 @@ class Evaluator:
         started = time.perf_counter()
         with exact(), torch.no_grad(), own_randomness(seed, self.device):
             setting = Setting(
-                self.reference, n, labelled, seed, self._statistics_device, paired, cycled, recognise, clusters
+                reference=self.reference,
+                n=n,
+                labelled=labelled,
+                seed=seed,
+                device=self._statistics_device,
+                paired=paired,
+                cycled=cycled,
+                recognise=recognise,
+                clusters=clusters,
+                intervals=intervals,
             )
             left_out: dict[str, str] = {}
             metrics: list[Metric] = []
@@ -237,13 +251,17 @@ class Evaluator:
             # Some metrics train or draw: each from the seed, whichever others are measured.
             numbers: dict[str, float] = {}
             settings: dict[str, Any] = {}
+            around: dict[str, list[float]] = {}
             for metric in metrics:
                 with self._leaving_out(metric.name, left_out), own_randomness(seed, self.device), torch.enable_grad():
                     numbers |= _finite(metric.compute())
+                    if intervals:
+                        around |= {key: list(ends) for key, ends in metric.intervals().items() if _all_finite(ends)}
                     settings[metric.name] = metric.settings()
         result = {
             "protocol": self.protocol(n, drawn),
             "metrics": numbers,
+            "intervals": around,
             "settings": settings,
             "left_out": left_out,
             "cautions": self.cautions(numbers, n),
@@ -299,6 +317,10 @@ def _finite(numbers: dict[str, float]) -> dict[str, float]:
         if not math.isfinite(value):
             raise NotFinite(f"{name} comes out as {value}")
     return numbers
+
+
+def _all_finite(values: Iterable[float]) -> bool:
+    return all(math.isfinite(value) for value in values)
 
 
 @contextmanager
@@ -494,7 +516,8 @@ def comparable(a: Mapping[str, Any], b: Mapping[str, Any]) -> None:
     """Refuse to set two results side by side unless they were measured alike.
 
     A model that takes no labels may stand beside any: it, too, is to show what the reference shows. So may a model that
-    lacks an option of drawing beside one that draws by that option's default.
+    lacks an option of drawing beside one that draws by that option's default. So may one that was trained at another
+    size, where the extractor brings both, with the reference, to one and the same.
 
     Raises:
         UsageError: they differ in data, size, split, extractor, number of images, labels, options of drawing, resizing,
@@ -510,11 +533,30 @@ def comparable(a: Mapping[str, Any], b: Mapping[str, Any]) -> None:
             "these results cannot be compared: one is of images that are made from sources, the other of images that "
             "are drawn from noise"
         )
-    _same("", *({k: v for k, v in result["protocol"].items() if k not in DRAWN} for result in (a, b)))
+    aside = DRAWN | SIZED if seen_at_one_size(a["protocol"], b["protocol"]) else DRAWN
+    _same("", *({k: v for k, v in result["protocol"].items() if k not in aside} for result in (a, b)))
     _same_labels(a, b)
     _same_sampling(a["protocol"], b["protocol"])
     for metric in a["settings"].keys() & b["settings"].keys():
         _same(f"{metric}: ", a["settings"][metric], b["settings"][metric])
+
+
+def seen_at_one_size(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
+    """Whether two protocols of other shapes, with as many channels, have the extractor look at one size."""
+    one, other = (protocol.get("shape") for protocol in (a, b))
+    if one == other or not (isinstance(one, list) and isinstance(other, list)) or one[:1] != other[:1]:
+        return False
+    return seen_at(a) is not None and seen_at(a) == seen_at(b)
+
+
+def seen_at(protocol: Mapping[str, Any]) -> str | None:
+    """The size at which the extractor looks at the images, `28x28`, where the protocol tells it."""
+    resize, shape = protocol.get("resize"), protocol.get("shape")
+    if not (isinstance(resize, str) and isinstance(shape, list) and len(shape) == 3):
+        return None
+    if resize == "none":
+        return f"{shape[1]}x{shape[2]}"
+    return resize.partition(" to ")[2].partition(",")[0] or None
 
 
 def labels_of(result: Mapping[str, Any]) -> str | None:

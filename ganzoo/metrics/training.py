@@ -104,6 +104,7 @@ class Examiner:
         """The numbers, by name: `fid` and perhaps `accuracy`."""
         gan = averaged(trainer.gan, trainer.ema)
         batches = generated(gan, self.n, SEED, self.evaluator.reference, self.labels)
-        measured = self.evaluator.measure(batches, self.n, seed=SEED, drawn=self.drawn, **self.comes_with)
+        drawn, n = self.drawn, self.n
+        measured = self.evaluator.measure(batches, n, seed=SEED, drawn=drawn, intervals=False, **self.comes_with)
         numbers: dict[str, float] = measured["metrics"]
         return numbers

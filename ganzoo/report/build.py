@@ -18,25 +18,34 @@ from ganzoo.report.lines import (
     Difference,
     Line,
     Measure,
+    Standing,
     Value,
     difference,
     make_lines,
     mark_best,
     mark_options,
+    put_in_order,
     rank,
     value_of,
 )
 from ganzoo.report.read import RunRecord, clean, last_logged, listed, number, read_run
 from ganzoo.report.show import show, shown_number
 
+MOST = 6
+"""Runs that a sentence names."""
+SEEDS = 3
+"""With how many a lead can be told from chance, as a rule."""
+EVAL = "The same command with `--eval` measures them first"
 FORMAT = 1
 """Of the JSON: raised when a field changes its meaning or goes."""
 THRESHOLDS = 3
 RULE = (
-    "A value is marked best only when its mean over seeds leads every other line's by more than the spread over seeds "
-    "explains: Welch's t-test against each, two-sided, p < 0.05. Spread is the standard deviation over seeds; with one "
-    "seed it is unknown, and nothing is marked. A line that lacks the value of a seed is compared by those it has, and "
-    "never marked."
+    "Lines stand in the order of their FID. A value is marked best only when its mean over seeds leads every other "
+    "line's by more than the spread over seeds explains: Welch's t-test against each, two-sided, p < 0.05. Spread is "
+    "the standard deviation over seeds; with one seed it is unknown, and nothing is marked. What other images of the "
+    "same generator would show is known of one seed too (95 %, bootstrap): a line is ahead where these intervals do not "
+    "meet, far ahead where the other's begins at twice the end of its own. A line that lacks the value of a seed is "
+    "compared by those it has, and never marked."
 )
 
 
@@ -58,8 +67,9 @@ class Group:
     @property
     def measures(self) -> list[Measure]:
         """The table's columns: time to FID thresholds stands after the speed."""
+        about = "training until an evaluation found at most {:g}; at most that long, where the first one did"
         times = [
-            Measure(threshold_key(t), f"time to FID {t:g}", "lower", "seconds", f"training until FID is at most {t:g}")
+            Measure(threshold_key(t), f"time to FID {t:g}", "lower", "seconds", about.format(t))
             for t in self.thresholds
         ]
         return [*MEASURES[:5], *times, *MEASURES[5:]]
@@ -69,7 +79,7 @@ class Group:
         """Columns of the second table: whatever else some line has, a stranger's metrics among it."""
         known = {m.key for m in (*self.measures, *MORE)}
         others = sorted({key for line in self.lines for key in line.values} - known)
-        found = [*MORE, *(Measure(key, key, "", ".4g") for key in others)]
+        found = [*MORE, *(Measure(key, key.replace("_", " "), "", ".4g") for key in others)]
         return [m for m in found if any(m.key in line.values for line in self.lines)]
 
     @property
@@ -159,13 +169,15 @@ def build(
         raise faults[0]
     failed = [*failed, *(f"left out: {one_line(fault)}" for fault in faults)]
     groups = make_groups(runs)
+    said = command or shlex.join(["ganzoo", *sys.argv[1:]])
     for group in groups:
         time_to_thresholds(group)
         mark_best(group.lines, [*group.measures, *group.more])
+        group.lines = put_in_order(group.lines, MEASURES[0])
     sentences, best = verdict(groups[0]) if groups else (["Benchmarks alone: no run was given."], None)
-    said = command or shlex.join(["ganzoo", *sys.argv[1:]])
     files = read_benchmarks(benchmarks)
-    return Report(groups, files, sentences, best, [*failed, *cautions(groups)], said, failed)
+    told = [*failed, *cautions(groups), *unmeasured(groups)]
+    return Report(groups, files, sentences, best, told, said, failed)
 
 
 # Who may be compared
@@ -182,7 +194,7 @@ def make_groups(runs: Sequence[RunRecord]) -> list[Group]:
             groups.append([run])
     groups.sort(key=len, reverse=True)
     for run in [run for run in runs if not run.result]:
-        home = next((g for g in groups if g[0].trained_on == run.trained_on), None)
+        home = next((g for g in groups if same_images(g[0], run)), None)
         if home:
             home.append(run)
         else:
@@ -209,7 +221,7 @@ def name_apart(groups: Sequence[Group]) -> None:
 
 def why_apart(a: RunRecord, b: RunRecord) -> str | None:
     """Why two runs cannot be set side by side; None if they can."""
-    if a.trained_on != b.trained_on:
+    if not same_images(a, b):
         return f"trained on {_data(b)}, not on {_data(a)}"
     if a.result and b.result:
         try:
@@ -218,6 +230,12 @@ def why_apart(a: RunRecord, b: RunRecord) -> str | None:
             text = str(error).removeprefix("these results cannot be compared: ")
             return f"measured otherwise: {text} in the first group"
     return None
+
+
+def same_images(a: RunRecord, b: RunRecord) -> bool:
+    """Whether two runs learnt from the same images, at whatever size: what is measured alike may be compared."""
+    (name, shape, count), (other, theirs, number_of) = a.trained_on, b.trained_on
+    return (name, count, len(shape), shape[:1]) == (other, number_of, len(theirs), theirs[:1])
 
 
 def _data(run: RunRecord) -> str:
@@ -259,12 +277,14 @@ def time_to_thresholds(group: Group) -> None:
     group.thresholds = [t for t in rounds if min(reached) <= t < first][:THRESHOLDS]
     for threshold in group.thresholds:
         for line in group.lines:
-            times = []
+            times, at_most = [], False
             for run in line.runs:
                 seconds, fids = curves[id(run)]
                 times += [s for s, fid in zip(seconds, fids, strict=True) if fid <= threshold][:1]
+                at_most |= bool(fids) and fids[0] <= threshold
             if times:
                 line.values[threshold_key(threshold)] = value_of(times, len(line.runs))
+                line.values[threshold_key(threshold)].at_most = at_most
 
 
 # The verdict
@@ -275,7 +295,9 @@ def verdict(group: Group) -> tuple[list[str], str | None]:
     fid = MEASURES[0]
     ranked = rank(group.lines, fid)
     if not ranked:
-        return ["No run here has a FID, so nothing can be said about which is better: run `ganzoo eval` on each."], None
+        folders = [str(run.folder) for run in group.runs]
+        way = f"`{shlex.join(['ganzoo', 'compare', *folders, '--eval'])}` measures them" if len(folders) <= MOST else ""
+        return ["No run here has a FID, so nothing can be said about which is better.", f"{way or EVAL}."], None
     best = ranked[0]
     value = best.values["fid"]
     if len(ranked) == 1:
@@ -287,6 +309,8 @@ def verdict(group: Group) -> tuple[list[str], str | None]:
     if value.best:
         how_sure = f"The lead of {amount} ({interval(lead)}) is more than the spread over seeds explains."
         return [f"{best.name} is best: FID {told(fid, value)}, {others}.", how_sure], best.name
+    if lead.sure is None and (stands := rival.standing):
+        return by_images(best, rival, len(ranked), stands), None
     if not lead.amount:
         return [f"No line is best: {best.name} and {rival.name} have the same FID, {told(fid, value)}."], None
     first = f"No line is surely best: {best.name} has the lowest FID, {told(fid, value)}, {others}."
@@ -296,7 +320,7 @@ def verdict(group: Group) -> tuple[list[str], str | None]:
         return [
             first,
             f"The lead is {amount}. {who}, so how far another seed would move these numbers is unknown: nothing is "
-            "marked best.",
+            f"marked best.{for_certainty(best, rival)}",
         ], None
     if value.note:
         return [
@@ -318,6 +342,41 @@ def verdict(group: Group) -> tuple[list[str], str | None]:
     ], None
 
 
+def by_images(best: Line, rival: Line, count: int, stands: Standing) -> list[str]:
+    """What can be said of a lead where one of the two has one seed: how far other images would move the numbers."""
+    fid = MEASURES[0]
+    (value, theirs), names = (line.values["fid"] for line in (best, rival)), (best.name, rival.name)
+    one = "one seed" if len(value.values) == len(theirs.values) == 1 else "too few seeds"
+    sure = f" ({one}{for_certainty(best, rival, '; for certainty: ')})"
+    mine, others = (f"{show(fid, v)} ({within(v)})" for v in (value, theirs))
+    against = f"against {others} for {names[1]}, the next best of {count}"
+    if stands == "level":
+        first = f"No line is ahead: {names[0]} has the lowest FID, {mine}, {against}{sure}."
+        why = "The intervals meet: as many other images of the same generators might show the opposite."
+    else:
+        first = f"{names[0]} is {stands}: FID {mine}, {against}{sure}."
+        why = "The lead is more than the images that were drawn explain (95 % intervals, by bootstrap)."
+    return [first, f"{why} How far another seed would move these numbers is not known, so nothing is marked best."]
+
+
+def within(value: Value) -> str:
+    """From where to where other images would have brought the FID, in a sentence."""
+    assert value.drawn is not None
+    low, high = (shown_number(end, MEASURES[0].form) for end in value.drawn)
+    return f"{low} to {high}"
+
+
+def for_certainty(best: Line, rival: Line, begins: str = " For certainty: ") -> str:
+    """How to train further seeds of the two; nothing where a run cannot be repeated."""
+    runs = [run for line in (best, rival) for run in line.runs]
+    seeds = [run.seed for run in runs if isinstance(run.seed, int) and not isinstance(run.seed, bool)]
+    if len(seeds) < len(runs) or any(run.imported for run in runs):
+        return ""
+    folders = [str(line.runs[0].folder) for line in (best, rival)]
+    said = shlex.join(["ganzoo", "compare", *folders, "--seeds", f"{min(seeds)}-{min(seeds) + SEEDS - 1}"])
+    return f"{begins}`{said}`" + ("." if begins.endswith("y: ") and begins.startswith(" ") else "")
+
+
 def interval(lead: Difference) -> str:
     """The interval of a lead, in a sentence."""
     low, high = (shown_number(end, MEASURES[0].form) for end in (lead.low, lead.high))
@@ -330,6 +389,15 @@ def told(measure: Measure, value: Value) -> str:
     return f"{show(measure, value)} ({value.note or f'{n} seed' + ('s' if n != 1 else '')})"
 
 
+def unmeasured(groups: Sequence[Group]) -> list[str]:
+    """One note for all the runs that have no evaluation, with the command that makes it."""
+    runs = [run for group in groups for run in group.runs if run.result is None]
+    if not runs:
+        return []
+    names = ", ".join(str(run.folder) for run in runs[:MOST]) + (f" and {len(runs) - MOST} more" * (len(runs) > MOST))
+    return [f"not evaluated: {names}. {EVAL}."]
+
+
 def cautions(groups: Sequence[Group]) -> list[str]:
     """What a reader must know before believing the numbers."""
     said = []
@@ -338,6 +406,13 @@ def cautions(groups: Sequence[Group]) -> list[str]:
         budgets = {_budget(line): None for line in lines}
         if len(budgets) > 1:
             said.append(f"The lines did not have the same budget: {'; '.join(budgets)}.")
+        sizes = {run.trained_on[1]: line.name for line in reversed(lines) for run in line.runs if run.trained_on[1]}
+        if len(sizes) > 1 and any(run.result for line in lines for run in line.runs):
+            told = "; ".join(f"{name} at {' x '.join(map(str, s[1:]))}" for s, name in reversed(sizes.items()))
+            said.append(
+                f"Not all were trained at one size ({told}). The extractor looks at all of them at one, each against "
+                "the real images as they are at its own: where these are blurred, so may be what is asked for."
+            )
         machines = dict.fromkeys(str(run.machine.get("device_name", "?")) for line in lines for run in line.runs)
         if len(machines) > 1:
             said.append(
@@ -367,9 +442,12 @@ def _line(line: Line) -> dict[str, Any]:
         "differs": line.differs,
         "values": {
             key: {"mean": v.mean, "spread": v.spread, "n": len(v.values), "values": v.values, "best": v.best,
-                  "note": v.note}
+                  "note": v.note, "at_most": v.at_most, "interval": [v.low, v.high] if v.low is not None else None}
             for key, v in line.values.items()
         },
+        "rank": line.rank,
+        "behind": line.behind._asdict() if line.behind else None,
+        "behind_by_images": line.standing,
         "runs": [
             {
                 "folder": str(run.folder),
@@ -383,6 +461,7 @@ def _line(line: Line) -> dict[str, Any]:
                 "versions": run.info.get("versions"),
                 "notes": run.notes,
                 "numbers": run.numbers(),
+                "fid_interval": run.interval("fid"),
                 "fid_by_seconds": run.curve("fid", "seconds"),
                 "fid_by_images": run.curve("fid", "images"),
             }

@@ -9,8 +9,9 @@ from ganzoo.plugins import Registry
 from ganzoo.report.build import Report
 from ganzoo.report.html import page
 from ganzoo.report.markdown import markdown
+from ganzoo.report.table import table
 
-KINDS = (".html", ".md", ".json")
+KINDS = (".html", ".md", ".csv", ".json")
 
 
 def write(report: Report, path: Path, plugins: Registry) -> None:
@@ -23,8 +24,10 @@ def write(report: Report, path: Path, plugins: Registry) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix == ".json":
             write_json(path, report.to_json())
+        elif path.suffix == ".html":
+            write_text(path, page(report, plugins))
         else:
-            write_text(path, page(report, plugins) if path.suffix == ".html" else markdown(report))
+            write_text(path, table(report) if path.suffix == ".csv" else markdown(report))
     except OSError as error:
         raise GanzooError(f"cannot write {path}: {error.strerror or error}") from error
 
@@ -42,7 +45,7 @@ def check_targets(reports: Sequence[Path], default: Path) -> tuple[Path, ...]:
             raise UsageError(f"{target}: end the name in {', '.join(KINDS)}")
         if target.is_dir():
             raise UsageError(f"{target} is a folder: name the file to write")
-        of_a_run = target.exists() and target.suffix != ".md" and (target.parent / "run.json").exists()
+        of_a_run = target.exists() and target.suffix not in (".md", ".csv") and (target.parent / "run.json").exists()
         if of_a_run and not is_report(target):
             raise UsageError(f"{target} is a file of the run in {target.parent}: choose another name")
     return tuple(reports) or (default,)

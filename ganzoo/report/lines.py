@@ -5,12 +5,14 @@ import statistics
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from ganzoo.report.read import RunRecord
 
 SURE = 0.05
 """A difference counts when seeds alone would give it less often than this (Welch's t-test, two-sided)."""
+FAR = 2
+"""How many times the best value another one is, at the nearest, that is far behind."""
 
 
 class Measure(NamedTuple):
@@ -45,12 +47,20 @@ MORE = (
     Measure("cycle", "cycle error", "lower", ".4f", "mean difference of sources from what comes back of them"),
     Measure("recognition", "recognition", "higher", ".1%", "share of real images whose class the model itself names"),
     Measure("precision", "precision", "higher", ".1%", "share of samples that look like some real image"),
-    Measure("density", "density", "higher", ".3f"),
+    Measure("density", "density", "higher", ".3f", "how many real images' neighbourhoods a sample lies in"),
     Measure("coverage", "coverage", "higher", ".1%", "share of real images with a sample near"),
-    Measure("is", "Inception Score", "higher", ".2f"),
+    Measure("is", "Inception Score", "higher", ".2f", "sharp and varied, as a classifier sees it"),
+    Measure("is_std", "Inception Score, deviation", "", ".3f", "standard deviation over its splits"),
+    Measure("kid_std", "KID, deviation", "", ".4f", "standard deviation over its subsets"),
     Measure("intra-fid", "intra-FID", "lower", ".2f", "FID within each class, averaged"),
     Measure("cas", "CAS", "higher", ".1%", "accuracy of a classifier trained on the samples"),
+    Measure("cas_real", "CAS of real images", "", ".1%", "the same of a classifier trained on as many real images"),
+    Measure("nearest", "distance to training images", "", ".3f", "mean, from each sample to the nearest"),
+    Measure("nearest_test", "the same of test images", "", ".3f", "what to hope for: far smaller means copies"),
+    Measure("nearest_least", "smallest distance to a training image", "", ".3f", "0 is a copy"),
     Measure("parzen", "Parzen", "higher", ".1f", "log-likelihood in nats, as the papers of 2014 report it"),
+    Measure("parzen_standard_error", "Parzen, standard error", "", ".1f"),
+    Measure("parzen_sigma", "Parzen, width", "", ".3f", "of its windows"),
     Measure("seconds", "training time", "", "seconds"),
     Measure("epochs", "epochs", "", ".1f"),
     Measure("parameters_all", "all parameters", "", ",.0f"),
@@ -67,6 +77,13 @@ class Value:
     """Standard deviation over seeds (n - 1); None with fewer than two."""
     best: bool = False
     note: str = ""
+    at_most: bool = False
+    """Whether it may be less: it was so already when first looked at."""
+    low: float | None = None
+    """The 95 % interval: of the mean over seeds; of one seed, what other images drawn of it would show."""
+    high: float | None = None
+    drawn: tuple[float, float] | None = None
+    """From the least to the most that other images drawn of any of its seeds would show; None where nobody knows."""
 
 
 @dataclass
@@ -81,6 +98,12 @@ class Line:
     differs: dict[str, Any] = field(default_factory=dict)
     """Options in which the lines of a report differ, or that other lines do not have."""
     values: dict[str, Value] = field(default_factory=dict)
+    rank: int | None = None
+    """By FID among those it may be compared with, from 1; None where it has none."""
+    behind: "Difference | None" = None
+    """How far behind the first by FID; None of the first, and of a line without."""
+    standing: "Standing | None" = None
+    """How far the first is ahead of it by the images that were drawn, where that is known."""
 
     @property
     def seeds(self) -> list[Any]:
@@ -93,7 +116,7 @@ def make_lines(runs: Sequence[RunRecord]) -> list[Line]:
     for run in runs:
         made_on = {k: run.machine.get(k) for k in ("device_name", "precision")}
         made_on["processes"] = run.processes
-        key = json.dumps([run.model, run.settings, run.trained_on, made_on], sort_keys=True, default=str)
+        key = json.dumps([run.model, run.package, run.settings, run.trained_on, made_on], sort_keys=True, default=str)
         home = next((line for k, line in lines if k == key and run.seed not in line.seeds), None)
         if home:
             home.runs.append(run)
@@ -105,7 +128,9 @@ def make_lines(runs: Sequence[RunRecord]) -> list[Line]:
         line.runs.sort(key=lambda run: run.seed if isinstance(run.seed, int) else -1)
         numbers = [run.numbers() for run in line.runs]
         for name in dict.fromkeys(name for n in numbers for name in n):
+            having = [run for run, n in zip(line.runs, numbers, strict=True) if name in n]
             line.values[name] = value_of([n[name] for n in numbers if name in n], len(numbers))
+            around(line.values[name], [run.interval(name) for run in having])
     made = [line for _, line in lines]
     name_lines(made)
     return made
@@ -123,8 +148,46 @@ def value_of(values: list[float], runs: int) -> Value:
     return Value(values, statistics.fmean(values) if values else None, spread, note=note)
 
 
+def around(value: Value, drawn: Sequence[tuple[float, float] | None]) -> None:
+    """Give a value its interval: of the mean by Student's t, of a single seed by the images that were drawn of it."""
+    known = [ends for ends in drawn if ends is not None]
+    if known and len(known) == len(drawn):
+        value.drawn = min(low for low, _ in known), max(high for _, high in known)
+    if value.spread is not None and value.mean is not None:
+        from scipy.stats import t
+
+        n = len(value.values)
+        half = float(t.ppf(1 - SURE / 2, n - 1)) * value.spread / n**0.5
+        value.low, value.high = value.mean - half, value.mean + half
+    elif value.drawn:
+        value.low, value.high = value.drawn
+
+
+Standing = Literal["far ahead", "ahead", "level"]
+
+
+def standing(better: Value, other: Value) -> Standing | None:
+    """How far ahead one line is by the images that were drawn, whatever other seeds would show; None: unknown.
+
+    Far: the least that the other would show is twice the most that the better one would.
+    """
+    if better.drawn is None or other.drawn is None:
+        return None
+    if other.drawn[0] <= better.drawn[1]:
+        return "level"
+    return "far ahead" if other.drawn[0] >= FAR * better.drawn[1] else "ahead"
+
+
 def name_lines(lines: Sequence[Line]) -> None:
-    """The model's name; where two lines share it, with the options that differ; else with the folder's name."""
+    """The model's name, with its package where another has one of the same name; where two lines share it, with the
+    options that differ; else with the folder's name."""
+    for line in lines:
+        packages = {other.runs[0].package for other in lines if other.runs[0].model == line.runs[0].model}
+        if len(packages) > 1:
+            line.differs["package"] = line.runs[0].package or "unknown"
+    named = [(line, line.differs["package"]) for line in lines if "package" in line.differs]
+    for line, package in named:
+        line.model += f" of {package}"
     for line in lines:
         others = [other for other in lines if other is not line]
         twins = [o for o in others if o.model == line.model]
@@ -182,6 +245,17 @@ def rank(lines: Sequence[Line], measure: Measure) -> list[Line]:
     return sorted(ready, key=lambda line: sign * (line.values[measure.key].mean or 0.0))
 
 
+def put_in_order(lines: Sequence[Line], measure: Measure) -> list[Line]:
+    """The lines best first, each told how far behind the first it is; those without a value follow as they came."""
+    ranked = rank(lines, measure)
+    for place, line in enumerate(ranked, 1):
+        line.rank = place
+        if place > 1:
+            best, value = ranked[0].values[measure.key], line.values[measure.key]
+            line.behind, line.standing = difference(best, value), standing(best, value)
+    return [*ranked, *(line for line in lines if line.rank is None)]
+
+
 def mark_best(lines: Sequence[Line], measures: Sequence[Measure]) -> None:
     """Mark the best of each measure, where its lead over every other line exceeds what seeds explain.
 
@@ -192,4 +266,5 @@ def mark_best(lines: Sequence[Line], measures: Sequence[Measure]) -> None:
         if len(ranked) > 1:
             best = ranked[0].values[measure.key]
             rivals = [line.values[measure.key] for line in ranked[1:]]
-            best.best = not best.note and all(difference(best, rival).sure for rival in rivals)
+            known = not best.note and not any(rival.at_most for rival in rivals)
+            best.best = known and all(difference(best, rival).sure for rival in rivals)

@@ -6,20 +6,21 @@ from collections.abc import Iterable
 from ganzoo.report.build import Group, Report
 from ganzoo.report.charts import series_name
 from ganzoo.report.lines import Measure
-from ganzoo.report.show import show, shown_number
+from ganzoo.report.show import BETWEEN, DASH, behind, show, shown_number
 
 
 def markdown(report: Report) -> str:
     """Verdict, tables, what stands apart, throughput, commands. Text from files is escaped."""
-    parts = [f"**{escaped(report.verdict[0])}**" + "".join(f" {escaped(s)}" for s in report.verdict[1:])]
+    first, *more = report.verdict
+    parts = [f"**{prose(first)}**" + "".join(f" {prose(sentence)}" for sentence in more)]
     for number, group in enumerate(report.groups):
         if number:
             parts.append(f"Set apart: {escaped(group.apart)}.")
         parts += [f"Measured on {escaped(group.text)}." if group.protocol else "Not evaluated.", numbers(group)]
     if report.groups:
-        parts.append(f"Mean ± spread over seeds; – where nothing was measured. {escaped(report.rule)}")
+        parts.append(f"Mean ± spread over seeds; – where nothing was measured. {prose(report.rule)}")
     if report.cautions:
-        parts.append("\n".join(f"- {escaped(caution)}" for caution in report.cautions))
+        parts.append("\n".join(f"- {prose(caution)}" for caution in report.cautions))
     if report.benchmarks:
         rows = [
             [b.machine, series_name(b), shown_number(b.batch_size, ",.0f"), shown_number(b.images_per_second, ",.0f"),
@@ -41,15 +42,16 @@ def markdown(report: Report) -> str:
 def numbers(group: Group) -> str:
     """The table of a group, the best in bold; columns that nobody has are left out."""
     measures = [m for m in group.measures if any(m.key in line.values for line in group.lines)]
-    rows = []
+    rows, ranked = [], any(line.behind for line in group.lines)
     for line in group.lines:
-        cells = [escaped(line.name), str(len(line.runs))]
+        cells = [str(line.rank or DASH), escaped(line.name), str(len(line.runs)), *([behind(line)] if ranked else [])]
         for m in measures:
             value = line.values.get(m.key)
             cell = show(m, value) + (f" ({value.note})" if value and value.note else "")
             cells.append(f"**{cell}**" if value and value.best else cell)
         rows.append(cells)
-    return table(["line", "seeds", *map(heading, measures)], rows, escape=False)
+    head = ["", "line", "seeds", *(["behind the first"] if ranked else []), *map(heading, measures)]
+    return table(head, rows, escape=False)
 
 
 def heading(measure: Measure) -> str:
@@ -61,6 +63,13 @@ def table(head: list[str], rows: Iterable[list[str]], escape: bool = True) -> st
     lines = [head, ["---", *["---:" for _ in head[1:]]]]
     lines += [[escaped(cell) for cell in row] if escape else row for row in rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def prose(text: str) -> str:
+    """Sentences of ganzoo's own, in which commands stand between backticks, as Markdown has them too."""
+    return "".join(
+        f"`{' '.join(part.split())}`" if i % 2 else escaped(part) for i, part in enumerate(BETWEEN.split(text))
+    )
 
 
 def escaped(text: str) -> str:

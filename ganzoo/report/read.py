@@ -2,16 +2,18 @@
 
 import math
 import shlex
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ganzoo.errors import GanzooError
+from ganzoo.errors import GanzooError, plain
 from ganzoo.fields import validated
 from ganzoo.files import read_json
 from ganzoo.metrics.evaluation import describe, labels_of
 from ganzoo.runs.folder import open_run, read_metrics
+from ganzoo.runs.lock import being_written
 from ganzoo.settings import BEFORE, Settings
 
 Curve = tuple[list[float], list[float]]
@@ -30,6 +32,8 @@ ADDED = (
 """More such settings, which version 0.1.0 did not have: a run that lacks one is as one that has its default."""
 REPEATED = (*SAME_LINE, "labels", "data_root", "device", "seed", "eval_every")
 """Settings that a command must name to train the same again."""
+ATTEMPTS, PAUSE = 3, 0.2
+"""To read a run that is being written, and seconds between them."""
 LARGEST = 1e100
 """Beyond it sums and squares overflow, and nothing that is measured comes near: a number above it is none."""
 
@@ -49,6 +53,8 @@ class RunRecord:
     """A result as `ganzoo eval` writes it, or None."""
     notes: list[str] = field(default_factory=list)
     """What a reader of the numbers must know."""
+    running: bool = False
+    """Whether it is being trained at this moment."""
 
     @property
     def model(self) -> str:
@@ -59,6 +65,12 @@ class RunRecord:
         """The model, with its preset as `ganzoo compare` takes it: MODEL:PRESET."""
         preset = self.info.get("preset")
         return f"{self.model}:{preset}" if isinstance(preset, str) and preset else self.model
+
+    @property
+    def package(self) -> str | None:
+        """What brought the model, where that is known: two packages may have models of one name."""
+        package = mapping(self.info.get("plugin")).get("package")
+        return plain(package) if isinstance(package, str) else None
 
     @property
     def seed(self) -> Any:
@@ -108,6 +120,12 @@ class RunRecord:
         """Those of `ADDED` that are not at their defaults."""
         settings, usual = mapping(self.info.get("settings")), validated(Settings, {}).model_dump(mode="json")
         return {key: settings[key] for key in ADDED if key in settings and settings[key] != usual[key]}
+
+    @property
+    def step(self) -> Any:
+        """The last step that is known of: of a run that ended, where it did; else the log's last."""
+        ended = None if self.running else self.status.get("step")
+        return ended if ended is not None or not self.log else self.log[-1]["step"]
 
     @property
     def machine(self) -> dict[str, Any]:
@@ -183,6 +201,13 @@ class RunRecord:
         epoch, batches = number(line.get("epoch")), number(self.info.get("batches_per_epoch"))
         return None if epoch is None or batch is None or batches is None else round(epoch * batches) * batch
 
+    def interval(self, name: str) -> tuple[float, float] | None:
+        """Where 95 % of other drawings of as many images would have brought a measured number, if that is known."""
+        ends = [number(end) for end in listed(mapping((self.result or {}).get("intervals")).get(name))]
+        if len(ends) != 2 or ends[0] is None or ends[1] is None or ends[0] > ends[1]:
+            return None
+        return ends[0], ends[1]
+
     def numbers(self) -> dict[str, float]:
         """Everything measured, by name: the evaluation's metrics, speed, sizes, time."""
         found: dict[str, float | None] = dict(mapping(self.result["metrics"])) if self.result else {}
@@ -204,31 +229,37 @@ def read_run(folder: Path) -> RunRecord:
         UsageError: it is not one.
         GanzooError: a file in it is damaged.
     """
-    try:
-        return _read_run(folder)
-    except RecursionError:
-        raise GanzooError(f"{folder} is damaged: a file in it is nested too deeply") from None
+    for attempt in range(ATTEMPTS):
+        try:
+            return _read_run(folder)
+        except RecursionError:
+            raise GanzooError(f"{folder} is damaged: a file in it is nested too deeply") from None
+        except GanzooError:
+            # While it trains a file may go between two looks, as `status.json` does when a run goes on.
+            if attempt == ATTEMPTS - 1 or not being_written(folder):
+                raise
+            time.sleep(PAUSE)
+    raise AssertionError("the last attempt returns or raises")
 
 
 def _read_run(folder: Path) -> RunRecord:
     info = clean(open_run(folder))
     status = clean(read_json(folder / "status.json")) if (folder / "status.json").is_file() else {}
-    record = RunRecord(folder, info, mapping(status), list(read_metrics(folder)), None)
+    record = RunRecord(folder, info, mapping(status), list(read_metrics(folder)), None, running=being_written(folder))
     if (folder / "eval.json").is_file():
         record.result = checked(clean(read_json(folder / "eval.json")), folder / "eval.json")
-        measured, trained = record.result.get("step"), record.status.get("step")
+        measured, trained = record.result.get("step"), record.step
         if isinstance(measured, int) and isinstance(trained, int) and measured != trained:
             record.notes.append(f"measured at step {measured:,}, trained to step {trained:,}: run `ganzoo eval` again")
     else:
         record.result = logged_result(record)
-        if record.result is None:
-            record.notes.append("not evaluated: run `ganzoo eval` on it")
     if record.imported:
         record.notes.append(f"imported from {', '.join(record.imported_from)}: how it was trained is not known")
+    elif record.running:
+        at = f"step {record.step:,}" if isinstance(record.step, int) else "its beginning"
+        record.notes.append(f"is being trained at this moment: these are its numbers up to {at}")
     elif record.status.get("status") != "finished":
-        record.notes.append(
-            f"training did not finish (status: {record.status.get('status', 'still running or killed')})"
-        )
+        record.notes.append(f"training did not finish (status: {record.status.get('status', 'killed')})")
     return record
 
 
@@ -254,7 +285,7 @@ def checked(result: Any, path: Path) -> dict[str, Any]:
 def logged_result(record: RunRecord) -> dict[str, Any] | None:
     """The evaluation that `--eval-every` made at the last step, as a result; None if there was none."""
     result = last_logged(record)
-    if result is None or result["step"] != record.status.get("step"):
+    if result is None or (result["step"] != record.step and not record.running):
         return None
     return checked(result, record.folder / "run.json")
 

@@ -1,8 +1,12 @@
 """Numbers as people read them."""
 
-from ganzoo.report.lines import Measure, Value
+import re
+
+from ganzoo.report.lines import MEASURES, Line, Measure, Value
 
 DASH = "–"
+BETWEEN = re.compile("`([^`]+)`")
+"""What stands between backticks in a sentence of ganzoo's own: a command."""
 
 
 def shown_number(value: float | None, form: str) -> str:
@@ -22,12 +26,39 @@ def show(measure: Measure, value: Value | None) -> str:
     """`4.10 ± 0.21`, `4.10` for one seed, a dash for none."""
     if value is None or value.mean is None:
         return DASH
-    mean = shown_number(value.mean, measure.form)
+    mean = ("at most " if value.at_most else "") + shown_number(value.mean, measure.form)
     if value.spread is None:
         return mean
     spread = shown_number(value.spread, measure.form)
-    number, space, unit = mean.partition(" ")
-    other, _, other_unit = spread.partition(" ")
+    number, space, unit = mean.rpartition(" ")
+    other, _, other_unit = spread.rpartition(" ")
     if space and unit == other_unit:
         return f"{number} ± {other} {unit}"
     return f"{mean} ± {spread}"
+
+
+def behind(line: Line) -> str:
+    """How far behind the first a line is by FID: `+3.95 (8.9 times)`; a dash for the first, and for one without."""
+    if line.behind is None:
+        return DASH
+    amount, value = line.behind.amount, line.values["fid"].mean or 0.0
+    first = value - amount
+    times = (
+        f" ({value / first:.{1 if value < 100 * first else 0}f} times)" if first > 0 and value >= 1.5 * first else ""
+    )
+    return f"+{shown_number(amount, MEASURES[0].form)}{times}"
+
+
+def how_sure(line: Line) -> str:
+    """How sure it is that a line is behind the first, in a few words; empty where there is nothing to say."""
+    if line.behind is None:
+        return ""
+    if line.behind.sure is not None:
+        low, high = (shown_number(end, MEASURES[0].form) for end in (line.behind.low, line.behind.high))
+        return f"{low} to {high}, {'sure' if line.behind.sure else 'not sure'}"
+    told = {
+        "far ahead": "far, by the images drawn",
+        "ahead": "by the images drawn",
+        "level": "level, by the images drawn",
+    }
+    return told[line.standing] if line.standing else "too few seeds to tell"

@@ -1,0 +1,138 @@
+"""A run trained in a process of its own: its peak of memory is its own, whatever was trained before it.
+
+The process saves and ends when a signal comes to the one that began it, and when that one is no more.
+"""
+
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from ganzoo.blame import blame
+from ganzoo.errors import GanzooError, UsageError, one_line
+from ganzoo.settings import Plan
+from ganzoo.training.signals import STOPPING, Stopped
+from ganzoo.training.watcher import Enough
+
+
+def train_apart(plan: Plan, folder: Path, begun: bool, progress: bool) -> None:
+    """Train the run of a plan in a folder, or go on with it where it was `begun`.
+
+    Raises:
+        UsageError, GanzooError: as `ganzoo.launch.start` and `resume`; or the process ended without a word.
+        Stopped: a signal came, which was handed on; what was trained is saved.
+    """
+    seen = os.pathsep.join(path or str(Path.cwd()) for path in sys.path)
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", "ganzoo.apart"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": seen},
+        start_new_session=True,  # A terminal's Ctrl-C would reach it twice, and the second ends it at once.
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    with process, _handing_on(process):
+        try:
+            pickle.dump((plan, folder, begun, progress, sys.argv), process.stdin)
+            process.stdin.flush()  # It stays open: its end tells the process that nobody waits any more.
+        except BrokenPipeError:
+            pass
+        said = process.stdout.read()
+    answer = _answer(said)
+    if answer is None:
+        code = process.returncode
+        why = f"ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+        raise GanzooError(f"the process that trained it {why}, and did not say why: is there enough memory?")
+    if "stopped" in answer:
+        raise Stopped(answer["stopped"], answer["saved"])
+    if "error" in answer:
+        raise (UsageError if answer["usage"] else GanzooError)(answer["error"])
+
+
+def _answer(said: bytes) -> dict[str, Any] | None:
+    try:
+        answer = json.loads(said)
+    except ValueError:
+        return None
+    return answer if isinstance(answer, dict) else None
+
+
+@contextmanager
+def _handing_on(process: "subprocess.Popen[bytes]") -> Iterator[None]:
+    """Inside, signals that ask to stop go to the process, which saves; here they do nothing."""
+    ours = STOPPING if threading.current_thread() is threading.main_thread() else ()
+
+    def hand_on(number: int, _frame: FrameType | None) -> None:
+        process.send_signal(number)
+
+    before = {number: signal.signal(number, hand_on) for number in ours}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def main() -> None:
+    """Train what stands on the standard input, and say on the standard output how it ended."""
+    out = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # What a plugin prints is no answer.
+    plan, folder, begun, progress, sys.argv = pickle.load(sys.stdin.buffer)
+    threading.Thread(target=_end_with_the_other, daemon=True).start()
+    answer: dict[str, Any] = {}
+    try:
+        _train(plan, folder, begun, progress)
+    except Stopped as stopped:
+        answer = {"stopped": stopped.exit_code - 128, "saved": stopped.saved}
+    except GanzooError as error:
+        answer = {"error": one_line(error), "usage": isinstance(error, UsageError)}
+    with out:
+        json.dump(answer, out)
+
+
+@contextmanager
+def told(what: str) -> Iterator[None]:
+    """An exception of a plugin's own inside, as one line: the other runs go on."""
+    try:
+        yield
+    except (GanzooError, Stopped, Enough):
+        raise
+    except Exception as error:
+        whose = blame(error)
+        raise GanzooError(f"{what}: {whose + ': ' if whose else ''}{one_line(error)}") from error
+
+
+def _train(plan: Plan, folder: Path, begun: bool, progress: bool) -> None:
+    from ganzoo.launch import resume, start
+    from ganzoo.plugins import registry
+    from ganzoo.training.progress import Progress
+
+    def say(line: str) -> None:
+        if progress:
+            print(line, file=sys.stderr, flush=True)
+
+    watchers = [Progress()] if progress else []
+    with told("cannot be trained"):
+        if begun:
+            resume(folder, registry().check(), None, watchers, say)
+        else:
+            start(plan, registry().check(), folder, watchers)
+
+
+def _end_with_the_other() -> None:
+    """Save and end when whoever waits for the answer has gone: its end of the pipe is closed then."""
+    sys.stdin.buffer.read(1)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    main()
