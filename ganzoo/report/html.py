@@ -3,22 +3,30 @@
 import base64
 import hashlib
 import json
+from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from ganzoo import __version__
 from ganzoo.plugins import Registry
-from ganzoo.report.build import Report, fid_curve
+from ganzoo.report.build import Group, Report, fid_curve
 from ganzoo.report.charts import fid_charts, loss_charts, loss_table, series_name, throughput_charts
-from ganzoo.report.lines import drawn
-from ganzoo.report.pictures import TABLE, Samples, confusion, samples, share
+from ganzoo.report.lines import MEASURES, Line, drawn
+from ganzoo.report.pictures import TABLE, Samples, confusion, growth, samples, share
 from ganzoo.report.read import listed, mapping
-from ganzoo.report.show import DASH, shown_number
+from ganzoo.report.show import BETWEEN, DASH, behind, how_sure, shown_number
+from ganzoo.report.svg import Axis, drawings, marks, swatch, tick_text
 
 HERE = files("ganzoo.report")
+PICTURED = 100
+"""Lines of which pictures are drawn, the first by rank: each takes its model to be built."""
+DOTTED = 40
+"""Lines whose seeds are drawn as dots, likewise."""
+WIDE = 4
+"""How many times the least value the largest is where a scale is logarithmic."""
 
 
 def page(report: Report, plugins: Registry) -> str:
@@ -32,12 +40,17 @@ def page(report: Report, plugins: Registry) -> str:
         "DASH": DASH,
         "TABLE": TABLE,
         "series_name": series_name,
+        "behind": behind,
+        "how_sure": how_sure,
+        "drawings": drawings,
+        "swatch": swatch,
+        "marks": marks,
     }
-    environment.filters["text"] = _text
+    environment.filters |= {"text": _text, "marked": marked}
     main = report.groups[0] if report.groups else None
     pictures: list[tuple[str, list[str], Samples]] = []
     most = share(len(report.lines))
-    for line in report.lines:
+    for line in report.lines[:PICTURED]:
         run = drawn(line)
         classes = [str(c) for c in listed(mapping(run.info.get("data")).get("classes"))][:10]
         pictures.append((line.name, classes, samples(run, plugins, most)))
@@ -47,7 +60,10 @@ def page(report: Report, plugins: Registry) -> str:
         "loss": loss_charts(report),
         "throughput": throughput_charts(rows),
     }
-    scripts = [script("uplot/uPlot.iife.min.js"), script("templates/page.js")]
+    confusions = [(line.name, found) for line in report.lines[:PICTURED] if (found := confusion(line, most))]
+    growing = growth(report.lines)
+    keys, equal = options(report.lines)
+    scripts = [script("templates/page.js")]
     template = environment.get_template("report.html")
     made = template.render(
         report=report,
@@ -55,18 +71,82 @@ def page(report: Report, plugins: Registry) -> str:
         losses=loss_table(report),
         main=main,
         pictures=pictures,
-        confusions=[(line.name, found) for line in report.lines if (found := confusion(line, most))],
+        unpictured=max(0, len(report.lines) - PICTURED),
+        confusions=confusions,
         charts=charts,
+        data={"charts": charts, "growth": growing},
+        growth=growing,
+        strip=dots(main) if main else None,
+        keys=keys,
+        equal=equal,
+        contents=contents(report, bool(keys or equal), bool(confusions)),
         curves=[(line, run, fid_curve(run, main, "seconds")) for line in main.lines for run in line.runs]
         if main
         else [],
         environments=environments(report),
-        styles=[Markup(text("uplot/uPlot.min.css")), Markup(text("templates/page.css"))],
+        styles=[Markup(text("templates/page.css"))],
         scripts=[Markup(s) for s in scripts],
         policy=policy(scripts),
         version=__version__,
     )
     return made.encode("utf-8", "replace").decode()  # A folder's name may hold what is no text.
+
+
+def contents(report: Report, options: bool, confusions: bool) -> list[tuple[str, str]]:
+    """Where in the page what is: identifiers and titles."""
+    runs = bool(report.groups)
+    places = [
+        ("table", "The numbers", runs),
+        ("options", "What differs", runs and options),
+        ("samples", "Samples", runs),
+        ("curves", "While training", runs),
+        ("confusion", "What is taken for what", runs and confusions),
+        ("throughput", "Throughput", bool(report.benchmarks)),
+        ("made", "Repeat it", True),
+    ]
+    return [(place, title) for place, title, there in places if there]
+
+
+def options(lines: Sequence[Line]) -> tuple[list[str], dict[str, Any]]:
+    """The options in which lines differ, and those that are the same in all, with their values."""
+    keys = list(dict.fromkeys(key for line in lines for key in line.differs))
+    return keys, {key: value for key, value in (lines[0].options if lines else {}).items() if key not in keys}
+
+
+def dots(group: Group) -> dict[str, Any] | None:
+    """Every seed's FID on one scale, in percent of its width, line by line in the order of rank; None without any."""
+    fid = MEASURES[0]
+    ranked = [line for line in group.lines if line.rank]
+    values = [line.values["fid"] for line in ranked[:DOTTED]]
+    if not values:
+        return None
+    all_of_them = [
+        number for value in values for number in (*value.values, value.low, value.high) if number is not None
+    ]
+    log = min(all_of_them) > 0 and max(all_of_them) > WIDE * min(all_of_them)
+    axis = Axis(all_of_them, 0.0, 100.0, log, margin=0.05)
+    rows = []
+    for line, value in zip(ranked, values, strict=False):
+        seeds = ", ".join(shown_number(number, fid.form) for number in value.values)
+        bar = None
+        if value.low is not None and value.high is not None:
+            low, high = axis(value.low), axis(value.high)
+            bar = round(low, 2), round(max(high - low, 0.3), 2)
+        told = f"{line.name}: FID {seeds}"
+        if bar:
+            told += f"; interval {shown_number(value.low, fid.form)} to {shown_number(value.high, fid.form)}"
+        rows.append({"name": line.name, "dots": [round(axis(n), 2) for n in value.values], "bar": bar, "told": told})
+    ticks = [(round(axis(tick), 2), tick_text(tick)) for tick in axis.ticks(6)]
+    return {"rows": rows, "ticks": ticks, "log": log, "left_out": len(ranked) - len(values)}
+
+
+def marked(text: str) -> Markup:
+    """A sentence of ganzoo's own, escaped, what stands between backticks as a command."""
+    parts = (
+        Markup('<code class="said">{}</code>').format(part) if i % 2 else escape(part)
+        for i, part in enumerate(BETWEEN.split(text))
+    )
+    return Markup("").join(parts)
 
 
 def policy(scripts: list[str]) -> str:

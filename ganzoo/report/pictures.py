@@ -2,7 +2,9 @@
 
 import base64
 import io
+import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,8 +13,9 @@ from PIL import Image
 
 from ganzoo.data import to_uint8
 from ganzoo.errors import GanzooError, UsageError, one_line
+from ganzoo.files import regular
 from ganzoo.plugins import Registry
-from ganzoo.report.lines import Line
+from ganzoo.report.lines import Line, drawn
 from ganzoo.report.read import RunRecord, listed, number
 from ganzoo.runs.pictures import scatter, tile
 from ganzoo.runs.run import SHOWCASE_SEED
@@ -25,8 +28,13 @@ LOSSLESS = 48
 """Images with sides up to this are kept as PNG; larger ones as WebP, a tenth of the size."""
 WIDEST = 1020
 """Pixels of a grid's width: three for each that a page shows."""
-ALL_PICTURES, LARGEST_PICTURE = 6_000_000, 800_000
+ALL_PICTURES, LARGEST_PICTURE = 5_000_000, 800_000
 """Characters of all pictures of one kind in a page, and of one: a page of fifty lines can still be sent by mail."""
+
+FRAMES, GROWING, GROWTH = 8, 40, 2_500_000
+"""Steps and lines of which grids are shown as they grew, and characters of all of them."""
+LARGEST_GRID, MOST_PIXELS = 2**23, 2**24
+"""Bytes and pixels of a grid beyond which it is not looked at."""
 
 
 class Samples(NamedTuple):
@@ -51,6 +59,7 @@ def samples(run: RunRecord, plugins: Registry, most: int = LARGEST_PICTURE) -> S
     takes at most `most` characters.
     """
     try:
+        refuse_another(run, plugins)
         sampler = load(run.folder, "cpu", plugins)
         gan = drawing(sampler.gan, (run.protocol or {}).get("sampling") or {})  # As it was measured.
         data = sampler.data
@@ -81,6 +90,18 @@ def samples(run: RunRecord, plugins: Registry, most: int = LARGEST_PICTURE) -> S
     return Samples(data_uri(picture, small, most), picture.shape[1], picture.shape[0], alt)
 
 
+def refuse_another(run: RunRecord, plugins: Registry) -> None:
+    """Say so where another package has a model of that name here: its pictures would be another's.
+
+    Raises:
+        UsageError: it has.
+    """
+    if run.model in plugins.names("models"):
+        here = plugins.provider("models", run.model).package
+        if run.package is not None and run.package != here:
+            raise UsageError(f"its model is of package '{run.package}', and '{run.model}' is one of '{here}' here")
+
+
 def data_uri(picture: np.ndarray, lossless: bool, most: int) -> str:
     """A picture as text of at most `most` characters that a page can hold: as it is, or worse, or smaller."""
     image = Image.fromarray(picture)
@@ -103,6 +124,52 @@ def _encoded(image: Image.Image, kind: str, **options: Any) -> str:
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def growth(lines: Sequence[Line]) -> dict[str, Any] | None:
+    """The grids that runs drew while they trained, at steps at which several did; None where there are no two.
+
+    Returns `steps` and, by line, `name` and `sources`, text or None for each step.
+    """
+    grids = [(line, grids_of(drawn(line).folder)) for line in lines]
+    grids = [(line, found) for line, found in grids if found][:GROWING]
+    steps = sorted({step for _, found in grids for step in found})
+    shared = [step for step in steps if all(step in found for _, found in grids)]
+    steps = spread_out(shared if len(shared) > 1 else steps)
+    if len(steps) < 2:
+        return None
+    most = min(LARGEST_PICTURE, GROWTH // (len(steps) * len(grids)))
+    told = [{"name": line.name, "sources": [frame(found.get(s), most) for s in steps]} for line, found in grids]
+    return {"steps": steps, "lines": told}
+
+
+def grids_of(folder: Path) -> dict[int, Path]:
+    """The grids of a run by step."""
+    paths = (folder / "samples").glob("*.png")
+    return {int(path.stem): path for path in sorted(paths) if re.fullmatch("[0-9]{1,12}", path.stem)}
+
+
+def spread_out(steps: Sequence[int]) -> list[int]:
+    """At most `FRAMES` of the steps, the first and the last among them."""
+    if len(steps) <= FRAMES:
+        return list(steps)
+    return [steps[round(i * (len(steps) - 1) / (FRAMES - 1))] for i in range(FRAMES)]
+
+
+def frame(path: Path | None, most: int) -> str | None:
+    """A grid as text of at most `most` characters; None where there is none, or no picture that can be believed."""
+    if path is None:
+        return None
+    try:
+        with regular(path) as file:
+            content = file.read(LARGEST_GRID + 1)
+        image = Image.open(io.BytesIO(content), formats=("PNG",))
+        if len(content) > LARGEST_GRID or image.width * image.height > MOST_PIXELS:
+            return None
+        picture = np.asarray(image.convert("RGB"))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None
+    return data_uri(picture, max(picture.shape[:2]) <= WIDEST, most)
 
 
 class Confusion(NamedTuple):

@@ -24,99 +24,172 @@ document.querySelectorAll("table.sortable").forEach((table) => {
   });
 });
 
-// Charts: drawn by uPlot in the page's own colours, again when those change.
-const charts = JSON.parse(document.getElementById("data").textContent);
-const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-const digits = (value) => (value == null ? "–" : Number(value.toPrecision(4)).toLocaleString("en-GB", { maximumSignificantDigits: 4 }));
-const drawn = new Map();
+const told = JSON.parse(document.getElementById("data").textContent);
+const digits = (value) => Number(value.toPrecision(4)).toLocaleString("en-GB", { maximumSignificantDigits: 4 });
 
-function draw(place) {
-  const chart = charts[place.dataset.chart][Number(place.dataset.number)];
-  const small = place.closest(".small");
-  const size = () => ({ width: Math.max(220, place.clientWidth), height: small ? 190 : 290 });
-  const ink = colour("--soft");
-  const axis = (label, extra) => ({ label, labelSize: 22, labelFont: "12px system-ui, sans-serif", font: "12px system-ui, sans-serif",
-    stroke: ink, grid: { stroke: colour("--line"), width: 1 }, ticks: { stroke: colour("--line"), width: 1 }, ...extra });
-  const short = (u, values) => values.map((v) => (v == null ? "" : Math.abs(v) >= 1e6 ? `${digits(v / 1e6)}M` : Math.abs(v) >= 1e4 ? `${digits(v / 1e3)}k` : digits(v)));
-  const xs = [...new Set(chart.series.flatMap((s) => s.points[0]))];
-  const ys = chart.series.flatMap((s) => s.points[1]);
-  const scales = { x: { time: false }, y: {} };
-  const axes = [axis(chart.x, { values: short }), axis(chart.y, { values: short, size: 58, space: small ? 22 : 30 })];
-  if (chart.xLog) {
-    scales.x = { time: false, distr: 3, log: chart.xLog, range: [Math.min(...xs) / 1.3, Math.max(...xs) * 1.3] };
-    axes[0].splits = () => [...xs].sort((a, b) => a - b);
-    axes[0].filter = (u, splits) => splits;
-  }
-  if (chart.yLog) {
-    const low = Math.min(...ys.filter((y) => y > 0)), high = Math.max(...ys);
-    scales.y = { distr: 3, log: 10, range: [low / 1.15, high * 1.15] };
-    const marks = ticks(low / 1.15, high * 1.15);
-    axes[1].splits = () => marks;
-    axes[1].filter = (u, splits) => splits;
-  } else if (chart.points) {
-    scales.y = { range: [0, Math.max(...ys) * 1.08] };
-  }
-  const tables = chart.series.map((s) => [s.points[0], s.points[1].map((y) => (chart.yLog && y <= 0 ? null : y))]);
-  const data = uPlot.join(tables);
-  const series = chart.series.map((s) => ({ label: s.name, stroke: colour(`--c${s.colour % 8}`), width: 2, spanGaps: true,
-    dash: s.dash ? s.dash : s.colour >= 8 ? [2, 3] : undefined, points: { show: chart.points || s.points[0].length < 30, size: 6 },
-    value: (u, v) => digits(v) }));
-  const old = drawn.get(place);
-  if (old) old.destroy();
-  const plot = new uPlot({ ...size(), scales, axes, series: [{ label: chart.x, value: (u, v) => digits(v) }, ...series],
-    // Curves have points of their own: the nearest one of each is read, wherever the pointer is.
-    cursor: { y: false, dataIdx: (u, i, hovered) => nearest(u.data[0], u.data[i], hovered) }, legend: { live: true, markers: { width: 3, dash: (u, i) => mark(chart.series[i - 1]) } } }, data, place);
-  plot.root.querySelectorAll("canvas").forEach((c) => c.setAttribute("aria-hidden", "true"));
-  place.onkeydown = (event) => {
-    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-    if (!step) return;
-    event.preventDefault();
-    const last = data[0].length - 1;
-    const index = Math.min(last, Math.max(0, (plot.cursor.idx ?? (step > 0 ? -1 : last + 1)) + step));
-    plot.setCursor({ left: plot.valToPos(data[0][index], "x"), top: 10 });
-    // A picture's inside is not read out: what the arrows point at is said beside it.
-    const told = series.map((s, i) => [s.label, data[i + 1][nearest(data[0], data[i + 1], index)]]).filter(([, v]) => v != null);
-    place.parentElement.querySelector("[role=status]").textContent =
-      `${chart.x} ${digits(data[0][index])}: ${told.map(([name, v]) => `${name} ${digits(v)}`).join("; ")}`;
+// Charts stand in the page as drawings: here their curves can be hidden, and their points read. Only points that were
+// measured are read: nothing between two of them, and nothing beyond a curve's end.
+document.querySelectorAll("figure.chart").forEach((figure) => {
+  const chart = told.charts[figure.dataset.chart][Number(figure.dataset.number)];
+  const plot = figure.querySelector(".plot"), reading = figure.querySelector(".reading");
+  const off = new Set();
+  let at = null;
+
+  figure.querySelectorAll(".legend li").forEach((item) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.setAttribute("aria-pressed", "true");
+    button.title = "show or hide";
+    button.append(...item.childNodes);
+    item.append(button);
+    button.addEventListener("click", () => {
+      const line = item.dataset.line;
+      if (!off.delete(line)) off.add(line);
+      button.setAttribute("aria-pressed", String(!off.has(line)));
+      figure.querySelectorAll(`.curve[data-line="${line}"]`).forEach((curve) => curve.classList.toggle("off", off.has(line)));
+      forget();
+    });
+  });
+
+  const drawing = () => [...plot.querySelectorAll("svg")].find((svg) => svg.getClientRects().length);
+  const shown = () => chart.series.filter((s) => !off.has(String(s.line)));
+  // From values to a drawing's own coordinates, as it says itself; null for what cannot stand on its scale.
+  const scale = (svg) => {
+    const [x, y] = svg.dataset.scales.split(";").map((axis) => {
+      const [low, high, start, end, log] = axis.split(",").map(Number);
+      return (v) => (log && v <= 0 ? null : start + ((end - start) * ((log ? Math.log10(v) : v) - low)) / (high - low));
+    });
+    return { x, y };
   };
-  drawn.set(place, plot);
-}
 
-// Marks of a logarithmic axis: 1, 2, 5 of each power of ten; even steps where that gives too few.
-function ticks(low, high) {
-  const marks = [];
-  for (let e = -6; e < 9; e++) for (const m of [1, 2, 5]) { const v = m * 10 ** e; if (v >= low && v <= high) marks.push(v); }
-  if (marks.length > 2) return marks;
-  const rough = (high - low) / 4, power = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 5, 10].map((m) => m * power).find((s) => s >= rough);
-  const even = [];
-  for (let i = Math.ceil(low / step); i * step <= high; i++) even.push(i * step);
-  return even;
-}
-
-// How a curve is drawn, as the border of its mark in the legend.
-function mark(s) {
-  if (!s || !s.dash) return "solid";
-  return s.dash[0] < 4 ? "dotted" : "dashed";
-}
-
-function nearest(xs, ys, at) {
-  if (ys == null || ys[at] != null) return at;
-  let best = at, gap = Infinity;
-  for (let i = 0; i < ys.length; i++) {
-    if (ys[i] != null && Math.abs(xs[i] - xs[at]) < gap) [best, gap] = [i, Math.abs(xs[i] - xs[at])];
+  function forget() {
+    at = null;
+    plot.querySelectorAll(".ring").forEach((ring) => ring.remove());
+    reading.textContent = "";
   }
-  return best;
+
+  function point(series, index) {
+    const svg = drawing();
+    if (!svg) return;
+    const [x, y] = [series.points[0][index], series.points[1][index]];
+    const { x: across, y: up } = scale(svg);
+    forget();
+    at = { series, index };
+    if (up(y) !== null) {
+      const ring = document.createElementNS("http://www.w3.org/2000/svg", "circle");
+      for (const [key, value] of Object.entries({ class: "ring", r: 6, cx: across(x), cy: up(y) })) ring.setAttribute(key, value);
+      svg.append(ring);
+    }
+    let text = `${series.name}: ${chart.y} ${digits(y)} at ${digits(x)} ${chart.x}`;
+    const within = series.band ? series.band[0].indexOf(x) : -1;
+    if (within >= 0) text += `, seeds from ${digits(series.band[1][within])} to ${digits(series.band[2][within])}`;
+    reading.textContent = text;
+  }
+
+  plot.addEventListener("pointermove", (event) => {
+    const svg = drawing();
+    if (!svg) return;
+    const box = svg.getBoundingClientRect(), unit = box.width / svg.viewBox.baseVal.width;
+    const [px, py] = [(event.clientX - box.left) / unit, (event.clientY - box.top) / unit];
+    const { x: across, y: up } = scale(svg);
+    let best = null, gap = 24;
+    for (const series of shown()) {
+      series.points[0].forEach((x, index) => {
+        const height = up(series.points[1][index]);
+        const far = height === null ? Infinity : Math.hypot(across(x) - px, height - py);
+        if (far < gap) [best, gap] = [{ series, index }, far];
+      });
+    }
+    if (!best) forget();
+    else if (!at || at.series !== best.series || at.index !== best.index) point(best.series, best.index);
+  });
+  plot.addEventListener("pointerleave", forget);
+  plot.addEventListener("keydown", (event) => {
+    const all = shown();
+    if (!all.length || !["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Home", "End"].includes(event.key)) return;
+    event.preventDefault();
+    if (!at || !all.includes(at.series)) return point(all[0], 0);
+    const last = at.series.points[0].length - 1;
+    const to = { ArrowLeft: at.index - 1, ArrowRight: at.index + 1, Home: 0, End: last }[event.key];
+    if (to !== undefined) return point(at.series, Math.min(last, Math.max(0, to)));
+    const other = all[(all.indexOf(at.series) + (event.key === "ArrowDown" ? 1 : all.length - 1)) % all.length];
+    const x = at.series.points[0][at.index];
+    let nearest = 0;
+    other.points[0].forEach((value, i) => { if (Math.abs(value - x) < Math.abs(other.points[0][nearest] - x)) nearest = i; });
+    point(other, nearest);
+  });
+  figure.querySelectorAll(".scales input").forEach((input) => input.addEventListener("change", forget));
+});
+
+// The grids of all lines at one step.
+if (told.growth) {
+  const place = document.querySelector(".growth"), range = place.querySelector("input"), output = place.querySelector("output");
+  const show = () => {
+    const number = Number(range.value), step = told.growth.steps[number].toLocaleString("en-GB");
+    output.textContent = step;
+    range.setAttribute("aria-valuetext", `step ${step}`);
+    place.querySelectorAll("img").forEach((image) => {
+      const line = told.growth.lines[Number(image.dataset.growth)], source = line.sources[number];
+      image.hidden = !source;
+      image.nextElementSibling.hidden = Boolean(source);
+      image.alt = source ? `samples of ${line.name} at step ${step}` : "";
+      if (source) image.src = source;
+      else image.removeAttribute("src");
+    });
+  };
+  place.hidden = false;
+  range.addEventListener("input", show);
+  show();
 }
 
-const places = [...document.querySelectorAll(".plot")];
-const seen = new IntersectionObserver((entries) => entries.forEach((e) => {
-  if (e.isIntersecting && !drawn.has(e.target)) draw(e.target);
-}), { rootMargin: "400px" });
-places.forEach((place) => seen.observe(place));
-let width = window.innerWidth;
-const again = () => [...drawn.keys()].forEach(draw);
-window.addEventListener("resize", () => { if (window.innerWidth !== width) { width = window.innerWidth; again(); } });
-window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", again);
-window.addEventListener("beforeprint", () => { document.querySelectorAll("details").forEach((d) => { d.open = true; }); places.forEach(draw); });
-window.addEventListener("afterprint", again);
+// A button beside each command copies it.
+document.querySelectorAll(".command code, code.said").forEach((code) => {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.className = "copy";
+  button.textContent = "Copy";
+  const text = code.textContent;
+  button.setAttribute("aria-label", `Copy: ${text.length > 60 ? `${text.slice(0, 60)}…` : text}`);
+  button.addEventListener("click", async () => {
+    let done = true;
+    try {
+      await navigator.clipboard.writeText(text);
+    } catch {
+      getSelection().selectAllChildren(code);
+      done = document.execCommand("copy");
+    }
+    button.textContent = done ? "Copied" : "Select it and copy";
+    setTimeout(() => { button.textContent = "Copy"; }, 2000);
+  });
+  const block = code.closest(".command");
+  if (block) block.append(button);
+  else if (/^ganzoo |^pytest /.test(text)) code.after(button);
+});
+
+// Where a table is wider than its place, that is said.
+function hint() {
+  document.querySelectorAll(".scroll").forEach((place) => {
+    const wide = place.scrollWidth > place.clientWidth + 2;
+    const before = place.previousElementSibling;
+    const there = before && before.classList.contains("hint") ? before : null;
+    if (!wide && there) there.remove();
+    if (!wide || there) return;
+    const line = document.createElement("p");
+    line.className = "hint";
+    line.textContent = "More columns to the right: scroll, or focus the table and use the arrow keys →";
+    place.before(line);
+  });
+}
+hint();
+window.addEventListener("resize", hint);
+document.querySelectorAll("details").forEach((part) => part.addEventListener("toggle", hint));
+
+// The contents show where one is.
+const links = new Map([...document.querySelectorAll(".contents a")].map((link) => [link.hash.slice(1), link]));
+const seen = new IntersectionObserver((entries) => entries.forEach((entry) => {
+  if (!entry.isIntersecting) return;
+  links.forEach((link) => link.removeAttribute("aria-current"));
+  links.get(entry.target.id).setAttribute("aria-current", "true");
+}), { rootMargin: "-20% 0px -70% 0px" });
+links.forEach((_, id) => seen.observe(document.getElementById(id)));
+window.addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((part) => { part.open = true; }));
