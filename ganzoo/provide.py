@@ -14,7 +14,7 @@ from ganzoo.errors import GanzooError, UsageError, did_you_mean, one_line
 from ganzoo.files import read_json
 from ganzoo.gan import GAN
 from ganzoo.launch import resume, start
-from ganzoo.metrics.evaluation import comparable, labels_of
+from ganzoo.metrics.evaluation import Labels, comparable, labels_of
 from ganzoo.plugins import Registry
 from ganzoo.preparing import refuse_sources
 from ganzoo.report.read import RunRecord, read_run
@@ -196,7 +196,8 @@ def measure(
         GanzooError: it cannot be measured, or written.
     """
     options: dict[str, Any] = {"metrics": None, "device": choose_device(device)}
-    dataset, n, seed, labels = None, None, 0, None
+    dataset, n, seed = None, None, 0
+    labels: Labels | None = None
     with told("cannot be measured"):
         drawn: Mapping[str, Any] = sampling
         if like is not None:

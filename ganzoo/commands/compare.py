@@ -74,8 +74,9 @@ def command(
     ganzoo compare pix2pix bicyclegan --dataset emoji --source edges --max-time 5m
 
     A folder is a run, or holds runs; anything else is a model, perhaps with a preset, which is trained first with every
-    seed, one after the other, each in a process of its own, and measured. What is done already is used as it is, and what was interrupted goes on:
-    the same command twice trains once. What fails is named in the report, which has the others; the exit code is 1.
+    seed, one after the other, each in a process of its own, and measured. What is done already is used as it is, and
+    what was interrupted goes on: the same command twice trains once. What fails is named in the report, which has the
+    others; the exit code is 1.
     Runs that differ in the seed alone are one line, with mean and spread; runs that were measured otherwise are shown
     apart, with the reason. The .html is one file that fetches nothing.
     """

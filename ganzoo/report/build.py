@@ -43,9 +43,9 @@ RULE = (
     "Lines stand in the order of their FID. A value is marked best only when its mean over seeds leads every other "
     "line's by more than the spread over seeds explains: Welch's t-test against each, two-sided, p < 0.05. Spread is "
     "the standard deviation over seeds; with one seed it is unknown, and nothing is marked. What other images of the "
-    "same generator would show is known of one seed too (95 %, bootstrap): a line is ahead where these intervals do not "
-    "meet, far ahead where the other's begins at twice the end of its own. A line that lacks the value of a seed is "
-    "compared by those it has, and never marked."
+    "same generator would show is known of one seed too (95 %, bootstrap): a line is ahead where these intervals do "
+    "not meet, far ahead where the other's begins at twice the end of its own. A line that lacks the value of a seed "
+    "is compared by those it has, and never marked."
 )
 
 

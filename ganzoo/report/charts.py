@@ -61,9 +61,9 @@ def seeds_together(
     shared = [found for _, found in sorted(places.items()) if len(found) == len(runs)]
     if not shared:
         return None
-    fids = [[fid for _, fid in found] for found in shared]
-    xs = [statistics.fmean(x for x, _ in found) for found in shared]
-    return xs, [statistics.fmean(f) for f in fids], [min(f) for f in fids], [max(f) for f in fids]
+    together = [[fid for _, fid in found] for found in shared]
+    where = [statistics.fmean(x for x, _ in found) for found in shared]
+    return where, [statistics.fmean(f) for f in together], [min(f) for f in together], [max(f) for f in together]
 
 
 def loss_charts(report: Report) -> list[dict[str, Any]]:
@@ -75,7 +75,7 @@ def loss_charts(report: Report) -> list[dict[str, Any]]:
         for number, (key, name) in enumerate(LOSSES):
             points = run.curve(key, "step")
             if points[0]:
-                series.append(curve(name, points, number, marked=False))
+                series.append(curve(name, points, number))
         if series:
             charts.append(chart(f"{line.name}, seed {run.seed}", "step", "loss", series))
     return shared_out(charts)
@@ -134,7 +134,7 @@ def throughput_curves(rows: Sequence[Benchmark], sizes: Sequence[float]) -> list
         above = by_size((b.batch_size, b.roofline) for b in mine)
         if above[0]:
             rooflines.append(curve(f"{key}: roofline", above, number, dash=ROOFLINE, named=False))
-    loops = []
+    loops: list[dict[str, Any]] = []
     devices = dict.fromkeys(b.device for b in rows if b.tutorial_images_per_second)
     for device in devices:
         points = by_size((b.batch_size, b.tutorial_images_per_second) for b in rows if b.device == device)

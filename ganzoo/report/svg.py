@@ -68,7 +68,7 @@ def draw(chart: dict[str, Any], log: bool, small: bool = False) -> Markup:
     series = chart["series"]
     top, bottom, left = 22, (LOW if small else HEIGHT) - 40, 54
     names = [_short(s["label"]) for s in series if s["named"]]
-    right = WIDTH - 14 - LETTER * max(map(len, names), default=0)
+    right = WIDTH - 22 - LETTER * max(map(len, names), default=0)
     across = Axis([x for s in series for x in s["points"][0]], left, right, bool(chart["xLog"]))
     values = [y for s in series for y in s["points"][1]]
     values += [y for s in series if s["band"] for ends in s["band"][1:] for y in ends]
@@ -94,7 +94,7 @@ def draw(chart: dict[str, Any], log: bool, small: bool = False) -> Markup:
         parts.append(f'<g class="curve c{colour}{thin}" data-line="{one["line"]}">{inside}</g>')
         if one["named"]:
             ends.append((drawn[-1][1], one["label"], number))
-    parts += _names(ends, series, right + 8, top, bottom)
+    parts += _names(ends, series, right + 12, top, bottom)
     scales = f"{across.told()};{up.told()}"
     height = LOW if small else HEIGHT
     return Markup(
@@ -191,7 +191,7 @@ def _band(band: Sequence[Sequence[float]], across: Axis, up: Axis, log: bool) ->
 def _names(
     ends: list[tuple[float, str, int]], series: Sequence[dict[str, Any]], x: float, top: float, bottom: float
 ) -> list[str]:
-    """Names at the ends of curves, moved apart; where there is no room for all, of the first."""
+    """Names with marks, each as near to its curve's end as the others leave it; where there is no room, of the first."""
     room = int((bottom - top) // GAP) + 1
     kept = sorted(sorted(ends, key=lambda end: end[2])[:room])
     places: list[float] = []
@@ -202,12 +202,12 @@ def _names(
         places[i] = min(places[i], limit)
         limit = places[i] - GAP
     told = []
-    for place, (y, name, number) in zip(places, kept, strict=True):
+    for place, (_, name, number) in zip(places, kept, strict=True):
         one = series[number]
-        colour = style(one["style"])[0]
+        colour, _, mark = style(one["style"])
         told.append(
-            f'<g class="curve c{colour}" data-line="{one["line"]}"><path class="lead" d="M{x - 7:.1f} {y:.1f}L{x - 1:.1f} '
-            f'{place:.1f}"/><text class="name" x="{x:.1f}" y="{place + 4:.1f}">{escape(_short(name))}</text></g>'
+            f'<g class="curve c{colour}" data-line="{one["line"]}"><use href="#m-{mark}" x="{x:.1f}" y="{place:.1f}"/>'
+            f'<text class="name" x="{x + 8:.1f}" y="{place + 4:.1f}">{escape(_short(name))}</text></g>'
         )
     return told
 
