@@ -90,7 +90,7 @@ def main() -> None:
     threading.Thread(target=_end_with_the_other, daemon=True).start()
     answer: dict[str, Any] = {}
     try:
-        _train(plan, folder, begun, progress)
+        train(plan, folder, begun, progress)
     except Stopped as stopped:
         answer = {"stopped": stopped.exit_code - 128, "saved": stopped.saved}
     except GanzooError as error:
@@ -111,7 +111,12 @@ def told(what: str) -> Iterator[None]:
         raise GanzooError(f"{what}: {whose + ': ' if whose else ''}{one_line(error)}") from error
 
 
-def _train(plan: Plan, folder: Path, begun: bool, progress: bool) -> None:
+def train(plan: Plan, folder: Path, begun: bool, progress: bool) -> None:
+    """As `train_apart`, in this process.
+
+    Raises:
+        UsageError, GanzooError, Stopped: as `train_apart`.
+    """
     from ganzoo.launch import resume, start
     from ganzoo.plugins import registry
     from ganzoo.training.progress import Progress

@@ -74,11 +74,11 @@ def draw(chart: dict[str, Any], log: bool, small: bool = False) -> Markup:
     values += [y for s in series if s["band"] for ends in s["band"][1:] for y in ends]
     if not log and chart["zero"]:
         values.append(0.0)
-    up = Axis([y for y in values if y > 0 or not log] or [1.0], bottom, top, log, margin=0.04)
+    up = Axis([y for y in values if _stands(y, log)] or [1.0], bottom, top, log, margin=0.04)
     parts = [_frame(chart, across, up, left, right, top, bottom)]
     ends: list[tuple[float, str, int]] = []
     for number, one in enumerate(series):
-        points = [(x, y) for x, y in zip(*one["points"], strict=True) if y > 0 or not log]
+        points = [(x, y) for x, y in zip(*one["points"], strict=True) if _stands(y, log)]
         if not points:
             continue
         colour, dash, mark = style(one["style"])
@@ -133,8 +133,7 @@ class Axis:
             found = [m * 10.0**e for e in decades for m in steps if low <= m * 10.0**e <= high]
             if len(found) <= most:
                 break
-        every = -(-len(found) // most)
-        found = found[::every]
+        found = found[:: max(1, -(-len(found) // most))]
         return found if len(found) > 2 else [v for v in _even(low, high, most) if v > 0]
 
 
@@ -151,6 +150,11 @@ def tick_text(value: float) -> str:
         if abs(value) >= size:
             return f"{value / min(size, 1e3 if unit == 'k' else size):.4g}{unit}"
     return f"{value:.4g}"
+
+
+def _stands(value: float, log: bool) -> bool:
+    """Whether a value has a place on an axis."""
+    return not log or value > TINY
 
 
 def _frame(chart: dict[str, Any], across: Axis, up: Axis, left: float, right: float, top: float, bottom: float) -> str:
@@ -180,7 +184,7 @@ def _frame(chart: dict[str, Any], across: Axis, up: Axis, left: float, right: fl
 
 def _band(band: Sequence[Sequence[float]], across: Axis, up: Axis, log: bool) -> str:
     """From the lowest to the highest seed, where all were measured."""
-    kept = [(x, low, high) for x, low, high in zip(*band, strict=True) if low > 0 or not log]
+    kept = [(x, low, high) for x, low, high in zip(*band, strict=True) if _stands(low, log)]
     if len(kept) < 2:
         return ""
     lower = [f"{across(x):.1f} {up(low):.1f}" for x, low, _ in kept]
