@@ -25,7 +25,7 @@ from ganzoo.metrics.balls import prdc, radii
 from ganzoo.metrics.base import Measured, Metric, Setting
 from ganzoo.metrics.cas import CAS
 from ganzoo.metrics.classifier import Classifier, Shape, Trained, accuracy, at_once, fit, keep, pack, set_scale, unpack
-from ganzoo.metrics.distances import FID, KID, Inception, IntraFID, frechet, kernel
+from ganzoo.metrics.distances import FID, KID, Inception, IntraFID, frechet, influence, kernel, resampled
 from ganzoo.metrics.labels import Accuracy, plot_confusion
 from ganzoo.metrics.neighbours import PRDC, Nearest, nearest
 from ganzoo.metrics.parzen import GRID, Parzen, log_likelihood
@@ -107,6 +107,41 @@ def test_fid_agrees_with_scipys_matrix_square_root(size, rank):
     cross = scipy.linalg.sqrtm(covariances[0] @ covariances[1]).real
     expected = ((real.mean(0) - fake.mean(0)) ** 2).sum() + np.trace(covariances[0] + covariances[1] - 2 * cross)
     assert fid(*sides) == pytest.approx(expected, rel=1e-6)
+
+
+def test_what_more_of_an_image_would_do_to_the_fid_is_its_influence():
+    real, fake = normal(500, 4, seed=1) * torch.tensor([1.0, 2.0, 0.5, 1.5]).double() + 0.3, normal(2000, 4, seed=2)
+    known = Accumulator(4)
+    known.update(real)
+    found = influence(fake, known.moments)
+    assert found.mean().item() == pytest.approx(0, abs=1e-12)
+    before = fid(real, fake)
+    for i in (0, 7, int(found.argmin()), int(found.argmax())):
+        more = fid(real, torch.cat([fake, fake[i : i + 1]])) - before
+        assert 2000 * more == pytest.approx(found[i].item(), rel=0.02, abs=0.05)
+
+
+def test_other_images_of_a_generator_spread_the_fid_as_its_bootstrap_says():
+    real, fakes = normal(4000, 4, seed=1) + 0.4, [normal(500, 4, seed=10 + i) for i in range(200)]
+    known = Accumulator(4)
+    known.update(real)
+    drift = resampled(influence(fakes[0], known.moments), 0)
+    fresh = torch.tensor([fid(real, fake) for fake in fakes])
+    assert drift.std().item() == pytest.approx(fresh.std().item(), rel=0.15)
+    assert torch.equal(drift, resampled(influence(fakes[0], known.moments), 0))
+
+
+def test_the_interval_of_the_fid_holds_it_and_is_narrower_with_more_images(reference):
+    def ends(n: int) -> tuple[float, float, float]:
+        metric = FID(Setting(reference, n, False, 0, CPU, intervals=True))
+        images = reference.data.images[torch.arange(n) % 250]
+        found = feed(metric, reference, images, None)["fid"]
+        return (*metric.intervals()["fid"], found)
+
+    low, high, found = ends(250)
+    assert 0 <= low < found < high
+    narrower = ends(1000)
+    assert narrower[1] - narrower[0] == pytest.approx((high - low) / 2, rel=0.1)
 
 
 def test_fid_of_identical_sets_is_nothing():

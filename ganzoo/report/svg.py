@@ -195,7 +195,7 @@ def _band(band: Sequence[Sequence[float]], across: Axis, up: Axis, log: bool) ->
 def _names(
     ends: list[tuple[float, str, int]], series: Sequence[dict[str, Any]], x: float, top: float, bottom: float
 ) -> list[str]:
-    """Names with marks, each as near to its curve's end as the others leave it; where there is no room, of the first."""
+    """Names with marks, each as near to its curve's end as the others leave it; without room for all, of the first."""
     room = int((bottom - top) // GAP) + 1
     kept = sorted(sorted(ends, key=lambda end: end[2])[:room])
     places: list[float] = []
