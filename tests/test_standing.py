@@ -1,0 +1,287 @@
+"""Who stands where in a report, how sure that is, and in which words it says so."""
+
+import csv
+import json
+import os
+import re
+import shlex
+from html import unescape
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ganzoo.plugins import registry
+from ganzoo.report.build import build
+from ganzoo.report.html import page
+from ganzoo.report.lines import MEASURES, MORE
+from ganzoo.report.markdown import markdown
+from ganzoo.report.pictures import FRAMES, growth
+from ganzoo.report.show import behind, how_sure, show
+from ganzoo.report.table import table
+from ganzoo.runs.lock import Lock
+from test_report import run, small, trained  # noqa: F401
+
+
+@pytest.fixture
+def one(run):  # noqa: F811
+    """A run of one seed with a FID and what other images of it would show."""
+
+    def make(name, fid, low, high, **options) -> Path:
+        folder = run(name, fid, options=options)
+        small(folder / "eval.json", intervals={"fid": [low, high]})
+        return folder
+
+    return make
+
+
+def rows(html: str) -> list[list[str]]:
+    """The cells of the first sortable table, as text."""
+    body = html.partition('<table class="sortable">')[2].partition("<tbody>")[2].partition("</tbody>")[0]
+    cells = [re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", row, re.DOTALL) for row in body.split("</tr>")]
+    return [[unescape(re.sub("<[^>]+>", " ", cell)).strip() for cell in row] for row in cells if row]
+
+
+# Order
+
+
+def test_lines_stand_in_the_order_of_their_fid_with_how_far_behind_each_is(run):  # noqa: F811
+    runs = [run("far", 39.5, options={"lr": 0.3}), run("none", options={"lr": 0.4})]
+    runs += [run(f"b{s}", 8.0 + s / 10, seed=s, options={"lr": 0.1}) for s in range(3)]
+    runs += [run(f"a{s}", 4.0 + s / 10, seed=s) for s in range(3)]
+    report = build(runs)
+    assert [(line.rank, line.options["lr"]) for line in report.lines] == [
+        (1, 0.0002), (2, 0.1), (3, 0.3), (None, 0.4),
+    ]  # fmt: skip
+    assert [behind(line) for line in report.lines] == ["–", "+4.00 (2.0 times)", "+35.40 (9.6 times)", "–"]
+    assert [how_sure(line) for line in report.lines] == ["", "3.77 to 4.23, sure", "too few seeds to tell", ""]
+    shown = [(row[0], row[1], row[4]) for row in rows(page(report, registry()))]
+    assert [shown[0][0], shown[0][2]] == ["1", "first"]
+    assert shown[1] == ("2", "tiny, lr 0.1", "+4.00 (2.0 times) 3.77 to 4.23, sure")
+    assert shown[3][0] == shown[3][2] == "–"
+    head, _, *lines = markdown(report).partition("|  |")[2].splitlines()
+    assert head.startswith(" line | seeds | behind the first | FID ↓ |")
+    assert lines[1].startswith("| 2 | tiny, lr 0.1 | 3 | +4.00 (2.0 times) | 8.10 ± 0.10 |")
+    told = report.to_json()["groups"][0]["lines"][1]
+    assert (told["rank"], told["behind"]["sure"], told["behind_by_images"]) == (2, True, None)
+
+
+# One seed
+
+
+def test_with_one_seed_a_wide_lead_is_told_with_the_command_that_makes_it_certain(one):
+    report = build([one("b", 60.8, 59.0, 62.5, lr=0.1), one("a", 0.65, 0.6, 0.7)])
+    command = shlex.join(["ganzoo", "compare", *(str(line.runs[0].folder) for line in report.lines), "--seeds", "0-2"])
+    assert report.verdict[0] == (
+        "tiny, lr 0.0002 is far ahead: FID 0.65 (0.60 to 0.70), against 60.80 (59.00 to 62.50) for tiny, lr 0.1, the "
+        f"next best of 2 (one seed; for certainty: `{command}`)."
+    )
+    assert "How far another seed would move these numbers is not known, so nothing is marked best." in report.verdict[1]
+    assert report.best is None
+    assert how_sure(report.lines[1]) == "far, by the images drawn"
+    html = page(report, registry())
+    assert "<h1>tiny, lr 0.0002 is far ahead: " in html
+    assert f'<code class="said">{command}</code>' in html
+    assert "0.60 to 0.70" in rows(html)[0][3]
+
+
+@pytest.mark.parametrize(
+    ("ends", "word"), [((4.1, 6.0), "is ahead"), ((8.2, 9.0), "is far ahead"), ((3.9, 6.0), "No line is ahead")]
+)
+def test_a_lead_by_the_images_is_far_at_twice_and_none_where_the_intervals_meet(one, ends, word):
+    report = build([one("a", 3.8, 3.5, 4.0), one("b", sum(ends) / 2, *ends, lr=0.1)])
+    assert word in report.verdict[0]
+    assert ("The intervals meet" in report.verdict[1]) == (word == "No line is ahead")
+
+
+def test_what_cannot_be_repeated_has_no_command_for_certainty(one):
+    folders = [one("a", 3.8, 3.5, 4.0), one("b", 9.0, 8.5, 9.5, lr=0.1)]
+    small(folders[1] / "run.json", imported={"file": "x.pkl"})
+    assert "(one seed)." in build(folders).verdict[0]
+
+
+def test_intervals_that_are_none_are_not_believed(one):
+    for ends in ([9, 1], [1], [1, "x"], [1, 1e200], 5, {"a": 1}):
+        folder = one(f"x{ends}".replace("/", ""), 4.0, 1.0, 2.0)
+        small(folder / "eval.json", intervals={"fid": ends})
+        assert build([folder]).lines[0].values["fid"].low is None
+
+
+# Times
+
+
+def test_a_time_is_at_most_where_the_first_evaluation_found_it_already(run):  # noqa: F811
+    folders = [run("a", 4.0, curve=[(86, 0.4), (172, 0.3)]), run("b", 9.0, options={"lr": 0.1}, curve=[(86, 60.0)])]
+    report = build(folders)
+    group = report.groups[0]
+    assert group.thresholds == [0.5, 1, 2]
+    measure = next(m for m in group.measures if m.key == "seconds_to_fid_0.5")
+    value = group.lines[0].values["seconds_to_fid_0.5"]
+    assert (show(measure, value), value.at_most) == ("at most 86 s", True)
+    assert "at most 86 s" in page(report, registry())
+    assert "| at most 86 s |" in markdown(report)
+    assert report.to_json()["groups"][0]["lines"][0]["values"]["seconds_to_fid_0.5"]["at_most"] is True
+
+
+def test_what_may_be_less_keeps_another_from_being_best(run):  # noqa: F811
+    folders = [run(f"a{s}", 4.0, seed=s, curve=[(20 + s, 90), (40 + s, 8)]) for s in range(3)]
+    folders += [
+        run(f"b{s}", 4.0, seed=s, options={"lr": 0.1}, curve=[(90 + s, 8), (95, 7)]) for s in range(3)
+    ]  # fmt: skip
+    first, second = build(folders).groups[0].lines
+    assert (first.values["seconds_to_fid_10"].mean, second.values["seconds_to_fid_10"].mean) == (41, 91)
+    assert not any(line.values["seconds_to_fid_10"].best for line in (first, second))
+
+
+# Together and apart
+
+
+def sized(side: int, resize: str) -> dict[str, object]:
+    """A protocol of images of a size that the extractor sees at 28 x 28."""
+    return {"shape": [1, side, side], "resize": resize, "reference_sha256": f"{side:02d}" * 32}
+
+
+def data(side: int) -> dict[str, object]:
+    return {"name": "small-digits", "shape": [1, side, side], "count": 500, "classes": [], "attributes": []}
+
+
+def test_sizes_that_the_extractor_brings_to_one_stand_together_with_a_caution(run):  # noqa: F811
+    resized = "32x32 to 28x28, bilinear, antialias"
+    runs = [
+        run("a", 4.0, protocol=sized(28, "none"), data=data(28)),
+        run("b", 6.0, protocol=sized(32, resized), data=data(32), preset="tutorial"),
+    ]
+    report = build(runs)
+    assert len(report.groups) == 1
+    (caution,) = [c for c in report.cautions if "size" in c]
+    assert caution.startswith("Not all were trained at one size (tiny at 28 x 28; tiny:tutorial at 32 x 32). The extr")
+    other = run("c", 1.0, protocol=sized(32, "32x32 to 64x64, bilinear, antialias"), data=data(32))
+    assert [len(group.runs) for group in build([*runs, other]).groups] == [2, 1]
+
+
+def test_models_of_one_name_from_two_packages_are_two_lines_named_with_them(run):  # noqa: F811
+    folders = [run("a", 4.0, plugin={"package": "acme"}), run("b", 6.0, seed=1, plugin={"package": "bolt <b>"})]
+    report = build(folders)
+    assert [line.name for line in report.lines] == ["tiny of acme", "tiny of bolt <b>"]
+    html = page(report, registry())
+    # Neither package is here: the model of that name that is here draws no pictures in their place.
+    assert html.count("No picture: its model is of package") == 2
+    assert "bolt <b>" not in html
+    assert ">bolt &lt;b&gt;<" in html
+
+
+def test_a_run_that_is_being_written_is_in_the_report_with_what_it_has_so_far(run):  # noqa: F811
+    folder = run("a", curve=[(1, 90.0), (2, 40.0)])
+    (folder / "status.json").unlink()
+    with Lock(folder).hold():
+        with (folder / "metrics.jsonl").open("a") as file:
+            file.write('{"step": 20, "epo')
+        report = build([folder, run("b", 60.0, options={"lr": 0.1})])
+    assert report.lines[0].values["fid"].mean == 40.0
+    assert f"{folder}: is being trained at this moment: these are its numbers up to step 10" in report.cautions
+    assert "40.00" in page(report, registry())
+
+
+# Words and tables
+
+
+def test_numbers_are_called_what_people_call_them(run):  # noqa: F811
+    folder = run("a", 4.0)
+    names = [m.key for m in (*MEASURES, *MORE)]
+    small(folder / "eval.json", metrics=dict.fromkeys([*names, "own_number"], 0.5))
+    report = build([folder, run("b", options={"lr": 0.1})])
+    html = page(report, registry())
+    shown = re.sub(r"<(style|script|dl).*?</\1>", "", html, flags=re.DOTALL)
+    shown = " ".join(re.findall(r">([^<]+)<", shown))
+    for key in ("is_std", "kid_std", "nearest_least", "parzen_sigma", "own_number", "images_per_second", "`"):
+        assert key not in shown
+    for title in (
+        "Inception Score, deviation",
+        "KID, deviation",
+        "smallest distance to a training image",
+        "own number",
+    ):
+        assert title in shown
+    assert '<code class="said">--eval</code>' in html
+
+
+def test_options_that_differ_come_first_and_equal_ones_are_folded(run):  # noqa: F811
+    html = page(build([run("a", 4.0), run("b", 5.0, options={"lr": 0.1})]), registry())
+    section = html.partition('<section id="options">')[2].partition("</section>")[0]
+    first, _, folded = section.partition("<details>")
+    assert "lr" in re.findall('<th scope="col">([^<]+)</th>', first)
+    assert "batch-size" not in first
+    assert "<dt>batch-size</dt><dd>32</dd>" in folded
+    assert re.search(r"<summary>\d+ options that are the same in every line</summary>", folded)
+    assert html.index('id="table"') < html.index('id="options"') < html.index('id="samples"')
+
+
+def test_the_contents_lead_to_every_part_of_the_page(run):  # noqa: F811
+    html = page(build([run("a", 4.0)]), registry())
+    nav = html.partition('<nav class="contents"')[2].partition("</nav>")[0]
+    places = re.findall('href="#([a-z]+)"', nav)
+    assert places == re.findall('<section id="([a-z]+)">', html)
+    assert places == ["table", "options", "samples", "curves", "confusion", "made"]
+
+
+def test_csv_has_a_row_for_each_run_with_numbers_in_full(run, one, ganzoo):  # noqa: F811
+    folder = one("a", 4.123456789, 4.0, 4.5)
+    other = run("b", 6.0, seed=1, options={"lr": 0.1}, preset="=1+1", protocol={"n": 7})
+    result = ganzoo("compare", folder, other, "-o", "r.csv")
+    assert result.code == 0, result.err
+    with Path("r.csv").open(encoding="utf-8", newline="") as file:
+        first, second = csv.DictReader(file)
+    assert (first["rank"], first["seed"], first["fid"], first["option lr"]) == ("1", "0", "4.123456789", "0.0002")
+    assert (first["fid_low"], first["fid_high"]) == ("4.0", "4.5")
+    assert (second["group"], second["fid_low"], second["option lr"]) == ("2", "", "0.1")
+    assert second["set_apart_because"].startswith("measured otherwise: n is 7 and 1000")
+    assert second["preset"] == "'=1+1"  # A spreadsheet would have reckoned.
+
+
+def test_csv_of_nothing_measured_is_a_table_still(run):  # noqa: F811
+    (line,) = csv.DictReader(table(build([run("a")])).splitlines())
+    assert (line["line"], line["rank"]) == ("tiny", "")
+    assert "fid" not in line
+
+
+# Grids while training
+
+
+def grids(folder: Path, steps: list[int], grey: int = 9) -> None:
+    (folder / "samples").mkdir()
+    for step in steps:
+        Image.fromarray(np.full((6, 6), grey, np.uint8)).save(folder / "samples" / f"{step:06d}.png")
+
+
+def test_all_models_are_shown_at_the_steps_at_which_all_drew(run):  # noqa: F811
+    a, b, c = run("a", 4.0), run("b", 5.0, options={"lr": 0.1}), run("c", 6.0, options={"lr": 0.2})
+    grids(a, [0, 10, 20, 30])
+    grids(b, [10, 30, 50], grey=200)
+    report = build([a, b, c])
+    told = growth(report.lines)
+    assert told["steps"] == [10, 30]
+    assert [line["name"] for line in told["lines"]] == ["tiny, lr 0.0002", "tiny, lr 0.1"]
+    (first, again), (second, _) = (line["sources"] for line in told["lines"])
+    assert first == again != second
+    html = page(report, registry())
+    assert 'type="range" id="step" min="0" max="1"' in html
+    assert json.loads(html.partition('id="data">')[2].partition("</script>")[0])["growth"] == told
+
+
+def test_of_many_steps_some_are_shown_the_first_and_last_among_them(run):  # noqa: F811
+    folder = run("a", 4.0)
+    grids(folder, list(range(0, 300, 10)))
+    steps = growth(build([folder]).lines)["steps"]
+    assert (len(steps), steps[0], steps[-1]) == (FRAMES, 0, 290)
+
+
+def test_a_grid_that_is_none_is_left_out(run):  # noqa: F811
+    folder = run("a", 4.0)
+    grids(folder, [1, 2, 3])
+    (folder / "samples" / "000002.png").write_bytes(b"no picture")
+    (folder / "samples" / "000003.png").unlink()
+    os.mkfifo(folder / "samples" / "000003.png")
+    told = growth(build([folder]).lines)
+    assert [source is not None for source in told["lines"][0]["sources"]] == [True, False, False]
+    assert growth(build([run("b", 5.0)]).lines) is None
