@@ -135,7 +135,7 @@ def train(plan: Plan, folder: Path, begun: bool, progress: bool) -> None:
 
 def _end_with_the_other() -> None:
     """Save and end when whoever waits for the answer has gone: its end of the pipe is closed then."""
-    sys.stdin.buffer.read(1)
+    os.read(sys.stdin.fileno(), 1)  # Not by `sys.stdin`, whose lock the end of this process would wait for.
     os.kill(os.getpid(), signal.SIGTERM)
 
 

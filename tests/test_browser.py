@@ -20,6 +20,7 @@ from ganzoo.runs.sampler import Sampler
 from ganzoo.training.building import build as build_model
 from ganzoo_test_plugins import Truncated
 from test_report import EVIL, benchmark_file, run, trained  # noqa: F401
+from test_standing import grids
 
 FLAGS = [
     "--no-sandbox",
@@ -31,13 +32,17 @@ FLAGS = [
     "--disable-sync",
 ]
 NAMES = ("chromium", "chromium-browser", "google-chrome")
-WIDTHS = {"phone": 390, "desktop": 1280}
+WIDTHS = {"phone": 390, "tablet": 820, "desktop": 1280}
+
+
+def absent(reason: str) -> None:
+    """Skip a test for want of something, or fail under GANZOO_BROWSER=required."""
+    (pytest.fail if os.environ.get("GANZOO_BROWSER") == "required" else pytest.skip)(reason)
 
 
 @pytest.fixture(scope="module")
 def chromium():
     """A headless browser; where there is none the tests are skipped, or fail under GANZOO_BROWSER=required."""
-    absent = pytest.fail if os.environ.get("GANZOO_BROWSER") == "required" else pytest.skip
     try:
         from playwright import sync_api
     except ImportError:
@@ -49,6 +54,23 @@ def chromium():
         browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="module")
+def axe(chromium):
+    """Ask axe-core what is wrong with a page: rules and places."""
+    try:
+        import axe_playwright_python as package
+    except ImportError:
+        absent("needs axe-core: pip install axe-playwright-python")
+    script = Path(package.__file__).with_name("axe.min.js").read_text(encoding="utf-8")
+
+    def ask(page) -> list[str]:
+        page.evaluate(script)
+        found = page.evaluate("axe.run(document, { resultTypes: ['violations'] })")["violations"]
+        return [f"{rule['id']}: {node['html'][:200]}" for rule in found for node in rule["nodes"]]
+
+    return ask
 
 
 @pytest.fixture
@@ -81,12 +103,16 @@ def foreign(url: str, here: str) -> bool:
 
 @pytest.fixture
 def report(run, tmp_path) -> str:  # noqa: F811
-    """The address of a report with three lines, one of them set apart, and benchmarks."""
+    """The address of a report with a dozen lines, one of them set apart, and benchmarks."""
     curve = [(10, 90), (20, 18), (30, 8)]
     folders = [run(f"a{s}", 4.0 + s / 10, seed=s, curve=curve) for s in range(2)]
     folders.append(run("b", 9.0, options={"lr": 0.1}, curve=[(12, 95), (24, 30)]))
     folders.append(run("c", options={"lr": 0.2}))
+    folders += [run(f"d{i}", 20.0 + i, options={"lr": 0.3 + i / 10}, curve=curve) for i in range(8)]
     folders.append(run("apart", 1.0, protocol={"n": 7}, preset=EVIL, settings={"seed": EVIL}))
+    for folder, grey in zip(folders[1:3], (40, 200), strict=True):
+        grids(folder, [10, 20, 30], grey)
+    grids(folders[0], [10, 20, 30])
     files = [benchmark_file(tmp_path / "bench.json", EVIL, ratio_to_tutorial_loop=2.1)]
     path = tmp_path / "report.html"
     path.write_text(render(build(folders, files), registry()), encoding="utf-8")
@@ -96,17 +122,29 @@ def report(run, tmp_path) -> str:  # noqa: F811
 @pytest.mark.parametrize("device", WIDTHS)
 def test_the_report_opens_with_every_picture_and_nothing_beside_the_page(open_page, report, device):
     page = open_page(report, WIDTHS[device])
+    page.evaluate("document.querySelectorAll('details').forEach((part) => { part.open = true; })")
     for place in page.locator(".plot").all():
         place.scroll_into_view_if_needed()
-        place.locator("canvas").wait_for()
-    assert page.locator("img").count() == 4
-    assert (
-        page.evaluate("Promise.all([...document.images].map((i) => i.decode().then(() => i.naturalWidth > 0)))")
-        == [True] * 4
-    )
+        assert place.locator("svg").locator("visible=true").count() == 1
+    assert page.locator("img").count() == 12 + 2  # Samples of every line, and grids of two as they grew.
+    decoded = "Promise.all([...document.images].map((i) => i.decode().then(() => i.naturalWidth > 0)))"
+    assert page.evaluate(decoded) == [True] * 14
     assert page.evaluate("document.documentElement.scrollWidth") <= WIDTHS[device]
     assert page.locator("h1").inner_text().startswith("No line is surely best: tiny, lr 0.0002 has")
     assert page.evaluate("[...document.images].every((i) => i.alt)")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("device", WIDTHS)
+def test_the_report_breaks_no_rule_of_axe(open_page, report, axe, device, scheme):
+    page = open_page(report, WIDTHS[device], scheme)
+    assert axe(page) == []
+    page.evaluate("document.querySelectorAll('details').forEach((part) => { part.open = true; })")
+    # Fades behind wide tables hide the contrast of what stands in them from axe.
+    page.add_style_tag(content=".scroll { background: none !important; }")
+    assert axe(page) == []
+    page.emulate_media(media="print")
+    assert axe(page) == []
 
 
 def test_a_table_sorts_by_keyboard_and_keeps_what_is_missing_last(open_page, report):
@@ -114,35 +152,157 @@ def test_a_table_sorts_by_keyboard_and_keeps_what_is_missing_last(open_page, rep
     table = page.locator("#table table").first
     head = table.locator("th", has_text="FID").first
     rows = table.locator("tbody th")
+    ranked = ["tiny, lr 0.0002", "tiny, lr 0.1", *(f"tiny, lr {0.3 + i / 10}" for i in range(8))]
+    assert rows.all_inner_texts() == [*ranked, "tiny, lr 0.2"]
     head.locator("button").focus()
     page.keyboard.press("Enter")
     assert head.get_attribute("aria-sort") == "ascending"
-    assert rows.all_inner_texts() == ["tiny, lr 0.0002", "tiny, lr 0.1", "tiny, lr 0.2"]
+    assert rows.all_inner_texts() == [*ranked, "tiny, lr 0.2"]
     page.keyboard.press("Enter")
     assert head.get_attribute("aria-sort") == "descending"
-    assert rows.all_inner_texts() == ["tiny, lr 0.1", "tiny, lr 0.0002", "tiny, lr 0.2"]
+    assert rows.all_inner_texts() == [*ranked[::-1], "tiny, lr 0.2"]
     assert page.locator(".sorted").inner_text() == "Sorted by FID, descending."
 
 
-def test_charts_tell_values_under_the_pointer_and_by_arrow_keys(open_page, report):
+def spot(page, figure, line: int, index: int) -> tuple[float, float]:
+    """Where on the screen a measured point of a curve that bears its mark at all of them is."""
+    marks = figure.locator(f'.drawing:visible .curve[data-line="{line}"]:not(.thin)').first.locator("use")
+    box = marks.nth(index).bounding_box()
+    return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+
+def test_charts_tell_measured_values_alone_under_the_pointer(open_page, report):
+    page = open_page(report, 1280)
+    figure = page.locator("figure.chart").first
+    figure.scroll_into_view_if_needed()
+    reading = figure.locator(".reading")
+    assert reading.get_attribute("role") == "status"
+    page.mouse.move(*spot(page, figure, 1, 0))
+    assert reading.inner_text() == "tiny, lr 0.1: FID 95 at 12 seconds of training"
+    assert figure.locator(".ring").count() == 1
+    (x0, y0), (x1, y1) = spot(page, figure, 1, 0), spot(page, figure, 1, 1)
+    page.mouse.move((x0 + x1) / 2, (y0 + y1) / 2)  # Between the two, where nothing was measured.
+    between = reading.inner_text()
+    assert between == "" or re.search("at (10|20|30) seconds of training", between)
+    page.mouse.move(x1 + 3, y1)  # Beyond the end, but near enough to mean it.
+    assert reading.inner_text() == "tiny, lr 0.1: FID 30 at 24 seconds of training"
+    page.mouse.move(x1 + 60, y1 - 60)
+    assert reading.inner_text() == ""
+    assert figure.locator(".ring").count() == 0
+
+
+def test_charts_are_read_by_arrow_keys_and_end_where_a_curve_ends(open_page, report):
     page = open_page(report, 1280, "dark")
-    plot = page.locator(".plot").first
-    plot.scroll_into_view_if_needed()
-    values = plot.locator(".u-value")
-    plot.locator(".u-over").hover(position={"x": 5, "y": 60})
-    assert "10" in values.all_inner_texts()
-    assert "90" in values.all_inner_texts()
-    page.mouse.move(0, 0)
+    figure = page.locator("figure.chart").first
+    plot, reading = figure.locator(".plot"), figure.locator(".reading")
     plot.focus()
     page.keyboard.press("ArrowRight")
-    page.keyboard.press("ArrowRight")
-    assert values.first.inner_text() == "12"
-    told = plot.locator("xpath=../p[@role='status']")
-    assert told.inner_text() == (
-        "seconds of training 12: tiny, lr 0.0002, seed 0 90; tiny, lr 0.0002, seed 1 90; tiny, lr 0.1 95"
+    assert reading.inner_text() == "tiny, lr 0.0002, seed 0: FID 90 at 10 seconds of training"
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("End")
+    assert reading.inner_text() == (
+        "tiny, lr 0.0002, mean of 2 seeds: FID 8 at 30 seconds of training, seeds from 8 to 8"
     )
+    page.keyboard.press("ArrowDown")  # The next curve has no point there: its nearest is read.
+    assert reading.inner_text() == "tiny, lr 0.1: FID 30 at 24 seconds of training"
+    page.keyboard.press("ArrowRight")
+    assert reading.inner_text() == "tiny, lr 0.1: FID 30 at 24 seconds of training"
+    figure.get_by_label("linear").check()
+    assert figure.locator(".log").is_hidden()
+    assert figure.locator(".linear svg").is_visible()
     page.emulate_media(media="print")
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+
+
+def test_the_legend_hides_curves_by_keyboard(open_page, report):
+    page = open_page(report, 1280)
+    figure = page.locator("figure.chart").first
+    button = figure.locator(".legend").get_by_role("button", name="tiny, lr 0.0002")
+    curves = figure.locator('.drawing:visible .curve[data-line="0"]')
+    shown = curves.count()
+    assert shown == 4  # Two seeds, their mean, and the name at its end.
+    assert button.get_attribute("aria-pressed") == "true"
+    button.focus()
+    page.keyboard.press("Enter")
+    assert button.get_attribute("aria-pressed") == "false"
+    assert figure.locator('.drawing .curve[data-line="0"]').locator("visible=true").count() == 0
+    figure.locator(".plot").focus()
+    page.keyboard.press("ArrowRight")
+    assert figure.locator(".reading").inner_text().startswith("tiny, lr 0.1: ")
+    button.focus()
+    page.keyboard.press("Space")
+    assert figure.locator('.drawing:visible .curve[data-line="0"]').locator("visible=true").count() == shown
+
+
+def test_commands_are_copied(open_page, report):
+    page = open_page(report, 1280)
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    block = page.locator(".command").first
+    block.scroll_into_view_if_needed()
+    block.get_by_role("button").click()
+    block.get_by_role("button", name="Copied").or_(block.locator("text=Copied")).first.wait_for()
+    assert page.evaluate("navigator.clipboard.readText()") == block.locator("code").inner_text()
+    page.evaluate("document.querySelectorAll('details').forEach((part) => { part.open = true; })")
+    assert page.locator(".command").count() == page.locator(".command .copy").count() > 12
+
+
+def test_a_table_wider_than_the_screen_says_so(open_page, report):
+    page = open_page(report, WIDTHS["tablet"])
+    hint = page.locator("#table .hint").first
+    assert hint.inner_text().startswith("More columns to the right")
+    page.set_viewport_size({"width": 3000, "height": 900})
+    page.locator("#table .hint").first.wait_for(state="detached")
+
+
+def test_the_contents_stay_in_sight_and_say_where_one_is(open_page, report):
+    page = open_page(report, 1280)
+    page.locator(".contents a", has_text="While training").click()
+    page.locator('.contents a[aria-current="true"]', has_text="While training").wait_for()
+    assert page.evaluate("document.querySelector('.contents').getBoundingClientRect().top") == 0
+    top = page.evaluate("document.querySelector('#curves h2').getBoundingClientRect().top")
+    bottom = page.evaluate("document.querySelector('.contents').getBoundingClientRect().bottom")
+    assert bottom <= top < 200
+
+
+def test_all_models_are_shown_at_one_step(open_page, report):
+    page = open_page(report, 1280)
+    page.locator("#step").focus()
+    images = page.locator(".growth img")
+    last = [image.get_attribute("src") for image in images.all()]
+    assert len(set(last)) == 2
+    page.keyboard.press("ArrowLeft")
+    assert page.locator(".growth output").inner_text() == "20"
+    assert page.locator("#step").get_attribute("aria-valuetext") == "step 20"
+    assert [image.get_attribute("alt") for image in images.all()] == [
+        "samples of tiny, lr 0.0002 at step 20", "samples of tiny, lr 0.1 at step 20",
+    ]  # fmt: skip
+
+
+def test_without_javascript_everything_but_the_scrubber_is_there(chromium, report):
+    context = chromium.new_context(java_script_enabled=False)
+    try:
+        page = context.new_page()
+        page.goto(report)
+        assert page.locator(".noscript").is_visible()
+        assert page.locator(".plot svg:visible").count() >= 3
+        assert page.locator(".growth").is_hidden()
+        figure = page.locator("figure.chart").first
+        figure.get_by_label("linear").check()
+        assert figure.locator(".linear svg").is_visible()
+    finally:
+        context.close()
+
+
+def test_no_heading_is_orphaned_in_print(open_page, report):
+    page = open_page(report, 794)
+    page.emulate_media(media="print")
+    for heading in page.locator("h2, h3").all():
+        told = heading.evaluate("(h) => [getComputedStyle(h).breakAfter, getComputedStyle(h).breakInside]")
+        assert told == ["avoid", "avoid"]
+    assert page.locator(".contents").is_hidden()
+    assert page.locator(".copy").first.is_hidden()
+    assert page.pdf(format="A4").startswith(b"%PDF")
 
 
 @pytest.mark.parametrize("device", WIDTHS)
@@ -192,4 +352,4 @@ def test_the_demo_draws_what_its_controls_say(open_page, tmp_path, device):
 def test_the_scripts_of_the_page_are_the_ones_that_were_put_in(report):
     html = Path(report.removeprefix("file://")).read_text(encoding="utf-8")
     assert "script-src &#39;sha256-" in html
-    assert json.loads(html.partition('id="data">')[2].partition("</script>")[0])["fid"]
+    assert json.loads(html.partition('id="data">')[2].partition("</script>")[0])["charts"]["fid"]

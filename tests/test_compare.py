@@ -1,14 +1,23 @@
 """`ganzoo compare MODEL...`: what is missing is trained, what is there is used."""
 
 import json
+import re
+import signal
+import time
 from pathlib import Path
 
 import pytest
+import torch
 
+from conftest import TINY, start
 from ganzoo import apart
 from ganzoo.commands import compare
-from ganzoo.errors import UsageError
+from ganzoo.errors import GanzooError, UsageError
+from ganzoo.plugins import registry
+from ganzoo.runs.lock import being_written
 from ganzoo.runs.run import Run
+from ganzoo.settings import resolve
+from ganzoo.training.engine import peak_memory
 from ganzoo_test_plugins import Plain
 
 QUICK = ("--dataset", "small-digits", "--steps", 3, "--quiet")
@@ -31,7 +40,7 @@ def here(monkeypatch) -> None:
 def test_models_are_trained_once_with_every_seed_and_reported(ganzoo):
     arguments = ("compare", "tiny", "plain", *QUICK, "--seeds", "0,1", "--json")
     first = ganzoo(*arguments)
-    assert first.code == 0, first.err
+    assert (first.code, first.err) == (0, "")
     told = json.loads(first.out)
     (group,) = told["groups"]
     assert {line["name"]: [r["seed"] for r in line["runs"]] for line in group["lines"]} == {
@@ -189,6 +198,125 @@ def test_a_mistake_is_told_before_anything_is_trained(ganzoo, arguments, message
     assert message in result.err
     assert result.err.count("\n") == 1
     assert not Path("runs").exists()
+
+
+# Each run in a process of its own
+
+
+def test_a_runs_memory_is_its_own_whatever_was_trained_before_it(ganzoo):
+    ballast = torch.ones(2**28)  # 1 GiB that this process needs, and a run does not.
+    assert ganzoo("compare", "tiny", *QUICK).code == 0
+    status = json.loads((RUNS / "tiny-small-digits-3steps-seed0" / "status.json").read_text())
+    assert 2**26 < status["peak_memory_bytes"] < peak_memory(torch.device("cpu")) - ballast.nbytes / 2
+
+
+def plan_of(**options):
+    return resolve(registry().get("models", "tiny"), {"dataset": "small-digits", "loggers": (), **options})
+
+
+@pytest.mark.parametrize(
+    ("said", "error", "message"),
+    [
+        ("import os; os.kill(os.getpid(), 9)", GanzooError, "the process that trained it ended by SIGKILL"),
+        ("raise SystemExit(3)", GanzooError, "the process that trained it ended with code 3"),
+        ("print('[1]')", GanzooError, "ended with code 0, and did not say why"),
+    ],
+)
+def test_a_process_that_dies_without_a_word_is_told_in_one_line(tmp_path, monkeypatch, said, error, message):
+    (tmp_path / "sitecustomize.py").write_text(said)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(error, match=message) as raised:
+        apart.train_apart(plan_of(steps=1), tmp_path / "run", False, False)
+    assert "\n" not in str(raised.value)
+
+
+def test_what_goes_wrong_apart_is_the_same_error_here(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "mine.txt").write_text("mine")
+    with pytest.raises(GanzooError) as here:
+        apart.train(plan_of(steps=1), tmp_path / "run", False, False)
+    with pytest.raises(type(here.value), match=re.escape(str(here.value))):
+        apart.train_apart(plan_of(steps=1), tmp_path / "run", False, False)
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["mine.txt"]
+
+
+def test_a_signal_stops_the_run_apart_and_the_same_command_goes_on(tmp_path):
+    first = start("compare", "tiny", "--dataset", "small-digits", "--max-time", "60s", "--out", "runs", cwd=tmp_path)
+    log = tmp_path / "runs" / "tiny-small-digits-60s-seed0" / "metrics.jsonl"
+    while not (log.exists() and log.read_bytes()):
+        assert first.poll() is None, first.communicate()
+        time.sleep(0.05)
+    first.send_signal(signal.SIGINT)
+    _, err = first.communicate(timeout=60)
+    assert first.returncode == 130
+    assert "saved" in err
+    status = json.loads((log.parent / "status.json").read_text())
+    assert status["status"] == "stopped"
+    assert not being_written(log.parent)
+
+
+# Runs that are there
+
+
+def test_runs_that_are_not_measured_are_measured_as_the_others_were(ganzoo, monkeypatch):
+    for seed in (0, 1, 2):
+        assert ganzoo("run", *TINY, "--steps", 3, "--seed", seed, "--out", f"r{seed}", "--quiet").code == 0
+    assert ganzoo("eval", "r0", "--n", 60, "--split", "train", "--seed", 7, "--features", "look").code == 0
+    before = Path("r0/eval.json").stat().st_mtime_ns
+    plain = ganzoo("compare", "r0", "r1", "r2", "-o", "r.json")
+    assert plain.code == 0, plain.err
+    assert "note: not evaluated: r1, r2. The same command with `--eval` measures them first." in plain.out
+    result = ganzoo("compare", "r0", "r1", "r2", "--eval", "-o", "r.json", "--quiet")
+    assert (result.code, result.err) == (0, "")
+    (group,) = json.loads(Path("r.json").read_text())["groups"]
+    (line,) = group["lines"]
+    assert line["values"]["fid"]["n"] == 3
+    for part in ("n", "split", "extractor", "labels"):
+        assert {json.loads(Path(f"r{i}/eval.json").read_text())["protocol"][part] for i in (1, 2)} == {
+            json.loads(Path("r0/eval.json").read_text())["protocol"][part]
+        }
+    assert Path("r0/eval.json").stat().st_mtime_ns == before
+
+
+def test_a_run_that_cannot_be_measured_does_not_keep_the_others_from_it(ganzoo):
+    for seed in (0, 1):
+        assert ganzoo("run", *TINY, "--steps", 3, "--seed", seed, "--out", f"r{seed}", "--quiet").code == 0
+    Path("r0/generator.safetensors").write_bytes(b"damaged")
+    result = ganzoo("compare", "r0", "r1", "--eval", "--quiet", "-o", "r.json")
+    assert result.code == 1
+    assert result.err.startswith("error: the report is written, but not whole: r0: r0/generator.safetensors is damaged")
+    assert Path("r1/eval.json").exists()
+
+
+def test_further_seeds_of_runs_are_trained_beside_them_and_measured_alike(ganzoo):
+    assert ganzoo("run", *TINY, "--steps", 3, "--seed", 1, "--out", "runs/mine", "--quiet").code == 0
+    assert ganzoo("eval", "runs/mine", "--n", 60, "--split", "train", "--features", "look").code == 0
+    arguments = ("compare", "runs/mine", "--seeds", "0-2", "-o", "r.json", "--quiet")
+    for _ in range(2):
+        result = ganzoo(*arguments)
+        assert (result.code, result.err) == (0, "")
+    assert sorted(path.name for path in Path("runs").iterdir()) == ["mine", "mine-seed0", "mine-seed2"]
+    (group,) = json.loads(Path("r.json").read_text())["groups"]
+    (line,) = group["lines"]
+    assert [run["seed"] for run in line["runs"]] == [0, 1, 2]
+    assert line["values"]["fid"]["n"] == 3
+    mine, other = (json.loads(Path(f"runs/{name}/run.json").read_text()) for name in ("mine", "mine-seed2"))
+    assert mine["options"] == other["options"]
+    same = {**mine["settings"], "seed": 2}
+    assert {k: v for k, v in other["settings"].items() if k != "loggers"} == {
+        k: v for k, v in same.items() if k != "loggers"
+    }
+
+
+def test_an_imported_run_has_no_further_seeds(ganzoo):
+    assert ganzoo("run", *TINY, "--steps", 1, "--out", "r", "--quiet").code == 0
+    info = json.loads(Path("r/run.json").read_text())
+    Path("r/run.json").write_text(json.dumps(info | {"imported": {"file": "x.pkl"}}))
+    result = ganzoo("compare", "r", "--seeds", "0-2")
+    assert (result.code, result.err) == (
+        2,
+        "error: --seeds: r was imported, and cannot be trained with another seed\n",
+    )
 
 
 def test_seeds_are_a_list_or_a_range():
