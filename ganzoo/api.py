@@ -300,7 +300,7 @@ class Comparison:
         return self.report.to_json()
 
     def save(self, path: str | Path) -> Path:
-        """Write the report as .html, .md or .json; a report that is there is replaced, any other file is not.
+        """Write the report as .html, .md, .csv or .json; a report that is there is replaced, any other file is not.
 
         Raises:
             UsageError: the name says none of these, or is taken.
@@ -331,6 +331,7 @@ def compare(
     seeds: Sequence[int] = (0,),
     out: str | Path = "runs/compare",
     sampling: Mapping[str, Any] | None = None,
+    evaluate: bool = False,
     callback: Callback | None = None,
     progress: bool = True,
     **training: Any,
@@ -342,6 +343,7 @@ def compare(
         seeds: with which models are trained.
         out: the folder of trained runs. What is there and done is used as it is.
         sampling: options of drawing by name, for the models that have them.
+        evaluate: whether runs that are not measured yet are measured first, as most of the others were.
         callback: as `train` takes it; where it returns False, the call ends with a GanzooError. Repeated, it goes on.
         progress: whether progress is shown on stderr.
         **training: options of training: `dataset`, `data_root`, `source`, `max_time`, `epochs`, `steps`, `eval_every`,
@@ -352,7 +354,7 @@ def compare(
         GanzooError: everything failed; what else fails is in the report's `failed`.
         KeyboardInterrupt, Stopped: as `train`; the same call goes on from there.
     """
-    from ganzoo.provide import check_sampling, plans, provide_all
+    from ganzoo.provide import check_sampling, measure_all, plans, provide_all
     from ganzoo.report.build import build
     from ganzoo.report.named import sort_out
 
@@ -396,6 +398,8 @@ def compare(
     if made and _trained(work, progress, callback) != Path(out):
         raise GanzooError("the callback ended the comparison; the same call goes on from there")
     folders = named.folders(trained)
+    if evaluate:
+        failed |= measure_all([folder for folder in folders if folder not in failed], plugins, say)
     if failed and failed.keys() >= set(folders):
         raise next(iter(failed.values()))
     report = build(folders, named.benchmarks, failed=[str(error) for error in failed.values()])

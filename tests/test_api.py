@@ -348,6 +348,9 @@ def test_runs_models_and_classes_are_compared():
     assert found._repr_html_().startswith("<iframe")
     assert found.verdict[0] in found.save("r.md").read_text()
     assert found.to_json()["kind"] == "ganzoo report"
+    assert not (run.folder / "eval.json").exists()
+    zoo.compare([run], evaluate=True, progress=False)
+    assert (run.folder / "eval.json").exists()
     with pytest.raises(zoo.UsageError, match="compare has no option 'step': did you mean 'steps'"):
         zoo.compare(["tiny"], step=3)
     with pytest.raises(zoo.UsageError, match=r"takes a list"):

@@ -1,23 +1,15 @@
 """`ganzoo compare MODEL...`: what is missing is trained, what is there is used."""
 
 import json
-import re
-import signal
-import time
 from pathlib import Path
 
 import pytest
-import torch
 
-from conftest import TINY, start
+from conftest import TINY
 from ganzoo import apart
 from ganzoo.commands import compare
-from ganzoo.errors import GanzooError, UsageError
-from ganzoo.plugins import registry
-from ganzoo.runs.lock import being_written
+from ganzoo.errors import UsageError
 from ganzoo.runs.run import Run
-from ganzoo.settings import resolve
-from ganzoo.training.engine import peak_memory
 from ganzoo_test_plugins import Plain
 
 QUICK = ("--dataset", "small-digits", "--steps", 3, "--quiet")
@@ -31,9 +23,9 @@ def _cache(tmp_path_factory, monkeypatch) -> None:
     monkeypatch.setattr("ganzoo.metrics.training.N", 100)
 
 
-@pytest.fixture
-def here(monkeypatch) -> None:
-    """Runs are trained in this process, where a test can meddle with them."""
+@pytest.fixture(autouse=True)
+def _here(monkeypatch) -> None:
+    """Runs are trained in this process, where a test can meddle with them: tests/test_apart.py has the others."""
     monkeypatch.setattr("ganzoo.provide.train_apart", apart.train)
 
 
@@ -58,7 +50,7 @@ def test_models_are_trained_once_with_every_seed_and_reported(ganzoo):
     assert {path: path.stat().st_mtime_ns for path in RUNS.glob("*/*.json")} == before
 
 
-def test_a_seed_that_diverges_is_named_and_the_others_are_reported(ganzoo, monkeypatch, here):
+def test_a_seed_that_diverges_is_named_and_the_others_are_reported(ganzoo, monkeypatch):
     from ganzoo.launch import _train
 
     def diverging(run, prepared, *rest):
@@ -85,7 +77,7 @@ def test_a_seed_that_diverges_is_named_and_the_others_are_reported(ganzoo, monke
     assert ganzoo("compare", "tiny", *QUICK, "--seeds", "0,1").code == 0
 
 
-def test_models_that_cannot_be_built_do_not_keep_another_from_being_reported(ganzoo, monkeypatch, here):
+def test_models_that_cannot_be_built_do_not_keep_another_from_being_reported(ganzoo, monkeypatch):
     from ganzoo import preparing
 
     build = preparing.build
@@ -147,7 +139,7 @@ def test_a_run_of_another_preset_is_not_passed_off(ganzoo):
     assert "tiny-short-small-digits-3steps-seed0 is a run of tiny: choose another --out" in result.err
 
 
-def test_an_interrupted_run_goes_on(ganzoo, monkeypatch, here):
+def test_an_interrupted_run_goes_on(ganzoo, monkeypatch):
     save, calls = Run.finish, []
 
     def killed(self, trainer):
@@ -198,61 +190,6 @@ def test_a_mistake_is_told_before_anything_is_trained(ganzoo, arguments, message
     assert message in result.err
     assert result.err.count("\n") == 1
     assert not Path("runs").exists()
-
-
-# Each run in a process of its own
-
-
-def test_a_runs_memory_is_its_own_whatever_was_trained_before_it(ganzoo):
-    ballast = torch.ones(2**28)  # 1 GiB that this process needs, and a run does not.
-    assert ganzoo("compare", "tiny", *QUICK).code == 0
-    status = json.loads((RUNS / "tiny-small-digits-3steps-seed0" / "status.json").read_text())
-    assert 2**26 < status["peak_memory_bytes"] < peak_memory(torch.device("cpu")) - ballast.nbytes / 2
-
-
-def plan_of(**options):
-    return resolve(registry().get("models", "tiny"), {"dataset": "small-digits", "loggers": (), **options})
-
-
-@pytest.mark.parametrize(
-    ("said", "error", "message"),
-    [
-        ("import os; os.kill(os.getpid(), 9)", GanzooError, "the process that trained it ended by SIGKILL"),
-        ("raise SystemExit(3)", GanzooError, "the process that trained it ended with code 3"),
-        ("print('[1]')", GanzooError, "ended with code 0, and did not say why"),
-    ],
-)
-def test_a_process_that_dies_without_a_word_is_told_in_one_line(tmp_path, monkeypatch, said, error, message):
-    (tmp_path / "sitecustomize.py").write_text(said)
-    monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(error, match=message) as raised:
-        apart.train_apart(plan_of(steps=1), tmp_path / "run", False, False)
-    assert "\n" not in str(raised.value)
-
-
-def test_what_goes_wrong_apart_is_the_same_error_here(tmp_path):
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "mine.txt").write_text("mine")
-    with pytest.raises(GanzooError) as here:
-        apart.train(plan_of(steps=1), tmp_path / "run", False, False)
-    with pytest.raises(type(here.value), match=re.escape(str(here.value))):
-        apart.train_apart(plan_of(steps=1), tmp_path / "run", False, False)
-    assert [path.name for path in (tmp_path / "run").iterdir()] == ["mine.txt"]
-
-
-def test_a_signal_stops_the_run_apart_and_the_same_command_goes_on(tmp_path):
-    first = start("compare", "tiny", "--dataset", "small-digits", "--max-time", "60s", "--out", "runs", cwd=tmp_path)
-    log = tmp_path / "runs" / "tiny-small-digits-60s-seed0" / "metrics.jsonl"
-    while not (log.exists() and log.read_bytes()):
-        assert first.poll() is None, first.communicate()
-        time.sleep(0.05)
-    first.send_signal(signal.SIGINT)
-    _, err = first.communicate(timeout=60)
-    assert first.returncode == 130
-    assert "saved" in err
-    status = json.loads((log.parent / "status.json").read_text())
-    assert status["status"] == "stopped"
-    assert not being_written(log.parent)
 
 
 # Runs that are there
