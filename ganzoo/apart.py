@@ -86,15 +86,18 @@ def main() -> None:
     """Train what stands on the standard input, and say on the standard output how it ended."""
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # What a plugin prints is no answer.
-    plan, folder, begun, progress, sys.argv = pickle.load(sys.stdin.buffer)
-    threading.Thread(target=_end_with_the_other, daemon=True).start()
     answer: dict[str, Any] = {}
+    over = threading.Event()
     try:
+        with told("cannot be trained"):
+            plan, folder, begun, progress, sys.argv = pickle.load(sys.stdin.buffer)
+        threading.Thread(target=_end_with_the_other, args=(over,), daemon=True).start()
         train(plan, folder, begun, progress)
     except Stopped as stopped:
         answer = {"stopped": stopped.exit_code - 128, "saved": stopped.saved}
     except GanzooError as error:
         answer = {"error": one_line(error), "usage": isinstance(error, UsageError)}
+    over.set()
     with out:
         json.dump(answer, out)
 
@@ -133,10 +136,11 @@ def train(plan: Plan, folder: Path, begun: bool, progress: bool) -> None:
             start(plan, registry().check(), folder, watchers)
 
 
-def _end_with_the_other() -> None:
-    """Save and end when whoever waits for the answer has gone: its end of the pipe is closed then."""
+def _end_with_the_other(over: threading.Event) -> None:
+    """Save and end when whoever waits for the answer has gone before it is over: its end of the pipe is closed then."""
     os.read(sys.stdin.fileno(), 1)  # Not by `sys.stdin`, whose lock the end of this process would wait for.
-    os.kill(os.getpid(), signal.SIGTERM)
+    if not over.is_set():
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 if __name__ == "__main__":

@@ -95,9 +95,7 @@ def test_models_that_cannot_be_built_do_not_keep_another_from_being_reported(gan
     assert [line["name"] for line in told["groups"][0]["lines"]] == ["tiny"]
 
 
-def test_a_plugins_own_exception_while_a_run_is_prepared_does_not_keep_another_from_being_reported(
-    ganzoo, monkeypatch, here
-):
+def test_a_plugins_own_exception_while_a_run_is_prepared_does_not_keep_another_from_being_reported(ganzoo, monkeypatch):
     monkeypatch.setattr(Plain, "optimizer", lambda self, player: self.options.gone, raising=False)
     result = ganzoo("compare", "tiny", "plain", *QUICK, "-o", "r.json")
     assert result.code == 1

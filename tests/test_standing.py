@@ -156,6 +156,13 @@ def test_sizes_that_the_extractor_brings_to_one_stand_together_with_a_caution(ru
     assert len(report.groups) == 1
     (caution,) = [c for c in report.cautions if "size" in c]
     assert caution.startswith("Not all were trained at one size (tiny at 28 x 28; tiny:tutorial at 32 x 32). The extr")
+    for folder in runs:
+        fingerprint = {"train": folder.name, "space": "pixels in [0, 1]"}
+        small(folder / "eval.json", metrics={"fid": 4.0, "nearest": 3.0, "nearest_least": 1.0, "kid": 0.1},
+              settings={"fid": {}, "kid": {}, "nearest": fingerprint})  # fmt: skip
+    first, second = build(runs).groups[0].lines
+    assert {"fid", "kid", "nearest", "nearest_least"} <= first.values.keys()
+    assert {"nearest", "nearest_least", "fid", "kid"} & second.values.keys() == {"fid", "kid"}  # Pixels of other sizes.
     other = run("c", 1.0, protocol=sized(32, "32x32 to 64x64, bilinear, antialias"), data=data(32))
     assert [len(group.runs) for group in build([*runs, other]).groups] == [2, 1]
 

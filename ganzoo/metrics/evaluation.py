@@ -517,7 +517,7 @@ def comparable(a: Mapping[str, Any], b: Mapping[str, Any]) -> None:
 
     A model that takes no labels may stand beside any: it, too, is to show what the reference shows. So may a model that
     lacks an option of drawing beside one that draws by that option's default. So may one that was trained at another
-    size, where the extractor brings both, with the reference, to one and the same.
+    size, where the extractor brings both, with the reference, to one and the same; but for `at_their_sizes`.
 
     Raises:
         UsageError: they differ in data, size, split, extractor, number of images, labels, options of drawing, resizing,
@@ -537,8 +537,18 @@ def comparable(a: Mapping[str, Any], b: Mapping[str, Any]) -> None:
     _same("", *({k: v for k, v in result["protocol"].items() if k not in aside} for result in (a, b)))
     _same_labels(a, b)
     _same_sampling(a["protocol"], b["protocol"])
-    for metric in a["settings"].keys() & b["settings"].keys():
+    for metric in (a["settings"].keys() & b["settings"].keys()) - at_their_sizes(a, b):
         _same(f"{metric}: ", a["settings"][metric], b["settings"][metric])
+
+
+def at_their_sizes(a: Mapping[str, Any], b: Mapping[str, Any]) -> set[str]:
+    """Metrics that look at images as large as they are, of two results of which the extractor sees both at one size.
+
+    Their settings hold the hash of the training images. Numbers by them may not stand side by side.
+    """
+    if not seen_at_one_size(a["protocol"], b["protocol"]):
+        return set()
+    return {metric for result in (a, b) for metric, settings in result["settings"].items() if "train" in settings}
 
 
 def seen_at_one_size(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:

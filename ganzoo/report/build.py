@@ -10,7 +10,7 @@ from typing import Any
 
 from ganzoo import __version__
 from ganzoo.errors import GanzooError, UsageError, one_line, plain
-from ganzoo.metrics.evaluation import comparable, describe
+from ganzoo.metrics.evaluation import at_their_sizes, comparable, describe
 from ganzoo.report.benchmarks import Benchmarks, read_benchmarks
 from ganzoo.report.lines import (
     MEASURES,
@@ -202,12 +202,24 @@ def make_groups(runs: Sequence[RunRecord]) -> list[Group]:
     made = []
     for group in groups:
         apart = "" if group is groups[0] else why_apart(groups[0][0], group[0]) or "another run of its group differs"
+        leave_out_sizes(group)
         # Of models with labels and without, what is said of labels holds for those that have them.
         with_labels = (run.protocol for run in group if run.protocol and run.protocol.get("labels"))
         made.append(Group(next(with_labels, group[0].protocol), apart, make_lines(group)))
     name_apart(made)
     mark_options([line for group in made for line in group.lines])
     return made
+
+
+def leave_out_sizes(group: Sequence[RunRecord]) -> None:
+    """Leave out of runs of another size than the first what was measured at their own size."""
+    results = [run.result for run in group if run.result]
+    for run in group:
+        aside = at_their_sizes(results[0], run.result) if run.result else set()
+        if run.result and aside:
+            found = run.result["metrics"].items()
+            kept = {k: v for k, v in found if not any(k == m or k.startswith(f"{m}_") for m in aside)}
+            run.result = {**run.result, "metrics": kept}
 
 
 def name_apart(groups: Sequence[Group]) -> None:
@@ -411,7 +423,8 @@ def cautions(groups: Sequence[Group]) -> list[str]:
             told = "; ".join(f"{name} at {' x '.join(map(str, s[1:]))}" for s, name in reversed(sizes.items()))
             said.append(
                 f"Not all were trained at one size ({told}). The extractor looks at all of them at one, each against "
-                "the real images as they are at its own: where these are blurred, so may be what is asked for."
+                "the real images as they are at its own: where these are blurred, so may be what is asked for. What is "
+                "measured in pixels is shown of one size alone."
             )
         machines = dict.fromkeys(str(run.machine.get("device_name", "?")) for line in lines for run in line.runs)
         if len(machines) > 1:
