@@ -137,8 +137,18 @@ def test_a_preset_is_part_of_a_lines_name(run):
 def test_options_that_only_some_lines_have_are_among_those_that_differ(run):
     report = build([run("a", 4.0), run("b", 6.0, model="plain", options={"clip": 0.01})])
     assert report.lines[1].differs == {"clip": 0.01}
-    row = page(report, registry()).partition('<th scope="row">clip</th>')[2].partition("</tr>")[0]
-    assert row == "<td>–</td><td>0.01</td>"
+    section = page(report, registry()).partition('<table class="options">')[2].partition("</table>")[0]
+    assert '<th scope="col">line</th><th scope="col">clip</th>' in section
+    assert '<th scope="row">tiny</th><td>–</td>' in section
+    assert '<th scope="row">plain</th><td>0.01</td>' in section
+
+
+def test_many_options_of_few_lines_stand_option_by_option(run):
+    report = build([run("a", 4.0), run("b", 6.0, model="plain", options={"clip": 0.01, "lr": 0.1, "latent_dim": 9})])
+    section = page(report, registry()).partition('<table class="options">')[2].partition("</table>")[0]
+    assert '<th scope="col">option</th><th scope="col">tiny</th><th scope="col">plain</th>' in section
+    assert '<th scope="row">clip</th><td>–</td><td>0.01</td>' in section
+    assert '<th scope="row">latent-dim</th>' in section
 
 
 def test_what_version_0_1_had_no_option_for_makes_a_line_and_is_repeated(run, ganzoo):
