@@ -201,7 +201,16 @@ def test_numbers_are_called_what_people_call_them(run):  # noqa: F811
     html = page(report, registry())
     shown = re.sub(r"<(style|script|dl).*?</\1>", "", html, flags=re.DOTALL)
     shown = " ".join(re.findall(r">([^<]+)<", shown))
-    for key in ("is_std", "kid_std", "nearest_least", "parzen_sigma", "own_number", "images_per_second", "`"):
+    for key in (
+        "is_std",
+        "kid_std",
+        "nearest_least",
+        "parzen_sigma",
+        "reverse_kl",
+        "own_number",
+        "images_per_second",
+        "`",
+    ):
         assert key not in shown
     for title in (
         "Inception Score, deviation",
