@@ -201,8 +201,8 @@ class Evaluator:
         """Measure `n` images that come in batches, drawn as `drawn` says, if they were drawn.
 
         `labelled`, `paired` and `cycled`: whether they come with labels, targets and cycle errors; `recognise`: as
-        `recogniser` gives it, and whether these are `clusters`. `intervals`: whether it is reckoned how far other images
-        would move the numbers.
+        `recogniser` gives it, and whether these are `clusters`. `intervals`: whether it is reckoned how far other
+        images would move the numbers.
 
         Random numbers are the evaluation's own: whoever trains meanwhile does not notice.
 
