@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ganzoo.data import Batch, DataSpec, ImageSet
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.nets import has_batch_statistics, vector, weighted_layers
-from ganzoo.optim import Adam, Rule, Schedule
+from ganzoo.optim import Adam, Rule, Schedule, linear_decay
 from ganzoo.precision import single
 
 SHOWN_CLASSES = 100
@@ -412,8 +412,14 @@ class GAN(nn.Module):
         return weighted_layers(self.discriminator)
 
     def optimizer(self, player: str) -> Rule:
-        """The update rule of a player: Adam with the options' `lr`, `b1`, `b2` unless overridden."""
-        return Adam(self.options.lr, self.options.b1, self.options.b2)
+        """The update rule of a player, unless overridden: Adam with the options' `lr`, `b1`, `b2`.
+
+        Two more options hold where a model has them: `lr_generator`, the rate of all players but the discriminator,
+        and `lr_hold`, the share of the run after which the rate falls in a line to 0.
+        """
+        o: Any = self.options
+        rate = o.lr if player == "discriminator" else getattr(o, "lr_generator", o.lr)
+        return Adam(linear_decay(rate, begin=getattr(o, "lr_hold", 1.0)), o.b1, o.b2)
 
     def average_decay(self) -> Schedule | None:
         """Decay of the average in a step, a number or a schedule; None: as `ema`, or `ema_kimg`, of the options say."""

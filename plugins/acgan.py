@@ -40,7 +40,6 @@ import ganzoo
 from ganzoo import losses
 from ganzoo.errors import UsageError
 from ganzoo.nets import ConvFeatures, ConvGenerator
-from ganzoo.optim import Adam, Rule, linear_decay
 
 EMBEDDED = 128
 """Size of the features that `contra` and `d2d-ce` compare."""
@@ -309,10 +308,6 @@ class ACGAN(ganzoo.GAN):
 
     def score(self, logits: Tensor) -> Tensor:
         return losses.ADVERSARIAL[self.options.loss].score(logits)
-
-    def optimizer(self, player: str) -> Rule:
-        o = self.options
-        return Adam(linear_decay(o.lr, begin=o.lr_hold), o.b1, o.b2)
 
 
 @ganzoo.hookimpl

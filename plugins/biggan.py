@@ -45,7 +45,6 @@ from ganzoo import losses
 from ganzoo.errors import UsageError
 from ganzoo.gan import Imported, Network
 from ganzoo.nets import pyramid
-from ganzoo.optim import Adam, Rule, linear_decay
 from ganzoo.precision import exactly
 from ganzoo.residual import (
     Discriminator,
@@ -431,11 +430,6 @@ class BigGAN(ganzoo.GAN):
 
     def score(self, logits: Tensor) -> Tensor:
         return losses.raw(logits)
-
-    def optimizer(self, player: str) -> Rule:
-        o = self.options
-        rate = o.lr if player == "discriminator" else o.lr_generator
-        return Adam(linear_decay(rate, begin=o.lr_hold), o.b1, o.b2)
 
 
 @ganzoo.hookimpl

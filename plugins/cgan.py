@@ -29,7 +29,7 @@ from ganzoo.nets import (
     init_uniform,
     vector,
 )
-from ganzoo.optim import SGD, Adam, Rule, exponential, linear_decay, ramp
+from ganzoo.optim import SGD, Rule, exponential, ramp
 
 
 class TutorialDiscriminator(nn.Module):
@@ -197,7 +197,7 @@ class CGAN(ganzoo.GAN):
     def optimizer(self, player: str) -> Rule:
         if self.options.optimizer == "sgd":
             return SGD(exponential(self.options.lr, 1.00004, floor=1e-6), momentum=ramp(0.5, 0.7, epochs=250))
-        return Adam(linear_decay(self.options.lr, begin=self.options.lr_hold), self.options.b1, self.options.b2)
+        return super().optimizer(player)
 
 
 @ganzoo.hookimpl

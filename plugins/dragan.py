@@ -33,6 +33,16 @@ class DRAGAN(ganzoo.GAN):
     class Options(ganzoo.Options):
         """lambda = 10, k = 1, and noise of up to half a standard deviation of the batch, as in the authors' code."""
 
+        lr: float = Field(2e-3, gt=0, le=10, description="Learning rate.")
+        lr_hold: float = Field(
+            0.5,
+            ge=0,
+            le=1,
+            description="Share of the run after which the rate falls in a line to 0; 1: it stays.",
+            json_schema_extra={"absent": 1.0},
+        )
+        b1: float = Field(0.0, ge=0, lt=1, description="Adam's decay of the first moment.")
+        b2: float = Field(0.99, ge=0, lt=1, description="Adam's decay of the second moment.")
         width: int = Field(32, ge=1, le=1024, description="Channels next to the image; they double at each halving.")
         penalty: float = Field(10.0, ge=0, le=1e4, description="Weight of the gradient penalty, lambda.")
         target: float = Field(1.0, ge=0, le=100, description="Norm that the gradient should have, k.")

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 import ganzoo
 from ganzoo import losses
 from ganzoo.nets import Dropout, Maxout, MLPDiscriminator, MLPGenerator, init_uniform, mlp, networks
-from ganzoo.optim import SGD, Adam, Rule, exponential, linear_decay, ramp
+from ganzoo.optim import SGD, Rule, exponential, ramp
 
 
 class PaperGenerator(nn.Module):
@@ -134,7 +134,7 @@ class GAN(ganzoo.GAN):
     def optimizer(self, player: str) -> Rule:
         if self.options.optimizer == "sgd":
             return SGD(exponential(self.options.lr, 1.000004, floor=1e-6), momentum=ramp(0.5, 0.7, epochs=250))
-        return Adam(linear_decay(self.options.lr, begin=self.options.lr_hold), self.options.b1, self.options.b2)
+        return super().optimizer(player)
 
 
 @ganzoo.hookimpl

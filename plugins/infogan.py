@@ -20,7 +20,6 @@ from torch import Tensor, nn
 import ganzoo
 from ganzoo import losses
 from ganzoo.nets import ConvFeatures, ConvGenerator, vector
-from ganzoo.optim import Adam, Rule
 
 
 class Discriminator(nn.Module):
@@ -72,6 +71,13 @@ class InfoGAN(ganzoo.GAN):
 
         lr: float = Field(2e-4, gt=0, le=10, description="Learning rate of the discriminator.")
         lr_generator: float = Field(1e-3, gt=0, le=10, description="Learning rate of the generator and of Q.")
+        lr_hold: float = Field(
+            0.5,
+            ge=0,
+            le=1,
+            description="Share of the run after which both rates fall in a line to 0; 1: they stay.",
+            json_schema_extra={"absent": 1.0},
+        )
         latent_dim: int = Field(62, ge=1, le=65536, description="Size of the noise, to which the codes are joined.")
         width: int = Field(32, ge=1, le=1024, description="Channels next to the image; they double at each halving.")
         categories: int = Field(10, ge=2, le=1000, description="Values of the categorical code.")
@@ -92,10 +98,6 @@ class InfoGAN(ganzoo.GAN):
             "discriminator": self.discriminator,
             "generator": nn.ModuleList([self.generator, self.recognition]),
         }
-
-    def optimizer(self, player: str) -> Rule:
-        o = self.options
-        return Adam(o.lr if player == "discriminator" else o.lr_generator, o.b1, o.b2)
 
     # Latents with codes
 

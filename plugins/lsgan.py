@@ -41,6 +41,16 @@ class LSGAN(ganzoo.GAN):
     class Options(ganzoo.Options):
         """Adam 2e-4 (0.5, 0.999)."""
 
+        lr: float = Field(2e-3, gt=0, le=10, description="Learning rate.")
+        lr_hold: float = Field(
+            0.5,
+            ge=0,
+            le=1,
+            description="Share of the run after which the rate falls in a line to 0; 1: it stays.",
+            json_schema_extra={"absent": 1.0},
+        )
+        b1: float = Field(0.0, ge=0, lt=1, description="Adam's decay of the first moment.")
+        b2: float = Field(0.99, ge=0, lt=1, description="Adam's decay of the second moment.")
         network: Literal["conv", "mlp"] = Field("conv", description="The pair of networks; mlp: fully connected.")
         width: int = Field(32, ge=1, le=1024, description="Channels next to the image; they double at each halving.")
         a: float = Field(0.0, ge=-10, le=10, description="What D should say of fakes.")

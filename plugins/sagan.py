@@ -28,7 +28,6 @@ from torch import Tensor, nn
 import ganzoo
 from ganzoo import losses
 from ganzoo.nets import ConditionalBatchNorm2d, pyramid
-from ganzoo.optim import Adam, Rule, linear_decay
 from ganzoo.residual import (
     Discriminator,
     SelfAttention,
@@ -118,11 +117,6 @@ class SAGAN(ganzoo.GAN):
 
     def score(self, logits: Tensor) -> Tensor:
         return losses.raw(logits)
-
-    def optimizer(self, player: str) -> Rule:
-        o = self.options
-        rate = o.lr if player == "discriminator" else o.lr_generator
-        return Adam(linear_decay(rate, begin=o.lr_hold), o.b1, o.b2)
 
 
 @ganzoo.hookimpl

@@ -26,7 +26,6 @@ from torch.nn.utils.parametrizations import spectral_norm
 import ganzoo
 from ganzoo import losses
 from ganzoo.nets import ConditionalBatchNorm2d, ConvFeatures, Projection, channels, pyramid, upsampling
-from ganzoo.optim import Adam, Rule, linear_decay
 
 
 class Generator(nn.Module):
@@ -100,11 +99,6 @@ class SNGAN(ganzoo.GAN):
 
     def score(self, logits: Tensor) -> Tensor:
         return losses.raw(logits)
-
-    def optimizer(self, player: str) -> Rule:
-        o = self.options
-        rate = o.lr if player == "discriminator" else o.lr_generator
-        return Adam(linear_decay(rate, begin=o.lr_hold), o.b1, o.b2)
 
 
 @ganzoo.hookimpl

@@ -20,7 +20,7 @@ from torch import Tensor
 import ganzoo
 from ganzoo import losses
 from ganzoo.nets import networks
-from ganzoo.optim import RMSprop, Rule
+from ganzoo.optim import RMSprop, Rule, linear_decay
 
 
 class WGAN(ganzoo.GAN):
@@ -43,6 +43,13 @@ class WGAN(ganzoo.GAN):
         """The recipe of algorithm 1, with a learning rate for shorter runs."""
 
         lr: float = Field(2e-4, gt=0, le=10, description="Learning rate.")
+        lr_hold: float = Field(
+            0.5,
+            ge=0,
+            le=1,
+            description="Share of the run after which the rate falls in a line to 0; 1: it stays.",
+            json_schema_extra={"absent": 1.0},
+        )
         n_critic: int = Field(5, ge=1, le=100, description="Critic steps for each generator step.")
         network: Literal["conv", "mlp"] = Field("conv", description="The pair of networks; mlp: fully connected.")
         width: int = Field(32, ge=1, le=1024, description="Channels next to the image; they double at each halving.")
@@ -70,7 +77,8 @@ class WGAN(ganzoo.GAN):
         return losses.raw(logits)
 
     def optimizer(self, player: str) -> Rule:
-        return RMSprop(self.options.lr) if self.options.optimizer == "rmsprop" else super().optimizer(player)
+        o = self.options
+        return RMSprop(linear_decay(o.lr, o.lr_hold)) if o.optimizer == "rmsprop" else super().optimizer(player)
 
 
 @ganzoo.hookimpl
