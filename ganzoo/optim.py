@@ -196,6 +196,36 @@ class VaryingAdam(torch.optim.Adam):
         return None
 
 
+class VaryingRMSprop(torch.optim.RMSprop):
+    """`torch.optim.RMSprop` of one group whose rate may be a tensor on a CPU too, so that a recording can follow it."""
+
+    def __init__(self, parameters: Iterable[nn.Parameter], alpha: float):
+        parameters = list(parameters)
+        super().__init__(parameters, alpha=alpha, foreach=True, capturable=on_cuda(parameters))
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        assert closure is None
+        (group,) = self.param_groups
+        moving = [p for p in group["params"] if p.grad is not None]
+        if not moving:
+            return None
+        for p in moving:
+            if not self.state[p]:
+                self.state[p] = {"step": torch.zeros((), device=p.device), "square_avg": torch.zeros_like(p)}
+        gradients = [p.grad for p in moving]
+        steps, squares = ([self.state[p][key] for p in moving] for key in ("step", "square_avg"))
+        torch._foreach_add_(steps, 1)
+        torch._foreach_mul_(squares, group["alpha"])
+        torch._foreach_addcmul_(squares, gradients, gradients, value=1 - group["alpha"])
+        below = torch._foreach_sqrt(squares)
+        torch._foreach_add_(below, group["eps"])
+        change = torch._foreach_div(gradients, below)
+        torch._foreach_mul_(change, group["lr"])
+        torch._foreach_sub_(moving, change)
+        return None
+
+
 class FusedSGD(torch.optim.SGD):
     """`torch.optim.SGD(fused=True)` of one group, whose momentum may be a tensor, so that a recording can follow it.
 
@@ -243,12 +273,14 @@ class Adam:
 
 @dataclass(frozen=True)
 class RMSprop:
-    """Hinton's lecture 6e, as torch has it."""
+    """Hinton's lecture 6e, as torch has it. Where the rate follows a schedule, steps cost more operators."""
 
     lr: Schedule
     alpha: float = 0.99
 
     def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        if callable(self.lr):
+            return VaryingRMSprop(parameters, self.alpha)
         parameters = list(parameters)
         return torch.optim.RMSprop(parameters, alpha=self.alpha, foreach=True, capturable=on_cuda(parameters))
 

@@ -26,12 +26,13 @@ class DRAGAN(ganzoo.GAN):
     name = "dragan"
     paper = "Kodali et al., On Convergence and Stability of GANs, 2017, https://arxiv.org/abs/1705.07215"
     channels_last = ("cuda", "cpu")
+    presets = {"paper": {"lr": 2e-4, "lr_hold": 1.0, "b1": 0.5, "b2": 0.999}}
 
     batch_statistics = True
     """The scale of the noise is the standard deviation of the batch."""
 
     class Options(ganzoo.Options):
-        """lambda = 10, k = 1, and noise of up to half a standard deviation of the batch, as in the authors' code."""
+        """lambda, k and noise of up to half a batch's deviation, as in the authors' code; rates by search."""
 
         lr: float = Field(2e-3, gt=0, le=10, description="Learning rate.")
         lr_hold: float = Field(

@@ -65,9 +65,10 @@ class InfoGAN(ganzoo.GAN):
     name = "infogan"
     paper = "Chen et al., InfoGAN, 2016, https://arxiv.org/abs/1606.03657"
     channels_last = ("cuda", "cpu")
+    presets = {"paper": {"lr": 2e-4, "lr_generator": 1e-3, "lr_hold": 1.0, "b1": 0.5, "b2": 0.999}}
 
     class Options(ganzoo.Options):
-        """Appendix C.1: Adam (0.5, 0.999), 2e-4 for D and 1e-3 for G; 62 noise variables, 10 categories, 2 codes."""
+        """62 noise variables, 10 categories and 2 codes, as in appendix C.1, whose rates are a preset."""
 
         lr: float = Field(2e-4, gt=0, le=10, description="Learning rate of the discriminator.")
         lr_generator: float = Field(1e-3, gt=0, le=10, description="Learning rate of the generator and of Q.")

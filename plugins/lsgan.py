@@ -33,13 +33,14 @@ class LSGAN(ganzoo.GAN):
     channels_last = ("cuda", "cpu")
     presets = {
         "paper": {
-            "width": 64, "lr": 2e-4, "b1": 0.5, "batch_size": 64, "a": 0.0, "b": 1.0, "c": 1.0, "ema": 0.0,
+            "width": 64, "lr": 2e-4, "lr_hold": 1.0, "b1": 0.5, "b2": 0.999, "batch_size": 64,
+            "a": 0.0, "b": 1.0, "c": 1.0, "ema": 0.0,
         },
         "pearson": {"a": -1.0, "b": 1.0, "c": 0.0},
     }  # fmt: skip
 
     class Options(ganzoo.Options):
-        """Adam 2e-4 (0.5, 0.999)."""
+        """Found by search for three minutes of digits on two cores; the paper's are a preset."""
 
         lr: float = Field(2e-3, gt=0, le=10, description="Learning rate.")
         lr_hold: float = Field(

@@ -35,7 +35,8 @@ class WGAN(ganzoo.GAN):
     channels_last = ("cuda", "cpu")
     presets = {
         "paper": {
-            "width": 64, "optimizer": "rmsprop", "lr": 5e-5, "clip": 0.01, "n_critic": 5, "batch_size": 64, "ema": 0.0,
+            "width": 64, "optimizer": "rmsprop", "lr": 5e-5, "lr_hold": 1.0, "clip": 0.01, "n_critic": 5,
+            "batch_size": 64, "ema": 0.0,
         }
     }  # fmt: skip
 

@@ -21,12 +21,12 @@ from ganzoo.nets import networks
 
 
 class WGANGP(ganzoo.GAN):
-    """WGAN with gradient penalty. The preset `paper` has the learning rate of algorithm 1."""
+    """WGAN with gradient penalty. The preset `paper` has the rates of algorithm 1."""
 
     name = "wgan-gp"
     paper = "Gulrajani et al., Improved Training of Wasserstein GANs, 2017, https://arxiv.org/abs/1704.00028"
     channels_last = ("cuda", "cpu")
-    presets = {"paper": {"lr": 1e-4, "width": 64}}
+    presets = {"paper": {"lr": 1e-4, "lr_hold": 1.0, "b1": 0.0, "b2": 0.9, "n_critic": 5, "width": 64}}
 
     class Options(ganzoo.Options):
         """Algorithm 1, with a learning rate for shorter runs."""

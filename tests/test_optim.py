@@ -125,6 +125,21 @@ def test_rmsprop_equals_torchs_plain_rmsprop():
     torch.testing.assert_close(followed, follow(reference, plain))
 
 
+@pytest.mark.parametrize("as_tensor", [False, True])
+def test_rmsprop_with_a_falling_rate_equals_torchs_at_each_of_its_rates(as_tensor):
+    ours, plain = network(), network()
+    rule = RMSprop(linear_decay(1e-2))
+    reference = torch.optim.RMSprop(plain.parameters(), lr=1e-2, alpha=0.99, foreach=False)
+
+    def settings(step):
+        now = rule.settings(Now(step, fraction=step / 10))
+        return {name: torch.tensor(value, dtype=torch.float64) for name, value in now.items()} if as_tensor else now
+
+    followed = follow(rule.build(ours.parameters()), ours, settings)
+    expected = follow(reference, plain, lambda step: {"lr": 1e-2 * (1 - step / 10)})
+    torch.testing.assert_close(followed, expected)
+
+
 def test_sgd_with_schedules_equals_the_update_written_out():
     ours, plain = network(), network()
     rule = SGD(exponential(0.1, 1.5, floor=0.02), momentum=ramp(0.5, 0.7, epochs=8))

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 import ganzoo
 from ganzoo.data import Attribute, Batch, DataSpec, ImageSet, Loader
 from ganzoo.errors import UsageError
+from ganzoo.fields import as_recorded, validated
 from ganzoo.nets import has_batch_statistics
 from ganzoo.optim import Adam, RMSprop
 from ganzoo.plugins import registry
@@ -212,7 +213,7 @@ def test_dcgan_takes_labels_when_asked_to_and_misses_them_where_there_are_none()
 
 
 def test_wgan_keeps_the_critics_weights_within_the_clip():
-    trainer = train("wgan", clip=0.02, lr=1e-2)
+    trainer = train("wgan", clip=0.02, lr=1e-2, lr_hold=1.0)
     for _ in range(2):
         assert max(p.abs().max().item() for p in trainer.gan.discriminator.parameters()) <= 0.02 + 1e-7
         trainer.advance()
@@ -251,6 +252,28 @@ def test_the_papers_wgan_and_lsgan_train_at_the_datas_own_size():
     settings, lsgan = recipe("lsgan")
     assert settings.image_size is None
     assert (lsgan.lr, lsgan.b1, lsgan.a, lsgan.b, lsgan.c, lsgan.ema) == (2e-4, 0.5, 0, 1, 1, 0)
+
+
+@pytest.mark.parametrize("name", ["acgan", "dcgan", "dragan", "infogan", "lsgan", "wgan", "wgan-gp"])
+def test_a_papers_rates_stay_and_those_of_the_default_fall(name):
+    _, paper = recipe(name)
+    default = model(name).Options()
+    assert (paper.lr_hold, default.lr_hold) == (1.0, 0.5)
+    assert paper.lr < default.lr
+
+
+@pytest.mark.parametrize("name", ["acgan", "dcgan", "dragan", "infogan", "lsgan", "wgan", "wgan-gp"])
+def test_a_run_recorded_before_rates_could_fall_keeps_its_rate(name):
+    recorded = model(name).Options().model_dump(exclude={"lr_hold"})
+    assert validated(model(name).Options, as_recorded(model(name).Options, recorded)).lr_hold == 1.0
+    assert validated(model(name).Options, as_recorded(model(name).Options, {**recorded, "lr_hold": 0.2})).lr_hold == 0.2
+
+
+def test_all_players_but_the_discriminator_move_at_the_generators_rate_if_there_is_one():
+    gan = build("infogan", lr=1e-3, lr_generator=2e-3, lr_hold=0.5)
+    at_the_end = SimpleNamespace(fraction=0.75)
+    assert gan.optimizer("discriminator").settings(at_the_end)["lr"] == pytest.approx(5e-4)
+    assert gan.optimizer("generator").settings(at_the_end)["lr"] == pytest.approx(1e-3)
 
 
 def test_the_papers_dcgan_draws_uniform_latents():
