@@ -21,7 +21,6 @@ import ganzoo
 from ganzoo import losses
 from ganzoo.errors import UsageError
 from ganzoo.nets import networks
-from ganzoo.optim import Adam, Rule, linear_decay
 
 
 class Packed(nn.Module):
@@ -96,9 +95,6 @@ class PacGAN(ganzoo.GAN):
     def surface(self, x: Tensor, y: Tensor | None) -> Tensor:
         """Of packs that are one point, so many times over."""
         return self.score(self.judge(ganzoo.Batch(x.repeat_interleave(self.options.pack, 0)))).flatten()
-
-    def optimizer(self, player: str) -> Rule:
-        return Adam(linear_decay(self.options.lr, begin=self.options.lr_hold), self.options.b1, self.options.b2)
 
 
 @ganzoo.hookimpl

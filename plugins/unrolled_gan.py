@@ -19,7 +19,6 @@ from torch.func import functional_call
 import ganzoo
 from ganzoo import losses
 from ganzoo.nets import networks
-from ganzoo.optim import Adam, Rule, linear_decay
 
 
 class UnrolledGAN(ganzoo.GAN):
@@ -39,8 +38,8 @@ class UnrolledGAN(ganzoo.GAN):
     class Options(ganzoo.Options):
         """G's rate is ten times D's, as in the code of the authors."""
 
-        lr: float = Field(1e-3, gt=0, le=10, description="Learning rate of G.")
-        discriminator_lr: float = Field(1e-4, gt=0, le=10, description="Learning rate of D.")
+        lr: float = Field(1e-4, gt=0, le=10, description="Learning rate of the discriminator.")
+        lr_generator: float = Field(1e-3, gt=0, le=10, description="Learning rate of the generator.")
         lr_hold: float = Field(
             0.5, ge=0, le=1, description="Share of the run after which Adam's rate falls in a line to 0; 1: it stays."
         )
@@ -82,10 +81,6 @@ class UnrolledGAN(ganzoo.GAN):
             steps = zip(ahead.items(), gradients, strict=True)
             ahead = {name: p - self.options.unrolled_lr * gradient for (name, p), gradient in steps}
         return ahead
-
-    def optimizer(self, player: str) -> Rule:
-        rate = self.options.lr if player == "generator" else self.options.discriminator_lr
-        return Adam(linear_decay(rate, begin=self.options.lr_hold), self.options.b1, self.options.b2)
 
 
 @ganzoo.hookimpl
