@@ -41,7 +41,7 @@ class DCGAN(ganzoo.GAN):
     class Options(ganzoo.Options):
         """Found by search for three minutes of digits on two cores; the paper's are a preset."""
 
-        lr: float = Field(2e-3, gt=0, le=10, description="Learning rate.")
+        lr: float = Field(4e-3, gt=0, le=10, description="Learning rate.")
         lr_hold: float = Field(
             0.5,
             ge=0,

@@ -70,8 +70,8 @@ class InfoGAN(ganzoo.GAN):
     class Options(ganzoo.Options):
         """62 noise variables, 10 categories and 2 codes, as in appendix C.1, whose rates are a preset."""
 
-        lr: float = Field(2e-4, gt=0, le=10, description="Learning rate of the discriminator.")
-        lr_generator: float = Field(1e-3, gt=0, le=10, description="Learning rate of the generator and of Q.")
+        lr: float = Field(2e-3, gt=0, le=10, description="Learning rate of the discriminator.")
+        lr_generator: float = Field(2e-3, gt=0, le=10, description="Learning rate of the generator and of Q.")
         lr_hold: float = Field(
             0.5,
             ge=0,
@@ -79,6 +79,8 @@ class InfoGAN(ganzoo.GAN):
             description="Share of the run after which both rates fall in a line to 0; 1: they stay.",
             json_schema_extra={"absent": 1.0},
         )
+        b1: float = Field(0.0, ge=0, lt=1, description="Adam's decay of the first moment.")
+        b2: float = Field(0.99, ge=0, lt=1, description="Adam's decay of the second moment.")
         latent_dim: int = Field(62, ge=1, le=65536, description="Size of the noise, to which the codes are joined.")
         width: int = Field(32, ge=1, le=1024, description="Channels next to the image; they double at each halving.")
         categories: int = Field(10, ge=2, le=1000, description="Values of the categorical code.")

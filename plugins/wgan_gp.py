@@ -31,7 +31,7 @@ class WGANGP(ganzoo.GAN):
     class Options(ganzoo.Options):
         """Algorithm 1, with a learning rate for shorter runs."""
 
-        lr: float = Field(4e-4, gt=0, le=10, description="Learning rate.")
+        lr: float = Field(2e-3, gt=0, le=10, description="Learning rate.")
         lr_hold: float = Field(
             0.5,
             ge=0,
@@ -40,8 +40,8 @@ class WGANGP(ganzoo.GAN):
             json_schema_extra={"absent": 1.0},
         )
         b1: float = Field(0.0, ge=0, lt=1, description="Adam's decay of the first moment.")
-        b2: float = Field(0.9, ge=0, lt=1, description="Adam's decay of the second moment.")
-        n_critic: int = Field(5, ge=1, le=100, description="Critic steps for each generator step.")
+        b2: float = Field(0.99, ge=0, lt=1, description="Adam's decay of the second moment.")
+        n_critic: int = Field(2, ge=1, le=100, description="Critic steps for each generator step.")
         network: Literal["conv", "mlp"] = Field("conv", description="The pair of networks; mlp: fully connected.")
         width: int = Field(32, ge=1, le=1024, description="Channels next to the image; they double at each halving.")
         penalty: float = Field(10.0, ge=0, le=1e4, description="Weight of the gradient penalty, lambda.")
