@@ -38,11 +38,12 @@ bench: .venv/ready-dev  ## speed, start-up and memory on this machine; BENCH='--
 gpu: .venv/ready-dev  ## what a GPU does with every model, in at most eight minutes; GPU='--seconds 120' makes it shorter
 	$(BIN)/python -m ganzoo.speed.gpu --out benchmarks/results/gpu $(GPU)
 
-docs: .venv/ready-dev  ## the pages that follow from the code: models, hooks, commands
+docs: .venv/ready-dev  ## the pages that follow from the code, and all pages as a site, in site/
 	$(BIN)/python docs/generate.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 clean:
-	rm -rf .venv .venv-oldest sbom.json build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-oldest sbom.json build site *.egg-info .pytest_cache .mypy_cache .ruff_cache
 
 .venv/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ganzoo needs Python 3.11 or newer")'

@@ -263,7 +263,7 @@ def option(param: click.Option) -> list[str]:
     names = ", ".join(param.opts) + ("".join(f" / {o}" for o in param.secondary_opts))
     takes = "" if param.is_flag else f" {param.metavar or kind(param.type)}"
     default = f"  [default: {param.default}]" if param.show_default and isinstance(param.default, int | str) else ""
-    return [f"`{names}{takes}`", ((param.help or "") + default).replace("  [", " [")]
+    return [f"`{names}{takes}`", ((param.help or "") + default).replace("]  [", "; ").replace("  [", " [")]
 
 
 def kind(value: click.ParamType) -> str:

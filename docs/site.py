@@ -1,0 +1,28 @@
+"""What mkdocs is told beyond `mkdocs.yml`: what stands beside `docs/` is on the site too, and links fit."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+
+ROOT = Path(__file__).parent.parent
+PAGES = {"index.md": "README.md", "contributing.md": "CONTRIBUTING.md", "changes.md": "CHANGELOG.md"}
+OUTSIDE = re.compile(r"\[([^\]]+)\]\((?:\.\./|(?!https?:|#|[\w-]+\.(?:md|html)|images/|gallery/|mailto:))[^)]+\)")
+"""A link to a file of the project that is no page: its text stands, since the site does not hold the file."""
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """What stands beside `docs/`, as pages of the site."""
+    for page, source in PAGES.items():
+        text = (ROOT / source).read_text(encoding="utf-8")
+        text = text.replace("](docs/", "](").replace("](CONTRIBUTING.md", "](contributing.md")
+        files.append(File.generated(config, page, content=text))
+    return files
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """A page without links that lead out of the site's files."""
+    blocks = re.split(r"(^```.*?^```$)", markdown, flags=re.MULTILINE | re.DOTALL)
+    return "".join(part if part.startswith("```") else OUTSIDE.sub(r"\1", part) for part in blocks)

@@ -1,0 +1,45 @@
+"""The documentation as a site: built strictly, every page on it, nothing fetched from elsewhere."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The built site."""
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--site-dir", str(folder)]
+    done = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+def test_every_page_is_on_the_site_and_in_its_contents(site):
+    contents = (site / "index.html").read_text()
+    for page in [*(ROOT / "docs").glob("*.md"), Path("contributing.md"), Path("changes.md")]:
+        assert (site / f"{page.stem}.html").is_file()
+        assert f'href="{page.stem}.html"' in contents
+
+
+def test_pages_fetch_nothing_from_elsewhere(site):
+    for page in site.glob("*.html"):
+        fetched = re.findall(r"<(?:script|img|iframe)[^>]*\ssrc=\"(https?:[^\"]+)", page.read_text())
+        fetched += re.findall(
+            r"<link[^>]*rel=\"(?:stylesheet|preload|icon)\"[^>]*href=\"(https?:[^\"]+)", page.read_text()
+        )
+        assert not fetched, f"{page.name} fetches {fetched}"
+
+
+def test_the_reference_has_what_docstrings_say(site):
+    text = (site / "api.html").read_text()
+    assert "ganzoo.gan.GAN" in text
+    assert "The update rule of a player" in text
