@@ -1,18 +1,25 @@
 """The report and the demo in a real browser: no error, no request to anywhere, everything decoded and usable."""
 
+import base64
+import io
 import json
 import os
 import re
 import shutil
 import threading
+from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 import torch
+from PIL import Image
 
-from ganzoo import DataSpec
+from ganzoo import Attribute, Batch, DataSpec
+from ganzoo.demo.about import About
 from ganzoo.demo.player import Player
 from ganzoo.demo.server import serve
+from ganzoo.demo.translating import Translating
 from ganzoo.plugins import registry
 from ganzoo.report.build import build
 from ganzoo.report.html import page as render
@@ -21,6 +28,7 @@ from ganzoo.training.building import build as build_model
 from ganzoo_test_plugins import Truncated
 from test_report import EVIL, benchmark_file, run, trained  # noqa: F401
 from test_standing import grids
+from test_translate import Classed, Translate
 
 FLAGS = [
     "--no-sandbox",
@@ -348,6 +356,179 @@ def test_the_demo_draws_what_its_controls_say(open_page, tmp_path, device):
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+@contextmanager
+def serving(player):
+    """The address of a demo."""
+    server = serve(player, 0)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def settled(page):
+    """Wait until nothing is drawn any more."""
+    page.locator("main[aria-busy=false]").wait_for()
+
+
+def test_what_is_chosen_stands_in_the_address_so_that_reloading_and_sharing_keep_it(open_page):
+    from playwright.sync_api import expect
+
+    torch.manual_seed(0)
+    spec = DataSpec("small-digits", (1, 8, 8), 500, tuple("0123456789"), (Attribute("slant", -1, 1),))
+    player = Player(Sampler(build_model(Truncated, spec, Truncated.Options())), about=About("runs/mine", 2000, 4.25))
+    with serving(player) as url:
+        page = open_page(url, 1280)
+        expect(page.locator("#grid")).to_have_attribute("src", re.compile("^blob:"))
+        expect(page.locator("#run")).to_have_text("runs/mine")
+        expect(page.locator("header")).to_contain_text("at step 2,000")
+        expect(page.locator("#fid")).to_contain_text("FID 4.25")
+        settled(page)
+        assert page.url == url
+        page.get_by_text("7", exact=True).first.click()
+        page.get_by_label("seed").fill("5")
+        page.get_by_label("slant").fill("0.5")
+        page.locator("#d1").fill("2")
+        page.get_by_label("order").select_option("reversed")
+        page.get_by_label("invert").check()
+        page.locator("#to").select_option("9")
+        page.locator("#t").fill("0.25")
+        chosen = {"label": "7", "seed": "5", "attribute.slant": "0.5", "d1": "2", "option.order": '"reversed"',
+                  "option.invert": "1", "to": "9", "t": "0.25"}  # fmt: skip
+        expect(page).to_have_url(re.compile("t=0.25"))
+        assert dict(parse_qsl(urlsplit(page.url).fragment)) == chosen
+        settled(page)
+
+        def pictures(page) -> list[str]:
+            read = """(id) => {
+                const image = document.getElementById(id), canvas = document.createElement("canvas");
+                [canvas.width, canvas.height] = [image.naturalWidth, image.naturalHeight];
+                canvas.getContext("2d").drawImage(image, 0, 0);
+                return canvas.toDataURL();
+            }"""
+            return [page.evaluate(read, name) for name in ("grid", "walk")]
+
+        def asked_last(page) -> list[str]:
+            return [page.locator(f"#{name}").input_value() for name in ("seed", "d1", "to", "t")]
+
+        before = pictures(page)
+        page.reload()
+        other = open_page(page.url, 390)
+        for again in (page, other):
+            expect(again.locator("#walk")).to_have_attribute("src", re.compile("^blob:"))
+            settled(again)
+            assert asked_last(again) == ["5", "2", "9", "0.25"]
+            assert pictures(again) == before
+        page.evaluate("location.hash = '#seed=6&label=77&option.order=nonsense&d1=nothing&to=99'")
+        expect(page.get_by_label("seed")).to_have_value("6")
+        settled(page)
+        expect(page.locator(".fault")).to_be_empty()
+        assert page.get_by_label("order").input_value() == '"as-drawn"'
+        assert page.locator("[name=label]:checked").input_value() == "0"
+        assert pictures(page) != before
+
+
+@pytest.mark.parametrize("device", WIDTHS)
+def test_a_translator_shows_before_and_after_of_held_out_and_dropped_pictures(open_page, tmp_path, device):
+    from playwright.sync_api import expect
+
+    spec = DataSpec("pairs", (1, 8, 8), 10, tuple("abc"), source_shape=(1, 8, 8))
+    images = torch.linspace(-1, 1, 3 * 64).view(3, 1, 8, 8)
+    held = Batch(images, torch.tensor([2, 0, 1]), source=-images)
+    with serving(Translating(Sampler(Classed(spec, Classed.Options())), held=held)) as url:
+        page = open_page(url, WIDTHS[device])
+        after, blob = page.locator("#after"), re.compile("^blob:")
+
+        def changed(act, image="after") -> None:
+            old = page.locator(f"#{image}").get_attribute("src")
+            act()
+            expect(page.locator(f"#{image}")).not_to_have_attribute("src", old)
+
+        expect(page.locator("#target")).to_have_attribute("src", blob)
+        assert page.locator("[name=label]:checked").input_value() == "2"  # That of the picture.
+        # The slider, by keyboard and by touch or mouse.
+        wipe = page.get_by_role("slider", name="how much of the picture shows before")
+        wipe.focus()
+        page.keyboard.press("ArrowRight")
+        assert wipe.get_attribute("aria-valuetext") == "51 per cent before"
+        page.keyboard.press("Home")
+        assert page.locator("#before").evaluate("(i) => getComputedStyle(i).clipPath") == "inset(0px 100% 0px 0px)"
+        box = page.locator("#compare").bounding_box()
+        page.mouse.click(box["x"] + box["width"] * 0.75, box["y"] + box["height"] / 2)
+        assert 70 <= int(wipe.input_value()) <= 80
+        # Held-out pictures are radio buttons, each with a name.
+        page.get_by_role("radio", name="held-out picture 1, c").focus()
+        changed(lambda: page.keyboard.press("ArrowRight"))
+        assert page.locator("[name=label]:checked").input_value() == "0"
+        changed(lambda: page.get_by_text("b", exact=True).first.click())
+        expect(page).to_have_url(re.compile("of=1&label=1$"))
+        page.reload()
+        expect(after).to_have_attribute("src", blob)
+        assert [page.locator(f"[name={n}]:checked").input_value() for n in ("of", "label")] == ["1", "1"]
+        # One's own: chosen, then dropped.
+        Image.new("RGB", (24, 16), "red").save(tmp_path / "red.png")
+        settled(page)
+        changed(lambda: page.get_by_label("picture file").set_input_files(tmp_path / "red.png"))
+        expect(page.locator("#size")).to_have_text("24 × 16 to 24 × 16")
+        expect(page.locator("#notes")).to_have_text(
+            "Note: colour pictures are taken as grey, which the model was trained on."
+        )
+        expect(page.locator("#targetbox")).to_be_hidden()
+        dropping = """(base64) => {
+            const data = new DataTransfer(), bytes = Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
+            data.items.add(new File([bytes], "grey.png"));
+            window.dispatchEvent(new DragEvent("drop", { dataTransfer: data, bubbles: true, cancelable: true }));
+        }"""
+        buffer = io.BytesIO()
+        Image.new("L", (9, 10), 77).save(buffer, "PNG")
+        changed(lambda: page.evaluate(dropping, base64.b64encode(buffer.getvalue()).decode()))
+        expect(page.locator("#size")).to_have_text("9 × 10 to 9 × 10")
+        expect(page.locator("#notes")).to_be_empty()
+        with page.expect_download() as download:
+            page.locator("#save").click()
+        with Image.open(download.value.path()) as made:
+            assert made.size == (9, 10)
+        assert page.evaluate("document.documentElement.scrollWidth") <= WIDTHS[device]
+        changed(lambda: page.get_by_role("radio", name="held-out picture 3, b").check(force=True))
+        expect(page.locator("#targetbox")).to_be_visible()
+        assert page.evaluate("[...document.images].every((i) => i.alt && i.naturalWidth > 0)")
+
+
+def test_a_bad_picture_is_told_on_the_page_and_another_is_taken_after_it(chromium, tmp_path, monkeypatch):
+    from playwright.sync_api import expect
+
+    spec = DataSpec("pairs", (1, 8, 8), 10, source_shape=(1, 8, 8))
+    monkeypatch.setattr("ganzoo.demo.translating.MOST_BYTES", 5000)
+    with serving(Translating(Sampler(Translate(spec, Translate.Options())))) as url:
+        page = chromium.new_page()
+        statuses = []
+        page.on("response", lambda answer: statuses.append(answer.status) if "made" in answer.url else None)
+        page.goto(url)
+        fault = page.locator(".fault")
+        expect(fault).to_have_text("Choose a picture, or drop one.")
+        files = {"text.png": b"none", "large.png": bytes(5001)}
+        for name, data in files.items():
+            (tmp_path / name).write_bytes(data)
+        Image.new("L", (4, 4)).save(tmp_path / "small.png")
+        Image.new("L", (8, 8), 9).save(tmp_path / "good.png")
+        for name, told in (
+            ("text.png", "No picture: image text.png is broken, or not an image: its format cannot be told"),
+            ("large.png", "No picture: large.png has 5,001 bytes, and may have 5,000."),
+            ("small.png", re.compile("^No picture: small.png: pictures of 4 x 4 pixels are too small")),
+        ):
+            page.get_by_label("picture file").set_input_files(tmp_path / name)
+            expect(fault).to_have_text(told)
+        page.get_by_label("picture file").set_input_files(tmp_path / "good.png")
+        expect(page.locator("#size")).to_have_text("8 × 8 to 8 × 8")
+        expect(fault).to_be_empty()
+        assert statuses == [200]
+        page.close()
 
 
 def test_the_scripts_of_the_page_are_the_ones_that_were_put_in(report):

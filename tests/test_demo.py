@@ -1,6 +1,7 @@
 """`ganzoo demo`: what is drawn, and to whom."""
 
 import io
+import json
 import threading
 from http.client import HTTPConnection
 
@@ -9,10 +10,15 @@ import pytest
 import torch
 from PIL import Image
 
+from conftest import TINY
 from ganzoo import Attribute, DataSpec
+from ganzoo.demo.about import about
+from ganzoo.demo.asking import asked
 from ganzoo.demo.player import Player
-from ganzoo.demo.server import asked, render, serve
+from ganzoo.demo.server import bind, render, serve
+from ganzoo.demo.server import player_of as player_of_run
 from ganzoo.errors import GanzooError
+from ganzoo.plugins import registry
 from ganzoo.runs.sampler import Sampler
 from ganzoo.runs.walk import between
 from ganzoo.training.building import build
@@ -123,9 +129,30 @@ def test_the_page_and_the_picture_are_served(server):
     assert (status, headers["Content-Type"], pixels(body).shape) == (200, "image/png", (22, 22))
 
 
-@pytest.mark.parametrize("host", ["evil.example", "evil.example:80", "", "127.0.0.1"])
+@pytest.mark.parametrize(
+    "host",
+    ["evil.example", "evil.example:80", "", "127.0.0.1.evil.example:80", "[::2]:80", "127.0.0.1:80:80", "localhost:x"],
+)
 def test_a_foreign_host_name_is_refused(server, host):
     assert get(server, "/", host)[0] == 403
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:9000", "localhost:9000", "LocalHost", "127.0.0.1", "[::1]:9000"])
+def test_a_port_may_be_brought_elsewhere(server, host):
+    assert get(server, "/", host)[0] == 200
+    connection = HTTPConnection("127.0.0.1", server.server_port, timeout=10)
+    own = {"Host": host, "Origin": f"http://{host}", "Sec-Fetch-Site": "same-origin"}
+    connection.request("GET", "/image.png?n=4", headers=own)
+    assert connection.getresponse().status == 200
+    connection.close()
+
+
+@pytest.mark.parametrize("origin", ["http://127.0.0.1:8765", "https://127.0.0.1:9000", "http://localhost:9000"])
+def test_a_page_of_another_port_of_this_machine_is_foreign_too(server, origin):
+    connection = HTTPConnection("127.0.0.1", server.server_port, timeout=10)
+    connection.request("GET", "/image.png?n=4", headers={"Host": "127.0.0.1:9000", "Origin": origin})
+    assert connection.getresponse().status == 403
+    connection.close()
 
 
 @pytest.mark.parametrize(
@@ -216,6 +243,58 @@ def test_long_latents_and_large_images_are_looked_at_in_part():
 def test_a_port_that_is_taken_is_told(server, player):
     with pytest.raises(GanzooError, match="choose another --port"):
         serve(player, server.server_port)
+
+
+def test_a_port_that_is_taken_is_told_before_the_model_is_loaded(ganzoo, server, monkeypatch):
+    monkeypatch.setattr("ganzoo.demo.server.load", lambda *_, **__: pytest.fail("it was loaded"))
+    done = ganzoo("demo", "nowhere", "--no-browser", "--port", server.server_port)
+    assert (done.code, done.out, done.err.count("\n")) == (1, "", 1)
+    assert f"cannot serve on port {server.server_port}" in done.err
+    assert "choose another --port" in done.err
+
+
+def test_a_run_that_cannot_be_shown_gives_its_port_back(ganzoo):
+    with bind(0) as free:
+        port = free.server_port
+    for _ in range(2):
+        done = ganzoo("demo", "nowhere", "--no-browser", "--port", port)
+        assert (done.code, "there is no such folder" in done.err) == (2, True)
+    bind(port).server_close()
+
+
+# What the page says of the run
+
+
+def test_the_page_says_which_run_it_shows_and_how_good_it_was_found(ganzoo, tmp_path):
+    assert ganzoo("run", *TINY, "--steps", 20, "--out", "r").code == 0
+    run = tmp_path / "r"
+    shown = player_of_run(run, "cpu", registry(), {})
+    assert shown.about == (str(run), 20, None, "")
+    assert "FID not measured" in render(shown.facts())
+    assert f'<b id="run">{run}</b> at step 20' in render(shown.facts())
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 10, "fid": 9.0}\n{"step": 20, "fid": 5.25}\n')
+    assert about(run, 20) == (str(run), 20, 5.25, "while it trained")
+    assert about(run, 10)[2] == 9.0
+    protocol = {"shape": [1, 8, 8], "dataset": "small-digits", "split": "test", "reference_images": 500, "n": 100,
+                "labels": None, "extractor": None}  # fmt: skip
+    result = {"step": 20, "metrics": {"fid": 4.5}, "protocol": protocol}
+    (run / "eval.json").write_text(json.dumps(result))
+    found = about(run, 20)
+    assert found[2:] == (4.5, "by ganzoo eval: small-digits test (500), 100 images of 8x8x1")
+    assert "FID 4.5 (by ganzoo eval: small-digits" in render(player_of_run(run, "cpu", registry(), {}).facts())
+    assert about(run, 10)[2] == 9.0  # What was measured were other weights.
+
+
+@pytest.mark.parametrize(
+    "result", [[], {"step": 20}, {"step": 20, "metrics": []}, {"step": 20, "metrics": {"fid": True}},
+               {"step": 20, "metrics": {"fid": "<b>"}}]
+)  # fmt: skip
+def test_a_result_that_says_nothing_is_no_fid(tmp_path, result):
+    (tmp_path / "eval.json").write_text(json.dumps(result))
+    assert about(tmp_path, 20) == (str(tmp_path), 20, None, "")
+    (tmp_path / "eval.json").write_text(json.dumps({"step": 20, "metrics": {"fid": 1}, "protocol": [1]}))
+    assert about(tmp_path, 20)[2:] == (1.0, "by ganzoo eval: it does not say how")
 
 
 def test_an_empty_query_is_the_first_picture():

@@ -117,7 +117,7 @@ def idle(made, monkeypatch, tmp_path):
     monkeypatch.setattr("ganzoo.commands.sample.MOST", 100)
     monkeypatch.setattr("ganzoo.provide.provide", busy)
     monkeypatch.setattr("ganzoo.speed.bench.measure", busy)
-    monkeypatch.setattr("ganzoo.demo.server.serve", busy)
+    monkeypatch.setattr("ganzoo.demo.server.bind", busy)
     for kind in ("pt2", "onnx"):
         monkeypatch.setitem(FORMATS, kind, Format(busy, busy, 0.0, ""))
     shutil.copytree(made, tmp_path / "r")

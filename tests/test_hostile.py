@@ -592,7 +592,7 @@ def test_a_log_is_read_up_to_a_limit(run, monkeypatch):
 
 @pytest.mark.parametrize(
     "command", [("sample", "r", "-o", "a.png"), ("eval", "r", "--n", 10), ("export", "r", "-o", "a.safetensors"),
-                ("demo", "r", "--no-browser"), ("compare", "r", "-o", "a.html")],
+                ("demo", "r", "--no-browser", "--port", 0), ("compare", "r", "-o", "a.html")],
 )  # fmt: skip
 @pytest.mark.parametrize("kind", ["outside", "circle"])
 def test_a_link_out_of_the_run_directory_is_not_read_through(ganzoo, run, tmp_path, command, kind):

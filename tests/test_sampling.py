@@ -19,9 +19,10 @@ from conftest import TINY
 from ganzoo import DataSpec
 from ganzoo.cli import COMMANDS, cli
 from ganzoo.commands.options import OfRun
+from ganzoo.demo.asking import asked
 from ganzoo.demo.controls import controls
 from ganzoo.demo.player import Player
-from ganzoo.demo.server import asked, render
+from ganzoo.demo.server import render
 from ganzoo.errors import UsageError
 from ganzoo.files import read_json
 from ganzoo.kit.cases import Case

@@ -19,9 +19,14 @@ from ganzoo.commands.options import OfRun, checkpoint_option
 def command(run: Path, port: int, no_browser: bool, checkpoint: str | None, device: str, **sampling: Any) -> None:
     """Play with RUN's generator in a browser: classes, latents, and the way from one to another.
 
-    The model's options of drawing, which `ganzoo demo RUN --help` lists, can be turned on the page too.
+    Of a model that makes images from images, choose a held-out picture or drop one of your own, and see before and
+    after under a slider. The model's options of drawing, which `ganzoo demo RUN --help` lists, can be turned on the
+    page too. What is chosen stands in the page's address.
 
-    The page is served to this machine alone, on 127.0.0.1, and fetches nothing from elsewhere. Ctrl-C ends it.
+    The page is served to this machine alone, on 127.0.0.1, and fetches nothing from elsewhere; pictures that are
+    dropped on it are kept nowhere. Ctrl-C ends it.
+
+    On another machine, serve with --no-browser, and bring the page here by ssh -L 9000:127.0.0.1:8765 MACHINE.
 
     \b
     ganzoo demo runs/mine
@@ -29,17 +34,16 @@ def command(run: Path, port: int, no_browser: bool, checkpoint: str | None, devi
     """
     import webbrowser
 
-    from ganzoo.demo.server import Player, serve
+    from ganzoo.demo.server import bind, player_of
     from ganzoo.plugins import registry
-    from ganzoo.runs.sampler import load
 
     chosen = {name: value for name, value in sampling.items() if value is not None}
-    server = serve(Player(load(run, device, registry().check(), checkpoint=checkpoint), chosen), port)
-    address = f"http://127.0.0.1:{server.server_port}/"
-    click.echo(f"{address} (Ctrl-C ends it)")
-    if not no_browser:
-        webbrowser.open(address)
-    with server:
+    with bind(port) as server:  # A port that is taken is told before anybody waits for the model.
+        server.show(player_of(run, device, registry().check(), chosen, checkpoint))
+        address = f"http://127.0.0.1:{server.server_port}/"
+        click.echo(f"{address} (Ctrl-C ends it)")
+        if not no_browser:
+            webbrowser.open(address)
         try:
             server.serve_forever()
         except KeyboardInterrupt:

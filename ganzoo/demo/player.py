@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ganzoo.data import to_uint8
+from ganzoo.demo.about import UNKNOWN, About
 from ganzoo.demo.controls import controls
 from ganzoo.errors import UsageError
 from ganzoo.gan import GAN
@@ -30,7 +31,9 @@ LOOKED_AT, SEEN = 512, 64
 class Player:
     """Draws what the page asks for."""
 
-    def __init__(self, sampler: Sampler, sampling: Mapping[str, Any] | None = None):
+    page = "demo.html"
+
+    def __init__(self, sampler: Sampler, sampling: Mapping[str, Any] | None = None, about: About = UNKNOWN):
         """`sampling` are the options of drawing from which the page starts, where they are not the model's defaults.
 
         Raises:
@@ -41,6 +44,7 @@ class Player:
         if self.gan.translates or not self.gan.data.is_images:
             does = "makes images from images" if self.gan.translates else "makes vectors"
             raise UsageError(f"model '{self.gan.name}' {does}: the demo shows images that are made of latents")
+        self.about = about
         self.lock = threading.Lock()  # One picture at a time: each takes all cores, and hooks are the module's.
         self.directions = directions(self.gan)
 
@@ -48,6 +52,7 @@ class Player:
         """What the page needs to know of the model."""
         data = self.gan.data
         return {
+            **self.about.facts(),
             "model": self.gan.name,
             "data": data.name,
             "classes": list(data.classes) if self.gan.conditional else [],

@@ -1,46 +1,96 @@
 """One page, served to this machine alone, and the pictures that it asks for."""
 
+import socket
 import sys
 from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import quote, urlsplit
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from ganzoo.demo.player import DIRECTIONS, MOST, Player
-from ganzoo.errors import GanzooError, UsageError, one_line
-from ganzoo.files import from_json
+from ganzoo.data import Batch
+from ganzoo.demo.about import about
+from ganzoo.demo.asking import asked, asked_of_translator
+from ganzoo.demo.player import Player
+from ganzoo.demo.translating import HELD_OUT, MOST_BYTES, Translating
+from ganzoo.errors import GanzooError, UsageError, one_line, warn
+from ganzoo.plugins import Registry
+from ganzoo.runs.sampler import load
+from ganzoo.runs.sources import held_out, maker_of
 
-LONGEST_VALUES = 8192
+PICTURES = {Player: ("/image.png",), Translating: ("/source.png", "/made.png", "/target.png")}
+"""What each kind of demo draws."""
+DROPPED = ("/source.png", "/made.png")
+"""What is made of a picture that comes with the request."""
+PATIENCE = 2
+"""Seconds for which what nobody wants is waited for."""
+NAMES = ("127.0.0.1", "localhost", "[::1]")
+"""What this machine is called by itself."""
 
 
-def serve(player: Player, port: int) -> ThreadingHTTPServer:
-    """A server on 127.0.0.1, not yet running; port 0 takes any that is free.
+def bind(port: int) -> "Server":
+    """A server on 127.0.0.1 that shows nothing yet, and does not run; port 0 takes any that is free.
 
     Raises:
         GanzooError: the port is taken.
     """
-    page = render(player.facts()).encode()
-    handler = type("DemoHandler", (Handler,), {"player": player, "page": page})
     try:
-        return Server(("127.0.0.1", port), handler)
+        return Server(("127.0.0.1", port), Handler)
     except OSError as error:
         raise GanzooError(f"cannot serve on port {port}: {error.strerror or error}; choose another --port") from error
 
 
-def render(facts: dict[str, Any]) -> str:
+def serve(player: Player | Translating, port: int) -> "Server":
+    """The same, with something to show.
+
+    Raises:
+        GanzooError: the port is taken.
+    """
+    server = bind(port)
+    server.show(player)
+    return server
+
+
+def player_of(
+    run: Path, device: str, plugins: Registry, sampling: dict[str, Any], checkpoint: str | int | None = None
+) -> Player | Translating:
+    """What plays with a run.
+
+    Raises:
+        UsageError, GanzooError: as `load`, `Player` and `Translating`.
+    """
+    sampler = load(run, device, plugins, checkpoint=checkpoint)
+    known = about(run, sampler.step, checkpoint)
+    if not (sampler.gan.translates and sampler.data.is_images):
+        return Player(sampler, sampling, known)
+    held: Batch | None = None
+    try:
+        held = held_out(run, sampler.data, plugins, HELD_OUT)
+    except GanzooError as error:
+        warn(f"there are no held-out pictures to choose from, only your own: {one_line(error)}")
+    return Translating(sampler, sampling, held, maker_of(run), known)
+
+
+def render(facts: dict[str, Any], page: str = "demo.html") -> str:
     """The page."""
-    text = files("ganzoo.demo").joinpath("templates/demo.html").read_text(encoding="utf-8")
-    return Environment(autoescape=True, undefined=StrictUndefined).from_string(text).render(facts=facts)
+    loader = PackageLoader("ganzoo.demo", "templates")
+    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined).get_template(page).render(facts=facts)
 
 
 class Server(ThreadingHTTPServer):
     """Tells what goes wrong with a connection in one line."""
 
     daemon_threads = True
+    player: Player | Translating
+    page: bytes
+
+    def show(self, player: Player | Translating) -> None:
+        """From now on, this."""
+        self.player = player
+        self.page = render(player.facts(), player.page).encode()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A page that went away is not worth a word."""
@@ -50,36 +100,75 @@ class Server(ThreadingHTTPServer):
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Two addresses, and nothing that is read from disk: the page, and a picture."""
+    """A few addresses, and nothing that is read from disk: the page, and pictures."""
 
-    server: ThreadingHTTPServer
-    player: Player
-    page: bytes
+    server: Server
     server_version = "ganzoo"
     sys_version = ""
     timeout = 30
 
     def do_GET(self) -> None:
-        """Answer a request that names this machine; another name is a foreign page's (DNS rebinding)."""
-        port = self.server.server_port
-        if self.headers.get("Host") not in (f"127.0.0.1:{port}", f"localhost:{port}"):
-            self._answer(HTTPStatus.FORBIDDEN, b"this demo answers to 127.0.0.1 alone\n", "text/plain")
-            return
+        """Answer with the page, or a picture that the demo itself has something to make of."""
         address = urlsplit(self.path)
-        if address.path == "/":
-            self._answer(HTTPStatus.OK, self.page, "text/html; charset=utf-8")
-        elif address.path == "/image.png" and not self._own():
-            self._answer(HTTPStatus.FORBIDDEN, b"pictures are drawn for this demo's own page\n", "text/plain")
-        elif address.path == "/image.png":
-            try:
-                self._answer(HTTPStatus.OK, self.player.draw(**asked(address.query)), "image/png")
-            except (UsageError, ValueError) as error:
-                self._answer(HTTPStatus.BAD_REQUEST, one_line(error).encode(), "text/plain; charset=utf-8")
-            except Exception as error:
-                line = f"model '{self.player.gan.name}' failed: {one_line(error)}"
-                self._answer(HTTPStatus.INTERNAL_SERVER_ERROR, line.encode(), "text/plain; charset=utf-8")
+        if not self._named():
+            self._refuse(HTTPStatus.FORBIDDEN, "this demo answers to 127.0.0.1 alone")
+        elif address.path == "/":
+            self._answer(HTTPStatus.OK, self.server.page, "text/html; charset=utf-8")
+        elif address.path not in self._pictures():
+            self._refuse(HTTPStatus.NOT_FOUND, f"there is / and {', '.join(self._pictures())}")
+        elif not self._own():
+            self._refuse(HTTPStatus.FORBIDDEN, "pictures are drawn for this demo's own page")
         else:
-            self._answer(HTTPStatus.NOT_FOUND, b"there is / and /image.png\n", "text/plain")
+            self._draw(address.path, address.query, None)
+
+    def do_POST(self) -> None:
+        """Answer with what is made of the picture that is the request's content, which is no longer than allowed."""
+        address, told = urlsplit(self.path), self.headers.get("Content-Length", "")
+        length = int(told) if told.isascii() and told.isdecimal() and len(told) < 16 else None
+        data: bytes | None = None
+        if isinstance(self.server.player, Player):
+            self._refuse(HTTPStatus.NOT_IMPLEMENTED, "this demo takes no pictures")
+        elif not (self._named() and self._own()):
+            self._refuse(HTTPStatus.FORBIDDEN, "pictures are taken from this demo's own page")
+        elif address.path not in DROPPED:
+            self._refuse(HTTPStatus.NOT_FOUND, f"pictures go to {' and '.join(DROPPED)}")
+        elif length is None:
+            self._refuse(HTTPStatus.LENGTH_REQUIRED, "say how long the picture is: Content-Length")
+        elif length > MOST_BYTES:
+            self._refuse(
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+                f"a picture of {length:,} bytes is too large: {MOST_BYTES:,} at most",
+            )
+        else:
+            data = self.rfile.read(length)
+            if len(data) < length:
+                self._refuse(HTTPStatus.BAD_REQUEST, f"of {length:,} bytes {len(data):,} came")
+            else:
+                self._draw(address.path, address.query, data)
+        if data is None:
+            self._let_come()
+
+    def _let_come(self) -> None:
+        """Take what is on its way still: a connection that is closed before would lose the answer."""
+        left = 2 * MOST_BYTES
+        with suppress(OSError):
+            self.connection.settimeout(PATIENCE)
+            self.connection.shutdown(socket.SHUT_WR)
+            while left > 0 and (part := self.connection.recv(2**16)):
+                left -= len(part)
+
+    def _pictures(self) -> tuple[str, ...]:
+        return PICTURES[type(self.server.player)]
+
+    def _named(self) -> bool:
+        """Whether the request names this machine; another name is a foreign page's (DNS rebinding).
+
+        On whatever port: `ssh -L 9000:127.0.0.1:8765` and the like have it on another.
+        """
+        name, colon, port = self.headers.get("Host", "").rpartition(":")
+        if not (colon and port.isascii() and port.isdecimal()):
+            name = self.headers.get("Host", "")
+        return name.lower() in NAMES
 
     def _own(self) -> bool:
         """Whether the demo's own page asks, or somebody by hand: a page of another site cannot see the picture, but
@@ -88,7 +177,25 @@ class Handler(BaseHTTPRequestHandler):
         site = self.headers.get("Sec-Fetch-Site", "none")  # Programs that are no browsers do not say it.
         return site in ("none", "same-origin") and origin == f"http://{self.headers.get('Host')}"
 
-    def _answer(self, status: HTTPStatus, content: bytes, kind: str) -> None:
+    def _draw(self, path: str, query: str, dropped: bytes | None) -> None:
+        player, notes = self.server.player, list[str]()
+        try:
+            if isinstance(player, Player):
+                png = player.draw(**asked(query))
+            else:
+                kind = path.removeprefix("/").removesuffix(".png")
+                png, notes = player.picture(kind, dropped, **asked_of_translator(query))
+            self._answer(HTTPStatus.OK, png, "image/png", {"X-Notes": quote("; ".join(notes))})
+        except (UsageError, ValueError) as error:
+            self._refuse(HTTPStatus.BAD_REQUEST, one_line(error))
+        except Exception as error:
+            line = f"model '{player.gan.name}' failed: {one_line(error)}"
+            self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR, line)
+
+    def _refuse(self, status: HTTPStatus, line: str) -> None:
+        self._answer(status, line.encode(), "text/plain; charset=utf-8")
+
+    def _answer(self, status: HTTPStatus, content: bytes, kind: str, more: dict[str, str] | None = None) -> None:
         self.send_response(status)
         headers = {
             "Content-Type": kind,
@@ -101,7 +208,7 @@ class Handler(BaseHTTPRequestHandler):
             "Content-Security-Policy": "default-src 'none'; img-src 'self' data: blob:; connect-src 'self'; "
             "style-src 'unsafe-inline'; script-src 'unsafe-inline'; base-uri 'none'; form-action 'none'",
         }
-        for name, value in headers.items():
+        for name, value in (headers | (more or {})).items():
             self.send_header(name, value)
         self.end_headers()
         with suppress(BrokenPipeError, ConnectionResetError):  # The page asked for something newer meanwhile.
@@ -109,59 +216,3 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         """Say nothing: a line for each picture would bury the address."""
-
-
-def asked(query: str) -> dict[str, Any]:
-    """The arguments of `Player.draw` in a query.
-
-    Raises:
-        ValueError: an unknown name, or a value that is no number or out of range.
-    """
-    given = {
-        name: values[-1] for name, values in parse_qs(query, max_num_fields=20, strict_parsing=bool(query)).items()
-    }
-    unknown = given.keys() - {"seed", "n", "columns", "label", "to", "t", "shifts", "values", "sampling"}
-    if unknown:
-        raise ValueError(f"unknown: {', '.join(sorted(unknown))}")
-    n = bounded(given.get("n", "16"), 1, MOST)
-    values, sampling = (by_name(given.get(name, "{}")) for name in ("values", "sampling"))
-    if values is None or not all(isinstance(v, int | float) for v in values.values()):
-        raise ValueError("values must be numbers by name")
-    if sampling is None or not all(isinstance(v, int | float | str) for v in sampling.values()):
-        raise ValueError("sampling must be options of drawing by name")
-    return {
-        "seed": bounded(given.get("seed", "0"), 0, 2**31 - 1),
-        "n": n,
-        "columns": min(bounded(given.get("columns", "4"), 1, MOST), n),
-        "label": bounded(given.get("label", "0"), 0, 10**6),
-        "to": bounded(given["to"], 0, 10**6) if "to" in given else None,
-        "t": real(given.get("t", "0"), 0, 1),
-        "shifts": [real(s, -100, 100) for s in given.get("shifts", "").split(",") if s][:DIRECTIONS],
-        "values": values,
-        "sampling": sampling,
-    }
-
-
-def by_name(text: str) -> dict[str, Any] | None:
-    """A JSON object, if it is one and no longer than a page would send."""
-    try:
-        value = from_json(text.encode()) if len(text) <= LONGEST_VALUES else None
-    except RecursionError:
-        return None
-    return value if isinstance(value, dict) else None
-
-
-def bounded(text: str, low: int, high: int) -> int:
-    """An integer in a range."""
-    value = int(text[:12])
-    if not low <= value <= high:
-        raise ValueError(f"{value} is outside {low} to {high}")
-    return value
-
-
-def real(text: str, low: float, high: float) -> float:
-    """A number in a range."""
-    value = float(text[:32])
-    if not low <= value <= high:
-        raise ValueError(f"{value} is outside {low} to {high}")
-    return value

@@ -1,6 +1,6 @@
 """What a model that translates starts from: a tensor, pictures in files, or the test split of the data set."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ganzoo.data import DataRequest, DataSpec, ImageSet, Made, Maker, normalise, open_dataset, to_channels
+from ganzoo.data import (
+    Batch,
+    DataRequest,
+    DataSpec,
+    ImageSet,
+    Made,
+    Maker,
+    examples_of,
+    normalise,
+    open_dataset,
+    to_channels,
+)
+from ganzoo.data.archives import Source
 from ganzoo.data.imagefiles import ENDINGS, ImageFiles, WholePictures, sizes_of, survey
 from ganzoo.data.pixels import luma
 from ganzoo.data.reading import fetch, whole
@@ -97,7 +109,17 @@ def maker_of(run: Path) -> Maker | None:
     return None if named is None else Maker.named(named)
 
 
-def _of_test(run: Path, spec: DataSpec, plugins: Registry, most: int | None) -> Sources:
+def held_out(run: Path, spec: DataSpec, plugins: Registry, n: int) -> Batch:
+    """Up to `n` samples of the test split with their sources, evenly spread over it, as `examples_of` has them.
+
+    Raises:
+        UsageError: there is no test split with sources of the shape that the model was trained on.
+        GanzooError: the data set cannot be had.
+    """
+    return examples_of(_test_split(run, spec, plugins), spec, n)
+
+
+def _test_split(run: Path, spec: DataSpec, plugins: Registry) -> ImageSet:
     known = data_settings(run, open_run(run))
     dataset = plugins.get("datasets", spec.name)()
     request = DataRequest("test", known.root, known.size, known.channels, known.options, known.source)
@@ -109,6 +131,12 @@ def _of_test(run: Path, spec: DataSpec, plugins: Registry, most: int | None) -> 
         raise UsageError(
             f"sources of '{spec.name}' are {tuple(sources[0].shape)} now, and were {spec.source_shape} in training"
         )
+    return data
+
+
+def _of_test(run: Path, spec: DataSpec, plugins: Registry, most: int | None) -> Sources:
+    data = _test_split(run, spec, plugins)
+    sources: Any = data.sources
     n = min(len(sources), most or len(sources))
     return Sources([f"{i:06d}" for i in range(n)], sources, _classes(data, n))
 
@@ -123,10 +151,7 @@ def _classes(data: ImageSet, n: int) -> Tensor | None:
 def _of_files(
     path: Path, spec: DataSpec, maker: Maker | None, most: int | None, any_size: Callable[[], bool]
 ) -> Sources:
-    assert spec.source_shape is not None
-    channels, height, width = spec.source_shape
-    if maker is not None and maker.of_pictures:
-        channels = spec.shape[0]
+    paths: Sequence[Path]
     if path.is_dir():
         paths = pictures_in(path)[:most]
         names = [str(found.relative_to(path).with_suffix("")) for found in paths]
@@ -139,6 +164,24 @@ def _of_files(
         if name in first:
             raise UsageError(f"{first[name]} and {found.name} would both become {name}.png: rename one")
         first[name] = found
+    return of_pictures(paths, names, spec, maker, any_size)
+
+
+def of_pictures(
+    paths: Sequence[Source], names: list[str], spec: DataSpec, maker: Maker | None, any_size: Callable[[], bool],
+    tell: Callable[[str], None] = warn,
+) -> Sources:  # fmt: skip
+    """What a model trained on `spec` starts from, of pictures: as `sources_of` has it of files.
+
+    `tell` is told, in a line each, what is done to pictures that nobody asked for.
+
+    Raises:
+        UsageError: one cannot be read, or is smaller than those that the model was trained on.
+    """
+    assert spec.source_shape is not None
+    channels, height, width = spec.source_shape
+    if maker is not None and maker.of_pictures:
+        channels = spec.shape[0]
     seen, sizes = survey(paths), sizes_of(paths)
     own = set(sizes) == {(width, height)} or any_size()
     if own and (small := [i for i, (w, h) in enumerate(sizes) if w < width or h < height]):
@@ -154,13 +197,13 @@ def _of_files(
             "bring them to that size"
         )
     if not own:
-        warn(
+        tell(
             f"the model takes no other size than it was trained on: pictures are cropped to the square in their middle "
             f"and resized to {width} x {height} pixels"
         )
     if seen.grey != (channels == 1):
         have, take = ("grey", "colour") if seen.grey else ("colour", "grey")
-        warn(f"{have} pictures are taken as {take}, which the model was trained on")
+        tell(f"{have} pictures are taken as {take}, which the model was trained on")
     alike = not own or len(set(sizes)) == 1
     keep = own and set(sizes) != {(height, height)}
     files: Any = WholePictures(paths, channels) if keep else ImageFiles(paths, height, channels)

@@ -1,0 +1,64 @@
+"""What the demo's page says of the run that it shows."""
+
+import math
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ganzoo.files import read_json
+from ganzoo.metrics.evaluation import describe
+from ganzoo.runs.folder import read_metrics
+from ganzoo.runs.measuring import result_name
+
+
+class About(NamedTuple):
+    """A run, as far as it is known."""
+
+    run: str = ""
+    """Its folder; empty where there is none."""
+    step: int | None = None
+    fid: float | None = None
+    """Of these very weights; None where nobody measured it."""
+    measured: str = ""
+    """How the FID was measured."""
+
+    def facts(self) -> dict[str, Any]:
+        """The same as words."""
+        return {
+            "run": self.run,
+            "step": "" if self.step is None else f"{self.step:,}",
+            "fid": "" if self.fid is None else f"{self.fid:.3g}",
+            "measured": self.measured,
+        }
+
+
+UNKNOWN = About()
+
+
+def about(run: Path, step: int | None, checkpoint: str | int | None = None) -> About:
+    """What is known of a run whose weights are those of `step`: by `ganzoo eval` if it measured them, else by the log.
+
+    Raises:
+        GanzooError: a file of the run is damaged.
+    """
+    path = run / result_name(checkpoint)
+    result: Any = read_json(path) if path.is_file() else {}
+    if isinstance(result, dict) and result.get("step") == step:
+        fid = _number(result.get("metrics"), "fid")
+        if fid is not None:
+            return About(str(run), step, fid, f"by ganzoo eval: {_described(result.get('protocol'))}")
+    found = [fid for line in read_metrics(run) if line["step"] == step and (fid := _number(line, "fid")) is not None]
+    return About(str(run), step, *((found[-1], "while it trained") if found else (None, "")))
+
+
+def _described(protocol: Any) -> str:
+    try:
+        return describe(protocol)
+    except (KeyError, TypeError, ValueError, AttributeError):  # A stranger's file says what it likes.
+        return "it does not say how"
+
+
+def _number(values: Any, name: str) -> float | None:
+    value = values.get(name) if isinstance(values, dict) else None
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    return float(value) if math.isfinite(value) else None

@@ -1,0 +1,92 @@
+"""What the demo's page may ask for: the numbers, names and options in a query, each within its bounds."""
+
+from typing import Any
+from urllib.parse import parse_qs
+
+from ganzoo.demo.player import DIRECTIONS, MOST
+from ganzoo.errors import plain
+from ganzoo.files import from_json
+
+LONGEST_VALUES = 8192
+LARGEST_SEED = 2**31 - 1
+LONGEST_NAME = 80
+
+
+def asked(query: str) -> dict[str, Any]:
+    """The arguments of `Player.draw` in a query.
+
+    Raises:
+        ValueError: an unknown name, or a value that is no number or out of range.
+    """
+    given = _given(query, {"seed", "n", "columns", "label", "to", "t", "shifts", "values", "sampling"})
+    n = bounded(given.get("n", "16"), 1, MOST)
+    return {
+        "seed": bounded(given.get("seed", "0"), 0, LARGEST_SEED),
+        "n": n,
+        "columns": min(bounded(given.get("columns", "4"), 1, MOST), n),
+        "label": bounded(given.get("label", "0"), 0, 10**6),
+        "to": bounded(given["to"], 0, 10**6) if "to" in given else None,
+        "t": real(given.get("t", "0"), 0, 1),
+        "shifts": [real(s, -100, 100) for s in given.get("shifts", "").split(",") if s][:DIRECTIONS],
+        **_conditions(given),
+    }
+
+
+def asked_of_translator(query: str) -> dict[str, Any]:
+    """What a query says of a translation: which held-out picture, or how a dropped one is called, and how it is drawn.
+
+    Raises:
+        ValueError: as `asked`.
+    """
+    given = _given(query, {"of", "name", "shrink", "seed", "label", "values", "sampling"})
+    return {
+        "of": bounded(given.get("of", "0"), 0, 10**6),
+        "name": plain(given.get("name", ""))[:LONGEST_NAME] or "that was dropped",
+        "shrink": bounded(given.get("shrink", "0"), 0, 1) == 1,
+        "seed": bounded(given.get("seed", "0"), 0, LARGEST_SEED),
+        "label": bounded(given.get("label", "0"), 0, 10**6),
+        **_conditions(given),
+    }
+
+
+def _given(query: str, known: set[str]) -> dict[str, str]:
+    given = {
+        name: values[-1] for name, values in parse_qs(query, max_num_fields=20, strict_parsing=bool(query)).items()
+    }
+    if given.keys() - known:
+        raise ValueError(f"unknown: {', '.join(sorted(given.keys() - known))}")
+    return given
+
+
+def _conditions(given: dict[str, str]) -> dict[str, Any]:
+    values, sampling = (by_name(given.get(name, "{}")) for name in ("values", "sampling"))
+    if values is None or not all(isinstance(v, int | float) for v in values.values()):
+        raise ValueError("values must be numbers by name")
+    if sampling is None or not all(isinstance(v, int | float | str) for v in sampling.values()):
+        raise ValueError("sampling must be options of drawing by name")
+    return {"values": values, "sampling": sampling}
+
+
+def by_name(text: str) -> dict[str, Any] | None:
+    """A JSON object, if it is one and no longer than a page would send."""
+    try:
+        value = from_json(text.encode()) if len(text) <= LONGEST_VALUES else None
+    except RecursionError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def bounded(text: str, low: int, high: int) -> int:
+    """An integer in a range."""
+    value = int(text[:12])
+    if not low <= value <= high:
+        raise ValueError(f"{value} is outside {low} to {high}")
+    return value
+
+
+def real(text: str, low: float, high: float) -> float:
+    """A number in a range."""
+    value = float(text[:32])
+    if not low <= value <= high:
+        raise ValueError(f"{value} is outside {low} to {high}")
+    return value

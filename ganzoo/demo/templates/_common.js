@@ -1,0 +1,96 @@
+"use strict";
+const facts = JSON.parse(document.getElementById("facts").textContent);
+const $ = (id) => document.getElementById(id);
+const all = (query) => [...document.querySelectorAll(query)];
+const fault = (text) => { document.querySelector(".fault").textContent = text; };
+const newSeed = () => { $("seed").value = Math.floor(Math.random() * 2 ** 31); };
+
+// What an option of drawing is set to; an empty text leaves it as it is.
+function chosen(option) {
+  if (option.type === "checkbox") return option.checked;
+  if (option.type === "range") return Number(option.value);
+  return option.tagName === "SELECT" ? JSON.parse(option.value) : option.value;
+}
+
+function common(extra) {
+  const query = new URLSearchParams({ seed: $("seed").value || 0, ...extra });
+  const values = Object.fromEntries(all("[data-attribute]").map((a) => [a.dataset.attribute, Number(a.value)]));
+  if (Object.keys(values).length) query.set("values", JSON.stringify(values));
+  const options = Object.fromEntries(all("[data-option]").map((o) => [o.dataset.option, chosen(o)]).filter(([, v]) => v !== ""));
+  if (Object.keys(options).length) query.set("sampling", JSON.stringify(options));
+  return query;
+}
+const label = () => document.querySelector("[name=label]:checked")?.value ?? 0;
+
+// A picture, and what was done that nobody asked for.
+async function picture(address, request) {
+  const answer = await fetch(address, request);
+  if (!answer.ok) throw new Error(await answer.text());
+  return { blob: await answer.blob(), notes: decodeURIComponent(answer.headers.get("X-Notes") ?? "") };
+}
+
+async function show(image, blob) {
+  const old = image.src, url = URL.createObjectURL(blob);
+  image.src = url;
+  await image.decode();
+  if (old.startsWith("blob:")) URL.revokeObjectURL(old);
+  return url;
+}
+
+let jobs = 0;
+function working(more) {
+  jobs += more;
+  document.querySelector("main").setAttribute("aria-busy", jobs > 0);
+}
+
+// One job at a time; of what is asked for meanwhile, only the last.
+function latest(job) {
+  let busy = false, again = false;
+  return async function run() {
+    if (busy) { again = true; return; }
+    busy = true;
+    working(1);
+    try {
+      fault("");
+      await job();
+    } catch (error) {
+      fault(`No picture: ${error.message}`);
+    }
+    busy = false;
+    working(-1);
+    if (again) { again = false; run(); }
+  };
+}
+
+// What is chosen stands in the address, as far as it differs from how the page begins: reloading and sharing keep it.
+const kept = () => all("form input:not([type=file]), form select");
+const keyOf = (e) => (e.dataset.option ? `option.${e.dataset.option}` : e.dataset.attribute ? `attribute.${e.dataset.attribute}` : e.name || e.id);
+const setTo = (e) => (["checkbox", "radio"].includes(e.type) ? e.checked : e.value);
+[...document.forms].forEach((form) => form.reset());
+const begun = new Map(kept().map((e) => [e, setTo(e)]));
+let writing = null;
+function write() {
+  const state = new URLSearchParams();
+  for (const e of kept()) {
+    if (setTo(e) === begun.get(e) || (e.type === "radio" && !e.checked)) continue;
+    state.set(keyOf(e), e.type === "checkbox" ? Number(e.checked) : e.value);
+  }
+  const text = String(state);
+  history.replaceState(null, "", `${location.pathname}${location.search}${text && "#"}${text}`);
+}
+function remember() {
+  clearTimeout(writing);
+  writing = setTimeout(write, 200);
+}
+function recall() {
+  const state = new URLSearchParams(location.hash.slice(1));
+  for (const e of kept()) {
+    const value = state.get(keyOf(e)), first = begun.get(e);
+    if (e.type === "checkbox") e.checked = value === null ? first : value === "1";
+    else if (e.type === "radio") e.checked = all(`[name=${e.name}]`).some((r) => r.value === value) ? e.value === value : first;
+    else if (e.tagName !== "SELECT") e.value = value ?? first;
+    else e.value = [...e.options].some((o) => o.value === value) ? value : first;
+  }
+}
+const tell = () => all(".slider").forEach((s) => { s.querySelector("output").textContent = Number(s.querySelector("input").value).toFixed(2); });
+all("form").forEach((form) => form.addEventListener("submit", (event) => event.preventDefault()));
