@@ -6,7 +6,7 @@ from ganzoo.metrics.distances import FID, KID, Inception, IntraFID
 from ganzoo.metrics.labels import Accuracy, Clustering, Recognition
 from ganzoo.metrics.modes import ModeCoverage
 from ganzoo.metrics.neighbours import PRDC, Nearest
-from ganzoo.metrics.pairs import L1, PSNR, SSIM, Cycle, MultiScaleSSIM
+from ganzoo.metrics.pairs import L1, LPIPS, PSNR, SSIM, Cycle, MultiScaleSSIM
 from ganzoo.metrics.parzen import Parzen
 
 METRICS = (
@@ -21,6 +21,7 @@ METRICS = (
     SSIM,
     MultiScaleSSIM,
     L1,
+    LPIPS,
     Cycle,
     PRDC,
     Nearest,

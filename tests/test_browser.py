@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 
 from ganzoo import Attribute, Batch, DataSpec
+from ganzoo.data import Maker
 from ganzoo.demo.about import About
 from ganzoo.demo.player import Player
 from ganzoo.demo.server import serve
@@ -498,6 +499,23 @@ def test_a_translator_shows_before_and_after_of_held_out_and_dropped_pictures(op
         changed(lambda: page.get_by_role("radio", name="held-out picture 3, b").check(force=True))
         expect(page.locator("#targetbox")).to_be_visible()
         assert page.evaluate("[...document.images].every((i) => i.alt && i.naturalWidth > 0)")
+
+
+@pytest.mark.parametrize(("device", "scheme"), [("phone", "light"), ("desktop", "light"), ("desktop", "dark")])
+def test_the_demo_breaks_no_rule_of_axe(open_page, axe, device, scheme):
+    attributes = (Attribute("slant", -1, 1),)
+    digits = DataSpec("small-digits", (1, 8, 8), 500, tuple("0123456789"), attributes)
+    pairs = DataSpec("pairs", (1, 8, 8), 10, tuple("abc"), source_shape=(1, 8, 8))
+    held = Batch(torch.zeros(3, 1, 8, 8), torch.tensor([2, 0, 1]), source=torch.zeros(3, 1, 8, 8))
+    known = About("runs/mine", 2000, 4.25, "while it trained")
+    for player in (
+        Player(Sampler(build_model(Truncated, digits, Truncated.Options())), about=known),
+        Translating(Sampler(Classed(pairs, Classed.Options())), None, held, Maker.named("smaller:2"), known),
+    ):
+        with serving(player) as url:
+            page = open_page(url, WIDTHS[device], scheme)
+            settled(page)
+            assert axe(page) == []
 
 
 def test_a_bad_picture_is_told_on_the_page_and_another_is_taken_after_it(chromium, tmp_path, monkeypatch):

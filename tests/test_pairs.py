@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from ganzoo.data import DataRequest, DataSpec, ImageSet
 from ganzoo.errors import UsageError
 from ganzoo.metrics.base import Measured, Setting
 from ganzoo.metrics.evaluation import comes_with, comparable, drawn_as, generated
-from ganzoo.metrics.pairs import L1, PSNR, SSIM, Cycle, MultiScaleSSIM, unit
+from ganzoo.metrics.pairs import L1, LPIPS, PSNR, SSIM, Cycle, MultiScaleSSIM, unit
 from ganzoo.metrics.reference import Reference
 from ganzoo_test_plugins import Pairs, SmallDigits, Tiny, Unpaired
 
@@ -177,6 +178,88 @@ def test_a_translator_is_measured_by_pairs_over_each_source_once(ganzoo, tmp_pat
     unasked = json.loads(ganzoo("eval", "r", "--features", "look", "--json").out)
     assert {"psnr", "ssim", "l1"} < unasked["metrics"].keys()
     assert not {"ms-ssim", "cycle"} & (unasked["metrics"].keys() | unasked["left_out"].keys())
+
+
+# LPIPS, by a stand-in of its network
+
+
+@pytest.fixture
+def untrained(monkeypatch):
+    """AlexNet without the weights that would be downloaded."""
+    import torchvision
+
+    def features(net, pretrained):
+        assert (net, pretrained) == ("alexnet", True)
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            return torchvision.models.alexnet(weights=None).features
+
+    monkeypatch.setattr("torchmetrics.functional.image.lpips._get_tv_model_features", features)
+    return features("alexnet", True)
+
+
+def lpips_by_hand(net, a, b):
+    """Zhang et al. 2018, equation 1, for images in [0, 1], with the weights of the features that torchmetrics has."""
+    import torchmetrics.functional.image.lpips as theirs
+
+    held = torch.load(
+        Path(theirs.__file__).with_name("lpips_models") / "alex.pth", map_location="cpu", weights_only=True
+    )
+    shift, scale = (torch.tensor(x).view(1, 3, 1, 1) for x in ([-0.030, -0.088, -0.188], [0.458, 0.448, 0.450]))
+    a, b = ((2 * x - 1 - shift) / scale for x in (a, b))
+    total, taken = 0, [1, 4, 7, 9, 11]
+    for i, layer in enumerate(net[:12]):
+        a, b = layer(a), layer(b)
+        if i in taken:
+            unit_a, unit_b = (x / (x.square().sum(1, keepdim=True) + 1e-8).sqrt() for x in (a, b))
+            weights = held[f"lin{taken.index(i)}.model.1.weight"].view(1, -1, 1, 1)
+            total = total + ((unit_a - unit_b).square() * weights).sum(1).mean((1, 2))
+    return total
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("parts", [[5], [1, 4]])
+def test_lpips_is_that_of_the_paper_over_all_images(untrained, channels, parts, monkeypatch):
+    monkeypatch.setattr("ganzoo.metrics.pairs.AT_ONCE", 2)
+    draw = torch.Generator().manual_seed(1)
+    a, b = (torch.randint(0, 256, (5, channels, 31, 40), generator=draw, dtype=torch.uint8) for _ in range(2))
+    metric = LPIPS(setting(a))
+    for images, targets in zip(a.split(parts), b.split(parts), strict=True):
+        metric.update(Measured(images, None, None, None, targets))
+    with torch.no_grad():
+        expected = lpips_by_hand(untrained, *((x.float() / 255).expand(-1, 3, -1, -1) for x in (a, b)))
+    assert metric.compute()["lpips"] == pytest.approx(float(expected.mean()), rel=1e-4)
+    assert metric.settings() == {"network": "alex"}
+    same = LPIPS(setting(a))
+    same.update(Measured(a, None, None, None, a))
+    assert same.compute() == {"lpips": 0.0}
+
+
+def test_lpips_is_measured_when_it_is_named_alone(ganzoo, untrained, monkeypatch):
+    data = ("--dataset", "small-pairs", "--image-size", 32)
+    assert ganzoo("run", "tiny-translator", *data, *RUN, "--out", "r").code == 0
+    found = json.loads(ganzoo("eval", "r", "--metrics", "lpips,l1", "--n", 40, "--json").out)
+    assert 0 < found["metrics"]["lpips"] < 2
+    unasked = json.loads(ganzoo("eval", "r", "--features", "look", "--n", 40, "--json").out)
+    assert "lpips" not in unasked["metrics"].keys() | unasked["left_out"].keys()
+
+
+@pytest.mark.parametrize("error", [OSError("no network"), RuntimeError("Error in\nloading state_dict")])
+def test_weights_that_cannot_be_had_are_told_in_one_line(ganzoo, monkeypatch, error):
+    monkeypatch.setattr("torchvision.models.alexnet", lambda **_: (_ for _ in ()).throw(error))
+    data = ("--dataset", "small-pairs", "--image-size", 32)
+    assert ganzoo("run", "tiny-translator", *data, *RUN, "--out", "r").code == 0
+    told = ganzoo("eval", "r", "--metrics", "lpips", "--n", 40)
+    assert (told.code, told.out, len(told.err.splitlines())) == (1, "", 1)
+    assert "metric 'lpips' cannot be measured: AlexNet's weights cannot be had" in told.err
+    assert "alexnet-owt" in told.err
+
+
+def test_images_too_small_for_lpips_are_told(ganzoo):
+    assert ganzoo("run", "tiny-translator", "--dataset", "small-pairs", *RUN, "--out", "r").code == 0
+    told = ganzoo("eval", "r", "--metrics", "lpips")
+    assert (told.code, len(told.err.splitlines())) == (2, 1)
+    assert "metric 'lpips' cannot be measured: images of 8 x 8 pixels are smaller than the 31 x 31" in told.err
 
 
 def test_what_was_named_and_cannot_be_measured_is_an_error(ganzoo):

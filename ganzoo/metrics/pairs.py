@@ -3,13 +3,21 @@
 All pixels lie in [0, 1], rounded to 8 bits. torchmetrics takes seconds to import: it is, where it is used.
 """
 
+import pickle
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from ganzoo.data import to_channels
+from ganzoo.errors import GanzooError, one_line
 from ganzoo.metrics.base import Measured, Metric, Setting
 
+AT_ONCE = 32
+"""Pairs that a network looks at together."""
+FAULTS = (OSError, RuntimeError, ValueError, TypeError, AttributeError, LookupError, EOFError, pickle.UnpicklingError)
+"""What a download that fails, and a file of something else, raise in torchvision and torch.load."""
 WINDOW, SCALES = 11, 5
 """Of SSIM's Gaussian window (Wang et al. 2004), in pixels, and how many sizes of an image multi-scale SSIM looks at."""
 
@@ -113,6 +121,47 @@ class MultiScaleSSIM(ByTorchmetrics):
         return MultiScaleStructuralSimilarityIndexMeasure(
             data_range=1.0, kernel_size=WINDOW, normalize="relu", sync_on_compute=False
         )
+
+
+class LPIPS(OfPairs):
+    """Learned perceptual image patch similarity (Zhang et al. 2018): how far features of AlexNet are apart, weighed as
+    people judge; mean over images. Grey images are taken as colour.
+
+    torchmetrics brings the weights of the features; AlexNet's own are torchvision's, which downloads them.
+    """
+
+    name = "lpips"
+    summary = "distance of AlexNet's features of translations and targets, for images of 31 x 31 or more; a download"
+    least = 31
+    default = False
+
+    def __init__(self, setting: Setting):
+        super().__init__(setting)
+        from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
+        from torchvision.models import AlexNet_Weights
+
+        try:
+            metric = LearnedPerceptualImagePatchSimilarity("alex", normalize=True, sync_on_compute=False)
+        except FAULTS as error:
+            url = str(AlexNet_Weights.DEFAULT.url)
+            folder = Path(torch.hub.get_dir()) / "checkpoints"
+            raise GanzooError(
+                f"metric 'lpips' cannot be measured: AlexNet's weights cannot be had ({one_line(error)[:200]}): with a "
+                f"network they are downloaded from {url}; a copy is taken from {folder / url.rpartition('/')[2]}"
+            ) from error
+        self.metric = metric.to(setting.device)
+
+    def update(self, batch: Measured) -> None:
+        assert batch.targets is not None
+        pairs = zip(batch.images.split(AT_ONCE), batch.targets.split(AT_ONCE), strict=True)
+        for images, targets in pairs:
+            self.metric.update(*(unit(to_channels(x, 3)).to(self.setting.device) for x in (images, targets)))
+
+    def compute(self) -> dict[str, float]:
+        return {self.name: float(self.metric.compute())}
+
+    def settings(self) -> dict[str, float | str]:
+        return {"network": "alex"}
 
 
 class L1(OfPairs):

@@ -44,6 +44,7 @@ MORE = (
     Measure("ssim_inner", "SSIM without border", "higher", ".4f", "the same without a border of 5 pixels"),
     Measure("ms-ssim", "multi-scale SSIM", "higher", ".4f", "the same at five sizes"),
     Measure("l1", "L1", "lower", ".4f", "mean difference of translations from their targets, pixels in [0, 1]"),
+    Measure("lpips", "LPIPS", "lower", ".4f", "distance of AlexNet's features of translations and targets"),
     Measure("cycle", "cycle error", "lower", ".4f", "mean difference of sources from what comes back of them"),
     Measure("recognition", "recognition", "higher", ".1%", "share of real images whose class the model itself names"),
     Measure("precision", "precision", "higher", ".1%", "share of samples that look like some real image"),
