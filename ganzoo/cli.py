@@ -13,6 +13,7 @@ import click
 from ganzoo import __version__
 from ganzoo.blame import blame
 from ganzoo.errors import GanzooError, did_you_mean, one_line, plain
+from ganzoo.terminal import colours
 from ganzoo.training.signals import Stopped
 
 COMMANDS = {
@@ -88,7 +89,7 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):  # A name that the terminal cannot show must not end a command.
             stream.reconfigure(errors="backslashreplace")
     try:
-        code = cli.main(prog_name="ganzoo", standalone_mode=False)
+        code = cli.main(prog_name="ganzoo", standalone_mode=False, color=colours())
         sys.stdout.flush()
     except click.exceptions.Exit as error:
         code = error.exit_code
@@ -123,5 +124,5 @@ def _fail(error: BaseException, line: str, code: int) -> int:
         import traceback
 
         traceback.print_exception(error)
-    click.echo(f"error: {line}", err=True)
+    click.echo(click.style("error:", fg="red", bold=True) + f" {line}", err=True, color=colours())
     return code

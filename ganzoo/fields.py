@@ -2,7 +2,8 @@
 
 import types
 from collections.abc import Mapping
-from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
 import annotated_types
 from pydantic import BaseModel, ValidationError
@@ -42,6 +43,44 @@ def _bound(meta: Any, bounds: dict[str, Any]) -> None:
     if isinstance(meta, annotated_types.Le | annotated_types.Lt):
         bounds["max"] = meta.le if isinstance(meta, annotated_types.Le) else meta.lt
         bounds["max_open"] = isinstance(meta, annotated_types.Lt)
+
+
+WORDS = {bool: "yes or no", int: "whole number", float: "number", str: "text", Path: "path"}
+
+
+def in_words(info: FieldInfo) -> str:
+    """What the field takes, as people write it: `a | b`, `number >= 0, <= 1`, `text, or none`."""
+    kind, bounds = taken(info)
+    if get_origin(kind) is Literal:
+        told = " | ".join(map(str, get_args(kind)))
+    elif get_origin(kind) in (tuple, list):
+        told = "names"
+    elif any(type(meta).__name__ == "BeforeValidator" for meta in info.metadata):
+        told = "duration"
+    else:
+        told = WORDS.get(kind) or str(getattr(kind, "__name__", kind))
+    limits = limits_in_words(bounds.get("min"), bounds.get("max"), bounds.get("min_open"), bounds.get("max_open"))
+    none = type(None) in get_args(info.annotation)
+    return f"{told}{limits and ' ' + limits}{', or none' if none else ''}"
+
+
+def limits_in_words(
+    low: float | None, high: float | None, above: bool | None = False, below: bool | None = False
+) -> str:
+    """`>= 0, < 1`; those bounds that there are, either of which may be open."""
+    ends = ((low, ">" if above else ">="), (high, "<" if below else "<="))
+    return ", ".join(f"{sign} {_short(end)}" for end, sign in ends if end is not None)
+
+
+def _short(number: float) -> str:
+    return str(int(number)) if number == int(number) else str(number)
+
+
+def value_in_words(value: Any) -> str:
+    """A default as one reads it."""
+    if isinstance(value, tuple | list):
+        return ",".join(map(str, value)) or "none"
+    return {None: "none", True: "yes", False: "no"}[value] if value is None or isinstance(value, bool) else str(value)
 
 
 def as_recorded(cls: type[BaseModel], values: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from ganzoo.runs.folder import default_folder, default_folders, model_of, open_r
 from ganzoo.runs.overfitting import Overfitting
 from ganzoo.runs.run import Run
 from ganzoo.settings import BUDGET, Plan, flatten, resolve
+from ganzoo.terminal import argument
 from ganzoo.training.cores import Cores
 from ganzoo.training.distributed import joined, restarted
 from ganzoo.training.modes import Mode, settle
@@ -61,7 +62,7 @@ def interruptible(run: Run | None = None) -> Iterator[None]:
         if run is not None and (run.folder / "run.json").is_file():
             steps = run.checkpoints.steps()
             what = f"step {steps[-1]} is saved" if steps else "no step is saved yet"
-            saved = f"{what}: `ganzoo resume {run.folder}` goes on from there"
+            saved = f"{what}: `ganzoo resume {argument(run.folder)}` goes on from there"
         raise Stopped(signal.SIGINT, saved) from None
 
 
@@ -130,7 +131,7 @@ def resume(
         if info.get("imported"):
             raise UsageError(
                 f"{folder} was imported, and has no training to go on with: `ganzoo run {info['model']} --init-from "
-                f"{folder}` begins one with its weights"
+                f"{argument(folder)}` begins one with its weights"
             )
         model = model_of(folder, info, registry)
         refuse_absent_data(folder, info, registry)

@@ -333,7 +333,7 @@ def beginning(prepared: Prepared, folder: Path) -> str:
     """What begins, or goes on, in one line: model, data, weights, device, budget, folder."""
     trainer, spec, settings = prepared.trainer, prepared.spec, prepared.plan.settings
     kind = f"images of {' x '.join(map(str, spec.shape))}" if spec.is_images else f"vectors of {spec.pixels}"
-    count = sum(p.numel() for parameters in trainer.parameters.values() for p in parameters)
+    counts = [f"{sum(p.numel() for p in parameters):,} in {name}" for name, parameters in trainer.parameters.items()]
     where = str(trainer.engine.device)
     if trainer.world.size > 1:
         where += f", {trainer.world.size} processes"
@@ -344,6 +344,6 @@ def beginning(prepared: Prepared, folder: Path) -> str:
     budget += [f"{settings.max_time:,.0f} s"] if settings.max_time else []
     since = f" from step {trainer.step:,} on" if trainer.step else ""
     return (
-        f"{trainer.gan.name} on {spec.name} ({spec.count:,} {kind}): {count:,} weights, on {where}; "
+        f"{trainer.gan.name} on {spec.name} ({spec.count:,} {kind}): weights: {', '.join(counts)}; on {where}; "
         f"{' or '.join(budget)}{since}; in {folder}"
     )

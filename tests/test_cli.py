@@ -28,8 +28,9 @@ def test_a_models_help_shows_its_options_typed_bounded_and_explained(ganzoo):
     out = ganzoo("run", "cgan", "--help").out
     text = " ".join(out.split())
     for piece in (
-        "--latent-dim INTEGER RANGE",
-        "Size of the latent vector",
+        "--latent-dim INTEGER Size of",
+        "latent vector z. [>= 1, <= 65536; default: 64]",
+        "[mlp | tutorial | paper; default: mlp]",
         "--preset",
         "tutorial",
         "--max-time DURATION",

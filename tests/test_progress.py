@@ -138,7 +138,9 @@ def test_a_run_begins_with_what_it_does_and_how(ganzoo):
     arguments = ("run", "tiny", "--dataset", "small-digits", "--loggers", "none", "--batch-size", 32, "--out", "r")
     first, second, *_ = ganzoo(*arguments, "--steps", 3, "--engine", "eager").err.splitlines()
     assert re.fullmatch(
-        r"tiny on small-digits \([\d,]+ images of 1 x 8 x 8\): [\d,]+ weights, on cpu, 1 thread; 3 steps; in r", first
+        r"tiny on small-digits \([\d,]+ images of 1 x 8 x 8\): weights: [\d,]+ in discriminator, [\d,]+ in generator; "
+        r"on cpu, 1 thread; 3 steps; in r",
+        first,
     )
     assert second == "steps run operator by operator: asked for"
     first, *_ = ganzoo("resume", "r", "--steps", 7).err.splitlines()

@@ -191,10 +191,10 @@ def test_help_of_a_run_lists_its_models_own_options(ganzoo, made, command):
     assert "--truncation" not in general
     assert "Options of drawing, of the model 'truncated':" in own
     shown = " ".join(own.split())
-    assert "--truncation FLOAT RANGE Scale of the latents. [default: 1.0] [0<=x<=2]" in shown
-    assert "--order [as-drawn|reversed] Order of the latent's numbers." in shown
+    assert "--truncation NUMBER Scale of the latents. [>= 0, <= 2; default: 1.0]" in shown
+    assert "--order NAME Order of the latent's numbers. [as-drawn | reversed; default: as-drawn]" in shown
     assert "--invert / --no-invert Dark for bright. [default: false]" in shown
-    assert "--gain FLOAT RANGE Factor of the pixels; default: none. [x>0]" in shown
+    assert "--gain NUMBER Factor of the pixels; default: none. [> 0]" in shown
     assert "--truncation" not in ganzoo(command, "--help").out  # What one run has is not kept for the next.
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ganzoo.commands.options import echo_json, json_option
+from ganzoo.commands.options import Explained, echo_json, json_option
 
 if TYPE_CHECKING:
     from ganzoo.speed.bench import Result
@@ -28,7 +28,7 @@ class Sizes(click.ParamType):
         return sizes
 
 
-@click.command(name="bench", context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(name="bench", cls=Explained, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("models", metavar="MODEL...", nargs=-1, required=True)
 @click.option("--preset", help="Measure the models as this preset makes them, instead of their defaults.")
 @click.option("--batch-size", "sizes", type=Sizes(), default="64", show_default=True, help="One line for each.")

@@ -6,14 +6,14 @@ from contextlib import contextmanager
 
 import click
 
-from ganzoo.commands.options import echo_json, json_option
+from ganzoo.commands.options import Explained, echo_json, json_option
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.plugins import NOUNS
 
 MARKS = {"passed": "ok", "broken": "BROKEN", "skipped": "-"}
 
 
-@click.command(name="check", context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(name="check", cls=Explained, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("model")
 @click.option("--preset", help="Check the model as this preset makes it, instead of its defaults.")
 @json_option

@@ -7,12 +7,12 @@ from typing import Any
 import click
 
 from ganzoo import __version__
-from ganzoo.commands.options import echo_json, json_option
+from ganzoo.commands.options import Explained, echo_json, json_option
 
 PACKAGES = ("torch", "torchvision", "torchmetrics", "pluggy", "click", "pydantic", "numpy", "tensorboard")
 
 
-@click.command(name="doctor", context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(name="doctor", cls=Explained, context_settings={"help_option_names": ["-h", "--help"]})
 @json_option
 def command(as_json: bool) -> None:
     """Show versions, devices, the cache folder, and every plugin with what is wrong with it."""

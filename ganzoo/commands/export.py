@@ -4,13 +4,13 @@ from pathlib import Path
 
 import click
 
-from ganzoo.commands.options import checkpoint_option, echo_json, json_option
+from ganzoo.commands.options import Explained, checkpoint_option, echo_json, json_option
 from ganzoo.errors import UsageError
 
 FORMATS = ("safetensors", "pt2", "onnx")
 
 
-@click.command(name="export", context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(name="export", cls=Explained, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option(
     "--format", "kind", type=click.Choice(FORMATS), help="What to write.  [default: the ending of --out, else pt2]"

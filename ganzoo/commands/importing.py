@@ -4,10 +4,10 @@ from pathlib import Path
 
 import click
 
-from ganzoo.commands.options import echo_json, json_option
+from ganzoo.commands.options import Explained, echo_json, json_option
 
 
-@click.command(name="import", context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(name="import", cls=Explained, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("snapshots", metavar="SNAPSHOT...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="The run directory to make.")
 @json_option

@@ -3,12 +3,17 @@
 import inspect
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from ganzoo.commands.options import echo_json, json_option
+from ganzoo.commands.options import Explained, echo_json, json_option
 from ganzoo.errors import plain
+from ganzoo.fields import in_words, value_in_words
+from ganzoo.terminal import beside, prose, width
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
 
 SHOWN = 10
 """Values of a list that are shown."""
@@ -18,7 +23,7 @@ SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
 INGREDIENTS = {"augmentations": "--augment", "regularisers": "--regularise"}
 
 
-@click.command(name="info", context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(name="info", cls=Explained, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("name")
 @json_option
 def command(name: str, as_json: bool) -> None:
@@ -61,16 +66,16 @@ def _model(plugins: Any, model: str, as_json: bool) -> None:
     if as_json:
         echo_json(facts)
         return
-    click.secho(f"{cls.name}: {cls.paper}", bold=True)
-    click.echo(f"\n{facts['about']}\n")
+    click.secho(beside(f"{cls.name}: ", cls.paper, width()), bold=True)
+    click.echo(f"\n{prose(facts['about'], width())}\n")
     click.echo(f"{'conditional' if facts['conditional'] else 'unconditional'}; from {plugin.source}\n")
-    _show("options", facts["options"])
-    if facts["sampling"]:
-        _show("\noptions of drawing: of sample, eval, demo, and of `compare --sampling NAME=VALUE`", facts["sampling"])
+    _show("options", cls.Options.model_fields)
+    if drawing := sampling_fields(cls):
+        _show("\noptions of drawing: of sample, eval, demo, and of `compare --sampling NAME=VALUE`", drawing)
     for name, values in facts["presets"].items():
-        click.echo(f"\npreset {name}")
+        click.secho(f"\npreset {name}", bold=True)
         for key, value in values.items():
-            click.echo(f"  {key.replace('_', '-'):20} {value!s:>16}")
+            click.echo(f"  {key.replace('_', '-'):20} {value_in_words(value):>16}")
 
 
 def _run(folder: Path, as_json: bool) -> None:
@@ -86,11 +91,11 @@ def _run(folder: Path, as_json: bool) -> None:
         return
     for key, value in facts.items():
         if isinstance(value, dict):
-            click.echo(key)
+            click.secho(key, bold=True)
             for name, inner in value.items():
-                click.echo(f"  {plain(str(name)):20} {plain(_short(inner))}")
+                click.echo(beside(f"  {plain(str(name)):20} ", plain(_short(inner)), width()))
         else:
-            click.echo(f"{key:22} {plain(str(value))}")
+            click.echo(beside(f"{key:22} ", plain(str(value)), width()))
 
 
 def _short(value: Any) -> str:
@@ -119,10 +124,11 @@ def _part(plugins: Any, kind: str, name: str, as_json: bool) -> None:
     if as_json:
         echo_json(facts)
         return
-    click.secho(f"{name}: {cls.summary}", bold=True)
-    click.echo(f"\n{facts['about']}\n\n{facts['use']}\n\nfrom {plugin.source}\n")
+    click.secho(beside(f"{name}: ", cls.summary, width()), bold=True)
+    click.echo(f"\n{prose(facts['about'], width())}\n\n{facts['use']}\n\nfrom {plugin.source}\n")
     if facts["options"]:
-        _show("options" if kind in INGREDIENTS else "options, of each command that takes --dataset", facts["options"])
+        title = "options" if kind in INGREDIENTS else "options, of each command that takes --dataset"
+        _show(title, cls.Options.model_fields)
 
 
 def _fields(fields: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -138,13 +144,11 @@ def _fields(fields: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     }
 
 
-def _show(title: str, options: Mapping[str, Any]) -> None:
-    click.echo(title)
-    for name, option in options.items():
-        bounds = f" {', '.join(option['bounds'])}" if option["bounds"] else ""
-        click.echo(
-            f"  {name.replace('_', '-'):20} {option['default']!s:>16}  {option['help']} ({option['type']}{bounds})"
-        )
+def _show(title: str, fields: "Mapping[str, FieldInfo]") -> None:
+    click.secho(title, bold=True)
+    for name, info in fields.items():
+        head = f"  {name.replace('_', '-'):20} {value_in_words(info.get_default()):>16}  "
+        click.echo(beside(head, f"{info.description or ''} ({in_words(info)})", width()))
 
 
 def _type(annotation: Any) -> str:

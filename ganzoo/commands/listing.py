@@ -5,15 +5,16 @@ from typing import Any
 
 import click
 
-from ganzoo.commands.options import echo_json, json_option
+from ganzoo.commands.options import Explained, echo_json, json_option
 from ganzoo.errors import UsageError
+from ganzoo.terminal import beside, table, width
 
 KINDS = ("models", "datasets", "metrics", "features", "augmentations", "regularisers", "loggers", "plugins")
 RUNS = "runs"
 COLUMNS = ("run", "model", "data", "status", "step", "best FID", "last FID")
 
 
-@click.command(name="list", context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(name="list", cls=Explained, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("kind", type=click.Choice((*KINDS, RUNS)), required=False)
 @click.argument("folder", type=click.Path(path_type=Path), required=False)
 @json_option
@@ -83,10 +84,13 @@ def _print(rows: list[dict[str, Any]]) -> None:
     if not rows:
         click.echo("  (none)")
         return
-    width = max(len(row["name"]) for row in rows)
+    longest, room = max(len(row["name"]) for row in rows), width()
     for row in rows:
         status = f"{row['status']:7}" if "status" in row else ""
-        click.echo(f"  {row['name']:{width}}  {status}{row['about']}  [{row['package']} {row['version']}]")
+        source = f"[{row['package']}\N{NO-BREAK SPACE}{row['version']}]"
+        text = beside(f"  {row['name']:{longest}}  {status}", f"{row['about']}  {source}", room)
+        text = text.replace("\N{NO-BREAK SPACE}", " ")
+        click.echo(text.replace(row["name"], click.style(row["name"], fg="cyan"), 1))
 
 
 def _runs(folder: Path, as_json: bool) -> None:
@@ -99,16 +103,15 @@ def _runs(folder: Path, as_json: bool) -> None:
     if not found:
         click.echo(f"no runs in {folder}: `ganzoo run MODEL` makes one")
         return
-    rows: list[tuple[str, ...]] = [COLUMNS]
+    rows: list[tuple[str, ...]] = []
     for run in found:
         left = f", {_clock(run.left)} left" if run.left is not None else ""
         scores = ("-" if score is None else f"{score:.2f}" for score in (run.best_fid, run.last_fid))
         of = f" of {run.steps:,}" if run.steps and run.step < run.steps else ""
         rows.append((str(run.path), run.model, run.data, run.status + left, f"{run.step:,}{of}", *scores))
-    widths = [max(len(row[i]) for row in rows) for i in range(len(COLUMNS))]
-    for number, row in enumerate(rows):
-        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        click.secho(line, bold=not number)
+    lines = table(COLUMNS, rows, width())
+    for number, line in enumerate(lines):
+        click.secho(line, bold=not number and len(lines) > len(rows))
 
 
 def _clock(seconds: float) -> str:

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import click
 
-from ganzoo.commands.options import echo_json, json_option
+from ganzoo.commands.options import Explained, echo_json, json_option
 from ganzoo.errors import UsageError
 from ganzoo.kit.scaffold import INGREDIENTS, TEMPLATES, a
 
 
-@click.command(name="new", context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(name="new", cls=Explained, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("name")
 @click.option(
     "--template",

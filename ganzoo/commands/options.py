@@ -27,7 +27,42 @@ class Section(click.Option):
         self.section = section
 
 
-class Sectioned(click.Command):
+class Explained(click.Command):
+    """A command whose help says what options take as people write it: `a | b`, `>= 0, <= 1`."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Options"):
+            formatter.write_dl([record for param in self.get_params(ctx) if (record := _record(param, ctx))])
+
+
+def _record(param: click.Parameter, ctx: click.Context) -> tuple[str, str] | None:
+    """An option's flags, with a word for what it takes, and its help, with choices, bounds and default at its end."""
+    found = param.get_help_record(ctx)
+    if found is None or not isinstance(param, click.Option):
+        return None
+    flags, text = found
+    if param.is_flag or param.metavar is not None:
+        return flags, text
+    kind, takes = param.type, []
+    flags = flags.removesuffix(param.make_metavar(ctx))
+    if isinstance(kind, click.IntRange | click.FloatRange):
+        from ganzoo.fields import limits_in_words
+
+        takes = [limits_in_words(kind.min, kind.max, kind.min_open, kind.max_open)]
+        told = param.get_help_extra(ctx).get("range", "")
+        text = text.replace(f"  [{told}]", "").replace(f"; {told}]", "]")
+        flags += "INTEGER" if isinstance(kind, click.IntRange) else "NUMBER"
+    elif isinstance(kind, click.Choice):
+        takes = [" | ".join(map(str, kind.choices))]
+        flags += "NAME"
+    else:
+        flags += kind.name.upper()
+    said, _, default = text.partition("  [")
+    takes = [*filter(None, takes), *([default.removesuffix("]").replace("]  [", "; ")] if default else [])]
+    return flags, said + (f"  [{'; '.join(takes)}]" if takes else "")
+
+
+class Sectioned(Explained):
     """A command whose help lists its options by section."""
 
     rest = "Other options"
@@ -36,8 +71,7 @@ class Sectioned(click.Command):
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         sections: dict[str, list[tuple[str, str]]] = {}
         for param in self.get_params(ctx):
-            record = param.get_help_record(ctx)
-            if record:
+            if record := _record(param, ctx):
                 sections.setdefault(getattr(param, "section", "") or self.rest, []).append(record)
         for title, records in sections.items():
             with formatter.section(title):

@@ -19,6 +19,7 @@ from ganzoo.commands.options import (
 )  # fmt: skip
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.settings import Settings, read_config, resolve
+from ganzoo.terminal import argument
 
 if TYPE_CHECKING:
     from ganzoo.gan import GAN
@@ -187,7 +188,7 @@ def _show_plan(plan: dict[str, Any], as_json: bool) -> None:
 
 
 def show_result(run: "Run", as_json: bool) -> None:
-    """Say where everything is."""
+    """Say where everything is, the last FID if there is one, and what can be done next."""
     if run.world.rank:
         return
     from ganzoo.files import read_json
@@ -204,5 +205,23 @@ def show_result(run: "Run", as_json: bool) -> None:
         return
     seconds = f"{status['seconds']:.0f} s" + (f", {speed:,.0f} images/s" if speed else "")
     click.echo(f"run:     {run.folder} ({status['step']:,} steps, {status['epoch']:.2f} epochs, {seconds})")
+    scored = [line for line in lines if isinstance(line.get("fid"), int | float)]
+    if scored:
+        last, best = scored[-1], min(scored, key=lambda line: line["fid"])
+        lowest = f"; the lowest was {best['fid']:.2f}, at step {best['step']:,}" if best is not last else ""
+        click.echo(f"FID:     {last['fid']:.2f} ({last.get('evaluation', 'measured while it trained')}){lowest}")
     click.echo(f"samples: {grid or 'none'}")
-    click.echo(f"more:    ganzoo sample {run.folder}")
+    for number, words in enumerate(_next(run.folder)):
+        click.echo(("" if number else "next:").ljust(9) + words)
+
+
+def _next(folder: Path) -> list[str]:
+    """Commands that go on from a run, as a shell takes them."""
+    from ganzoo.plugins import registry
+    from ganzoo.runs.folder import model_of, open_run
+
+    info, run = open_run(folder), argument(folder)
+    translates = model_of(folder, info, registry()).translates
+    pictures = not translates and len(info["data"]["shape"]) == 3  # Which alone a page of sliders can show.
+    sample = f"ganzoo sample {run}{' --from test' if translates else ''}"
+    return [sample, f"ganzoo eval {run}", *([f"ganzoo demo {run}"] if pictures else [])]

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import click
 
-from ganzoo.commands.options import echo_json, json_option
+from ganzoo.commands.options import Explained, echo_json, json_option
 
 
-@click.command(name="video", context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(name="video", cls=Explained, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "-o",

@@ -36,6 +36,7 @@ from ganzoo.runs.pictures import (
     titles,
 )
 from ganzoo.runs.soundness import fits, sound
+from ganzoo.terminal import argument
 from ganzoo.training.cores import Cores
 from ganzoo.training.distributed import ALONE, World
 from ganzoo.training.ema import averaged
@@ -119,7 +120,8 @@ class Run:
         """
         if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
             self._lock.refuse_held()
-            hint = f"`ganzoo resume {self.folder}` continues it, or " if (self.folder / "run.json").exists() else ""
+            begun = (self.folder / "run.json").exists()
+            hint = f"`ganzoo resume {argument(self.folder)}` continues it, or " if begun else ""
             raise UsageError(f"{self.folder} exists already: {hint}choose another --out")
         there = self.folder.exists()
         try:
@@ -252,7 +254,9 @@ class Run:
         if scores or stop.requested is not None or enough or step % self.checkpoint_interval == 0:
             self.save(trainer, scores.get("fid"))
         if stop.requested is not None:
-            raise Stopped(stop.requested, f"step {step} is saved: `ganzoo resume {self.folder}` goes on from there")
+            raise Stopped(
+                stop.requested, f"step {step} is saved: `ganzoo resume {argument(self.folder)}` goes on from there"
+            )
         if enough:
             raise Enough(self.folder)
 

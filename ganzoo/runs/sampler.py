@@ -24,6 +24,7 @@ from ganzoo.runs.checkpoint import Checkpoints
 from ganzoo.runs.folder import model_of, open_run
 from ganzoo.runs.sources import as_sources
 from ganzoo.sampling import drawing
+from ganzoo.terminal import argument
 from ganzoo.training.building import build, refuse_giants
 from ganzoo.training.draws import own_draws
 from ganzoo.training.engine import choose_device
@@ -320,7 +321,7 @@ def _saved(folder: Path, model: type[GAN]) -> tuple[int | None, dict[str, _Tenso
     for name in model.saved:
         path = folder / f"{name}.safetensors"
         if not path.is_file():
-            raise UsageError(f"{folder} holds no {name}.safetensors: `ganzoo resume {folder}` writes it")
+            raise UsageError(f"{folder} holds no {name}.safetensors: `ganzoo resume {argument(folder)}` writes it")
         held[name] = _Tensors(path, weights.shapes(path), partial(weights.read, path))
     return step_of(folder), held
 
