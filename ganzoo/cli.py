@@ -88,6 +88,9 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # A name that the terminal cannot show must not end a command.
             stream.reconfigure(errors="backslashreplace")
+    asked = os.environ.get("_GANZOO_COMPLETE", "")
+    if asked.endswith("_complete"):
+        sys.exit(import_module("ganzoo.commands.completing").complete(COMMANDS, asked))
     try:
         code = cli.main(prog_name="ganzoo", standalone_mode=False, color=colours())
         sys.stdout.flush()

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from ganzoo.errors import UsageError
+from ganzoo.terminal import limits_in_words
 
 
 class Taken(NamedTuple):
@@ -62,18 +63,6 @@ def in_words(info: FieldInfo) -> str:
     limits = limits_in_words(bounds.get("min"), bounds.get("max"), bounds.get("min_open"), bounds.get("max_open"))
     none = type(None) in get_args(info.annotation)
     return f"{told}{limits and ' ' + limits}{', or none' if none else ''}"
-
-
-def limits_in_words(
-    low: float | None, high: float | None, above: bool | None = False, below: bool | None = False
-) -> str:
-    """`>= 0, < 1`; those bounds that there are, either of which may be open."""
-    ends = ((low, ">" if above else ">="), (high, "<" if below else "<="))
-    return ", ".join(f"{sign} {_short(end)}" for end, sign in ends if end is not None)
-
-
-def _short(number: float) -> str:
-    return str(int(number)) if number == int(number) else str(number)
 
 
 def value_in_words(value: Any) -> str:

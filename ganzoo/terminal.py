@@ -59,6 +59,18 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], room: int | None) 
     ]
 
 
+def limits_in_words(
+    low: float | None, high: float | None, above: bool | None = False, below: bool | None = False
+) -> str:
+    """`>= 0, < 1`; those bounds that there are, either of which may be open."""
+    ends = ((low, ">" if above else ">="), (high, "<" if below else "<="))
+    return ", ".join(f"{sign} {_short(end)}" for end, sign in ends if end is not None)
+
+
+def _short(number: float) -> str:
+    return str(int(number)) if number == int(number) else str(number)
+
+
 def argument(path: Path | str) -> str:
     """A path as a shell takes it for an argument, whatever is in its name; one that begins with `-` is no option."""
     text = str(path)

@@ -211,7 +211,7 @@ def test_general_help_imports_neither_torch_nor_pydantic(command):
 def test_info_shows_them(ganzoo):
     shown = " ".join(ganzoo("info", "truncated").out.split())
     assert "options of drawing" in shown
-    assert "truncation 1.0 Scale of the latents. (float >= 0, <= 2)" in shown
+    assert "truncation 1.0 Scale of the latents. (number >= 0, <= 2)" in shown
     value = json.loads(ganzoo("info", "truncated", "--json").out)
     assert value["sampling"]["shift"]["bounds"] == ["> -4", "< 4"]
     assert "options of drawing" not in ganzoo("info", "tiny").out

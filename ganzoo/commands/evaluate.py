@@ -32,7 +32,7 @@ class Measures(OfRun, OfData):
 @click.option("--metrics", type=Names(), help="By name (`ganzoo list metrics`).  [default: those listed as default]")
 @click.option("--features", help="Extractor: a name (`ganzoo list features`), a data set one was trained for, a file.")
 @click.option("--inception-weights", type=click.Path(path_type=Path), help="The file for --features inception.")
-@click.option("--n", "n", type=click.IntRange(2, 10_000_000), help="Number of images.  [default: 10,000, or all]")
+@click.option("-n", "--n", "n", type=click.IntRange(2, 10_000_000), help="Number of images.  [default: 10,000, or all]")
 @click.option(
     "--labels",
     type=click.Choice(["reference", "uniform"]),

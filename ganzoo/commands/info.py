@@ -9,7 +9,6 @@ import click
 
 from ganzoo.commands.options import Explained, echo_json, json_option
 from ganzoo.errors import plain
-from ganzoo.fields import in_words, value_in_words
 from ganzoo.terminal import beside, prose, width
 
 if TYPE_CHECKING:
@@ -48,6 +47,7 @@ def command(name: str, as_json: bool) -> None:
 
 
 def _model(plugins: Any, model: str, as_json: bool) -> None:
+    from ganzoo.fields import value_in_words
     from ganzoo.sampling import sampling_fields
 
     cls, plugin = plugins.get("models", model), plugins.provider("models", model)
@@ -145,6 +145,8 @@ def _fields(fields: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def _show(title: str, fields: "Mapping[str, FieldInfo]") -> None:
+    from ganzoo.fields import in_words, value_in_words
+
     click.secho(title, bold=True)
     for name, info in fields.items():
         head = f"  {name.replace('_', '-'):20} {value_in_words(info.get_default()):>16}  "

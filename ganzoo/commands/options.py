@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 import click
 
 from ganzoo.errors import GanzooError, UsageError, plain
+from ganzoo.terminal import limits_in_words
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -46,8 +47,6 @@ def _record(param: click.Parameter, ctx: click.Context) -> tuple[str, str] | Non
     kind, takes = param.type, []
     flags = flags.removesuffix(param.make_metavar(ctx))
     if isinstance(kind, click.IntRange | click.FloatRange):
-        from ganzoo.fields import limits_in_words
-
         takes = [limits_in_words(kind.min, kind.max, kind.min_open, kind.max_open)]
         told = param.get_help_extra(ctx).get("range", "")
         text = text.replace(f"  [{told}]", "").replace(f"; {told}]", "]")
