@@ -20,6 +20,7 @@ from ganzoo.launch import resume as resume_run
 from ganzoo.launch import start
 from ganzoo.plugins import GIVEN, Registry, registry
 from ganzoo.runs.folder import open_run, read_metrics
+from ganzoo.runs.marks import marks
 from ganzoo.runs.sampler import Drawing, Sampler
 from ganzoo.runs.sampler import load as load_sampler
 from ganzoo.settings import BUDGET, read_config, resolve
@@ -118,6 +119,8 @@ def train(
     callback: Callback | None = None,
     value_range: tuple[float, float] | None = None,
     progress: bool = True,
+    name: str | None = None,
+    tags: Sequence[str] = (),
     **options: Any,
 ) -> TrainedRun:
     """Train a model, as `ganzoo run` does, and give its run.
@@ -136,6 +139,8 @@ def train(
             early; where it raises, the run is saved and the exception raised.
         value_range: (0, 1) or (-1, 1): where floating-point images of `dataset` lie.
         progress: whether progress is shown on stderr.
+        name: what reports and lists call the run.
+        tags: words to find it by.
         **options: those of `ganzoo run MODEL`, with '_' for '-': `max_time="1m"`, `batch_size=128`, `seed=0`.
 
     Raises:
@@ -144,6 +149,7 @@ def train(
         KeyboardInterrupt: the user interrupted; the run is saved, and `resume` goes on.
         Stopped: SIGTERM came; the run is saved.
     """
+    called = marks(name, [tags] if isinstance(tags, str) else tags)
     plugins, cls = _model(registry().check(), model)
     plugins, named = _data(plugins, dataset, value_range)
     if isinstance(options.get("init_from"), TrainedRun):
@@ -155,7 +161,7 @@ def train(
     with _in_python():
         plan = resolve(cls, given, preset, file)
     place = Path(out) if out is not None else None
-    folder = _trained(lambda watchers: start(plan, plugins, place, watchers()).folder, progress, callback)
+    folder = _trained(lambda watchers: start(plan, plugins, place, watchers(), called).folder, progress, callback)
     return TrainedRun(folder, plan.settings.device, plugins)
 
 

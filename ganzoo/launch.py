@@ -12,6 +12,7 @@ from ganzoo.files import read_json, write_json
 from ganzoo.plugins import Registry
 from ganzoo.preparing import Prepared, beginning, config_of, held_out, prepare, session
 from ganzoo.runs.folder import default_folder, default_folders, model_of, open_run, refuse_absent_data
+from ganzoo.runs.marks import Marks
 from ganzoo.runs.overfitting import Overfitting
 from ganzoo.runs.run import Run
 from ganzoo.settings import BUDGET, Plan, flatten, resolve
@@ -24,7 +25,13 @@ from ganzoo.training.trainer import Trainer
 from ganzoo.training.watcher import Enough, Watcher
 
 
-def start(plan: Plan, registry: Registry, out: Path | None = None, watchers: Sequence[Watcher] = ()) -> Run:
+def start(
+    plan: Plan,
+    registry: Registry,
+    out: Path | None = None,
+    watchers: Sequence[Watcher] = (),
+    called: Marks = Marks(),  # noqa: B008  It cannot change.
+) -> Run:
     """Train a new run to the end of its budget; returns its directory.
 
     Raises:
@@ -38,7 +45,7 @@ def start(plan: Plan, registry: Registry, out: Path | None = None, watchers: Seq
         run = Run(folder, plan.settings.sample_interval, plan.settings.checkpoint_interval, world)
         with interruptible(run), run.claim():
             if not known:
-                told = prepared.describe(registry) | {"sessions": [session(prepared, 0)]}
+                told = {**prepared.describe(registry), **called.to_json(), "sessions": [session(prepared, 0)]}
                 world.on_first(lambda: run.create(told, config_of(prepared)))
             with run.lock():
                 if known:

@@ -84,7 +84,20 @@ def _run(folder: Path, as_json: bool) -> None:
 
     info = open_run(folder)
     status = read_json(folder / "status.json") if (folder / "status.json").is_file() else {}
-    keys = ("model", "paper", "preset", "imported", "initial", "data", "parameters", "settings", "options", "created")
+    keys = (
+        "name",
+        "tags",
+        "model",
+        "paper",
+        "preset",
+        "imported",
+        "initial",
+        "data",
+        "parameters",
+        "settings",
+        "options",
+        "created",
+    )
     facts = {"run": str(folder), "status": status, **{key: info[key] for key in keys if info.get(key) is not None}}
     if as_json:
         echo_json(facts)
@@ -95,7 +108,7 @@ def _run(folder: Path, as_json: bool) -> None:
             for name, inner in value.items():
                 click.echo(beside(f"  {plain(str(name)):20} ", plain(_short(inner)), width()))
         else:
-            click.echo(beside(f"{key:22} ", plain(str(value)), width()))
+            click.echo(beside(f"{key:22} ", plain(_short(value)), width()))
 
 
 def _short(value: Any) -> str:

@@ -7,7 +7,7 @@ import click
 
 from ganzoo.commands.options import Explained, echo_json, json_option
 from ganzoo.errors import UsageError
-from ganzoo.terminal import beside, table, width
+from ganzoo.terminal import argument, beside, table, width
 
 KINDS = ("models", "datasets", "metrics", "features", "augmentations", "regularisers", "loggers", "plugins")
 RUNS = "runs"
@@ -17,8 +17,9 @@ COLUMNS = ("run", "model", "data", "status", "step", "best FID", "last FID")
 @click.command(name="list", cls=Explained, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("kind", type=click.Choice((*KINDS, RUNS)), required=False)
 @click.argument("folder", type=click.Path(path_type=Path), required=False)
+@click.option("--tag", "tags", multiple=True, help="Those of the runs that have this tag; may be given again.")
 @json_option
-def command(kind: str | None, folder: Path | None, as_json: bool) -> None:
+def command(kind: str | None, folder: Path | None, tags: tuple[str, ...], as_json: bool) -> None:
     """List what is installed: models, data sets, metrics and the like, or the plugins that bring them. Or your runs.
 
     Runs are those in FOLDER and below, runs/ unless you name another: how each stands, and its FID where it was
@@ -28,11 +29,13 @@ def command(kind: str | None, folder: Path | None, as_json: bool) -> None:
     ganzoo list models
     ganzoo list plugins --json
     ganzoo list runs
-    ganzoo list runs experiments/
+    ganzoo list runs experiments/ --tag thesis
     """
     if kind == RUNS:
-        _runs(folder or Path(RUNS), as_json)
+        _runs(folder or Path(RUNS), set(tags), as_json)
         return
+    if tags:
+        raise UsageError("--tag is for `ganzoo list runs`: leave it out")
     if folder is not None:
         raise UsageError(f"a folder is for `ganzoo list runs`: leave out {folder}")
     from ganzoo.plugins import registry
@@ -93,15 +96,16 @@ def _print(rows: list[dict[str, Any]]) -> None:
         click.echo(text.replace(row["name"], click.style(row["name"], fg="cyan"), 1))
 
 
-def _runs(folder: Path, as_json: bool) -> None:
+def _runs(folder: Path, tags: set[str], as_json: bool) -> None:
     from ganzoo.runs.listed import listed, runs_in
 
-    found = [listed(run) for run in runs_in(folder)]
+    found = [run for run in map(listed, runs_in(folder)) if tags <= set(run.tags)]
     if as_json:
         echo_json([run._asdict() | {"path": str(run.path)} for run in found])
         return
     if not found:
-        click.echo(f"no runs in {folder}: `ganzoo run MODEL` makes one")
+        which = "".join(f" --tag {argument(tag)}" for tag in sorted(tags))
+        click.echo(f"no runs in {folder}{which and ' with' + which}: `ganzoo run MODEL{which}` makes one")
         return
     rows: list[tuple[str, ...]] = []
     for run in found:
@@ -109,7 +113,10 @@ def _runs(folder: Path, as_json: bool) -> None:
         scores = ("-" if score is None else f"{score:.2f}" for score in (run.best_fid, run.last_fid))
         of = f" of {run.steps:,}" if run.steps and run.step < run.steps else ""
         rows.append((str(run.path), run.model, run.data, run.status + left, f"{run.step:,}{of}", *scores))
-    lines = table(COLUMNS, rows, width())
+    marked = {"name": [run.name or "-" for run in found], "tags": [",".join(run.tags) or "-" for run in found]}
+    more = {title: cells for title, cells in marked.items() if set(cells) != {"-"}}  # Where no run has one, no column.
+    rows = [(*row, *cells) for row, *cells in zip(rows, *more.values(), strict=True)]
+    lines = table((*COLUMNS, *more), rows, width())
     for number, line in enumerate(lines):
         click.secho(line, bold=not number and len(lines) > len(rows))
 

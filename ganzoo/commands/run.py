@@ -109,6 +109,13 @@ def train_command(model: "type[GAN]") -> click.Command:
             section=RUN,
             help="Options from a TOML file, or from the run.json of a run to repeat.",
         ),
+        Section(["--name"], section=RUN, help="What reports and `ganzoo list runs` call the run."),
+        Section(
+            ["--tag", "tags"],
+            multiple=True,
+            section=RUN,
+            help="A word to find the run by; may be given again.",
+        ),
         Section(
             ["-o", "--out"],
             type=click.Path(path_type=Path),
@@ -148,6 +155,8 @@ def _train(
     preset: str | None,
     config: Path | None,
     out: Path | None,
+    name: str | None,
+    tags: tuple[str, ...],
     nproc: int | None,
     dry_run: bool,
     quiet: bool,
@@ -157,8 +166,10 @@ def _train(
     from ganzoo.launch import start
     from ganzoo.plugins import registry
     from ganzoo.preparing import prepare
+    from ganzoo.runs.marks import marks
     from ganzoo.training.progress import Progress
 
+    called = marks(name, tags)
     file = read_config(config) if config else None
     if file and file.get("model", model.name) != model.name:
         raise UsageError(f"{config} is for model '{file['model']}', not '{model.name}'")
@@ -170,7 +181,7 @@ def _train(
         _show_plan(prepare(plan, registry()).describe(registry()), as_json)
         return
     spread(nproc)
-    run = start(plan, registry(), out, [] if quiet else [Progress()])
+    run = start(plan, registry(), out, [] if quiet else [Progress()], called)
     show_result(run, as_json)
 
 

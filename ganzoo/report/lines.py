@@ -183,8 +183,11 @@ def standing(better: Value, other: Value) -> Standing | None:
 
 
 def name_lines(lines: Sequence[Line]) -> None:
-    """The model's name, with its package where another has one of the same name; where two lines share it, with the
-    options that differ; else with the folder's name."""
+    """The name that its user gave all runs of a line, else the model's.
+
+    With the model's package where another has one of the same name; where two lines share the model's name, with the
+    options that differ; where two are still called alike, with the folder's name.
+    """
     for line in lines:
         packages = {other.runs[0].package for other in lines if other.runs[0].model == line.runs[0].model}
         if len(packages) > 1:
@@ -197,6 +200,9 @@ def name_lines(lines: Sequence[Line]) -> None:
         twins = [o for o in others if o.model == line.model]
         apart = [k for k in line.options if any(o.options.get(k) != line.options[k] for o in twins)]
         line.name = line.model + "".join(f", {k.replace('_', '-')} {line.options[k]}" for k in apart)
+        given = {run.name for run in line.runs}
+        if len(given) == 1 and (name := given.pop()):
+            line.name = f"{name} ({line.model})"
     names = [line.name for line in lines]
     for line in lines:
         if names.count(line.name) > 1:

@@ -14,6 +14,7 @@ from ganzoo.files import read_json
 from ganzoo.metrics.evaluation import describe, labels_of
 from ganzoo.runs.folder import open_run, read_metrics
 from ganzoo.runs.lock import being_written
+from ganzoo.runs.marks import marks_of
 from ganzoo.settings import BEFORE, Settings
 
 Curve = tuple[list[float], list[float]]
@@ -71,6 +72,11 @@ class RunRecord:
         """What brought the model, where that is known: two packages may have models of one name."""
         package = mapping(self.info.get("plugin")).get("package")
         return plain(package) if isinstance(package, str) else None
+
+    @property
+    def name(self) -> str | None:
+        """What its user calls it."""
+        return marks_of(self.info).name
 
     @property
     def seed(self) -> Any:

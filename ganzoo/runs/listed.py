@@ -9,6 +9,7 @@ from ganzoo.errors import GanzooError, UsageError, plain
 from ganzoo.files import read_json
 from ganzoo.runs.folder import open_run, read_metrics
 from ganzoo.runs.lock import being_written
+from ganzoo.runs.marks import marks_of
 
 
 class Listed(NamedTuple):
@@ -29,6 +30,8 @@ class Listed(NamedTuple):
     best_fid: float | None
     """The lowest of those that were measured while it trained."""
     last_fid: float | None
+    name: str | None = None
+    tags: tuple[str, ...] = ()
 
 
 def runs_in(folder: Path) -> Iterator[Path]:
@@ -76,6 +79,7 @@ def listed(folder: Path) -> Listed:
         _left(step, seconds, steps, _number(known, "max_time")) if running else None,
         min(scores, default=None),
         scores[-1] if scores else None,
+        *marks_of(info),
     )
 
 
