@@ -6,7 +6,7 @@ import re
 from importlib.resources import files
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ganzoo.plugins import registry
@@ -72,6 +72,8 @@ def test_curves_are_told_apart_by_colour_dash_and_mark_together():
 # Axes
 
 
+@settings(derandomize=True, deadline=None, database=None)
+@example([1.000000000000001, 1.0], True, 6)
 @given(
     st.lists(st.floats(1e-30, 1e30), min_size=1, max_size=5),
     st.booleans(),

@@ -109,7 +109,7 @@ class Axis:
     def __init__(self, values: Sequence[float], start: float, end: float, log: bool, margin: float = 0.0):
         self.start, self.end, self.log = start, end, log
         low, high = (math.log10(v) if log else v for v in (min(values), max(values)))
-        if high - low <= 1e-9 * max(abs(low), abs(high), TINY):
+        if high - low <= 1e-9 * max(abs(low), abs(high), 1.0 if log else TINY):
             half = 0.5 if log else abs(low) / 2 if abs(low) > TINY else 1.0
             low, high = low - half, high + half
         room = margin * (high - low)
