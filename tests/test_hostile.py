@@ -284,8 +284,11 @@ from ganzoo.training.building import build, refuse_giants
 known, plain = registry().check(), DataSpec("digits", (3, 32, 32), 10, ("a", "b", "c"))
 
 def data(cls):
+    if not cls.translates or cls.own_sources:
+        return plain
     side = 8 if "sr" in cls.name else 32
-    return replace(plain, source_shape=(3, side, side)) if cls.translates and not cls.own_sources else plain
+    sourced = replace(plain, source_shape=(3, side, side))
+    return replace(sourced, paired=False, source_labels=True) if cls.name == "pixelda" else sourced
 
 shipped = [known.get("models", n) for n in known.names("models") if known.provider("models", n).package == "ganzoo"]
 outlines = {cls: refuse_giants(cls, data(cls), cls.Options()) for cls in shipped}

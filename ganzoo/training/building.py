@@ -171,7 +171,7 @@ def _outline(function: torch._ops.OpOverload, args: tuple[Any, ...], kwargs: dic
     shape: Sequence[int]
     if name in ARITHMETIC:
         shape = np.broadcast_shapes(*(tuple(t.shape) for t in tensors))
-    elif name == "linalg_vector_norm":
+    elif name == "linalg_vector_norm" or (name == "norm" and len(args) > 2):
         shape = _reduced(tensors[0].shape, *args[2:4])
     elif name in ("mv", "dot", "vdot"):
         shape = tensors[0].shape[:-1]
