@@ -210,6 +210,8 @@ def test_any_spoilt_run_gets_an_answer(idle, made, data):
                 ("resume", "r", "--quiet"), ("sample", "r", "-n", "2", "-o", "a.png"), ("eval", "r", "--n", "4"),
                 ("run", "--config", "r/run.json", "--dry-run"), ("resume", "r", "--quiet", "--steps", "3"),
                 ("compare", "r", "-o", "a.html"), ("export", "r", "-o", "a.safetensors"), ("demo", "r"),
+                ("info", "r"), ("list", "runs", "."), ("video", "r", "-o", "a.gif"),
+                ("sample", "r", "--walk", "--seconds", "0.1", "-n", "2", "-o", "b.gif"),
             ]
         )
     )  # fmt: skip

@@ -145,7 +145,7 @@ def test_a_run_on_points_is_measured_by_its_modes_while_it_trains_and_after(ganz
     again = next(line for line in Path("r.md").read_text().splitlines() if line.startswith("$ ganzoo eval"))
     assert "--features" not in again  # Which is refused of vectors.
     titles = {measure.key: measure.title for measure in MORE}
-    assert (titles["modes"], titles["reverse_kl"]) == ("modes", "reverse KL")
+    assert (titles["modes"], titles["reverse_kl"]) == ("modes captured", "reverse KL")
     done = ganzoo("sample", "r", "--out", "points.npz", "-n", 5)
     assert done.code == 0, done.err
 

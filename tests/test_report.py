@@ -96,6 +96,13 @@ def test_a_run_on_other_hardware_is_another_line(run):
     assert any("different hardware" in caution for caution in report.cautions)
 
 
+def test_a_strangers_shape_of_training_images_is_told_as_far_as_it_is_one(run):
+    data = {"name": ["x"], "shape": [[], 28, {}, 28], "count": {}}
+    report = build([run("a", 4.0, data=data), run("b", 6.0)])
+    assert report.lines[0].runs[0].trained_on == (None, (28, 28), None)
+    assert len(report.lines) == 2
+
+
 def test_which_card_of_a_machine_and_where_its_data_lay_make_no_line(run):
     runs = [
         run(f"a{i}", 4.0 + i, seed=i, settings={"device": f"cuda:{i}", "data_root": f"/data/{i}"}) for i in range(2)

@@ -100,9 +100,10 @@ class RunRecord:
 
     @property
     def trained_on(self) -> tuple[Any, ...]:
-        """Name, shape and number of the training images."""
+        """Name, shape and number of the training images, as far as `run.json` says them."""
         data = mapping(self.info.get("data"))
-        return data.get("name"), tuple(listed(data.get("shape"))), data.get("count")
+        name, count = (data.get(key) if isinstance(data.get(key), str | int) else None for key in ("name", "count"))
+        return name, tuple(side for side in listed(data.get("shape")) if isinstance(side, int)), count
 
     @property
     def settings(self) -> dict[str, Any]:
