@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
 import annotated_types
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 from pydantic.fields import FieldInfo
 
 from ganzoo.errors import UsageError
@@ -46,6 +46,16 @@ def _bound(meta: Any, bounds: dict[str, Any]) -> None:
         bounds["max_open"] = isinstance(meta, annotated_types.Lt)
 
 
+Hold = Annotated[
+    float,
+    Field(
+        ge=0,
+        le=1,
+        description="Share of the run after which the rate falls in a line to 0; 1: it stays.",
+        json_schema_extra={"absent": 1.0},
+    ),
+]
+"""What an option `lr_hold` takes, which `GAN.optimizer` heeds. In runs recorded before there was one, rates stayed."""
 WORDS = {bool: "yes or no", int: "whole number", float: "number", str: "text", Path: "path"}
 
 

@@ -39,6 +39,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 import ganzoo
 from ganzoo import losses
 from ganzoo.errors import UsageError
+from ganzoo.fields import Hold
 from ganzoo.nets import ConvFeatures, ConvGenerator
 
 EMBEDDED = 128
@@ -230,13 +231,7 @@ class ACGAN(ganzoo.GAN):
         """Spectral normalisation and high rates, as `sngan` has them; the paper's are a preset."""
 
         lr: float = Field(4e-3, gt=0, le=10, description="Learning rate.")
-        lr_hold: float = Field(
-            0.5,
-            ge=0,
-            le=1,
-            description="Share of the run after which the rate falls in a line to 0; 1: it stays.",
-            json_schema_extra={"absent": 1.0},
-        )
+        lr_hold: Hold = 0.5
         b1: float = Field(0.0, ge=0, lt=1, description="Adam's decay of the first moment.")
         b2: float = Field(0.99, ge=0, lt=1, description="Adam's decay of the second moment.")
         width: int = Field(32, ge=1, le=1024, description="Channels next to the image; they double at each halving.")

@@ -26,9 +26,9 @@ from torch.nn.utils.parametrizations import weight_norm
 import ganzoo
 from ganzoo import losses
 from ganzoo.errors import UsageError
+from ganzoo.fields import Hold
 from ganzoo.known import MOST, Known
 from ganzoo.nets import ConvGenerator, channels, pyramid
-from ganzoo.optim import Adam, Rule, linear_decay
 from ganzoo.precision import single
 
 
@@ -84,7 +84,7 @@ class SGAN(ganzoo.GAN):
 
         batch_size: int = Field(100, ge=1, le=65536, description="Images in a batch, over all processes.")
         lr: float = Field(3e-3, gt=0, le=10, description="Learning rate.")
-        lr_hold: float = Field(0.5, ge=0, le=1, description="Share of the run after which the rate falls to 0.")
+        lr_hold: Hold = 0.5
         width: int = Field(16, ge=1, le=1024, description="Channels next to the image; they double at each halving.")
         known: int = Field(100, ge=1, le=10**9, description="Training images whose class is told, as many of each.")
         noise: float = Field(0.3, ge=0, le=10, description="Deviation of the noise on what the discriminator sees.")
@@ -125,9 +125,6 @@ class SGAN(ganzoo.GAN):
 
     def recognise(self, x: Tensor) -> dict[str, Tensor]:
         return {"class": self.discriminator(x)[1]}
-
-    def optimizer(self, player: str) -> Rule:
-        return Adam(linear_decay(self.options.lr, begin=self.options.lr_hold), self.options.b1, self.options.b2)
 
 
 @ganzoo.hookimpl

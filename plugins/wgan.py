@@ -19,6 +19,7 @@ from torch import Tensor
 
 import ganzoo
 from ganzoo import losses
+from ganzoo.fields import Hold
 from ganzoo.nets import networks
 from ganzoo.optim import RMSprop, Rule, linear_decay
 
@@ -44,13 +45,7 @@ class WGAN(ganzoo.GAN):
         """The recipe of algorithm 1, with a learning rate for shorter runs."""
 
         lr: float = Field(2e-4, gt=0, le=10, description="Learning rate.")
-        lr_hold: float = Field(
-            0.5,
-            ge=0,
-            le=1,
-            description="Share of the run after which the rate falls in a line to 0; 1: it stays.",
-            json_schema_extra={"absent": 1.0},
-        )
+        lr_hold: Hold = 0.5
         n_critic: int = Field(5, ge=1, le=100, description="Critic steps for each generator step.")
         network: Literal["conv", "mlp"] = Field("conv", description="The pair of networks; mlp: fully connected.")
         width: int = Field(32, ge=1, le=1024, description="Channels next to the image; they double at each halving.")

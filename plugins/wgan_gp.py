@@ -17,6 +17,7 @@ from torch import Tensor
 
 import ganzoo
 from ganzoo import losses
+from ganzoo.fields import Hold
 from ganzoo.nets import networks
 
 
@@ -32,13 +33,7 @@ class WGANGP(ganzoo.GAN):
         """Algorithm 1, with a learning rate for shorter runs."""
 
         lr: float = Field(2e-3, gt=0, le=10, description="Learning rate.")
-        lr_hold: float = Field(
-            0.5,
-            ge=0,
-            le=1,
-            description="Share of the run after which the rate falls in a line to 0; 1: it stays.",
-            json_schema_extra={"absent": 1.0},
-        )
+        lr_hold: Hold = 0.5
         b1: float = Field(0.0, ge=0, lt=1, description="Adam's decay of the first moment.")
         b2: float = Field(0.99, ge=0, lt=1, description="Adam's decay of the second moment.")
         n_critic: int = Field(2, ge=1, le=100, description="Critic steps for each generator step.")
