@@ -56,6 +56,16 @@ Hold = Annotated[
     ),
 ]
 """What an option `lr_hold` takes, which `GAN.optimizer` heeds. In runs recorded before there was one, rates stayed."""
+Hidden = Annotated[
+    int,
+    Field(
+        ge=0,
+        le=65536,
+        description="Units of a fully connected layer after the latent, and of one before the logits; 0: none.",
+        json_schema_extra={"absent": 0},
+    ),
+]
+"""What an option `hidden` of convolutional networks takes. Runs recorded before there was one had no such layers."""
 WORDS = {bool: "yes or no", int: "whole number", float: "number", str: "text", Path: "path"}
 
 

@@ -241,7 +241,7 @@ class MLPDiscriminator(nn.Module):
 
 
 def networks(
-    kind: str, data: DataSpec, latent_dim: int, width: int = 32, batch_norm: bool = True
+    kind: str, data: DataSpec, latent_dim: int, width: int = 32, batch_norm: bool = True, hidden: int = 0
 ) -> tuple[nn.Module, nn.Module]:
     """A generator and a discriminator, as the option `network` names them: `conv`, those of DCGAN, or `mlp`.
 
@@ -259,7 +259,7 @@ def networks(
         raise UsageError(
             f"the model's networks are convolutional, and data set '{data.name}' holds vectors: choose --network mlp"
         )
-    return ConvGenerator(data, latent_dim, width), ConvDiscriminator(data, width, batch_norm)
+    return ConvGenerator(data, latent_dim, width, hidden), ConvDiscriminator(data, width, batch_norm, hidden)
 
 
 def init_uniform(module: nn.Module, bound: float) -> None:
@@ -315,19 +315,29 @@ class ConvGenerator(nn.Module):
 
     z, joined to the embedded condition if there is one, is projected to the smallest feature map; transposed
     convolutions of stride 2, batch normalisation and ReLU double it; the last gives the image through tanh.
+
+    The paper has no fully connected layers but that one. With `hidden` there is another before it, of so many units,
+    as in the authors' program for digits (github.com/Newmu/dcgan_code, mnist/train_cond_dcgan.py): what is to be
+    drawn is decided there, and without it digits run into each other. Each unit of the smallest map is then
+    normalised by itself: rectified inputs give the map a pattern that all samples share, and in the statistics of
+    whole channels that pattern would drown what differs.
     """
 
-    def __init__(self, data: DataSpec, latent_dim: int, width: int):
+    def __init__(self, data: DataSpec, latent_dim: int, width: int, hidden: int = 0):
         super().__init__()
         self.condition = Condition(data, data.condition_size)
         (first, *sizes), widths = pyramid(data), channels(data, width)
-        layers: list[nn.Module] = [
-            nn.Linear(latent_dim + self.condition.size, widths[0] * first[0] * first[1], bias=False),
-            nn.Unflatten(1, (widths[0], *first)),
-        ]
+        inputs, units = latent_dim + self.condition.size, widths[0] * first[0] * first[1]
+        unflattened = nn.Unflatten(1, (widths[0], *first))
+        if hidden:
+            layers: list[nn.Module] = [Linear(inputs, hidden, bias=False), nn.BatchNorm1d(hidden), nn.ReLU()]
+            layers += [Linear(hidden, units, bias=False), nn.BatchNorm1d(units), unflattened]
+        else:
+            layers = [nn.Linear(inputs, units, bias=False), unflattened, nn.BatchNorm2d(widths[0])]
         for inputs, outputs, size in zip(widths, [*widths[1:], data.shape[0]], sizes, strict=True):
-            layers += [nn.BatchNorm2d(inputs), nn.ReLU(inplace=True), upsampling(inputs, outputs, size)]
-        self.layers = nn.Sequential(*layers, nn.Tanh())
+            layers += [nn.ReLU(inplace=True), upsampling(inputs, outputs, size), nn.BatchNorm2d(outputs)]
+        layers[-1] = nn.Tanh()  # The image is not normalised.
+        self.layers = nn.Sequential(*layers)
         init_normal(self.layers)
 
     def forward(self, z: Tensor, y: Tensor | None) -> Tensor:
@@ -338,7 +348,8 @@ class ConvFeatures(nn.Module):
     """Images (N, `inputs`, H, W) to features (N, `size`): 4 x 4 convolutions of stride 2 and leaky ReLU.
 
     With `batch_norm`, every convolution but the first is followed by it, and weights start as in `init_normal`
-    (Radford et al. 2016). `wrap` is applied to each convolution: spectral normalisation, for one.
+    (Radford et al. 2016). `wrap` is applied to each convolution: spectral normalisation, for one. With `hidden`, a
+    fully connected layer of so many units comes last, with the same normalisation and activation.
     """
 
     def __init__(
@@ -348,6 +359,7 @@ class ConvFeatures(nn.Module):
         inputs: int | None = None,
         batch_norm: bool = False,
         wrap: Callable[[nn.Module], nn.Module] = lambda layer: layer,
+        hidden: int = 0,
     ):
         super().__init__()
         widths, smallest = channels(data, width)[::-1], pyramid(data)[0]
@@ -360,6 +372,12 @@ class ConvFeatures(nn.Module):
                 self.layers.append(nn.BatchNorm2d(after))
             self.layers.append(nn.LeakyReLU(0.2, inplace=True))
         self.layers.append(nn.Flatten())
+        if hidden:
+            self.layers.append(wrap(Linear(self.size, hidden, bias=not batch_norm)))
+            if batch_norm:
+                self.layers.append(nn.BatchNorm1d(hidden))
+            self.layers.append(nn.LeakyReLU(0.2, inplace=True))
+            self.size = hidden
         if batch_norm:
             init_normal(self.layers)
 
@@ -371,14 +389,14 @@ class ConvDiscriminator(nn.Module):
     """The discriminator of Radford et al. 2016, sized from the data: images and y to logits (N, 1).
 
     A condition enters as one more channel of the image, into which it is mapped. Without `batch_norm` each sample is
-    judged by itself, as gradient penalties ask (Gulrajani et al. 2017, section 4).
+    judged by itself, as gradient penalties ask (Gulrajani et al. 2017, section 4). `hidden`: see `ConvFeatures`.
     """
 
-    def __init__(self, data: DataSpec, width: int, batch_norm: bool = True):
+    def __init__(self, data: DataSpec, width: int, batch_norm: bool = True, hidden: int = 0):
         super().__init__()
         self.condition = Condition(data, data.shape[1] * data.shape[2])
         inputs = data.shape[0] + (self.condition.size > 0)
-        self.features = ConvFeatures(data, width, inputs, batch_norm)
+        self.features = ConvFeatures(data, width, inputs, batch_norm, hidden=hidden)
         self.head = nn.Linear(self.features.size, 1)
         if batch_norm:
             init_normal(self.head)
@@ -392,9 +410,9 @@ class ConvDiscriminator(nn.Module):
 class ConvEncoder(nn.Module):
     """Images (N, C, H, W) to `outputs` numbers each: `ConvFeatures` and a linear layer, with batch normalisation."""
 
-    def __init__(self, data: DataSpec, outputs: int, width: int):
+    def __init__(self, data: DataSpec, outputs: int, width: int, hidden: int = 0):
         super().__init__()
-        self.features = ConvFeatures(data, width, batch_norm=True)
+        self.features = ConvFeatures(data, width, batch_norm=True, hidden=hidden)
         self.head = nn.Linear(self.features.size, outputs)
 
     def forward(self, x: Tensor) -> Tensor:

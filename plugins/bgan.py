@@ -15,6 +15,7 @@ from torch import Tensor
 
 import ganzoo
 from ganzoo import losses
+from ganzoo.fields import Hidden
 from ganzoo.nets import ConvDiscriminator, ConvGenerator
 
 
@@ -24,18 +25,19 @@ class BGAN(ganzoo.GAN):
     name = "bgan"
     paper = "Hjelm et al., Boundary-Seeking GANs, 2018, https://arxiv.org/abs/1702.08431"
     channels_last = ("cuda", "cpu")
-    presets = {"paper": {"lr": 1e-4, "width": 64, "ema": 0.0}}
+    presets = {"paper": {"lr": 1e-4, "width": 64, "hidden": 0, "ema": 0.0}}
 
     class Options(ganzoo.Options):
         """Adam (0.5, 0.999), at a higher rate for shorter runs."""
 
         lr: float = Field(1e-3, gt=0, le=10, description="Learning rate.")
         width: int = Field(32, ge=1, le=1024, description="Channels next to the image; they double at each halving.")
+        hidden: Hidden = 256
 
     def __init__(self, data: ganzoo.DataSpec, options: Options):
         super().__init__(data, options)
-        self.generator = ConvGenerator(self.data, options.latent_dim, options.width)
-        self.discriminator = ConvDiscriminator(self.data, options.width)
+        self.generator = ConvGenerator(self.data, options.latent_dim, options.width, options.hidden)
+        self.discriminator = ConvDiscriminator(self.data, options.width, hidden=options.hidden)
 
     def discriminator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
         return {"adversarial": losses.minimax_discriminator(*self.discriminate(real, fake))}

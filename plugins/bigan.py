@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 import ganzoo
 from ganzoo import losses
+from ganzoo.fields import Hidden
 from ganzoo.nets import ConvEncoder, ConvFeatures, ConvGenerator, around
 
 
@@ -44,7 +45,7 @@ class BiGAN(ganzoo.GAN):
     paper = "Donahue et al., Adversarial Feature Learning, 2017, https://arxiv.org/abs/1605.09782"
     channels_last = ("cuda", "cpu")
     saved = ("generator", "encoder")
-    presets = {"ali": {"noise": True}, "paper": {"lr": 2e-4, "width": 64, "latent_dim": 200, "ema": 0.0}}
+    presets = {"ali": {"noise": True}, "paper": {"lr": 2e-4, "width": 64, "hidden": 0, "latent_dim": 200, "ema": 0.0}}
 
     class Options(ganzoo.Options):
         """Adam (0.5, 0.999), as in the paper, at a higher rate for shorter runs."""
@@ -52,13 +53,14 @@ class BiGAN(ganzoo.GAN):
         lr: float = Field(1e-3, gt=0, le=10, description="Learning rate.")
         latent_dim: int = Field(50, ge=1, le=65536, description="Size of the latent vector z.")
         width: int = Field(32, ge=1, le=1024, description="Channels next to the image; they double at each halving.")
+        hidden: Hidden = 256
         noise: bool = Field(False, description="Draw the encoder's latents from Gaussians, as ALI does.")
 
     def __init__(self, data: ganzoo.DataSpec, options: Options):
         super().__init__(data, options)
         o = options
-        self.generator = ConvGenerator(self.data, o.latent_dim, o.width)
-        self.encoder = ConvEncoder(self.data, o.latent_dim * (1 + o.noise), o.width)
+        self.generator = ConvGenerator(self.data, o.latent_dim, o.width, o.hidden)
+        self.encoder = ConvEncoder(self.data, o.latent_dim * (1 + o.noise), o.width, o.hidden)
         self.discriminator = Discriminator(self.data, o.latent_dim, o.width)
 
     def players(self) -> dict[str, nn.Module]:

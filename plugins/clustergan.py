@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 import ganzoo
 from ganzoo import losses
+from ganzoo.fields import Hidden
 from ganzoo.nets import ConvDiscriminator, ConvEncoder, ConvGenerator, vector
 
 
@@ -35,7 +36,7 @@ class ClusterGAN(ganzoo.GAN):
     channels_last = ("cuda", "cpu")
     saved = ("generator", "encoder")
     clusters = True
-    presets = {"paper": {"lr": 1e-4, "width": 64, "n_critic": 5, "spread": 0.1, "ema": 0.0}}
+    presets = {"paper": {"lr": 1e-4, "width": 64, "hidden": 1024, "n_critic": 5, "spread": 0.1, "ema": 0.0}}
 
     class Options(ganzoo.Options):
         """As in the paper, with a rate, a critic and noise for short runs: with less noise a cluster is one image."""
@@ -45,6 +46,7 @@ class ClusterGAN(ganzoo.GAN):
         latent_dim: int = Field(30, ge=1, le=65536, description="Size of the noise, to which the cluster is joined.")
         n_critic: int = Field(1, ge=1, le=100, description="Critic steps for each generator step.")
         width: int = Field(32, ge=1, le=1024, description="Channels next to the image; they double at each halving.")
+        hidden: Hidden = 256
         clusters: int = Field(10, ge=2, le=10_000, description="Number of clusters.")
         spread: float = Field(0.5, gt=0, le=10, description="Deviation of the noise, sigma.")
         penalty: float = Field(10.0, ge=0, le=1e4, description="Weight of the gradient penalty, lambda.")
@@ -54,9 +56,9 @@ class ClusterGAN(ganzoo.GAN):
     def __init__(self, data: ganzoo.DataSpec, options: Options):
         super().__init__(data, options)
         size = options.latent_dim + options.clusters
-        self.generator = ConvGenerator(self.data, size, options.width)
-        self.encoder = ConvEncoder(self.data, size, options.width)
-        self.discriminator = ConvDiscriminator(self.data, options.width, batch_norm=False)
+        self.generator = ConvGenerator(self.data, size, options.width, options.hidden)
+        self.encoder = ConvEncoder(self.data, size, options.width, options.hidden)
+        self.discriminator = ConvDiscriminator(self.data, options.width, batch_norm=False, hidden=options.hidden)
 
     def players(self) -> dict[str, nn.Module]:
         together = nn.ModuleList([self.generator, self.encoder])

@@ -17,7 +17,7 @@ from torch import Tensor
 
 import ganzoo
 from ganzoo import losses
-from ganzoo.fields import Hold
+from ganzoo.fields import Hidden, Hold
 from ganzoo.nets import ConvDiscriminator, ConvGenerator
 
 
@@ -34,7 +34,7 @@ class DCGAN(ganzoo.GAN):
     channels_last = ("cuda", "cpu")
     presets = {
         "paper": {
-            "image_size": 64, "width": 128, "batch_size": 128, "latent": "uniform",
+            "image_size": 64, "width": 128, "hidden": 0, "batch_size": 128, "latent": "uniform",
             "lr": 2e-4, "lr_hold": 1.0, "b1": 0.5, "b2": 0.999, "ema": 0.0,
         }
     }  # fmt: skip
@@ -47,6 +47,7 @@ class DCGAN(ganzoo.GAN):
         b1: float = Field(0.0, ge=0, lt=1, description="Adam's decay of the first moment.")
         b2: float = Field(0.99, ge=0, lt=1, description="Adam's decay of the second moment.")
         width: int = Field(32, ge=1, le=1024, description="Channels next to the image; they double at each halving.")
+        hidden: Hidden = 256
         latent: Literal["normal", "uniform"] = Field(
             "normal", description="Latents from the normal distribution, or uniform in [-1, 1) as in the paper."
         )
@@ -54,8 +55,8 @@ class DCGAN(ganzoo.GAN):
 
     def __init__(self, data: ganzoo.DataSpec, options: Options):
         super().__init__(data, options)
-        self.generator = ConvGenerator(self.data, options.latent_dim, options.width)
-        self.discriminator = ConvDiscriminator(self.data, options.width)
+        self.generator = ConvGenerator(self.data, options.latent_dim, options.width, options.hidden)
+        self.discriminator = ConvDiscriminator(self.data, options.width, hidden=options.hidden)
 
     def sample_latent(self, n: int) -> Tensor:
         z = super().sample_latent(n)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 import ganzoo
 from ganzoo import losses
-from ganzoo.fields import Hold
+from ganzoo.fields import Hidden, Hold
 from ganzoo.nets import ConvDiscriminator, ConvGenerator
 
 
@@ -27,7 +27,7 @@ class DRAGAN(ganzoo.GAN):
     name = "dragan"
     paper = "Kodali et al., On Convergence and Stability of GANs, 2017, https://arxiv.org/abs/1705.07215"
     channels_last = ("cuda", "cpu")
-    presets = {"paper": {"lr": 2e-4, "lr_hold": 1.0, "b1": 0.5, "b2": 0.999}}
+    presets = {"paper": {"hidden": 0, "lr": 2e-4, "lr_hold": 1.0, "b1": 0.5, "b2": 0.999}}
 
     batch_statistics = True
     """The scale of the noise is the standard deviation of the batch."""
@@ -40,14 +40,15 @@ class DRAGAN(ganzoo.GAN):
         b1: float = Field(0.0, ge=0, lt=1, description="Adam's decay of the first moment.")
         b2: float = Field(0.99, ge=0, lt=1, description="Adam's decay of the second moment.")
         width: int = Field(32, ge=1, le=1024, description="Channels next to the image; they double at each halving.")
+        hidden: Hidden = 256
         penalty: float = Field(10.0, ge=0, le=1e4, description="Weight of the gradient penalty, lambda.")
         target: float = Field(1.0, ge=0, le=100, description="Norm that the gradient should have, k.")
         spread: float = Field(0.5, ge=0, le=10, description="Most noise around real data, in its standard deviations.")
 
     def __init__(self, data: ganzoo.DataSpec, options: Options):
         super().__init__(data, options)
-        self.generator = ConvGenerator(self.data, options.latent_dim, options.width)
-        self.discriminator = ConvDiscriminator(self.data, options.width, batch_norm=False)
+        self.generator = ConvGenerator(self.data, options.latent_dim, options.width, options.hidden)
+        self.discriminator = ConvDiscriminator(self.data, options.width, batch_norm=False, hidden=options.hidden)
 
     def discriminator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
         o = self.options

@@ -15,6 +15,7 @@ from torch import Tensor
 
 import ganzoo
 from ganzoo import losses
+from ganzoo.fields import Hidden
 from ganzoo.nets import ConvDiscriminator, ConvGenerator
 from ganzoo.optim import RMSprop, Rule
 
@@ -25,20 +26,21 @@ class GeometricGAN(ganzoo.GAN):
     name = "ggan"
     paper = "Lim & Ye, Geometric GAN, 2017, https://arxiv.org/abs/1705.02894"
     channels_last = ("cuda", "cpu")
-    presets = {"paper": {"rmsprop": True, "lr": 2e-4, "width": 64, "ema": 0.0}}
+    presets = {"paper": {"rmsprop": True, "lr": 2e-4, "width": 64, "hidden": 0, "ema": 0.0}}
 
     class Options(ganzoo.Options):
         """Adam (0.5, 0.999), at a rate for short runs."""
 
         lr: float = Field(1e-3, gt=0, le=10, description="Learning rate.")
         width: int = Field(32, ge=1, le=1024, description="Channels next to the image; they double at each halving.")
+        hidden: Hidden = 256
         margin: float = Field(1e-3, ge=0, le=1e4, description="Weight of the hyperplane's squared normal, 1 / (2 C).")
         rmsprop: bool = Field(False, description="RMSprop in place of Adam.")
 
     def __init__(self, data: ganzoo.DataSpec, options: Options):
         super().__init__(data, options)
-        self.generator = ConvGenerator(self.data, options.latent_dim, options.width)
-        self.discriminator = ConvDiscriminator(self.data, options.width)
+        self.generator = ConvGenerator(self.data, options.latent_dim, options.width, options.hidden)
+        self.discriminator = ConvDiscriminator(self.data, options.width, hidden=options.hidden)
 
     def discriminator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
         return {

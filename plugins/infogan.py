@@ -19,15 +19,16 @@ from torch import Tensor, nn
 
 import ganzoo
 from ganzoo import losses
+from ganzoo.fields import Hidden
 from ganzoo.nets import ConvFeatures, ConvGenerator, vector
 
 
 class Discriminator(nn.Module):
     """The convolutional body, whose features are Q's too, and D's linear head."""
 
-    def __init__(self, data: ganzoo.DataSpec, width: int):
+    def __init__(self, data: ganzoo.DataSpec, width: int, hidden: int):
         super().__init__()
-        self.features = ConvFeatures(data, width, batch_norm=True)
+        self.features = ConvFeatures(data, width, batch_norm=True, hidden=hidden)
         self.head = nn.Linear(self.features.size, 1)
 
     def forward(self, x: Tensor, y: None = None) -> tuple[Tensor, Tensor]:
@@ -65,10 +66,14 @@ class InfoGAN(ganzoo.GAN):
     name = "infogan"
     paper = "Chen et al., InfoGAN, 2016, https://arxiv.org/abs/1606.03657"
     channels_last = ("cuda", "cpu")
-    presets = {"paper": {"lr": 2e-4, "lr_generator": 1e-3, "lr_hold": 1.0, "b1": 0.5, "b2": 0.999}}
+    presets = {
+        "paper": {
+            "width": 64, "hidden": 1024, "lr": 2e-4, "lr_generator": 1e-3, "lr_hold": 1.0, "b1": 0.5, "b2": 0.999,
+        }
+    }  # fmt: skip
 
     class Options(ganzoo.Options):
-        """62 noise variables, 10 categories and 2 codes, as in appendix C.1, whose rates are a preset."""
+        """62 noise variables, 10 categories and 2 codes, as in appendix C.1, whose networks and rates are a preset."""
 
         lr: float = Field(2e-3, gt=0, le=10, description="Learning rate of the discriminator.")
         lr_generator: float = Field(2e-3, gt=0, le=10, description="Learning rate of the generator and of Q.")
@@ -83,6 +88,7 @@ class InfoGAN(ganzoo.GAN):
         b2: float = Field(0.99, ge=0, lt=1, description="Adam's decay of the second moment.")
         latent_dim: int = Field(62, ge=1, le=65536, description="Size of the noise, to which the codes are joined.")
         width: int = Field(32, ge=1, le=1024, description="Channels next to the image; they double at each halving.")
+        hidden: Hidden = 256
         categories: int = Field(10, ge=2, le=1000, description="Values of the categorical code.")
         continuous: int = Field(2, ge=1, le=100, description="Number of continuous codes.")
         information: float = Field(1.0, ge=0, le=100, description="Weight of the category's term, lambda.")
@@ -91,8 +97,8 @@ class InfoGAN(ganzoo.GAN):
     def __init__(self, data: ganzoo.DataSpec, options: Options):
         super().__init__(data, options)
         o = options
-        self.generator = ConvGenerator(self.data, o.latent_dim + o.categories + o.continuous, o.width)
-        self.discriminator = Discriminator(self.data, o.width)
+        self.generator = ConvGenerator(self.data, o.latent_dim + o.categories + o.continuous, o.width, o.hidden)
+        self.discriminator = Discriminator(self.data, o.width, o.hidden)
         self.recognition = Recognition(self.discriminator.features.size, o.categories, o.continuous)
 
     def players(self) -> dict[str, nn.Module]:

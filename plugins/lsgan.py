@@ -18,7 +18,7 @@ from torch import Tensor
 
 import ganzoo
 from ganzoo import losses
-from ganzoo.fields import Hold
+from ganzoo.fields import Hidden, Hold
 from ganzoo.nets import networks
 
 
@@ -34,7 +34,7 @@ class LSGAN(ganzoo.GAN):
     channels_last = ("cuda", "cpu")
     presets = {
         "paper": {
-            "width": 64, "lr": 2e-4, "lr_hold": 1.0, "b1": 0.5, "b2": 0.999, "batch_size": 64,
+            "width": 64, "hidden": 0, "lr": 2e-4, "lr_hold": 1.0, "b1": 0.5, "b2": 0.999, "batch_size": 64,
             "a": 0.0, "b": 1.0, "c": 1.0, "ema": 0.0,
         },
         "pearson": {"a": -1.0, "b": 1.0, "c": 0.0},
@@ -49,6 +49,7 @@ class LSGAN(ganzoo.GAN):
         b2: float = Field(0.99, ge=0, lt=1, description="Adam's decay of the second moment.")
         network: Literal["conv", "mlp"] = Field("conv", description="The pair of networks; mlp: fully connected.")
         width: int = Field(32, ge=1, le=1024, description="Channels next to the image; they double at each halving.")
+        hidden: Hidden = 256
         a: float = Field(0.0, ge=-10, le=10, description="What D should say of fakes.")
         b: float = Field(1.0, ge=-10, le=10, description="What D should say of real samples.")
         c: float = Field(1.0, ge=-10, le=10, description="What G wants D to say of fakes.")
@@ -56,7 +57,7 @@ class LSGAN(ganzoo.GAN):
     def __init__(self, data: ganzoo.DataSpec, options: Options):
         super().__init__(data, options)
         kind, latent_dim, width = options.network, options.latent_dim, options.width
-        self.generator, self.discriminator = networks(kind, self.data, latent_dim, width)
+        self.generator, self.discriminator = networks(kind, self.data, latent_dim, width, hidden=options.hidden)
 
     def discriminator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
         a, b = self.options.a, self.options.b

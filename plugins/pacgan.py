@@ -20,6 +20,7 @@ from torch import Tensor, nn
 import ganzoo
 from ganzoo import losses
 from ganzoo.errors import UsageError
+from ganzoo.fields import Hidden
 from ganzoo.nets import networks
 
 
@@ -56,7 +57,15 @@ class PacGAN(ganzoo.GAN):
     )
     channels_last = ("cuda", "cpu")
     presets = {
-        "dcgan": {"network": "conv", "lr": 2e-4, "lr_hold": 1.0, "b1": 0.5, "b2": 0.999, "latent_dim": 100},
+        "dcgan": {
+            "network": "conv",
+            "hidden": 0,
+            "lr": 2e-4,
+            "lr_hold": 1.0,
+            "b1": 0.5,
+            "b2": 0.999,
+            "latent_dim": 100,
+        },
     }
 
     class Options(ganzoo.Options):
@@ -72,6 +81,7 @@ class PacGAN(ganzoo.GAN):
         pack: int = Field(4, ge=1, le=64, description="Samples that D judges together, m.")
         network: Literal["mlp", "conv"] = Field("mlp", description="The pair of networks; mlp: fully connected.")
         width: int = Field(32, ge=1, le=1024, description="Of conv: channels next to the image.")
+        hidden: Hidden = 256
 
     def __init__(self, data: ganzoo.DataSpec, options: Options):
         super().__init__(data, options)
@@ -83,8 +93,8 @@ class PacGAN(ganzoo.GAN):
         kind, latent_dim, width = options.network, options.latent_dim, options.width
         first, *rest = self.data.shape
         pack = replace(self.data, shape=(options.pack * first, *rest))
-        self.generator, _ = networks(kind, self.data, latent_dim, width)
-        self.discriminator = Packed(networks(kind, pack, latent_dim, width)[1], options.pack)
+        self.generator, _ = networks(kind, self.data, latent_dim, width, hidden=options.hidden)
+        self.discriminator = Packed(networks(kind, pack, latent_dim, width, hidden=options.hidden)[1], options.pack)
 
     def discriminator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
         return {"adversarial": losses.minimax_discriminator(*self.discriminate(real, fake))}

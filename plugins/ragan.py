@@ -20,6 +20,7 @@ from torch import Tensor
 
 import ganzoo
 from ganzoo import losses
+from ganzoo.fields import Hidden
 from ganzoo.nets import ConvDiscriminator, ConvGenerator
 
 
@@ -42,7 +43,7 @@ class RaGAN(ganzoo.GAN):
     name = "ragan"
     paper = "Jolicoeur-Martineau, The relativistic discriminator, 2018, https://arxiv.org/abs/1807.00734"
     channels_last = ("cuda", "cpu")
-    presets = {"paper": {"lr": 2e-4, "width": 64, "batch_size": 32, "latent_dim": 128, "ema": 0.0}}
+    presets = {"paper": {"lr": 2e-4, "width": 64, "hidden": 0, "batch_size": 32, "latent_dim": 128, "ema": 0.0}}
 
     batch_statistics = True  # A sample is held against the other side's mean.
 
@@ -51,12 +52,13 @@ class RaGAN(ganzoo.GAN):
 
         lr: float = Field(1e-3, gt=0, le=10, description="Learning rate.")
         width: int = Field(32, ge=1, le=1024, description="Channels next to the image; they double at each halving.")
+        hidden: Hidden = 256
         loss: Literal["standard", "least-squares", "hinge"] = Field("standard", description="Which of the paper's.")
 
     def __init__(self, data: ganzoo.DataSpec, options: Options):
         super().__init__(data, options)
-        self.generator = ConvGenerator(self.data, options.latent_dim, options.width)
-        self.discriminator = ConvDiscriminator(self.data, options.width)
+        self.generator = ConvGenerator(self.data, options.latent_dim, options.width, options.hidden)
+        self.discriminator = ConvDiscriminator(self.data, options.width, hidden=options.hidden)
         self.loss = LOSSES[options.loss]
 
     def discriminator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 import ganzoo
 from ganzoo import losses
+from ganzoo.fields import Hidden
 from ganzoo.nets import ConvDiscriminator, ConvGenerator
 
 
@@ -32,7 +33,7 @@ class SoftmaxGAN(ganzoo.GAN):
     name = "softmax-gan"
     paper = "Lin, Softmax GAN, 2017, https://arxiv.org/abs/1704.06191"
     channels_last = ("cuda", "cpu")
-    presets = {"paper": {"lr": 2e-4, "width": 64, "ema": 0.0}}
+    presets = {"paper": {"lr": 2e-4, "width": 64, "hidden": 0, "ema": 0.0}}
 
     batch_statistics = True  # Samples share one softmax.
 
@@ -41,11 +42,12 @@ class SoftmaxGAN(ganzoo.GAN):
 
         lr: float = Field(1e-3, gt=0, le=10, description="Learning rate.")
         width: int = Field(32, ge=1, le=1024, description="Channels next to the image; they double at each halving.")
+        hidden: Hidden = 256
 
     def __init__(self, data: ganzoo.DataSpec, options: Options):
         super().__init__(data, options)
-        self.generator = ConvGenerator(self.data, options.latent_dim, options.width)
-        self.discriminator = ConvDiscriminator(self.data, options.width)
+        self.generator = ConvGenerator(self.data, options.latent_dim, options.width, options.hidden)
+        self.discriminator = ConvDiscriminator(self.data, options.width, hidden=options.hidden)
 
     def discriminator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
         on_real, _ = log_probabilities(*self.discriminate(real, fake))

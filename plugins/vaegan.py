@@ -21,15 +21,16 @@ from torch import Tensor, nn
 
 import ganzoo
 from ganzoo import losses
+from ganzoo.fields import Hidden
 from ganzoo.nets import ConvEncoder, ConvFeatures, ConvGenerator, around
 
 
 class Discriminator(nn.Module):
     """The convolutional body, whose last features are the measure of likeness, and a linear head."""
 
-    def __init__(self, data: ganzoo.DataSpec, width: int):
+    def __init__(self, data: ganzoo.DataSpec, width: int, hidden: int):
         super().__init__()
-        self.features = ConvFeatures(data, width, batch_norm=True)
+        self.features = ConvFeatures(data, width, batch_norm=True, hidden=hidden)
         self.head = nn.Linear(self.features.size, 1)
 
     def forward(self, x: Tensor, y: None = None) -> tuple[Tensor, Tensor]:
@@ -51,13 +52,14 @@ class VAEGAN(ganzoo.GAN):
         lr: float = Field(1e-3, gt=0, le=10, description="Learning rate.")
         latent_dim: int = Field(32, ge=1, le=65536, description="Size of the latent vector z.")
         width: int = Field(32, ge=1, le=1024, description="Channels next to the image; they double at each halving.")
+        hidden: Hidden = 256
         gamma: float = Field(1e-3, ge=0, le=1e6, description="Weight of likeness in G's loss.")
 
     def __init__(self, data: ganzoo.DataSpec, options: Options):
         super().__init__(data, options)
-        self.generator = ConvGenerator(self.data, options.latent_dim, options.width)
-        self.encoder = ConvEncoder(self.data, 2 * options.latent_dim, options.width)
-        self.discriminator = Discriminator(self.data, options.width)
+        self.generator = ConvGenerator(self.data, options.latent_dim, options.width, options.hidden)
+        self.encoder = ConvEncoder(self.data, 2 * options.latent_dim, options.width, options.hidden)
+        self.discriminator = Discriminator(self.data, options.width, options.hidden)
 
     def players(self) -> dict[str, nn.Module]:
         return {**super().players(), "encoder": self.encoder}

@@ -19,7 +19,7 @@ from torch import Tensor
 
 import ganzoo
 from ganzoo import losses
-from ganzoo.fields import Hold
+from ganzoo.fields import Hidden, Hold
 from ganzoo.nets import networks
 from ganzoo.optim import RMSprop, Rule, linear_decay
 
@@ -36,7 +36,7 @@ class WGAN(ganzoo.GAN):
     channels_last = ("cuda", "cpu")
     presets = {
         "paper": {
-            "width": 64, "optimizer": "rmsprop", "lr": 5e-5, "lr_hold": 1.0, "clip": 0.01, "n_critic": 5,
+            "width": 64, "hidden": 0, "optimizer": "rmsprop", "lr": 5e-5, "lr_hold": 1.0, "clip": 0.01, "n_critic": 5,
             "batch_size": 64, "ema": 0.0,
         }
     }  # fmt: skip
@@ -49,13 +49,14 @@ class WGAN(ganzoo.GAN):
         n_critic: int = Field(5, ge=1, le=100, description="Critic steps for each generator step.")
         network: Literal["conv", "mlp"] = Field("conv", description="The pair of networks; mlp: fully connected.")
         width: int = Field(32, ge=1, le=1024, description="Channels next to the image; they double at each halving.")
+        hidden: Hidden = 256
         clip: float = Field(0.01, gt=0, le=10, description="Bound of the critic's weights, c.")
         optimizer: Literal["rmsprop", "adam"] = Field("rmsprop", description="RMSProp as in the paper, or Adam.")
 
     def __init__(self, data: ganzoo.DataSpec, options: Options):
         super().__init__(data, options)
         kind, latent_dim, width = options.network, options.latent_dim, options.width
-        self.generator, self.discriminator = networks(kind, self.data, latent_dim, width)
+        self.generator, self.discriminator = networks(kind, self.data, latent_dim, width, hidden=options.hidden)
         self.after_discriminator_step()  # The constraint holds from the first step on.
 
     def discriminator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 import ganzoo
 from ganzoo import losses
+from ganzoo.fields import Hidden
 from ganzoo.nets import ConvDiscriminator, ConvGenerator
 
 
@@ -25,7 +26,7 @@ class WGANdiv(ganzoo.GAN):
     name = "wgan-div"
     paper = "Wu et al., Wasserstein Divergence for GANs, 2018, https://arxiv.org/abs/1712.01026"
     channels_last = ("cuda", "cpu")
-    presets = {"paper": {"lr": 2e-4, "b1": 0.0, "width": 64, "n_critic": 4, "ema": 0.0}}
+    presets = {"paper": {"lr": 2e-4, "b1": 0.0, "width": 64, "hidden": 0, "n_critic": 4, "ema": 0.0}}
 
     class Options(ganzoo.Options):
         """k = 2 and p = 6 as in the paper, with a learning rate for shorter runs."""
@@ -35,13 +36,14 @@ class WGANdiv(ganzoo.GAN):
         b2: float = Field(0.9, ge=0, lt=1, description="Adam's decay of the second moment.")
         n_critic: int = Field(2, ge=1, le=100, description="Critic steps for each generator step.")
         width: int = Field(32, ge=1, le=1024, description="Channels next to the image; they double at each halving.")
+        hidden: Hidden = 256
         k: float = Field(2.0, ge=0, le=1e4, description="Weight of the gradient's power.")
         p: float = Field(6.0, gt=1, le=16, description="The power of the gradient's norm.")
 
     def __init__(self, data: ganzoo.DataSpec, options: Options):
         super().__init__(data, options)
-        self.generator = ConvGenerator(self.data, options.latent_dim, options.width)
-        self.discriminator = ConvDiscriminator(self.data, options.width, batch_norm=False)
+        self.generator = ConvGenerator(self.data, options.latent_dim, options.width, options.hidden)
+        self.discriminator = ConvDiscriminator(self.data, options.width, batch_norm=False, hidden=options.hidden)
 
     def discriminator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
         norm = losses.gradient_norm(lambda x: self.discriminator(x, real.y), losses.between(real.x, fake.x))

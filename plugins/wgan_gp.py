@@ -17,7 +17,7 @@ from torch import Tensor
 
 import ganzoo
 from ganzoo import losses
-from ganzoo.fields import Hold
+from ganzoo.fields import Hidden, Hold
 from ganzoo.nets import networks
 
 
@@ -27,7 +27,7 @@ class WGANGP(ganzoo.GAN):
     name = "wgan-gp"
     paper = "Gulrajani et al., Improved Training of Wasserstein GANs, 2017, https://arxiv.org/abs/1704.00028"
     channels_last = ("cuda", "cpu")
-    presets = {"paper": {"lr": 1e-4, "lr_hold": 1.0, "b1": 0.0, "b2": 0.9, "n_critic": 5, "width": 64}}
+    presets = {"paper": {"lr": 1e-4, "lr_hold": 1.0, "b1": 0.0, "b2": 0.9, "n_critic": 5, "width": 64, "hidden": 0}}
 
     class Options(ganzoo.Options):
         """Algorithm 1, with a learning rate for shorter runs."""
@@ -39,12 +39,15 @@ class WGANGP(ganzoo.GAN):
         n_critic: int = Field(2, ge=1, le=100, description="Critic steps for each generator step.")
         network: Literal["conv", "mlp"] = Field("conv", description="The pair of networks; mlp: fully connected.")
         width: int = Field(32, ge=1, le=1024, description="Channels next to the image; they double at each halving.")
+        hidden: Hidden = 256
         penalty: float = Field(10.0, ge=0, le=1e4, description="Weight of the gradient penalty, lambda.")
 
     def __init__(self, data: ganzoo.DataSpec, options: Options):
         super().__init__(data, options)
         kind, latent_dim, width = options.network, options.latent_dim, options.width
-        self.generator, self.discriminator = networks(kind, self.data, latent_dim, width, batch_norm=False)
+        self.generator, self.discriminator = networks(
+            kind, self.data, latent_dim, width, batch_norm=False, hidden=options.hidden
+        )
 
     def discriminator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
         penalty = losses.interpolation_penalty(lambda x: self.discriminator(x, real.y), real.x, fake.x)

@@ -7,13 +7,17 @@ from torch import nn
 from ganzoo.data import Attribute, DataSpec
 from ganzoo.nets import (
     Condition,
+    ConvGenerator,
     Dropout,
     JoinedLinear,
     Linear,
     Maxout,
+    channels,
     has_batch_statistics,
     init_uniform,
     mlp,
+    networks,
+    pyramid,
     vector,
 )
 
@@ -166,3 +170,40 @@ def test_a_joined_linear_layer_is_a_plain_one_with_the_gradients_that_are_asked(
     found = torch.autograd.grad(joined(x, condition).square().sum(), wanted)
     for mine, theirs in zip(found, torch.autograd.grad(plain.square().sum(), wanted), strict=True):
         torch.testing.assert_close(mine, theirs)
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 16, 24)])
+def test_hidden_units_stand_next_to_the_latent_and_to_the_logit(shape: tuple[int, int, int]):
+    data = DataSpec("pictures", shape, 100)
+    generator, discriminator = networks("conv", data, latent_dim=8, width=2, hidden=16)
+    sizes = [(layer.in_features, layer.out_features) for layer in generator.modules() if isinstance(layer, nn.Linear)]
+    smallest, channels_there = pyramid(data)[0], channels(data, 2)[0]
+    units = channels_there * smallest[0] * smallest[1]
+    assert sizes == [(8, 16), (16, units)]
+    sizes = [
+        (layer.in_features, layer.out_features) for layer in discriminator.modules() if isinstance(layer, nn.Linear)
+    ]
+    assert sizes == [(units, 16), (16, 1)]
+    images = generator(torch.randn(4, 8), None)
+    assert images.shape == (4, *shape)
+    assert discriminator(images, None).shape == (4, 1)
+
+
+def test_what_differs_between_latents_is_not_drowned_by_what_all_maps_share():
+    """Each unit of the smallest map varies by 1 over the batch; channels normalised as a whole would hardly vary."""
+    torch.manual_seed(0)
+    generator = ConvGenerator(DataSpec("pictures", (1, 28, 28), 100), latent_dim=8, width=8, hidden=64)
+    nn.init.ones_(generator.layers[4].weight)
+    map_of_units = generator.layers[:6](torch.randn(256, 8))
+    assert map_of_units.shape == (256, 16, 7, 7)
+    torch.testing.assert_close(map_of_units.var(0, correction=0), torch.ones(16, 7, 7), atol=0.05, rtol=0)
+
+
+def test_without_hidden_units_networks_are_those_of_the_paper():
+    data = DataSpec("pictures", (1, 28, 28), 100)
+    generator, discriminator = networks("conv", data, latent_dim=8, width=2)
+    kinds = [type(layer) for layer in generator.layers]
+    up = [nn.BatchNorm2d, nn.ReLU, nn.ConvTranspose2d]
+    assert kinds == [nn.Linear, nn.Unflatten, *up, *up, nn.Tanh]
+    assert isinstance(discriminator.head, nn.Linear)
+    assert discriminator.head.in_features == 4 * 7 * 7
