@@ -102,7 +102,7 @@ def prepare(
     """
     settings = plan.settings
     for name in settings.loggers:
-        registry.get("loggers", name)
+        registry.get("loggers", name).check()
     engine = choose(world.device(settings.device), settings.precision, settings.deterministic)
     refuse(settings.engine, engine.device, world.size)
     refuse_sources(plan)

@@ -90,7 +90,7 @@ MISTAKES = [
     (("run", "cgan", "--device", "cuda:99"), "CUDA device"),
     (("run", "cgan", "--device", "gpu"), "choose auto, cpu, cuda"),
     (("run", "cgan", "--precision", "tf32"), "tf32 needs a CUDA device"),
-    (("run", "cgan", "--loggers", "wandb"), "tensorboard"),
+    (("run", "cgan", "--loggers", "tensorbord"), "did you mean 'tensorboard'?"),
     (("run", "cgan", "--config", "absent.toml"), "absent.toml"),
     (("run", "cgan", "--config", "absent.json"), "absent.json"),
     (("run", "cgan", "--steps", "5", "--epochs", "3"), "--steps and --epochs say the same thing twice"),

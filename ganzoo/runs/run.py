@@ -15,7 +15,7 @@ from ganzoo.data import Batch, ImageSet, examples_of, to_uint8
 from ganzoo.errors import GanzooError, UsageError, one_line
 from ganzoo.files import clean_parts, whole, write_json, write_text
 from ganzoo.gan import GAN
-from ganzoo.loggers import Logger
+from ganzoo.loggers import Logger, grouped
 from ganzoo.runs import weights
 from ganzoo.runs.checkpoint import Checkpoints
 from ganzoo.runs.fields import field_of
@@ -295,8 +295,9 @@ class Run:
             values |= {f"{name}/{self.evaluation.tag}": score for name, score in scores.items()}
         with (self.folder / "metrics.jsonl").open("a") as file:
             file.write(json.dumps(line, allow_nan=False) + "\n")
+        told = {grouped(name): value for name, value in values.items()}
         for logger in self.loggers:
-            logger.scalars(trainer.step, values)
+            logger.scalars(trainer.step, told)
         for watcher in self.watchers:
             watcher.log(line)
 
@@ -381,7 +382,8 @@ class Run:
         }
         wrong: list[Exception] = []
         closing = [*(watcher.close for watcher in self.watchers), *(logger.close for logger in self.loggers)]
-        for do in (*closing, self._plot, lambda: self._record(ended)):
+        # How the run ended comes first, for loggers tell it.
+        for do in (lambda: self._record(ended), *closing, self._plot):
             try:
                 do()
             except Exception as error:
