@@ -1,6 +1,7 @@
 """TensorBoard: a run's scalars and pictures, to be looked at with `tensorboard --logdir runs`."""
 
 import io
+import json
 import os
 import socket
 import time
@@ -12,7 +13,10 @@ from typing import Any
 import numpy as np
 
 import ganzoo
+from ganzoo.loggers import about
 
+CHARTS = {"training": {"losses": ["Multiline", ["loss/.*"]], "scores": ["Multiline", ["score/.*"]]}}
+"""Those that show several curves in one, by the names of their scalars."""
 _opened = count()
 """Tells the files apart that one process opens in one second."""
 
@@ -41,7 +45,35 @@ class TensorBoard(ganzoo.Logger):
         self._write(
             {"file_version": "brain.Event:2"},
             {"step": step + 1, "session_log": SessionLog(status=SessionLog.START)},
+            *({"step": step, "summary": told} for told in self._about(folder)),
         )
+
+    def _about(self, folder: Path) -> list[Any]:
+        """What is told of the run itself: its charts, its options as hyperparameters, and all it is made with as text.
+
+        The text has four spaces before each line, which makes it code.
+        """
+        from tensorboard.compat.proto.summary_pb2 import Summary
+        from tensorboard.plugins.hparams import metadata, plugin_data_pb2
+
+        told = about(folder)
+        start = plugin_data_pb2.SessionStartInfo(group_name=told.name)
+        for name, value in told.config.items():
+            if isinstance(value, bool):
+                start.hparams[name].bool_value = value
+            elif isinstance(value, int | float):
+                start.hparams[name].number_value = value
+            elif value is not None:
+                start.hparams[name].string_value = str(value)
+        held = plugin_data_pb2.HParamsPluginData(session_start_info=start, version=metadata.PLUGIN_DATA_VERSION)
+        kind = metadata.create_summary_metadata(held)
+        options = Summary.Value(tag=metadata.SESSION_START_INFO_TAG, metadata=kind, tensor=metadata.NULL_TENSOR)
+        text = json.dumps({"name": told.name, "tags": told.tags, **told.config}, indent=2)
+        return [
+            self.summaries.custom_scalars(CHARTS),
+            Summary(value=[options]),
+            self.summaries.text("config", "\n".join(f"    {line}" for line in text.splitlines())),
+        ]
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         self._write(*({"step": step, "summary": self.summaries.scalar(name, value)} for name, value in values.items()))

@@ -100,7 +100,7 @@ def test_tensorboard_holds_scalars_and_both_kinds_of_images(ganzoo, tmp_path):
     events = EventAccumulator(str(tmp_path / "r" / "tensorboard"))
     events.Reload()
     assert set(events.Tags()["images"]) == {"real", "generated"}
-    assert {"discriminator_loss", "generator_loss", "images_per_second"} <= set(events.Tags()["scalars"])
+    assert {"loss/discriminator", "loss/generator", "speed/images_per_second"} <= set(events.Tags()["scalars"])
 
 
 def test_looking_never_changes_the_run(ganzoo, tmp_path):
