@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ganzoo.hookspecs import hookimpl
 
 if TYPE_CHECKING:
-    from ganzoo.api import Comparison, TrainedRun, compare, evaluate, picture, resume, train
+    from ganzoo.api import Comparison, TrainedRun, compare, evaluate, picture, push, resume, train
     from ganzoo.data import Attribute, Batch, DataRequest, Dataset, DataSpec, ImageSet, Modes
     from ganzoo.errors import GanzooError, UsageError
     from ganzoo.gan import GAN, Clock, Options, Sampling, Turn
@@ -45,7 +45,9 @@ _WHERE = {
     "GanzooError": "ganzoo.errors",
     "UsageError": "ganzoo.errors",
     "Stopped": "ganzoo.training.signals",
-    **dict.fromkeys(("Comparison", "TrainedRun", "compare", "evaluate", "picture", "resume", "train"), "ganzoo.api"),
+    **dict.fromkeys(
+        ("Comparison", "TrainedRun", "compare", "evaluate", "picture", "push", "resume", "train"), "ganzoo.api"
+    ),
 }
 
 __all__ = [
@@ -79,6 +81,7 @@ __all__ = [
     "hookimpl",
     "load",
     "picture",
+    "push",
     "resume",
     "train",
 ]

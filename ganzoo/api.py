@@ -20,6 +20,7 @@ from ganzoo.launch import resume as resume_run
 from ganzoo.launch import start
 from ganzoo.plugins import GIVEN, Registry, registry
 from ganzoo.runs.folder import open_run, read_metrics
+from ganzoo.runs.hub import beside, is_address, local
 from ganzoo.runs.marks import marks
 from ganzoo.runs.sampler import Drawing, Sampler
 from ganzoo.runs.sampler import load as load_sampler
@@ -223,7 +224,8 @@ def evaluate(
     """Measure a run's generator, or images, as `ganzoo eval` does.
 
     Args:
-        what: a run or its directory, an .npz or a folder of pictures, or images, uint8 (N, C, H, W).
+        what: a run, its directory or its address on the hub, an .npz or a folder of pictures, or images, uint8
+            (N, C, H, W).
         labels: the classes of images that are a tensor, int64 (N,); or which classes a run is asked for: as often as
             the reference has them ("reference", the default), or in turn ("uniform").
         dataset: the data set to measure against; default: the run's own, else mnist.
@@ -252,6 +254,8 @@ def evaluate(
     from ganzoo.training.engine import choose_device
 
     plugins, folder = registry().check(), None
+    if isinstance(what, str) and is_address(what):
+        what = local(what)
     if isinstance(what, TrainedRun):
         plugins, folder = what.plugins, what.folder
     elif not isinstance(what, Tensor) and any((Path(what) / name).is_file() for name in ("run.json", "config.json")):
@@ -267,7 +271,7 @@ def evaluate(
         if labels not in (None, "reference", "uniform"):
             raise UsageError(f"labels must be 'reference' or 'uniform', not {labels!r}")
         evaluator, result = measure_run(folder, plugins, dataset, root, n, seed, options, labels, sampling, checkpoint)
-        out = out or folder / result_name(checkpoint)
+        out = out or beside(folder, result_name(checkpoint))
     elif checkpoint is not None:
         raise UsageError("checkpoint is for a run: these images are drawn already")
     elif sampling:
@@ -288,6 +292,25 @@ def evaluate(
     if out is not None:
         write_result(Path(out), result, evaluator)
     return result
+
+
+def push(run: str | Path | TrainedRun, to: str, *, private: bool = False, message: str | None = None) -> str:
+    """Put a run on the Hugging Face hub, as `ganzoo push` does, and give its address there, `hf://owner/name`.
+
+    Args:
+        run: its directory, or what `train` gave.
+        to: owner/name.
+        private: whether a repository that is made is seen by its owner alone.
+        message: of the commit.
+
+    Raises:
+        UsageError: it is no run, its model is in no package, or the hub does not let this user write.
+        GanzooError: the run is damaged, or the hub cannot be reached.
+    """
+    from ganzoo.runs.push import push as push_run
+
+    folder = run.folder if isinstance(run, TrainedRun) else Path(run)
+    return push_run(folder, to, private, message).address
 
 
 class Comparison:

@@ -13,6 +13,7 @@ class MNISTEdges(ganzoo.Dataset):
     """The embedded digits, paired with their outlines."""
 
     name = "mnist-edges"
+    attribution = "Made of the MNIST digits of Y. LeCun, C. Cortes and C. Burges, CC BY-SA 3.0."
     summary = "the digits of mnist, each with its outline as the source to make it from; 10 classes"
 
     def load(self, request: ganzoo.DataRequest) -> ganzoo.ImageSet:

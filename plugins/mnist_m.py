@@ -23,6 +23,7 @@ class MNISTM(ganzoo.Dataset):
     """The embedded digits over coloured patches; training and test digits over patches of different pictures."""
 
     name = "mnist-m"
+    attribution = "Made of the MNIST digits of Y. LeCun, C. Cortes and C. Burges, CC BY-SA 3.0."
     summary = "the digits of mnist over coloured patches, 28 x 28 colour, 10 classes; embedded"
 
     def load(self, request: ganzoo.DataRequest) -> ganzoo.ImageSet:
@@ -37,6 +38,7 @@ class Unpaired(ganzoo.Dataset):
     """
 
     name = "mnist-m-unpaired"
+    attribution = "Made of the MNIST digits of Y. LeCun, C. Cortes and C. Burges, CC BY-SA 3.0."
     summary = "mnist-m, and the digits of mnist with their classes as unpaired sources; embedded"
 
     def load(self, request: ganzoo.DataRequest) -> ganzoo.ImageSet:

@@ -15,6 +15,7 @@ class MNISTSmall(ganzoo.Dataset):
     """The embedded digits, paired with themselves at a quarter of their size, as `--source smaller:4` makes it."""
 
     name = "mnist-small"
+    attribution = "Made of the MNIST digits of Y. LeCun, C. Cortes and C. Burges, CC BY-SA 3.0."
     summary = "the digits of mnist, each with the same at 7 x 7 as the source to make it from; 10 classes"
 
     def load(self, request: ganzoo.DataRequest) -> ganzoo.ImageSet:

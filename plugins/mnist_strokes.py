@@ -39,6 +39,7 @@ class MNISTStrokes(ganzoo.Dataset):
     """The embedded digits with condition vectors: one-hot digit, thickness, slant."""
 
     name = "mnist-strokes"
+    attribution = "Made of the MNIST digits of Y. LeCun, C. Cortes and C. Burges, CC BY-SA 3.0."
     summary = "the digits of mnist, each with its class, stroke thickness and slant as a condition vector"
 
     def load(self, request: ganzoo.DataRequest) -> ganzoo.ImageSet:

@@ -40,6 +40,7 @@ class Ring(Mixture):
     """Eight Gaussians on a circle of radius 2 (Metz et al. 2017, section 3.1), counted from the right, leftwards."""
 
     name = "ring"
+    attribution = "Drawn from a formula."
     summary = "points in the plane: 8 Gaussians on a circle of radius 2, deviation 0.02, divided by 2.5; 8 classes"
     means = 2 * torch.stack([f(torch.arange(8).double() * math.pi / 4) for f in (torch.cos, torch.sin)], 1)
     deviation, extent = 0.02, 2.5
@@ -49,6 +50,7 @@ class Grid(Mixture):
     """Twenty-five Gaussians at even numbers from -4 to 4 (Lin et al. 2018, section 4.1), row by row from below."""
 
     name = "grid"
+    attribution = "Drawn from a formula."
     summary = "points in the plane: 5 x 5 Gaussians from -4 to 4, deviation 0.05, divided by 5; 25 classes"
     means = torch.cartesian_prod(*[torch.arange(-4.0, 5, 2, dtype=torch.float64)] * 2).flip(1)
     deviation, extent = 0.05, 5.0
@@ -58,6 +60,7 @@ class SwissRoll(ganzoo.Dataset):
     """A spiral of one and a half turns, from radius 1.5 pi to 4.5 pi, with noise of 0.25 (Gulrajani et al. 2017)."""
 
     name = "swiss-roll"
+    attribution = "Drawn from a formula."
     summary = "points in the plane: a spiral of one and a half turns with noise of 0.25, divided by 16; no classes"
 
     def load(self, request: ganzoo.DataRequest) -> ganzoo.ImageSet:
@@ -72,6 +75,7 @@ class Moons(ganzoo.Dataset):
     """Two half circles of radius 1, the lower one shifted by (1, 0.5), with noise of 0.05; each is a class."""
 
     name = "moons"
+    attribution = "Drawn from a formula."
     summary = "points in the plane: two half circles that interlock, with noise of 0.05, around 0; 2 classes"
 
     def load(self, request: ganzoo.DataRequest) -> ganzoo.ImageSet:

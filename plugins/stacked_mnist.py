@@ -23,6 +23,7 @@ class StackedMNIST(ganzoo.Dataset):
     """The embedded digits in threes, drawn by a fixed seed: training and test digits apart, as in `mnist`."""
 
     name = "stacked-mnist"
+    attribution = "Made of the MNIST digits of Y. LeCun, C. Cortes and C. Burges, CC BY-SA 3.0."
     summary = "three digits of mnist as colour channels, 28 x 28, 1,000 modes, 128,000 + 26,000 images; embedded"
 
     def load(self, request: ganzoo.DataRequest) -> ganzoo.ImageSet:

@@ -28,6 +28,7 @@ class Source(NamedTuple):
     cls: str
     """Its class in `torchvision.datasets`."""
     summary: str
+    attribution: str
     files: str
     """What a user who has the files puts into the data root."""
     by_split: bool = False
@@ -40,25 +41,41 @@ LARGEST = 2**28
 """Bytes of a file of MNIST's format beyond which it is not read."""
 GREY = "28 x 28 grey, 10 classes, 60,000 + 10,000 images"
 COLOUR = "32 x 32 colour"
+TINY = "CIFAR by A. Krizhevsky 2009, from the Tiny Images of the web; published without a licence."
 SOURCES = (
-    Source("fashion-mnist", "FashionMNIST", f"pieces of clothing, {GREY}", "FashionMNIST/raw/*-ubyte"),
-    Source("kmnist", "KMNIST", f"cursive Japanese characters, {GREY}", "KMNIST/raw/*-ubyte"),
+    Source(
+        "fashion-mnist",
+        "FashionMNIST",
+        f"pieces of clothing, {GREY}",
+        "Fashion-MNIST by Zalando SE, MIT License.",
+        "FashionMNIST/raw/*-ubyte",
+    ),
+    Source(
+        "kmnist",
+        "KMNIST",
+        f"cursive Japanese characters, {GREY}",
+        "KMNIST by the Center for Open Data in the Humanities, CC BY-SA 4.0.",
+        "KMNIST/raw/*-ubyte",
+    ),
     Source(
         "cifar10",
         "CIFAR10",
         f"animals and vehicles, {COLOUR}, 10 classes, 50,000 + 10,000 images",
+        TINY,
         "cifar-10-batches-py/",
     ),
     Source(
         "cifar100",
         "CIFAR100",
         f"things of all kinds, {COLOUR}, 100 classes, 50,000 + 10,000 images",
+        TINY,
         "cifar-100-python/",
     ),
     Source(
         "svhn",
         "SVHN",
         f"house numbers, {COLOUR}, 10 classes, 73,257 + 26,032 images",
+        "The Street View House Numbers of Y. Netzer et al. 2011, for non-commercial use only.",
         "train_32x32.mat and test_32x32.mat",
         by_split=True,
         classes=tuple("0123456789"),
@@ -68,6 +85,7 @@ CELEBA = Source(
     "celeba",
     "CelebA",
     "faces, 178 x 218 colour (64 x 64 by default), 40 tags, 162,770 + 19,962 images; needs gdown to download",
+    "CelebA by Z. Liu et al. 2015, for non-commercial research only.",
     "celeba/img_align_celeba/*.jpg and the .txt files of the set in celeba/",
     by_split=True,
 )
@@ -139,6 +157,7 @@ class CelebA(ganzoo.Dataset):
 
     name = CELEBA.name
     summary = CELEBA.summary
+    attribution = CELEBA.attribution
 
     def load(self, request: ganzoo.DataRequest) -> ganzoo.ImageSet:
         from ganzoo.data.imagefiles import ImageFiles, decoded_once
@@ -198,6 +217,12 @@ def _downloading() -> Iterator[None]:
 @ganzoo.hookimpl
 def register_datasets(register):
     for source in SOURCES:
-        members = {"name": source.name, "summary": source.summary, "source": source, "__module__": __name__}
+        members = {
+            "name": source.name,
+            "summary": source.summary,
+            "attribution": source.attribution,
+            "source": source,
+            "__module__": __name__,
+        }
         register(type(source.cls, (Torchvision,), members))
     register(CelebA)

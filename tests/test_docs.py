@@ -24,11 +24,12 @@ from ganzoo import hookspecs, losses, nets
 from ganzoo.cli import COMMANDS, cli
 from ganzoo.kit.rules import RULES
 from ganzoo.testing import check_gan
+from hub import Hub, served
 from test_import import SNAPSHOT
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-EXECUTED = {"list", "info", "doctor", "check", "new", "sample", "resume", "export", "import"}
+EXECUTED = {"list", "info", "doctor", "check", "new", "sample", "resume", "export", "import", "push"}
 """Commands that are executed as they stand.
 
 `run` plans without training; of the rest, which take their time, only the arguments are looked at.
@@ -76,8 +77,8 @@ def trained(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def place(ganzoo, trained, tmp_path):
-    """A folder with what the pages take for granted: a run, a snapshot, and pictures."""
+def place(ganzoo, trained, tmp_path, monkeypatch):
+    """A folder with what the pages take for granted: a run, a snapshot, pictures, and a hub of our own."""
     shutil.copytree(trained, tmp_path / "runs" / "mine")
     shutil.copy(SNAPSHOT, tmp_path / "ffhq.pkl")
     with np.load(SNAPSHOT.with_name("biggan_32px.npz")) as file:
@@ -90,7 +91,11 @@ def place(ganzoo, trained, tmp_path):
             for i in range(64):
                 pixels = np.full((32, 32, 3), i, dtype=np.uint8)
                 Image.fromarray(pixels).save(tmp_path / folder / kind / f"{i}.png")
-    return ganzoo
+    monkeypatch.setattr("ganzoo.runs.hub._home", lambda: tmp_path / "fetched")
+    with served(Hub()) as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.address)
+        monkeypatch.setenv("HF_TOKEN", "hf_" + "x" * 30)
+        yield ganzoo
 
 
 @pytest.fixture

@@ -5,11 +5,11 @@ from typing import Any
 
 import click
 
-from ganzoo.commands.options import OfRun, checkpoint_option
+from ganzoo.commands.options import OfRun, RunPath, checkpoint_option
 
 
 @click.command(name="demo", cls=OfRun, context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=RunPath())
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="Its port; 0: any free one."
 )

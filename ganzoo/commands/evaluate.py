@@ -6,7 +6,17 @@ from typing import Any
 
 import click
 
-from ganzoo.commands.options import Names, OfData, OfRun, checkpoint_option, data_given, echo_json, json_option
+from ganzoo.commands.options import (
+    Names,
+    OfData,
+    OfRun,
+    RunPath,
+    checkpoint_option,
+    data_given,
+    echo_json,
+    here,
+    json_option,
+)
 from ganzoo.errors import GanzooError, UsageError
 
 
@@ -20,12 +30,13 @@ class Measures(OfRun, OfData):
         name = values.get("dataset")
         for place in [values.get("what"), *values.get("others", [])] if name is None else []:
             with suppress(GanzooError, KeyError, TypeError, ValueError):
+                place = here(place)
                 name = name or read_json(Path(place) / "config.json")["data"]["name"]
         return name if isinstance(name, str) else None
 
 
 @click.command(name="eval", cls=Measures, context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("what", metavar="RUN|IMAGES", type=click.Path(path_type=Path))
+@click.argument("what", metavar="RUN|IMAGES", type=RunPath())
 @click.option("--dataset", help="The data set to measure against.  [default: the run's own, else mnist]")
 @click.option("--data-root", type=click.Path(path_type=Path), help="Where the data set's files are.")
 @click.option("--split", type=click.Choice(["test", "train"]), default="test", show_default=True, help="Its part.")
@@ -69,6 +80,7 @@ def command(
     """
     from ganzoo.metrics.images import read_images
     from ganzoo.plugins import registry
+    from ganzoo.runs.hub import beside
     from ganzoo.runs.measuring import measure_images, measure_run, result_name, write_result
     from ganzoo.training.engine import choose_device
 
@@ -83,7 +95,7 @@ def command(
         evaluator, result = measure_run(
             what, plugins, dataset, data_root, n, seed, options, labels, sampling, checkpoint
         )
-        out = out or what / result_name(checkpoint)
+        out = out or beside(what, result_name(checkpoint))
     else:
         if labels is not None:
             raise UsageError(f"--labels is for a run: the images in {what} have the labels they have")

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import click
 
-from ganzoo.commands.options import Explained, checkpoint_option, echo_json, json_option
+from ganzoo.commands.options import Explained, RunPath, checkpoint_option, echo_json, json_option
 from ganzoo.errors import UsageError
 
 FORMATS = ("safetensors", "pt2", "onnx")
 
 
 @click.command(name="export", cls=Explained, context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=RunPath())
 @click.option(
     "--format", "kind", type=click.Choice(FORMATS), help="What to write.  [default: the ending of --out, else pt2]"
 )
@@ -33,6 +33,7 @@ def command(run: Path, kind: str | None, out: Path | None, checkpoint: str | Non
     """
     from ganzoo.plugins import registry
     from ganzoo.runs.export import export
+    from ganzoo.runs.hub import beside
     from ganzoo.runs.sampler import load
 
     if kind is None:
@@ -43,7 +44,7 @@ def command(run: Path, kind: str | None, out: Path | None, checkpoint: str | Non
     plugins = registry().check()
     sampler = load(run, "cpu", plugins, checkpoint=checkpoint)
     gan = sampler.gan
-    result = export(gan, kind, out or run / f"{gan.name}.{kind}", plugins, sampler.step)
+    result = export(gan, kind, out or beside(run, f"{gan.name}.{kind}"), plugins, sampler.step)
     if as_json:
         echo_json(result)
         return

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ganzoo.commands.options import Explained, echo_json, json_option
+from ganzoo.commands.options import Explained, echo_json, here, json_option
 from ganzoo.errors import plain
 from ganzoo.terminal import beside, prose, width
 
@@ -36,7 +36,7 @@ def command(name: str, as_json: bool) -> None:
     """
     from ganzoo.plugins import NOUNS, registry
 
-    plugins = registry().check()
+    plugins, name = registry().check(), str(here(name))
     kind = next((k for k in ("models", *INGREDIENTS, "datasets") if name in plugins.names(k)), "models")
     if (Path(name) / "run.json").is_file() and not any(name in plugins.names(k) for k in NOUNS):
         _run(Path(name), as_json)

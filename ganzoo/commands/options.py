@@ -217,7 +217,7 @@ def _model_of(places: list[str]) -> "tuple[Path | None, type[GAN] | None]":
     """The first run directory, and its model; None where something is wrong, which the command tells."""
     from ganzoo.files import contained, read_json
 
-    folders = (Path(place) for place in places if "\0" not in place)
+    folders = [Path(here(place)) for place in places if "\0" not in place]
     folder = next((folder for folder in folders if (folder / "config.json").is_file()), None)
     if folder is None:
         return None, None
@@ -230,6 +230,25 @@ def _model_of(places: list[str]) -> "tuple[Path | None, type[GAN] | None]":
         return folder, registry().check().get("models", plain(str(name)))
     except GanzooError:
         return folder, None
+
+
+class RunPath(click.Path):
+    """A run directory, or the address of one on the hub, hf://owner/name, which is fetched."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return super().convert(here(value), param, ctx)
+
+
+def here(place: Any) -> Any:
+    """A run's folder, where `place` is its address on the hub; anything else as it is."""
+    if not (isinstance(place, str) and place.startswith("hf://")):
+        return place
+    from ganzoo.runs.hub import local
+
+    return local(place)
 
 
 class Names(click.ParamType):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ganzoo.commands.choices import parse_labels, parse_seeds, parse_values
-from ganzoo.commands.options import OfRun, checkpoint_option, echo_json, json_option
+from ganzoo.commands.options import OfRun, RunPath, checkpoint_option, echo_json, json_option
 from ganzoo.errors import GanzooError, UsageError
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ PLACES = 4
 
 
 @click.command(name="sample", cls=OfRun, context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=RunPath())
 @click.option("--label", help="Classes, by number or name: 7, 0-9, or 3,7. Samples take them in turn.  [default: all]")
 @click.option("--set", "sets", multiple=True, metavar="NAME=VALUE", help="An attribute of the condition.")
 @click.option(
@@ -81,6 +81,7 @@ def command(
     """
     from ganzoo.data import to_uint8
     from ganzoo.plugins import registry
+    from ganzoo.runs.hub import beside
     from ganzoo.runs.sampler import load
 
     chosen = {name: value for name, value in sampling.items() if value is not None}
@@ -89,17 +90,17 @@ def command(
     if start is not None:
         from ganzoo.runs.sources import TEST
 
-        target = out or run / ("translated" if start == TEST or Path(start).is_dir() else "sample.png")
+        target = out or beside(run, "translated" if start == TEST or Path(start).is_dir() else "sample.png")
         _translate(run, start, target, label, sets, n, seed, grid, device, as_json, chosen, checkpoint)
         return
     if walk:
         from ganzoo.commands.walking import film
 
-        target = out or run / "walk.webp"
+        target = out or beside(run, "walk.webp")
         _tell(film(run, target, label, parse_values(sets), n, several or range(seed, seed + PLACES), seconds, scale,
                    checkpoint, device, chosen), as_json)  # fmt: skip
         return
-    n, target = n or 64, out or run / "sample.png"
+    n, target = n or 64, out or beside(run, "sample.png")
     check_target(target, grid)
     sampler = load(run, device, registry().check(), checkpoint=checkpoint)
     if sampler.gan.translates:

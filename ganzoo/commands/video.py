@@ -4,11 +4,11 @@ from pathlib import Path
 
 import click
 
-from ganzoo.commands.options import Explained, echo_json, json_option
+from ganzoo.commands.options import Explained, RunPath, echo_json, json_option
 
 
 @click.command(name="video", cls=Explained, context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=RunPath())
 @click.option(
     "-o",
     "--out",
@@ -37,8 +37,9 @@ def command(
     from tqdm import tqdm
 
     from ganzoo.runs.film import check_film, grids_of, training, write_film
+    from ganzoo.runs.hub import beside
 
-    target = out or runs[0] / "training.webp"
+    target = out or beside(runs[0], "training.webp")
     check_film(target)
     grids = [grids_of(run) for run in runs]
     count = len({step for found in grids for step in found.steps})

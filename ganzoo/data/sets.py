@@ -123,6 +123,9 @@ class Dataset(ABC):
     name: ClassVar[str]
     summary: ClassVar[str]
     """One line for listings: what it is, its native size, whether it has classes."""
+    attribution: ClassVar[str] = ""
+    """Whose the data are and under which licence, in a sentence or two for the cards of shared runs; empty: not known
+    here."""
     Options: ClassVar[type[DatasetOptions]] = DatasetOptions
     """What can be chosen of it: `label_column` is `--label-column` where this data set is chosen."""
     before: ClassVar[Mapping[str, Any]] = MappingProxyType({})

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ganzoo.errors import UsageError
 from ganzoo.report.files import is_report
+from ganzoo.runs.hub import local
 
 
 @dataclass
@@ -37,10 +38,11 @@ def sort_out(what: Sequence[str], models: Sequence[str]) -> Named:
 
     Raises:
         UsageError: an argument is none of these.
+        GanzooError: it is on the hub, which cannot be reached.
     """
     named = Named()
     for name in what:
-        path = Path(name)
+        path = local(name)
         if path.is_dir():
             _folder(named, name, path, models)
         elif path.is_file() and is_report(path):

@@ -67,7 +67,8 @@ def model_of(folder: Path, info: Mapping[str, Any], registry: Registry) -> type[
     """The class of the model that a `run.json` names.
 
     Raises:
-        UsageError: there is none of that name; of a class that a program handed over, what it was.
+        UsageError: there is none of that name, or the package is not installed; of a class that a program handed over,
+            what it was.
     """
     plugin, name = info.get("plugin"), str(info["model"])
     if isinstance(plugin, dict) and plugin.get("package") == NOT_INSTALLED and name not in registry.names("models"):
@@ -75,6 +76,12 @@ def model_of(folder: Path, info: Mapping[str, Any], registry: Registry) -> type[
         raise UsageError(
             f"{folder} was trained with the class {where}, which no package brings: hand it over from Python, as "
             f"model={where.rpartition('.')[2]} of ganzoo.load or ganzoo.resume, or make a package of it (ganzoo new)"
+        )
+    package = plain(str(plugin.get("package"))) if isinstance(plugin, dict) else ""
+    if package and name not in registry.names("models") and package not in {p.package for p in registry.plugins}:
+        raise UsageError(
+            f"{folder} was trained with model '{name}' of the package '{package}', which is not installed here: "
+            "whether to trust and install it is for you to say"
         )
     return registry.get("models", name)
 

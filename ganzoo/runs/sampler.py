@@ -22,6 +22,7 @@ from ganzoo.plugins import Registry, registry
 from ganzoo.runs import weights
 from ganzoo.runs.checkpoint import Checkpoints
 from ganzoo.runs.folder import model_of, open_run
+from ganzoo.runs.hub import local
 from ganzoo.runs.sources import as_sources
 from ganzoo.sampling import drawing
 from ganzoo.terminal import argument
@@ -261,7 +262,7 @@ def load(
     """The generator of a run directory, its averaged weights loaded.
 
     Args:
-        run: the folder.
+        run: the folder, or the address of one on the hub, `hf://owner/name`.
         device: `auto`, `cpu`, `cuda`, `cuda:1` or `mps`.
         plugins: where the model is looked up; default: what is installed.
         model: the model's class, where no package brings it.
@@ -269,10 +270,12 @@ def load(
             generator as it was last saved.
 
     Raises:
-        UsageError: not a run directory, an unknown model, no generator saved yet, or no such checkpoint.
-        GanzooError: its files are damaged or do not fit each other, or a link leads out of it.
+        UsageError: not a run directory, an unknown model, no generator saved yet, or no such checkpoint; or the hub
+            has no such run.
+        GanzooError: the hub cannot be reached; or the run's files are damaged or do not fit each other, or a link leads
+            out of it.
     """
-    folder = Path(run)
+    folder = local(run)
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a run directory: there is no such folder")
     if not (folder / "config.json").is_file():

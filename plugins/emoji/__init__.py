@@ -55,6 +55,10 @@ class EmojiPictures(ganzoo.Dataset):
     """The emoji in one style, or in both, one after the other; `--data-root` has no say."""
 
     name = "emoji"
+    attribution = (
+        "Noto Emoji by Google, Apache License 2.0, and Twemoji by Twitter, Inc. and other contributors, CC BY 4.0; "
+        "resized, on white."
+    )
     summary = "emoji of two styles, 32 x 32 colour, 9 classes, 3,374 + 368 images; embedded"
     Options = Options
 
@@ -67,6 +71,7 @@ class EmojiNoto(ganzoo.Dataset):
     """Those that Google drew: `--dataset emoji --style noto` by a name of its own."""
 
     name = "emoji-noto"
+    attribution = "Noto Emoji by Google, Apache License 2.0; resized, on white."
     summary = "the emoji of Noto, 32 x 32 colour, 9 classes, 1,687 + 184 images; embedded"
 
     def load(self, request: ganzoo.DataRequest) -> ganzoo.ImageSet:
@@ -77,6 +82,7 @@ class EmojiTwemoji(ganzoo.Dataset):
     """Those that Twitter had drawn: `--dataset emoji --style twemoji` by a name of its own."""
 
     name = "emoji-twemoji"
+    attribution = "Twemoji by Twitter, Inc. and other contributors, CC BY 4.0; resized, on white."
     summary = "the emoji of Twemoji, 32 x 32 colour, 9 classes, 1,687 + 184 images; embedded"
 
     def load(self, request: ganzoo.DataRequest) -> ganzoo.ImageSet:
@@ -87,6 +93,10 @@ class EmojiStyles(ganzoo.Dataset):
     """Each emoji of Noto, to be made from the one of Twemoji."""
 
     name = "emoji-styles"
+    attribution = (
+        "Noto Emoji by Google, Apache License 2.0, and Twemoji by Twitter, Inc. and other contributors, CC BY 4.0; "
+        "resized, on white."
+    )
     summary = "the emoji of Noto, each with the one of Twemoji as the source to make it from; 9 classes"
 
     def load(self, request: ganzoo.DataRequest) -> ganzoo.ImageSet:
@@ -103,6 +113,10 @@ class EmojiStylesUnpaired(ganzoo.Dataset):
     """
 
     name = "emoji-styles-unpaired"
+    attribution = (
+        "Noto Emoji by Google, Apache License 2.0, and Twemoji by Twitter, Inc. and other contributors, CC BY 4.0; "
+        "resized, on white."
+    )
     summary = "half the emoji of Noto, to be made from the other half of Twemoji: no pairs; 9 classes"
 
     def load(self, request: ganzoo.DataRequest) -> ganzoo.ImageSet:

@@ -24,6 +24,7 @@ class MNIST(ganzoo.Dataset):
     """The digits as LeCun, Cortes and Burges published them; `--data-root` has no say."""
 
     name = "mnist"
+    attribution = "The MNIST digits of Y. LeCun, C. Cortes and C. Burges, CC BY-SA 3.0."
     summary = "handwritten digits, 28 x 28 grey, 10 classes, 60,000 + 10,000 images; embedded"
 
     def load(self, request: ganzoo.DataRequest) -> ganzoo.ImageSet:
