@@ -8,7 +8,8 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from ganzoo.files import read_json
+from ganzoo.errors import GanzooError
+from ganzoo.files import read_bytes, read_json
 from ganzoo.runs.marks import marks_of
 
 
@@ -93,7 +94,7 @@ def ended(folder: Path) -> str:
 def kept_id(path: Path) -> str | None:
     """The name that a service knows a run by, as it was kept at `path`; None where there is none, or something else."""
     try:
-        text = path.read_text(encoding="ascii")[:100].strip()
-    except (OSError, UnicodeDecodeError):
+        text = read_bytes(path, 100).decode("ascii").strip()
+    except (OSError, UnicodeDecodeError, GanzooError):
         return None
     return text if re.fullmatch(r"[0-9a-f]{8,64}", text) else None

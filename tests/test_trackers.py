@@ -2,6 +2,7 @@
 
 import ast
 import json
+import os
 import random
 import sqlite3
 import sys
@@ -310,6 +311,8 @@ def test_an_id_that_is_none_is_not_believed(tmp_path, text):
     assert kept_id(tmp_path / "absent.txt") is None
     (tmp_path / "id.txt").write_text("0123456789abcdef\n")
     assert kept_id(tmp_path / "id.txt") == "0123456789abcdef"
+    os.mkfifo(tmp_path / "pipe")
+    assert kept_id(tmp_path / "pipe") is None  # A pipe would be waited for for ever.
 
 
 def test_what_a_stranger_wrote_into_a_run_is_told_plainly(tmp_path: Path):
