@@ -31,9 +31,9 @@ class WeightsAndBiases(ganzoo.Logger):
             raise UsageError("the logger 'wandb' needs the package wandb: pip install 'ganzoo[wandb]'") from None
 
     def __init__(self, folder: Path, step: int):
+        self.check()
         import wandb
 
-        self.check()
         told, place = about(folder), folder / "wandb" / "id.txt"
         run_id = kept_id(place)
         if run_id is None:
