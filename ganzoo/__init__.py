@@ -10,7 +10,7 @@ from ganzoo.hookspecs import hookimpl
 
 if TYPE_CHECKING:
     from ganzoo.api import Comparison, TrainedRun, compare, evaluate, picture, push, resume, train
-    from ganzoo.data import Attribute, Batch, DataRequest, Dataset, DataSpec, ImageSet, Modes
+    from ganzoo.data import Attribute, Batch, DataRequest, Dataset, DataSpec, ImageSet, Modes, Words
     from ganzoo.errors import GanzooError, UsageError
     from ganzoo.gan import GAN, Clock, Options, Sampling, Turn
     from ganzoo.ingredients import Augmentation, IngredientOptions, Regulariser
@@ -34,6 +34,7 @@ _WHERE = {
     "Dataset": "ganzoo.data",
     "ImageSet": "ganzoo.data",
     "Modes": "ganzoo.data",
+    "Words": "ganzoo.data",
     "FeatureExtractor": "ganzoo.metrics.base",
     "Augmentation": "ganzoo.ingredients",
     "IngredientOptions": "ganzoo.ingredients",
@@ -75,6 +76,7 @@ __all__ = [
     "TrainedRun",
     "Turn",
     "UsageError",
+    "Words",
     "__version__",
     "compare",
     "evaluate",

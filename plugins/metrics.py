@@ -8,6 +8,7 @@ from ganzoo.metrics.modes import ModeCoverage
 from ganzoo.metrics.neighbours import PRDC, Nearest
 from ganzoo.metrics.pairs import L1, LPIPS, PSNR, SSIM, Cycle, MultiScaleSSIM
 from ganzoo.metrics.parzen import Parzen
+from ganzoo.metrics.tags import TagPrecision
 
 METRICS = (
     FID,
@@ -26,6 +27,7 @@ METRICS = (
     PRDC,
     Nearest,
     ModeCoverage,
+    TagPrecision,
     CAS,
     Parzen,
 )

@@ -87,7 +87,7 @@ def test_the_style_from_python(tmp_path):
 def test_the_style_of_another_data_set_is_one_line_that_says_whose_it_is(ganzoo, other):
     result = ganzoo("run", "tiny", "--dataset", other, "--style", "noto")
     assert result.code == 2
-    assert f"--style belongs to data set 'emoji', and the data set is '{other}'" in result.err
+    assert f"--style belongs to data sets 'emoji', 'emoji-tags', and the data set is '{other}'" in result.err
     assert result.err.count("\n") == 1
 
 
@@ -244,7 +244,8 @@ def package(root, name, faces):
         entries.append(
             {
                 "unified": codes, "category": category, "sort_order": order, "added_in": age, "image": f"{codes}.png",
-                "short_name": f"name of {codes}", "has_img_google": True, "has_img_twitter": codes != "1F605",
+                "short_name": f"name of {codes}", "short_names": ["smiling-face"], "name": f"{codes} SMILING WITH JOY",
+                "subcategory": "face", "has_img_google": True, "has_img_twitter": codes != "1F605",
             }
         )  # fmt: skip
     (root / name / "emoji.json").write_text(json.dumps(entries))
@@ -278,6 +279,20 @@ def test_the_script_keeps_what_both_styles_have_once_in_the_order_of_the_classes
     assert rows[0] == ["code_points", "class", "split", "half", "name"]
     assert [row[:2] for row in rows[1:]] == [["1F600", "smileys"], ["1F604", "smileys"], ["1F1EB-1F1F7", "flags"]]
     assert rows[1][4] == "name of 1F600"
+
+
+def test_the_script_says_what_each_is_tagged_with_in_the_same_order(made):
+    rows, out = made
+    with (out / "keywords.csv").open(newline="") as file:
+        tagged = list(csv.reader(file))
+    assert tagged == [["code_points", "keywords"], *([row[0], "smiling joy face"] for row in rows[1:])]
+
+
+def test_the_embedded_keywords_are_those_of_the_table():
+    with (Path(emoji.__file__).parent / "keywords.csv").open(newline="") as file:
+        assert [row[0] for row in list(csv.reader(file))[1:]] == [e.code_points for e in emoji.table()]
+    keywords = dict(zip([e.name for e in emoji.table()], emoji.keywords(), strict=True))
+    assert keywords["raccoon"] == ["raccoon", "animal", "mammal"]
 
 
 def test_the_script_lays_pictures_on_white(made):

@@ -56,6 +56,16 @@ class Modes(NamedTuple):
     """Of vectors: the standard deviation of each Gaussian, the same in every direction."""
 
 
+class Words(NamedTuple):
+    """What vectors stand for, where they are those of words: so that words can be read from what a model makes."""
+
+    names: tuple[str, ...]
+    vectors: Tensor
+    """float32 (V, D), none of them zero: a vector means the word that it makes the smallest angle with."""
+    places: Tensor
+    """Which of them each sample is, int64 (N,): words that come in the same company may have one vector."""
+
+
 @dataclass
 class ImageSet:
     """Samples, their conditions and what they are to be made from, as a data set plugin hands them over."""
@@ -76,6 +86,8 @@ class ImageSet:
     Counterparts in pairs are of one class, that in `labels`."""
     modes: Modes | None = None
     """What the data is made of, where that is known."""
+    words: Words | None = None
+    """Which words the vectors stand for, where they do."""
     split: str = ""
     """What the images are, where that is not the split that was asked for: `train` where there is no test split, or
     `held-out`, a part that was kept from training for want of one. Stands beside the numbers of an evaluation."""
@@ -230,6 +242,7 @@ def limited(data: ImageSet, count: int) -> ImageSet:
         images=images,
         labels=None if data.labels is None else data.labels[index],
         sources=sources,
+        words=None if data.words is None else data.words._replace(places=data.words.places[index]),
     )
 
 
@@ -327,6 +340,24 @@ def _check(data: ImageSet, name: str) -> None:
         elif centres is not None and (centres.shape != (count, data.images[0].numel()) or not deviation > 0):
             yield f"{count} modes of vectors need as many centres, (K, D), and a deviation above 0"
 
+    def faults_of_words() -> Iterator[str]:
+        if data.words is None:
+            return
+        names, vectors, places = data.words
+        width = None if data.is_images else data.images[0].numel()
+        if width is None:
+            yield "words are what vectors stand for, and it holds images"
+        elif vectors.dtype != torch.float32 or vectors.shape != (len(names), width):
+            yield f"vectors of its {len(names)} words are {kind(vectors)}, not float32 ({len(names)}, {width})"
+        elif not (vectors.isfinite().all() and vectors.any(1).all()):
+            yield "the vector of a word is zero, or not finite"
+        elif places.dtype != torch.int64 or places.shape != (len(data),):
+            yield f"places of words are {kind(places)}, not int64 ({len(data)},)"
+        elif not 0 <= int(places.min()) <= int(places.max()) < len(names):
+            yield f"places of words run from {int(places.min())} to {int(places.max())}, of {len(names)} words"
+        elif not torch.equal(data.images[:], vectors[places]):
+            yield "a sample is not the vector of its word"
+
     def faults() -> Iterator[str]:
         if len(data) == 0:
             yield "it has no images"
@@ -339,6 +370,7 @@ def _check(data: ImageSet, name: str) -> None:
         yield from faults_of_sources()
         yield from faults_of_source_labels()
         yield from faults_of_modes()
+        yield from faults_of_words()
         labels, classes = data.labels, len(data.classes)
         if labels is None:
             if classes or data.attributes:

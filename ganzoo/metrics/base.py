@@ -12,7 +12,18 @@ from ganzoo.errors import UsageError
 from ganzoo.metrics.extractor import MOST, FeatureExtractor, Features
 from ganzoo.metrics.reference import Reference
 
-__all__ = ["MOST", "NO_LABELS", "FeatureExtractor", "Features", "Images", "Measured", "Metric", "Recogniser", "Setting"]
+__all__ = [
+    "MOST",
+    "NO_LABELS",
+    "Drawer",
+    "FeatureExtractor",
+    "Features",
+    "Images",
+    "Measured",
+    "Metric",
+    "Recogniser",
+    "Setting",
+]
 
 
 NO_LABELS = "the images have no labels"
@@ -35,6 +46,11 @@ class Images(NamedTuple):
 Recogniser = Callable[[Tensor], Mapping[str, Tensor]]
 """Images, uint8 (N, C, H, W), to the classes that a model itself sees in them, int64 (N,) on the CPU, by name: see
 `GAN.recognise`."""
+
+
+Drawer = Callable[[Tensor, int], Tensor]
+"""Conditions, (N, ...), and a seed to samples of a model that was asked for them, on the CPU: images, uint8
+(N, C, H, W), or vectors, float (N, D)."""
 
 
 class Measured(NamedTuple):
@@ -68,6 +84,8 @@ class Setting:
     """What the model that made them sees in images, where it names the reference's classes."""
     clusters: bool = False
     """Whether what it sees are clusters of its own making instead."""
+    draw: Drawer | None = None
+    """Draws more samples of the model, under conditions of a metric's own; None where nothing takes conditions."""
     intervals: bool = False
     """Whether it is asked how far other images of the same kind would move the numbers."""
 

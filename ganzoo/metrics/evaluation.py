@@ -17,7 +17,17 @@ from ganzoo.data.pixels import fit
 from ganzoo.data.reading import fetch, whole
 from ganzoo.errors import GanzooError, UsageError, did_you_mean
 from ganzoo.gan import GAN
-from ganzoo.metrics.base import NO_LABELS, FeatureExtractor, Images, Measured, Metric, Recogniser, Setting, require
+from ganzoo.metrics.base import (
+    NO_LABELS,
+    Drawer,
+    FeatureExtractor,
+    Images,
+    Measured,
+    Metric,
+    Recogniser,
+    Setting,
+    require,
+)
 from ganzoo.metrics.classifier import Trained, at_once, class_index, trained_files, training_command
 from ganzoo.metrics.extractor import Coordinates
 from ganzoo.metrics.labels import Accuracy
@@ -196,12 +206,14 @@ class Evaluator:
         cycled: bool = False,
         recognise: Recogniser | None = None,
         clusters: bool = False,
+        draw: Drawer | None = None,
         intervals: bool = True,
     ) -> dict[str, Any]:
         """Measure `n` images that come in batches, drawn as `drawn` says, if they were drawn.
 
         `labelled`, `paired` and `cycled`: whether they come with labels, targets and cycle errors; `recognise`: as
-        `recogniser` gives it, and whether these are `clusters`. `intervals`: whether it is reckoned how far other
+        `recogniser` gives it, and whether these are `clusters`; `draw`: as `drawer` gives it.
+        `intervals`: whether it is reckoned how far other
         images would move the numbers.
 
         Random numbers are the evaluation's own: whoever trains meanwhile does not notice.
@@ -228,6 +240,7 @@ class Evaluator:
                 cycled=cycled,
                 recognise=recognise,
                 clusters=clusters,
+                draw=draw,
                 intervals=intervals,
             )
             left_out: dict[str, str] = {}
@@ -375,14 +388,12 @@ def generated(gan: GAN, n: int, seed: int, reference: Reference, labels: Labels 
             source = _sources(gan, reference, here) if gan.translates else None
             x = gan.generate(z, y) if source is None else gan.generate(z, y, source)
             returned = gan.returned(x, y) if source is not None else None
-        if not x.isfinite().all():
-            raise GanzooError(f"model '{gan.name}' generates values that are not finite")
+        measured = _finished(gan, x)
         known = class_index(y, classes) if y is not None and classes else None
         if meant is not None:
             known = meant[here % len(meant)]
         cycle = None if source is None or returned is None else (returned - source).abs().flatten(1).mean(1).cpu() / 2
-        measured = to_uint8(x) if gan.data.is_images else x.float()
-        yield Images(measured.cpu(), known, _targets(gan, reference, here), cycle)
+        yield Images(measured, known, _targets(gan, reference, here), cycle)
 
 
 def count_of(gan: GAN, reference: Reference, most: int) -> int:
@@ -409,6 +420,36 @@ def recogniser(gan: GAN, reference: Reference) -> Recogniser | None:
         return {name: logits.argmax(1).cpu() for name, logits in seen.items()}
 
     return recognise
+
+
+def drawer(gan: GAN) -> Drawer | None:
+    """Draws samples of a model under given conditions, as `generated` would; None where it takes no condition alone.
+
+    Raises:
+        GanzooError: when it draws, a sample is not finite.
+    """
+    if gan.translates or not gan.conditional:
+        return None
+
+    def draw(conditions: Tensor, seed: int) -> Tensor:
+        made = []
+        for number, y in enumerate(conditions.split(at_once(*gan.data.shape[1:]))):
+            with torch.no_grad(), own_draws(gan, (seed * 1_000_003 + number) % 2**31):
+                made.append(_finished(gan, gan.generate(gan.sample_latent(len(y)), y.to(gan.device))))
+        return torch.cat(made)
+
+    return draw
+
+
+def _finished(gan: GAN, x: Tensor) -> Tensor:
+    """Samples as they are measured, on the CPU: images rounded to uint8, vectors float.
+
+    Raises:
+        GanzooError: one is not finite.
+    """
+    if not x.isfinite().all():
+        raise GanzooError(f"model '{gan.name}' generates values that are not finite")
+    return (to_uint8(x) if gan.data.is_images else x.float()).cpu()
 
 
 def goes_both_ways(gan: GAN) -> bool:

@@ -24,6 +24,11 @@ class PRDC(Metric):
         require(len(setting.reference.data) > K, f"prdc needs more than {K} reference images")
         self.vectors = Gathered(MOST)
 
+    @classmethod
+    def concerns(cls, setting: Setting) -> bool:
+        """Not of words: a vector comes as often as its word, and a ball that reaches to its equals has no radius."""
+        return setting.reference.data.words is None
+
     def update(self, batch: Measured) -> None:
         assert batch.vectors is not None
         self.vectors.add(batch.vectors)

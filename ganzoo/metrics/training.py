@@ -14,6 +14,7 @@ from ganzoo.metrics.evaluation import (
     conditions,
     count_of,
     describe,
+    drawer,
     drawn_as,
     exact,
     generated,
@@ -29,8 +30,9 @@ N, SEED = 10_000, 0
 """As `ganzoo eval` takes them, so that it finds the same numbers."""
 METRICS = ("fid", "accuracy")
 """The quick ones: one by which the best checkpoint is chosen, one for what it does not see."""
-OF_VECTORS = ("modes", "prdc")
-"""Of vectors: what is measured where modes are known, else the other. No checkpoint is the best by them."""
+OF_VECTORS = ("modes", "tags", "prdc")
+"""Of vectors: what is measured where modes, or words and pictures, are known, else the last. No checkpoint is the best
+by them."""
 
 
 class Examiner:
@@ -56,11 +58,12 @@ class Examiner:
         conditions(gan, self.evaluator.reference, labels)  # What is not there is told before training.
         self.comes_with = comes_with(gan, self.evaluator.reference)
         self.n = count_of(gan, self.evaluator.reference, N)
-        setting = Setting(self.evaluator.reference, self.n, self.comes_with["labelled"], SEED, device)
+        labelled = self.comes_with["labelled"]
+        setting = Setting(self.evaluator.reference, self.n, labelled, SEED, device, draw=drawer(gan))
         for name, metric in list(self.evaluator.chosen.items()):
             if name not in ("fid", "prdc") and metric.missing(setting):
                 del self.evaluator.chosen[name]
-        if "modes" in self.evaluator.chosen:
+        if {"modes", "tags"} & self.evaluator.chosen.keys():
             self.evaluator.chosen.pop("prdc", None)
 
     @property
@@ -105,6 +108,8 @@ class Examiner:
         gan = averaged(trainer.gan, trainer.ema)
         batches = generated(gan, self.n, SEED, self.evaluator.reference, self.labels)
         drawn, n = self.drawn, self.n
-        measured = self.evaluator.measure(batches, n, seed=SEED, drawn=drawn, intervals=False, **self.comes_with)
+        measured = self.evaluator.measure(
+            batches, n, seed=SEED, drawn=drawn, draw=drawer(gan), intervals=False, **self.comes_with
+        )
         numbers: dict[str, float] = measured["metrics"]
         return numbers

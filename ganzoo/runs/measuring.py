@@ -16,6 +16,7 @@ from ganzoo.metrics.evaluation import (
     comes_with,
     count_of,
     describe,
+    drawer,
     drawn_as,
     generated,
     given,
@@ -79,7 +80,9 @@ def measure_run(
     about: dict[str, Any] = {"run": str(run), "model": sampler.gan.name, "step": sampler.step}
     beside = comes_with(gan, evaluator.reference)
     drawn, sees = drawn_as(gan, asked), recogniser(gan, evaluator.reference)
-    measured = evaluator.measure(batches, n, seed=seed, drawn=drawn, recognise=sees, clusters=gan.clusters, **beside)
+    measured = evaluator.measure(
+        batches, n, seed=seed, drawn=drawn, recognise=sees, clusters=gan.clusters, draw=drawer(gan), **beside
+    )
     return evaluator, {**about, **measured}
 
 

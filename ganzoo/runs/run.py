@@ -437,10 +437,9 @@ class Run:
         if gan.translates:
             return headed_table(shown)
         if not gan.data.is_images:
-            with at_rest(gan, SHOWCASE_SEED, gan.device):
-                z = gan.sample_latent(POINTS)
-                samples = gan.generate(z, gan.sample_labels(POINTS))
             examples = self._held_out(gan)
+            with at_rest(gan, SHOWCASE_SEED, gan.device):
+                samples = _beside(gan, examples)
             frame = frame_of(examples.x)
             field = field_of(gan, examples, frame) if gan.data.shape == (2,) else None
             return scatter({"data": examples.x, "samples": samples, **shown}, frame, field)
@@ -492,3 +491,12 @@ class Run:
         save_png(self.folder / "real.png", picture)
         for logger in self.loggers:
             logger.image(0, "real", picture)
+
+
+def _beside(gan: GAN, examples: Batch) -> Tensor:
+    """Samples to stand beside held-out vectors: of their conditions, where these are vectors, whose joint distribution
+    is known from data alone; otherwise of conditions that are drawn."""
+    if gan.conditional and gan.data.attributes:
+        return gan.generate(gan.sample_latent(len(examples.x)), examples.y)
+    z = gan.sample_latent(POINTS)
+    return gan.generate(z, gan.sample_labels(POINTS))

@@ -49,26 +49,36 @@ class Drawing(ABC):
         labels: Sequence[int | str] | None = None,
         seed: int = 0,
         values: Mapping[str, float] | None = None,
+        conditions: Tensor | None = None,
         **sampling: Any,
     ) -> Tensor:
-        """Draw samples: float (n, C, H, W) in [-1, 1], the same for the same arguments.
+        """Draw samples: float (n, C, H, W) in [-1, 1], or vectors (n, D), the same for the same arguments.
 
         Args:
-            n: how many; default: one for each label, else 64.
+            n: how many; default: one for each label, or condition, else 64.
             labels: class indices or names, repeated in turn until there are `n`; default: all classes in turn.
             seed: seed of the latents.
             values: attributes of the condition by name, where the data has any.
+            conditions: whole condition vectors instead of labels and values, float (M, K), of data with attributes;
+                repeated in turn until there are `n`.
             sampling: the model's options of drawing, where it has any: `truncation=0.7`.
 
         Raises:
             UsageError: a label or attribute that the data does not have, labels that are no sequence or for an
-                unconditional model, n < 1, an n or seed that is no whole number, or an option of drawing that the model
-                does not have or that is out of its range.
+                unconditional model, conditions that the model does not take, n < 1, an n or seed that is no whole
+                number, or an option of drawing that the model does not have or that is out of its range.
         """
         chosen = None if labels is None else _labels(labels)
+        sampler = self.sampler
+        if conditions is not None:
+            if chosen is not None or values:
+                raise UsageError("conditions are whole: leave out labels and values")
+            asked = sampler.taken(conditions)
+            n = len(asked) if n is None else n
+            sampler.classes(n)
+            return sampler.draw(n, None, seed, None, sampling, asked[torch.arange(n) % len(asked)])
         if n is None:
             n = len(chosen) if chosen is not None else 64
-        sampler = self.sampler
         return sampler.draw(n, sampler.classes(n, chosen), seed, values, sampling)
 
     def translate(
@@ -165,16 +175,16 @@ class Sampler(Drawing):
     @torch.no_grad()
     def draw(
         self, n: int, classes: Tensor | None, seed: int = 0, values: Mapping[str, float] | None = None,
-        sampling: Mapping[str, Any] | None = None,
+        sampling: Mapping[str, Any] | None = None, conditions: Tensor | None = None,
     ) -> Tensor:  # fmt: skip
-        """`sample` for class indices that are already a tensor (n,), or None."""
+        """`sample` for class indices that are already a tensor (n,), or None, or for as many `conditions`."""
         gan = drawing(self.gan, sampling or {})
         _checked(gan, seed, values)
         if gan.translates:
             raise UsageError(f"model '{gan.name}' makes images from images: translate some (ganzoo sample RUN --from)")
         with own_draws(gan, seed):
             z = gan.sample_latent(n)
-            y = self.conditions(n, classes, values)
+            y = self.conditions(n, classes, values) if conditions is None else conditions.to(gan.device)
             parts = zip(z.split(CHUNK), y.split(CHUNK) if y is not None else [None] * n, strict=False)
             return torch.cat([gan.generate(zs, ys).float() for zs, ys in parts])
 
@@ -217,6 +227,22 @@ class Sampler(Drawing):
                 return False
             sizes.append((made.shape[2] / height, made.shape[3] / width))
         return sizes[0] == sizes[1]
+
+    def taken(self, conditions: Any) -> Tensor:
+        """Condition vectors, if they are such as the model takes, float (M, K), finite, M at least 1.
+
+        Raises:
+            UsageError: they are not.
+        """
+        size = self.data.condition_size
+        if not (self.gan.conditional and self.data.attributes):
+            raise UsageError(f"model '{self.gan.name}' was trained without condition vectors: it takes no conditions")
+        if not (isinstance(conditions, Tensor) and conditions.is_floating_point() and conditions.shape[1:] == (size,)):
+            told = tuple(conditions.shape) if isinstance(conditions, Tensor) else type(conditions).__name__
+            raise UsageError(f"conditions must be floats (M, {size}), not {told}")
+        if not len(conditions) or not conditions.isfinite().all():
+            raise UsageError("conditions must be finite, and at least one")
+        return conditions.float()
 
     def conditions(self, n: int, classes: Tensor | None, values: Mapping[str, float] | None) -> Tensor | None:
         """What the generator takes for class indices (n,), or None, and attributes by name; None: nothing.

@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor
 
 import ganzoo
-from ganzoo.data import DatasetOptions, choose_options
+from ganzoo.data import Attribute, DatasetOptions, choose_options
 from ganzoo.errors import GanzooError, one_line
 from ganzoo.metrics.classifier import Embedded
 
@@ -23,10 +23,16 @@ CLASSES = ("smileys", "people", "animals", "food", "travel", "activities", "obje
 """Unicode's groups, in its order."""
 SHA256 = {
     "emoji.csv": "3ed9e9960539fb474e94b7ec669c2970ba735cbabebe6bf6d0f2fe8d647b0a41",
+    "keywords.csv": "99f7a2fe5a64eeeb020ce21a2e3edd538e201319d06b271330ca6902f0408a1b",
     "noto.png": "7719087548acccd9081cb1bee1ee4fb5511abcaec958c2f464e755d82fbc2329",
+    "tags.npz": "9190080d340146a0e604280421279b1f6b290d694dbe39c6de51aeffa2a54444",
     "twemoji.png": "dbd202297ee7605431f8c1536e15ef20b1a96b262455814c1a46795727be0afd",
 }
-"""Of the table's bytes, and of the pixels of the sheets."""
+"""Of the bytes of a file, and of the pixels of the sheets."""
+STEPS = 16
+"""Into which a feature's unit is divided: in the file of tags features are whole numbers of them, up to 255."""
+SEEN = tuple(Attribute(f"feature {i}", 0.0, 255 / STEPS, "what the extractor sees in the picture") for i in range(128))
+"""What the condition of a word vector is made of."""
 
 
 class Emoji(NamedTuple):
@@ -126,6 +132,28 @@ class EmojiStylesUnpaired(ganzoo.Dataset):
         return ganzoo.ImageSet(images, labels(ours), CLASSES, sources=sources, paired=False)
 
 
+class EmojiTags(ganzoo.Dataset):
+    """What Mirza & Osindero 2014 train on in section 4.2, of emoji: word vectors, each under the condition of what an
+    extractor sees in a picture that the word tags. A picture comes once for each of its words.
+    """
+
+    name = "emoji-tags"
+    summary = "word vectors of the keywords of emoji, each with the features of the picture as its condition; embedded"
+    Options = Options
+
+    def load(self, request: ganzoo.DataRequest) -> ganzoo.ImageSet:
+        style = choose_options(self, request.options).style
+        names, vectors, features = tags()
+        place = {word: i for i, word in enumerate(names)}
+        pictures, chosen = tagged(STYLES if style == "both" else (style,), request.split), []
+        for i, picture in enumerate(pictures):
+            chosen += [(i, place[word]) for word in picture.keywords if word in place]
+        index, word = torch.tensor(chosen).T
+        conditions = torch.stack([features[picture.style][picture.emoji.place] for picture in pictures])
+        words = ganzoo.Words(names, vectors, word)
+        return ganzoo.ImageSet(vectors[word], conditions[index], attributes=SEEN, words=words)
+
+
 class EmojiFeatures(Embedded):
     """128 features of a convnet trained on `emoji`; docs/metrics.md has the command."""
 
@@ -148,6 +176,47 @@ def table() -> list[Emoji]:
         Emoji(place, codes, CLASSES.index(label), split, int(half), name)
         for place, (codes, label, split, half, name) in enumerate(rows)
     ]
+
+
+class Tagged(NamedTuple):
+    """A picture, and what it is tagged with."""
+
+    style: str
+    emoji: Emoji
+    keywords: list[str]
+
+
+def tagged(styles: Sequence[str], split: str) -> list[Tagged]:
+    """The pictures of a split in these styles, one style after the other."""
+    known = [(e, words) for e, words in zip(table(), keywords(), strict=True) if e.split == split]
+    return [Tagged(style, e, words) for style in styles for e, words in known]
+
+
+def keywords() -> list[list[str]]:
+    """What each emoji is tagged with, in the order of the sheets.
+
+    Raises:
+        GanzooError: the embedded file is missing or damaged.
+    """
+    data = embedded("keywords.csv")
+    check("keywords.csv", data)
+    rows = csv.reader(io.StringIO(data.decode()))
+    next(rows)  # The names of the columns.
+    return [words.split() for _, words in rows]
+
+
+def tags() -> tuple[tuple[str, ...], Tensor, dict[str, Tensor]]:
+    """Words, their vectors, float (V, D), and of each style the features of all emoji, float (N, 128), as sheets go.
+
+    Raises:
+        GanzooError: the embedded file is missing or damaged.
+    """
+    data = embedded("tags.npz")
+    check("tags.npz", data)
+    with np.load(io.BytesIO(data)) as file:
+        words, vectors = tuple(map(str, file["words"])), torch.from_numpy(file["vectors"]).float()
+        features = torch.from_numpy(file["features"]).float() / STEPS
+    return words, vectors, dict(zip(STYLES, features, strict=True))
 
 
 def drawn(styles: Sequence[str], split: str) -> ganzoo.ImageSet:
@@ -204,7 +273,7 @@ def check(name: str, data: bytes) -> None:
 
 @ganzoo.hookimpl
 def register_datasets(register):
-    for dataset in (EmojiPictures, EmojiNoto, EmojiTwemoji, EmojiStyles, EmojiStylesUnpaired):
+    for dataset in (EmojiPictures, EmojiNoto, EmojiTwemoji, EmojiStyles, EmojiStylesUnpaired, EmojiTags):
         register(dataset)
 
 

@@ -8,12 +8,14 @@
 
 What is kept: emoji that both packages have, without those of another skin tone (1,875, which would make people 60 % of
 all), the five swatches of skin tones, and those whose picture repeats an older one's in either style (flags of islands,
-families). Pictures are laid on white, and each pixel becomes the mean of 2 x 2.
+families). Pictures are laid on white, and each pixel becomes the mean of 2 x 2. Beside them goes what they are tagged
+with; `make_tags.py` makes word vectors of that.
 """
 
 import csv
 import hashlib
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -39,6 +41,8 @@ COLUMNS = 60
 """Pictures in a row of a sheet."""
 TEST = 0.1
 """Share of the emoji that is held out."""
+UNTOLD = {"and", "at", "for", "no", "of", "on", "or", "the", "to", "with"}
+"""Words that say nothing of a picture."""
 
 
 def main(google: str, twitter: str) -> None:
@@ -62,6 +66,10 @@ def main(google: str, twitter: str) -> None:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(("code_points", "class", "split", "half", "name"))
         table.writerows(row(e) for e in kept)
+    with (HERE / "keywords.csv").open("w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(("code_points", "keywords"))
+        table.writerows((e["unified"], " ".join(keywords(e))) for e in kept)
 
 
 def small(path: Path) -> np.ndarray:
@@ -88,6 +96,16 @@ def row(e: dict[str, Any]) -> tuple[str, str, str, int, str]:
     draw = hashlib.sha256("-".join(kin(e["unified"])).encode()).digest()
     split = "test" if int.from_bytes(draw[:4], "big") < TEST * 2**32 else "train"
     return e["unified"], CLASSES[e["category"]], split, draw[4] % 2, e["short_name"]
+
+
+def keywords(e: dict[str, Any]) -> list[str]:
+    """The words of its name in Unicode, its short names and its subgroup, each once: `oncoming bus transport ground`.
+
+    Without numbers, words of one or two letters, and those that say nothing.
+    """
+    told = " ".join([e["name"] or "", *e["short_names"], e["subcategory"] or ""]).lower()
+    words = re.findall(r"[a-z]{3,}", told)
+    return [word for word in dict.fromkeys(words) if word not in UNTOLD]
 
 
 def kin(code_points: str) -> list[str]:
