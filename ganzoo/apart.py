@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -20,11 +20,11 @@ from ganzoo.blame import blame
 from ganzoo.errors import GanzooError, UsageError, one_line
 from ganzoo.settings import Plan
 from ganzoo.training.signals import STOPPING, Stopped
-from ganzoo.training.watcher import Enough
+from ganzoo.training.watcher import Enough, Until, Watcher
 
 
-def train_apart(plan: Plan, folder: Path, begun: bool, progress: bool) -> None:
-    """Train the run of a plan in a folder, or go on with it where it was `begun`.
+def train_apart(plan: Plan, folder: Path, begun: bool, progress: bool, share: float = 1.0) -> None:
+    """Train the run of a plan in a folder, or go on with it where it was `begun`, to a share of its budget.
 
     Raises:
         UsageError, GanzooError: as `ganzoo.launch.start` and `resume`; or the process ended without a word.
@@ -42,7 +42,7 @@ def train_apart(plan: Plan, folder: Path, begun: bool, progress: bool) -> None:
     assert process.stdout is not None
     with process, _handing_on(process):
         try:
-            pickle.dump((plan, folder, begun, progress, sys.argv), process.stdin)
+            pickle.dump((plan, folder, begun, progress, share, sys.argv), process.stdin)
             process.stdin.flush()  # It stays open: its end tells the process that nobody waits any more.
         except BrokenPipeError:
             pass
@@ -90,9 +90,9 @@ def main() -> None:
     over = threading.Event()
     try:
         with told("cannot be trained"):
-            plan, folder, begun, progress, sys.argv = pickle.load(sys.stdin.buffer)
+            plan, folder, begun, progress, share, sys.argv = pickle.load(sys.stdin.buffer)
         threading.Thread(target=_end_with_the_other, args=(over,), daemon=True).start()
-        train(plan, folder, begun, progress)
+        train(plan, folder, begun, progress, share)
     except Stopped as stopped:
         answer = {"stopped": stopped.exit_code - 128, "saved": stopped.saved}
     except GanzooError as error:
@@ -114,7 +114,7 @@ def told(what: str) -> Iterator[None]:
         raise GanzooError(f"{what}: {whose + ': ' if whose else ''}{one_line(error)}") from error
 
 
-def train(plan: Plan, folder: Path, begun: bool, progress: bool) -> None:
+def train(plan: Plan, folder: Path, begun: bool, progress: bool, share: float = 1.0) -> None:
     """As `train_apart`, in this process.
 
     Raises:
@@ -128,8 +128,9 @@ def train(plan: Plan, folder: Path, begun: bool, progress: bool) -> None:
         if progress:
             print(line, file=sys.stderr, flush=True)
 
-    watchers = [Progress()] if progress else []
-    with told("cannot be trained"):
+    watchers: list[Watcher] = [Progress()] if progress else []
+    watchers += [Until(share)] if share < 1 else []
+    with suppress(Enough), told("cannot be trained"):
         if begun:
             resume(folder, registry().check(), None, watchers, say)
         else:

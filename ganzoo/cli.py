@@ -22,6 +22,7 @@ COMMANDS = {
     "sample": ("ganzoo.commands.sample", "Draw images from a trained run."),
     "eval": ("ganzoo.commands.evaluate", "Measure a run or images: FID and its company."),
     "compare": ("ganzoo.commands.compare", "Set runs or models side by side in one report."),
+    "sweep": ("ganzoo.commands.sweep", "Find good options: try many a little, go on with the best."),
     "video": ("ganzoo.commands.video", "Film how a run's samples grew."),
     "demo": ("ganzoo.commands.demo", "Play with a run's generator in a browser."),
     "export": ("ganzoo.commands.export", "Write a run's generator for other programs."),

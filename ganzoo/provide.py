@@ -17,7 +17,7 @@ from ganzoo.launch import resume, start
 from ganzoo.metrics.evaluation import Labels, comparable, labels_of
 from ganzoo.plugins import Registry
 from ganzoo.preparing import refuse_sources
-from ganzoo.report.read import RunRecord, read_run
+from ganzoo.report.read import RunRecord, number, read_run
 from ganzoo.runs.folder import model_of, open_run, refuse_absent_data
 from ganzoo.runs.measuring import measure_run, refuse_side, write_result
 from ganzoo.runs.sampler import step_of
@@ -110,6 +110,8 @@ class Wanted(NamedTuple):
     """Options of drawing with which it is measured."""
     like: dict[str, Any] | None = None
     """A result as `ganzoo eval` writes it: it is measured as that was. None: as by default."""
+    share: float = 1.0
+    """How much of its budget is spent on it: less than 1, apart, for one that may go on later."""
 
 
 def provide_wanted(
@@ -158,13 +160,12 @@ def provide(
     plan, folder = run.plan, run.folder
     if not (folder / "run.json").exists():
         say(f"{folder}: training")
-        _train(plan, folder, False, plugins, watchers, say, apart)
+        _train(run, False, plugins, watchers, say, apart)
     else:
         same_plan(plan, folder)
-        status = read_json(folder / "status.json") if (folder / "status.json").exists() else {}
-        if not isinstance(status, dict) or status.get("status") != "finished":
+        if not _is_trained(run):
             say(f"{folder}: going on from its last checkpoint")
-            _train(plan, folder, True, plugins, watchers, say, apart)
+            _train(run, True, plugins, watchers, say, apart)
         else:
             say(f"{folder}: done already")
     if not measured(folder, plan, run.sampling, run.like):
@@ -173,18 +174,32 @@ def provide(
     return folder
 
 
+def _is_trained(run: Wanted) -> bool:
+    """Whether a run that is there has come as far as it is wanted."""
+    path = run.folder / "status.json"
+    status: Any = read_json(path) if path.exists() else {}
+    if not isinstance(status, dict):
+        return False
+    if run.share == 1 or status.get("status") == "finished":
+        return status.get("status") == "finished"
+    budget = open_run(run.folder).get("steps"), run.plan.settings.max_time
+    spent = number(status.get("step")), number(status.get("seconds"))
+    shares = [done / whole for done, whole in zip(spent, budget, strict=True) if done and whole]
+    return max(shares, default=0.0) >= run.share - 1e-9
+
+
 def _train(
-    plan: Plan, folder: Path, begun: bool, plugins: Registry, watchers: Callable[[], Sequence[Watcher]],
+    run: Wanted, begun: bool, plugins: Registry, watchers: Callable[[], Sequence[Watcher]],
     say: Callable[[str], None], apart: bool,
 ) -> None:  # fmt: skip
     if apart:
-        train_apart(plan, folder, begun, bool(watchers()))
+        train_apart(run.plan, run.folder, begun, bool(watchers()), run.share)
         return
     with told("cannot be trained"):
         if begun:
-            resume(folder, plugins, None, watchers(), say)
+            resume(run.folder, plugins, None, watchers(), say)
         else:
-            start(plan, plugins, folder, watchers())
+            start(run.plan, plugins, run.folder, watchers())
 
 
 def measure(

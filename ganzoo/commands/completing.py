@@ -37,6 +37,7 @@ ARGUMENTS = {
     ("check", "model"): ("models",),
     ("bench", "models"): ("models",),
     ("compare", "what"): ("models",),
+    ("sweep", "model"): ("models",),
 }
 """Arguments that are such names; those in `OR_FILES` may be paths too."""
 OR_FILES = (("info", "name"), ("compare", "what"))

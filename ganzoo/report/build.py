@@ -140,11 +140,12 @@ class Report:
 
 
 def build(
-    folders: Sequence[Path], benchmarks: Sequence[Path] = (), command: str | None = None, failed: Sequence[str] = ()
-) -> Report:
+    folders: Sequence[Path], benchmarks: Sequence[Path] = (), command: str | None = None, failed: Sequence[str] = (),
+    notes: Sequence[str] = (),
+) -> Report:  # fmt: skip
     """Read everything and decide what may be compared. A damaged run among others is left out, with the reason.
 
-    `failed` are what the caller knows to be missing.
+    `failed` are what the caller knows to be missing, `notes` what a reader must know besides.
 
     Raises:
         UsageError: nothing was given, a folder twice, or one that is no run.
@@ -176,7 +177,7 @@ def build(
         group.lines = put_in_order(group.lines, MEASURES[0])
     sentences, best = verdict(groups[0]) if groups else (["Benchmarks alone: no run was given."], None)
     files = read_benchmarks(benchmarks)
-    told = [*failed, *cautions(groups), *unmeasured(groups)]
+    told = [*notes, *failed, *cautions(groups), *unmeasured(groups)]
     return Report(groups, files, sentences, best, told, said, failed)
 
 

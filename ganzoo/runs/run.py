@@ -230,6 +230,8 @@ class Run:
             left.append(trainer.steps - trainer.step)
         if self.evaluation is not None:
             left.append(self.evaluation.until_due(trainer))
+        looked_at = (watcher.looks_at for watcher in self.watchers)
+        left += [step - trainer.step for step in looked_at if step is not None and step > trainer.step]
         return max(1, min(left))
 
     def after_step(self, trainer: Trainer, values: Mapping[str, Tensor], stop: Stop) -> None:

@@ -1,5 +1,6 @@
 """What follows a training from outside."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ class Watcher:
 
     enough = False
     """Set to end the training: what is due is done, the run is saved, and `Enough` is raised."""
+    looks_at: int | None = None
+    """A step beyond which no recording is replayed before `step` has been called for it."""
 
     def tell(self, line: str) -> None:
         """Something about the run that stays to be read: what begins, how its steps are run, where a picture is."""
@@ -35,3 +38,20 @@ class Watcher:
 
     def close(self) -> None:
         """Training ended."""
+
+
+class Until(Watcher):
+    """Ends the training, to be gone on with or not, once a share of its budget is spent."""
+
+    def __init__(self, share: float):
+        """`share` lies above 0 and below 1."""
+        self.share = share
+
+    def begin(self, trainer: Trainer) -> None:
+        if trainer.steps:
+            self.looks_at = math.ceil(self.share * trainer.steps - 1e-9)  # A third of 9 steps are 3.
+
+    def step(self, trainer: Trainer) -> None:
+        by_steps = self.looks_at is not None and trainer.step >= self.looks_at
+        by_time = bool(trainer.seconds) and trainer.elapsed >= self.share * (trainer.seconds or 0.0)
+        self.enough = by_steps or by_time
