@@ -19,7 +19,7 @@ from ganzoo import Attribute, Batch, DataSpec
 from ganzoo.data import Maker
 from ganzoo.demo.about import About
 from ganzoo.demo.player import Player
-from ganzoo.demo.server import serve
+from ganzoo.demo.server import bind, serve
 from ganzoo.demo.translating import Translating
 from ganzoo.plugins import registry
 from ganzoo.report.build import build
@@ -360,17 +360,45 @@ def test_the_demo_draws_what_its_controls_say(open_page, tmp_path, device):
 
 
 @contextmanager
-def serving(player):
+def serving(player, host="127.0.0.1"):
     """The address of a demo."""
-    server = serve(player, 0)
+    server = bind(0, host)
+    server.show(player)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}/"
+        yield server.address
     finally:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+@pytest.mark.parametrize("kind", ["player", "translating"])
+def test_a_page_for_others_draws_by_the_token_in_its_address_and_after_a_reload_too(open_page, kind):
+    from playwright.sync_api import expect
+
+    torch.manual_seed(0)
+    spec = DataSpec("small-digits", (1, 8, 8), 500, tuple("0123456789"))
+    pairs = DataSpec("pairs", (1, 8, 8), 10, tuple("abc"), source_shape=(1, 8, 8))
+    held = Batch(torch.zeros(3, 1, 8, 8), torch.tensor([2, 0, 1]), source=torch.zeros(3, 1, 8, 8))
+    made = {
+        "player": lambda: Player(Sampler(build_model(Truncated, spec, Truncated.Options()))),
+        "translating": lambda: Translating(Sampler(Classed(pairs, Classed.Options())), held=held),
+    }[kind]()
+    with serving(made, "0.0.0.0") as url:
+        assert "?token=" in url
+        page = open_page(url, 1280)
+        for _ in range(2):
+            expect(page.locator("#grid" if kind == "player" else "#after")).to_have_attribute(
+                "src", re.compile("^blob:")
+            )
+            settled(page)
+            expect(page.locator(".fault")).to_be_empty()
+            assert page.evaluate("[...document.images].every((i) => !i.getAttribute('src') || i.naturalWidth > 0)")
+            page.reload()
+        settled(page)
+        assert page.url == url
 
 
 def settled(page):

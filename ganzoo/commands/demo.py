@@ -13,10 +13,18 @@ from ganzoo.commands.options import OfRun, RunPath, checkpoint_option
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="Its port; 0: any free one."
 )
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Its address; 0.0.0.0: all that this machine has, as a container needs it.",
+)
 @click.option("--no-browser", is_flag=True, help="Do not open a browser.")
 @checkpoint_option
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps.")
-def command(run: Path, port: int, no_browser: bool, checkpoint: str | None, device: str, **sampling: Any) -> None:
+def command(
+    run: Path, port: int, host: str, no_browser: bool, checkpoint: str | None, device: str, **sampling: Any
+) -> None:
     """Play with RUN's generator in a browser: classes, latents, and the way from one to another.
 
     Of a model that makes images from images, choose a held-out picture or drop one of your own, and see before and
@@ -26,11 +34,13 @@ def command(run: Path, port: int, no_browser: bool, checkpoint: str | None, devi
     The page is served to this machine alone, on 127.0.0.1, and fetches nothing from elsewhere; pictures that are
     dropped on it are kept nowhere. Ctrl-C ends it.
 
-    On another machine, serve with --no-browser, and bring the page here by ssh -L 9000:127.0.0.1:8765 MACHINE.
+    On another machine, serve with --no-browser, and bring the page here by ssh -L 9000:127.0.0.1:8765 MACHINE. With
+    --host, others reach it who have the address that is printed, with the token in it; it is not encrypted on its way.
 
     \b
     ganzoo demo runs/mine
     ganzoo demo runs/mine --port 0 --no-browser
+    ganzoo demo runs/mine --host 0.0.0.0 --no-browser
     """
     import webbrowser
 
@@ -38,12 +48,13 @@ def command(run: Path, port: int, no_browser: bool, checkpoint: str | None, devi
     from ganzoo.plugins import registry
 
     chosen = {name: value for name, value in sampling.items() if value is not None}
-    with bind(port) as server:  # A port that is taken is told before anybody waits for the model.
+    with bind(port, host) as server:  # A port that is taken is told before anybody waits for the model.
         server.show(player_of(run, device, registry().check(), chosen, checkpoint))
-        address = f"http://127.0.0.1:{server.server_port}/"
-        click.echo(f"{address} (Ctrl-C ends it)")
+        click.echo(f"{server.address} (Ctrl-C ends it)")
+        if server.token:
+            click.echo("whoever has this address sees the page; elsewhere, put this machine's name in it", err=True)
         if not no_browser:
-            webbrowser.open(address)
+            webbrowser.open(server.address)
         try:
             server.serve_forever()
         except KeyboardInterrupt:

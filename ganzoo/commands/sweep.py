@@ -1,5 +1,6 @@
 """`ganzoo sweep MODEL`."""
 
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ def command(
     Successive halving: with 9 trials and --eta 3, each gets a ninth of the budget and is measured, the best 3 go on
     to a third of it, and the best of these to its end: three budgets in all, in place of nine. Each is a run with the
     whole budget that is ended early, and goes on from its checkpoint, so that nothing is trained twice. One that begins
-    slowly may be given up: a larger share, --eta 2, is more patient.
+    slowly may be given up; --eta 2, which keeps half at every rung, is more patient.
 
     The same command goes on where it was stopped. A trial that fails is named, and the others go on. At the end stand
     a report of all trials, and the command that trains the best one anew.
@@ -90,6 +91,8 @@ def command(
         sweep.run(lambda: [] if quiet else [Progress()], say)
     except Stopped as stopped:
         raise Stopped(stopped.exit_code - 128, f"{stopped.saved}; the same command goes on with the sweep") from None
+    except KeyboardInterrupt:  # While a trial was measured, say.
+        raise Stopped(signal.SIGINT, f"{sweep.home} is kept: the same command goes on with the sweep") from None
     best = sweep.best
     assert best is not None  # Otherwise `run` has told why.
     write(build(sweep.folders, failed=sweep.failed, notes=sweep.notes), target, plugins)

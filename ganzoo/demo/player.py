@@ -1,7 +1,6 @@
 """Draws what the demo's page asks for."""
 
 import io
-import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from ganzoo.data import to_uint8
 from ganzoo.demo.about import UNKNOWN, About
 from ganzoo.demo.controls import controls
+from ganzoo.demo.queueing import Queue
 from ganzoo.errors import UsageError
 from ganzoo.gan import GAN
 from ganzoo.runs.pictures import tile
@@ -45,7 +45,7 @@ class Player:
             does = "makes images from images" if self.gan.translates else "makes vectors"
             raise UsageError(f"model '{self.gan.name}' {does}: the demo shows images that are made of latents")
         self.about = about
-        self.lock = threading.Lock()  # One picture at a time: each takes all cores, and hooks are the module's.
+        self.lock = Queue()  # One picture at a time: each takes all cores, and hooks are the module's.
         self.directions = directions(self.gan)
 
     def facts(self) -> dict[str, Any]:

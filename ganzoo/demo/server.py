@@ -1,11 +1,19 @@
-"""One page, served to this machine alone, and the pictures that it asks for."""
+"""One page, and its pictures: for this machine alone, or for whoever has the address with its token."""
 
+import errno
+import hmac
+import secrets
 import socket
 import sys
-from contextlib import suppress
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
 from pathlib import Path
+from socketserver import TCPServer
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -27,20 +35,37 @@ DROPPED = ("/source.png", "/made.png")
 """What is made of a picture that comes with the request."""
 PATIENCE = 2
 """Seconds for which what nobody wants is waited for."""
+LONGEST = 60
+"""Seconds that a picture may be on its way."""
+MOST_CLIENTS = 256
+"""Connections at a time."""
+MOST_HELD = 16 * MOST_BYTES
+"""Bytes of dropped pictures at a time, over all connections."""
 NAMES = ("127.0.0.1", "localhost", "[::1]")
 """What this machine is called by itself."""
 
 
-def bind(port: int) -> "Server":
-    """A server on 127.0.0.1 that shows nothing yet, and does not run; port 0 takes any that is free.
+def bind(port: int, host: str = "127.0.0.1") -> "Server":
+    """A server that shows nothing yet, and does not run; port 0 takes any that is free.
 
     Raises:
-        GanzooError: the port is taken.
+        GanzooError: the port is taken, or the host is none of this machine's.
     """
     try:
-        return Server(("127.0.0.1", port), Handler)
-    except OSError as error:
-        raise GanzooError(f"cannot serve on port {port}: {error.strerror or error}; choose another --port") from error
+        return Server((host, port), Handler)
+    except (OSError, UnicodeError, ValueError, TypeError) as error:  # Of these, the last three are of odd names.
+        why = (error.strerror if isinstance(error, OSError) else None) or one_line(error)
+        if isinstance(error, OSError) and error.errno in (errno.EADDRINUSE, errno.EACCES):
+            raise GanzooError(f"cannot serve on port {port}: {why}; choose another --port") from error
+        raise GanzooError(f"cannot serve on {host}: {why}; choose another --host") from error
+
+
+def is_local(host: str) -> bool:
+    """Whether only this machine can reach what is served there."""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def serve(player: Player | Translating, port: int) -> "Server":
@@ -74,23 +99,77 @@ def player_of(
     return Translating(sampler, sampling, held, maker_of(run), known)
 
 
-def render(facts: dict[str, Any], page: str = "demo.html") -> str:
-    """The page."""
-    loader = PackageLoader("ganzoo.demo", "templates")
-    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined).get_template(page).render(facts=facts)
+def render(facts: dict[str, Any], page: str = "demo.html", token: str = "") -> str:
+    """The page; the pictures that it asks for have the token in their addresses, where there is one."""
+    environment = Environment(
+        loader=PackageLoader("ganzoo.demo", "templates"), autoescape=True, undefined=StrictUndefined
+    )
+    return environment.get_template(page).render(facts=facts, token=token)
 
 
 class Server(ThreadingHTTPServer):
-    """Tells what goes wrong with a connection in one line."""
+    """Tells what goes wrong with a connection in one line, and takes no more of them than there is room for."""
 
     daemon_threads = True
+    request_queue_size = MOST_CLIENTS  # Of the 5 that are usual, the sixth is let wait for a second, or three.
     player: Player | Translating
     page: bytes
+
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]):
+        host = address[0]
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self.token = "" if is_local(host) else secrets.token_urlsafe(16)
+        """What a request's address must hold; empty where only this machine can send one."""
+        self.names = (*NAMES, f"[{host}]" if ":" in host else host)
+        self._room = threading.BoundedSemaphore(MOST_CLIENTS)
+        self._guard, self._held = threading.Lock(), 0
+        super().__init__(address, handler)
+
+    def server_bind(self) -> None:
+        """Not as HTTPServer does, which asks the network for this machine's name, and waits for an answer."""
+        TCPServer.server_bind(self)
+        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
+
+    @property
+    def address(self) -> str:
+        """What to open in a browser; on this machine, where it answers at all of its addresses."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.server_name, self.server_name)
+        host = f"[{host}]" if ":" in host else host
+        return f"http://{host}:{self.server_port}/" + (f"?token={self.token}" if self.token else "")
 
     def show(self, player: Player | Translating) -> None:
         """From now on, this."""
         self.player = player
-        self.page = render(player.facts(), player.page).encode()
+        self.page = render(player.facts(), player.page, self.token).encode()
+
+    @contextmanager
+    def holding(self, size: int) -> Iterator[bool]:
+        """Whether there is room for so many bytes of a picture more; inside, they are counted."""
+        with self._guard:
+            fits = self._held + size <= MOST_HELD
+            self._held += size if fits else 0
+        try:
+            yield fits
+        finally:
+            with self._guard:
+                self._held -= size if fits else 0
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """In a thread of its own, where there is room for another."""
+        if self._room.acquire(blocking=False):
+            super().process_request(request, client_address)
+            return
+        with suppress(OSError):
+            request.settimeout(PATIENCE)
+            request.sendall(b"HTTP/1.0 503 Service Unavailable\r\nRetry-After: 5\r\n\r\n")
+        self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Makes room again when it is done."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._room.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A page that went away is not worth a word."""
@@ -109,28 +188,30 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answer with the page, or a picture that the demo itself has something to make of."""
-        address = urlsplit(self.path)
-        if not self._named():
-            self._refuse(HTTPStatus.FORBIDDEN, "this demo answers to 127.0.0.1 alone")
-        elif address.path == "/":
+        address, query = self._asked()
+        if (reason := self._stranger()) is not None:
+            self._refuse(HTTPStatus.FORBIDDEN, reason)
+        elif address == "/":
             self._answer(HTTPStatus.OK, self.server.page, "text/html; charset=utf-8")
-        elif address.path not in self._pictures():
+        elif address not in self._pictures():
             self._refuse(HTTPStatus.NOT_FOUND, f"there is / and {', '.join(self._pictures())}")
         elif not self._own():
             self._refuse(HTTPStatus.FORBIDDEN, "pictures are drawn for this demo's own page")
         else:
-            self._draw(address.path, address.query, None)
+            self._draw(address, query, None)
 
     def do_POST(self) -> None:
         """Answer with what is made of the picture that is the request's content, which is no longer than allowed."""
-        address, told = urlsplit(self.path), self.headers.get("Content-Length", "")
+        (address, query), told = self._asked(), self.headers.get("Content-Length", "")
         length = int(told) if told.isascii() and told.isdecimal() and len(told) < 16 else None
-        data: bytes | None = None
-        if isinstance(self.server.player, Player):
+        taken = False
+        if (reason := self._stranger()) is not None:
+            self._refuse(HTTPStatus.FORBIDDEN, reason)
+        elif isinstance(self.server.player, Player):
             self._refuse(HTTPStatus.NOT_IMPLEMENTED, "this demo takes no pictures")
-        elif not (self._named() and self._own()):
+        elif not self._own():
             self._refuse(HTTPStatus.FORBIDDEN, "pictures are taken from this demo's own page")
-        elif address.path not in DROPPED:
+        elif address not in DROPPED:
             self._refuse(HTTPStatus.NOT_FOUND, f"pictures go to {' and '.join(DROPPED)}")
         elif length is None:
             self._refuse(HTTPStatus.LENGTH_REQUIRED, "say how long the picture is: Content-Length")
@@ -140,42 +221,73 @@ class Handler(BaseHTTPRequestHandler):
                 f"a picture of {length:,} bytes is too large: {MOST_BYTES:,} at most",
             )
         else:
-            data = self.rfile.read(length)
-            if len(data) < length:
-                self._refuse(HTTPStatus.BAD_REQUEST, f"of {length:,} bytes {len(data):,} came")
-            else:
-                self._draw(address.path, address.query, data)
-        if data is None:
+            with self.server.holding(length) as fits:
+                if not fits:
+                    self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, "too many pictures come at once: drop it again")
+                else:
+                    taken = True
+                    data = self._take(length)
+                    if len(data) < length:
+                        self._refuse(HTTPStatus.BAD_REQUEST, f"of {length:,} bytes {len(data):,} came")
+                    else:
+                        self._draw(address, query, data)
+        if not taken:
             self._let_come()
+
+    def _take(self, length: int) -> bytes:
+        """The content of a request, as far as it comes in time."""
+        data, until = bytearray(), time.monotonic() + LONGEST
+        while len(data) < length and time.monotonic() < until:
+            part = self.rfile.read1(min(2**16, length - len(data)))
+            if not part:
+                break
+            data += part
+        return bytes(data)
 
     def _let_come(self) -> None:
         """Take what is on its way still: a connection that is closed before would lose the answer."""
-        left = 2 * MOST_BYTES
+        left, until = 2 * MOST_BYTES, time.monotonic() + LONGEST
         with suppress(OSError):
             self.connection.settimeout(PATIENCE)
             self.connection.shutdown(socket.SHUT_WR)
-            while left > 0 and (part := self.connection.recv(2**16)):
+            while left > 0 and time.monotonic() < until and (part := self.connection.recv(2**16)):
                 left -= len(part)
+
+    def _asked(self) -> tuple[str, str]:
+        """The path of the request, and its query without the token."""
+        address = urlsplit(self.path)
+        return address.path, "&".join(part for part in address.query.split("&") if not part.startswith("token="))
+
+    def _stranger(self) -> str | None:
+        """Why whoever asks gets nothing at all; None if they may ask."""
+        token = self.server.token
+        if not token:
+            return None if self._named() else "this demo answers to 127.0.0.1 alone"
+        given = next((p for p in urlsplit(self.path).query.split("&") if p.startswith("token=")), "")
+        # In a time that does not tell how much of it is right.
+        right = hmac.compare_digest(given.removeprefix("token=").encode(errors="replace"), token.encode())
+        return None if right else "open the address that `ganzoo demo` printed, with its token"
 
     def _pictures(self) -> tuple[str, ...]:
         return PICTURES[type(self.server.player)]
 
     def _named(self) -> bool:
-        """Whether the request names this machine; another name is a foreign page's (DNS rebinding).
+        """Whether the request names this machine; another name is a foreign page's (DNS rebinding), who knows no token.
 
         On whatever port: `ssh -L 9000:127.0.0.1:8765` and the like have it on another.
         """
         name, colon, port = self.headers.get("Host", "").rpartition(":")
         if not (colon and port.isascii() and port.isdecimal()):
             name = self.headers.get("Host", "")
-        return name.lower() in NAMES
+        return name.lower() in self.server.names
 
     def _own(self) -> bool:
         """Whether the demo's own page asks, or somebody by hand: a page of another site cannot see the picture, but
         would have it drawn."""
-        origin = self.headers.get("Origin", f"http://{self.headers.get('Host')}")
-        site = self.headers.get("Sec-Fetch-Site", "none")  # Programs that are no browsers do not say it.
-        return site in ("none", "same-origin") and origin == f"http://{self.headers.get('Host')}"
+        host, site = self.headers.get("Host"), self.headers.get("Sec-Fetch-Site", "none")
+        origins = [f"http://{host}", *([f"https://{host}"] if self.server.token else [])]  # By a proxy that encrypts.
+        own = self.headers.get("Origin", origins[0]) in origins
+        return own and site in ("none", "same-origin")  # Programs that are no browsers say neither.
 
     def _draw(self, path: str, query: str, dropped: bytes | None) -> None:
         player, notes = self.server.player, list[str]()

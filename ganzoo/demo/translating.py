@@ -4,7 +4,6 @@ Nothing of a dropped picture is kept, in memory or on disk, once it is answered.
 """
 
 import io
-import threading
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property, partial
@@ -19,6 +18,7 @@ from ganzoo.data.archives import Held
 from ganzoo.data.imagefiles import sizes_of
 from ganzoo.demo.about import UNKNOWN, About
 from ganzoo.demo.controls import controls
+from ganzoo.demo.queueing import Queue
 from ganzoo.errors import UsageError
 from ganzoo.runs.pictures import picture_of
 from ganzoo.runs.sampler import Sampler
@@ -56,7 +56,7 @@ class Translating:
         self.sampler, self.gan = sampler, drawing(sampler.gan, sampling or {})
         self.start = used(self.gan)
         self.held, self.maker, self.about = held, maker, about
-        self.lock = threading.Lock()  # One at a time: each takes all cores, and warnings are the process's.
+        self.lock = Queue()  # One at a time: each takes all cores, and warnings are the process's.
 
     @cached_property
     def _any_size(self) -> bool:

@@ -2,6 +2,7 @@
 const facts = JSON.parse(document.getElementById("facts").textContent);
 const $ = (id) => document.getElementById(id);
 const all = (query) => [...document.querySelectorAll(query)];
+const token = new URLSearchParams(location.search).get("token");
 const fault = (text) => { document.querySelector(".fault").textContent = text; };
 const newSeed = () => { $("seed").value = Math.floor(Math.random() * 2 ** 31); };
 
@@ -14,6 +15,7 @@ function chosen(option) {
 
 function common(extra) {
   const query = new URLSearchParams({ seed: $("seed").value || 0, ...extra });
+  if (token) query.set("token", token);
   const values = Object.fromEntries(all("[data-attribute]").map((a) => [a.dataset.attribute, Number(a.value)]));
   if (Object.keys(values).length) query.set("values", JSON.stringify(values));
   const options = Object.fromEntries(all("[data-option]").map((o) => [o.dataset.option, chosen(o)]).filter(([, v]) => v !== ""));
