@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -399,6 +400,47 @@ def test_a_page_for_others_draws_by_the_token_in_its_address_and_after_a_reload_
             page.reload()
         settled(page)
         assert page.url == url
+
+
+def test_a_picture_among_several_is_enlarged_by_a_click_or_a_key_and_saved_at_four_times(open_page, axe, tmp_path):
+    from playwright.sync_api import expect
+
+    torch.manual_seed(0)
+    spec = DataSpec("small-digits", (1, 8, 8), 500, tuple("0123456789"))
+    player = Player(Sampler(build_model(Truncated, spec, Truncated.Options())))
+    with serving(player) as url:
+        page = open_page(url, 390)
+        expect(page.locator("#tiles button")).to_have_count(16)
+        page.get_by_label("pictures", exact=True).select_option("4")
+        expect(page.locator("#tiles button")).to_have_count(4)
+        settled(page)
+        sheet = np.asarray(Image.open(io.BytesIO(player.draw(0, 4, 2))))
+
+        def saved(button: str) -> np.ndarray:
+            with page.expect_download() as download:
+                page.locator(button).click()
+            download.value.save_as(tmp_path / "saved.png")
+            return np.asarray(Image.open(tmp_path / "saved.png").convert("RGB"))
+
+        assert np.array_equal(saved("#save4"), sheet.repeat(4, 0).repeat(4, 1))
+        page.get_by_label("Enlarge picture 2").click()
+        expect(page.locator("#which")).to_have_text("Picture 2 of seed 0")
+        assert np.array_equal(saved("#saveone"), sheet[2:10, 12:20].repeat(4, 0).repeat(4, 1))
+        assert axe(page) == []
+        page.keyboard.press("Escape")
+        expect(page.locator("#large")).not_to_be_visible()
+        page.get_by_label("Enlarge picture 1").focus()
+        for key in ("ArrowDown", "Enter"):
+            page.keyboard.press(key)
+        expect(page.locator("#which")).to_have_text("Picture 3 of seed 0")
+        page.locator("#close").click()
+        expect(page.locator("#large")).not_to_be_visible()
+        page.reload()
+        expect(page.locator("#tiles button")).to_have_count(4)
+        page.evaluate("facts.largest = 22 * 22 * 16 - 1")  # Of the two saving buttons, that of what would be too large.
+        page.locator("#new").click()
+        expect(page.locator("#save4")).not_to_be_visible()
+        expect(page.locator("#save")).to_be_visible()
 
 
 def settled(page):

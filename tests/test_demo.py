@@ -17,7 +17,7 @@ from ganzoo.demo.asking import asked
 from ganzoo.demo.player import Player
 from ganzoo.demo.server import bind, render, serve
 from ganzoo.demo.server import player_of as player_of_run
-from ganzoo.errors import GanzooError
+from ganzoo.errors import GanzooError, UsageError
 from ganzoo.plugins import registry
 from ganzoo.runs.sampler import Sampler
 from ganzoo.runs.walk import between
@@ -78,6 +78,14 @@ def test_each_control_changes_the_picture(player):
     first = player.draw(3, 4, 2)
     others = [player.draw(4, 4, 2), player.draw(3, 4, 2, label=1), player.draw(3, 4, 2, shifts=[2.0])]
     assert all(other != first for other in others)
+
+
+def test_a_picture_may_be_several_times_as_large_pixel_by_pixel_within_bounds(player, monkeypatch):
+    once, times = pixels(player.draw(3, 4, 2)), pixels(player.draw(3, 4, 2, scale=4))
+    assert np.array_equal(once.repeat(4, 0).repeat(4, 1), times)
+    monkeypatch.setattr("ganzoo.demo.player.LARGEST", 64 * 8 * 8 * 15)
+    with pytest.raises(UsageError, match="64 pictures of 8 x 8, 4 times as large, are more than 61,440 pixels: take"):
+        player.draw(3, 64, 8, scale=4)
 
 
 def test_a_walk_begins_at_one_class_and_ends_at_the_other(player):
@@ -197,6 +205,7 @@ def test_nothing_else_is_served(server, path):
 @pytest.mark.parametrize(
     "query",
     ["n=65", "n=0", "seed=-1", "label=99", "t=nan", "t=2", "shifts=x", "values=[]", "values={", "file=x", "n=1e9",
+     "scale=0", "scale=9",
      "values=%7B%22x%22:1%7D"],
 )  # fmt: skip
 def test_a_bad_request_is_refused_in_one_line(server, query):
@@ -299,5 +308,6 @@ def test_a_result_that_says_nothing_is_no_fid(tmp_path, result):
 
 def test_an_empty_query_is_the_first_picture():
     assert asked("") == {
-        "seed": 0, "n": 16, "columns": 4, "label": 0, "to": None, "t": 0.0, "shifts": [], "values": {}, "sampling": {}
+        "seed": 0, "n": 16, "columns": 4, "label": 0, "to": None, "t": 0.0, "shifts": [], "values": {}, "sampling": {},
+        "scale": 1,
     }  # fmt: skip

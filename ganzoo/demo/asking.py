@@ -3,7 +3,7 @@
 from typing import Any
 from urllib.parse import parse_qs
 
-from ganzoo.demo.player import DIRECTIONS, MOST
+from ganzoo.demo.player import DIRECTIONS, LARGEST_SCALE, MOST
 from ganzoo.errors import plain
 from ganzoo.files import from_json
 
@@ -18,7 +18,7 @@ def asked(query: str) -> dict[str, Any]:
     Raises:
         ValueError: an unknown name, or a value that is no number or out of range.
     """
-    given = _given(query, {"seed", "n", "columns", "label", "to", "t", "shifts", "values", "sampling"})
+    given = _given(query, {"seed", "n", "columns", "label", "to", "t", "shifts", "values", "sampling", "scale"})
     n = bounded(given.get("n", "16"), 1, MOST)
     return {
         "seed": bounded(given.get("seed", "0"), 0, LARGEST_SEED),
@@ -28,6 +28,7 @@ def asked(query: str) -> dict[str, Any]:
         "to": bounded(given["to"], 0, 10**6) if "to" in given else None,
         "t": real(given.get("t", "0"), 0, 1),
         "shifts": [real(s, -100, 100) for s in given.get("shifts", "").split(",") if s][:DIRECTIONS],
+        "scale": bounded(given.get("scale", "1"), 1, LARGEST_SCALE),
         **_conditions(given),
     }
 

@@ -14,6 +14,7 @@ from ganzoo.demo.controls import controls
 from ganzoo.demo.queueing import Queue
 from ganzoo.errors import UsageError
 from ganzoo.gan import GAN
+from ganzoo.runs.film import LARGEST, enlarged
 from ganzoo.runs.pictures import tile
 from ganzoo.runs.sampler import Sampler
 from ganzoo.runs.walk import between, on_the_way
@@ -24,6 +25,7 @@ DIRECTIONS, POINTS, STEP = 6, 4, 0.05
 REACH = 4.0
 """How far a slider moves the latents along a direction of unit length, either way."""
 MOST = 64
+LARGEST_SCALE = 8
 LOOKED_AT, SEEN = 512, 64
 """Numbers of a latent, and pixels of a side, that directions are sought in: J'J grows with their squares."""
 
@@ -59,6 +61,8 @@ class Player:
             "attributes": [a._asdict() for a in data.attributes] if self.gan.conditional else [],
             "directions": len(self.directions),
             "reach": REACH,
+            "counts": [n**2 for n in (1, 2, 3, 4, 6, 8)],
+            "largest": LARGEST,
             "sampling": controls(self.gan),
         }
 
@@ -66,7 +70,7 @@ class Player:
     def draw(
         self, seed: int, n: int, columns: int, label: int = 0, to: int | None = None, t: float = 0.0,
         shifts: Sequence[float] = (), values: dict[str, float] | None = None,
-        sampling: Mapping[str, Any] | None = None,
+        sampling: Mapping[str, Any] | None = None, scale: int = 1,
     ) -> bytes:  # fmt: skip
         """A PNG of `n` samples, `columns` in a row.
 
@@ -80,10 +84,17 @@ class Player:
             shifts: how far the latents are moved along each of the first directions.
             values: attributes by name.
             sampling: options of drawing by name.
+            scale: how many times as large the picture is to be, pixel by pixel.
 
         Raises:
-            UsageError: a class, attribute or option that is not there, or out of its range.
+            UsageError: a class, attribute or option that is not there, or out of its range; or it would be too large.
         """
+        _, height, width = self.gan.data.shape
+        if scale > 1 and n * height * width * scale**2 > LARGEST:  # Before any of them is drawn.
+            raise UsageError(
+                f"{n} pictures of {width} x {height}, {scale} times as large, are more than {LARGEST:,} pixels: "
+                "take fewer"
+            )
         gan = drawing(self.gan, sampling or {})
         with self.lock, own_draws(gan, seed):
             z = gan.sample_latent(n)
@@ -97,7 +108,8 @@ class Player:
             else:
                 images = on_the_way(gan, z, first, self._condition(to, n, values), t)
         buffer = io.BytesIO()
-        Image.fromarray(tile(to_uint8(images.float()), columns)).save(buffer, "PNG")
+        picture = tile(to_uint8(images.float()), columns)
+        Image.fromarray(enlarged(picture, scale) if scale > 1 else picture).save(buffer, "PNG")
         return buffer.getvalue()
 
     def _condition(self, label: int, n: int, values: dict[str, float] | None) -> Tensor | None:
