@@ -28,7 +28,8 @@ def train_apart(plan: Plan, folder: Path, begun: bool, progress: bool, share: fl
 
     Raises:
         UsageError, GanzooError: as `ganzoo.launch.start` and `resume`; or the process ended without a word.
-        Stopped: a signal came, which was handed on; what was trained is saved.
+        Stopped: a signal came, which was handed on; what was trained is saved. Even if all of it was: whoever trains
+            one run after the other is not to go on.
     """
     seen = os.pathsep.join(path or str(Path.cwd()) for path in sys.path)
     process = subprocess.Popen(
@@ -40,7 +41,7 @@ def train_apart(plan: Plan, folder: Path, begun: bool, progress: bool, share: fl
     )
     assert process.stdin is not None
     assert process.stdout is not None
-    with process, _handing_on(process):
+    with process, _handing_on(process) as heard:
         try:
             pickle.dump((plan, folder, begun, progress, share, sys.argv), process.stdin)
             process.stdin.flush()  # It stays open: its end tells the process that nobody waits any more.
@@ -48,6 +49,9 @@ def train_apart(plan: Plan, folder: Path, begun: bool, progress: bool, share: fl
             pass
         said = process.stdout.read()
     answer = _answer(said)
+    if heard:
+        kept = f"what was saved of {folder} is kept"  # It had not begun, or a second signal ended it at once.
+        raise Stopped(heard[0], kept if answer is None else answer.get("saved", answer.get("error", kept)))
     if answer is None:
         code = process.returncode
         why = f"ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
@@ -67,16 +71,21 @@ def _answer(said: bytes) -> dict[str, Any] | None:
 
 
 @contextmanager
-def _handing_on(process: "subprocess.Popen[bytes]") -> Iterator[None]:
-    """Inside, signals that ask to stop go to the process, which saves; here they do nothing."""
+def _handing_on(process: "subprocess.Popen[bytes]") -> Iterator[list[int]]:
+    """Inside, signals that ask to stop go to the process, which saves; here they are noted, and do nothing else.
+
+    Each goes on as SIGTERM: of SIGINT a Python that still imports what it needs would print a traceback.
+    """
     ours = STOPPING if threading.current_thread() is threading.main_thread() else ()
+    heard: list[int] = []
 
     def hand_on(number: int, _frame: FrameType | None) -> None:
-        process.send_signal(number)
+        heard.append(number)
+        process.send_signal(signal.SIGTERM)
 
     before = {number: signal.signal(number, hand_on) for number in ours}
     try:
-        yield
+        yield heard
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -88,6 +97,7 @@ def main() -> None:
     os.dup2(2, 1)  # What a plugin prints is no answer.
     answer: dict[str, Any] = {}
     over = threading.Event()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # As Ctrl-C, until the trainer listens.
     try:
         with told("cannot be trained"):
             plan, folder, begun, progress, share, sys.argv = pickle.load(sys.stdin.buffer)
@@ -95,6 +105,8 @@ def main() -> None:
         train(plan, folder, begun, progress, share)
     except Stopped as stopped:
         answer = {"stopped": stopped.exit_code - 128, "saved": stopped.saved}
+    except KeyboardInterrupt:
+        answer = {"stopped": signal.SIGTERM, "saved": "nothing was saved, for training had not begun"}
     except GanzooError as error:
         answer = {"error": one_line(error), "usage": isinstance(error, UsageError)}
     over.set()

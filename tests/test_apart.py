@@ -1,8 +1,10 @@
 """Runs of a comparison, each trained in a process of its own: what they need is theirs, what goes wrong is told."""
 
 import json
+import os
 import re
 import signal
+import threading
 import time
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from ganzoo.plugins import registry
 from ganzoo.runs.lock import being_written
 from ganzoo.settings import resolve
 from ganzoo.training.engine import peak_memory
+from ganzoo.training.signals import Stopped
 
 
 def test_a_runs_memory_is_its_own_whatever_was_trained_before_it(ganzoo, monkeypatch):
@@ -45,6 +48,23 @@ def test_a_process_that_dies_without_a_word_is_told_in_one_line(tmp_path, monkey
     with pytest.raises(GanzooError, match=message) as raised:
         apart.train_apart(plan_of(steps=1), tmp_path / "run", False, False)
     assert "\n" not in str(raised.value)
+
+
+def test_a_signal_that_comes_while_the_process_is_still_beginning_stops_whoever_began_it(tmp_path, monkeypatch, capfd):
+    began = tmp_path / "began"
+    (tmp_path / "sitecustomize.py").write_text(f"open({str(began)!r}, 'w').close(); import time; time.sleep(60)")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def interrupt():
+        while not began.exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    with pytest.raises(Stopped, match=r"stopped by SIGINT; what was saved of .*run is kept") as raised:
+        apart.train_apart(plan_of(steps=1), tmp_path / "run", False, False)
+    assert raised.value.exit_code == 130
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_what_goes_wrong_apart_is_the_same_error_here(tmp_path):
