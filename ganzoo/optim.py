@@ -1,5 +1,6 @@
 """Update rules as values: a model names the rule, the trainer builds the fastest optimizer that follows it."""
 
+import inspect
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -76,7 +77,25 @@ def on_cuda(parameters: Iterable[nn.Parameter]) -> bool:
     return any(p.is_cuda for p in parameters)
 
 
-class FusedAdam(torch.optim.Adam):
+class Uncompiled(torch.optim.Optimizer):
+    """Torch's own methods, without the wrappers that keep its compiler out of them.
+
+    Those import the compiler first: a second or two before the first step of every run, which compiles none of them.
+    """
+
+    add_param_group = inspect.unwrap(torch.optim.Optimizer.add_param_group)
+    load_state_dict = inspect.unwrap(torch.optim.Optimizer.load_state_dict)
+    state_dict = inspect.unwrap(torch.optim.Optimizer.state_dict)
+    zero_grad = inspect.unwrap(torch.optim.Optimizer.zero_grad)
+
+
+ADAM_STEP = inspect.unwrap(torch.optim.Adam.step)
+RMSPROP_STEP = inspect.unwrap(torch.optim.RMSprop.step)
+SGD_STEP = inspect.unwrap(torch.optim.SGD.step)
+"""The same of `step`, to be called where no gradients are recorded."""
+
+
+class FusedAdam(Uncompiled, torch.optim.Adam):
     """`torch.optim.Adam(fused=True)` of one group, without gathering its state anew at every step.
 
     The same kernel of torch's on the same tensors: equal bit for bit, and with the same `state_dict`. A parameter that
@@ -109,7 +128,7 @@ class FusedAdam(torch.optim.Adam):
         (group,) = self.param_groups
         parameters = group["params"]
         if closure is not None or self._kept is None:
-            loss = super().step(closure)
+            loss = ADAM_STEP(self, closure)
             self._keep()
             return loss
         first, second, steps, counters = self._kept
@@ -143,7 +162,7 @@ class FusedAdam(torch.optim.Adam):
         return None
 
 
-class VaryingAdam(torch.optim.Adam):
+class VaryingAdam(Uncompiled, torch.optim.Adam):
     """`torch.optim.Adam` of one group whose second decay moves: `b2` of the group, a number or a scalar tensor.
 
     torch's kernels take a number, which a recording would hold still. Here a few operators take its place; the bias of
@@ -196,12 +215,20 @@ class VaryingAdam(torch.optim.Adam):
         return None
 
 
-class VaryingRMSprop(torch.optim.RMSprop):
-    """`torch.optim.RMSprop` of one group whose rate may be a tensor on a CPU too, so that a recording can follow it."""
+class ForeachRMSprop(Uncompiled, torch.optim.RMSprop):
+    """`torch.optim.RMSprop(foreach=True)`."""
 
     def __init__(self, parameters: Iterable[nn.Parameter], alpha: float):
         parameters = list(parameters)
         super().__init__(parameters, alpha=alpha, foreach=True, capturable=on_cuda(parameters))
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        return RMSPROP_STEP(self, closure)
+
+
+class VaryingRMSprop(ForeachRMSprop):
+    """`torch.optim.RMSprop` of one group whose rate may be a tensor on a CPU too, so that a recording can follow it."""
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
@@ -226,7 +253,7 @@ class VaryingRMSprop(torch.optim.RMSprop):
         return None
 
 
-class FusedSGD(torch.optim.SGD):
+class FusedSGD(Uncompiled, torch.optim.SGD):
     """`torch.optim.SGD(fused=True)` of one group, whose momentum may be a tensor, so that a recording can follow it.
 
     torch's kernel takes a number. It gets 1, and the buffers are multiplied beforehand; only rounding differs.
@@ -239,7 +266,7 @@ class FusedSGD(torch.optim.SGD):
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
         if not self._momentum:
-            return super().step(closure)
+            return SGD_STEP(self, closure)
         (group,) = self.param_groups
         moving = [p for p in group["params"] if p.grad is not None]
         buffers = [b for p in moving if (b := self.state[p].get("momentum_buffer")) is not None]
@@ -247,7 +274,7 @@ class FusedSGD(torch.optim.SGD):
         if buffers:
             torch._foreach_mul_(buffers, momentum)
         try:
-            return super().step(closure)
+            return SGD_STEP(self, closure)
         finally:
             group["momentum"] = momentum
 
@@ -279,10 +306,7 @@ class RMSprop:
     alpha: float = 0.99
 
     def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-        if callable(self.lr):
-            return VaryingRMSprop(parameters, self.alpha)
-        parameters = list(parameters)
-        return torch.optim.RMSprop(parameters, alpha=self.alpha, foreach=True, capturable=on_cuda(parameters))
+        return (VaryingRMSprop if callable(self.lr) else ForeachRMSprop)(parameters, self.alpha)
 
     def settings(self, progress: Progress) -> dict[str, float]:
         return {"lr": at(self.lr, progress)}

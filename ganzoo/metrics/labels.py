@@ -4,7 +4,6 @@ from collections import Counter
 from pathlib import Path
 
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from ganzoo.metrics.base import Measured, Metric, Setting, needs_classifier
@@ -110,6 +109,8 @@ class Clustering(Metric):
 
 def matched(clusters: Tensor, labels: Tensor) -> float:
     """The share of samples whose cluster is the one matched with their class, both int64 (N,)."""
+    from scipy.optimize import linear_sum_assignment
+
     size = int(max(clusters.max(), labels.max())) + 1
     together = torch.bincount(clusters * size + labels, minlength=size * size).view(size, size)
     rows, columns = linear_sum_assignment(together.numpy(), maximize=True)

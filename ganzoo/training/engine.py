@@ -78,7 +78,8 @@ def choose(device: str = "auto", precision: str = "auto", deterministic: bool = 
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # Read when cublas starts, which it has not yet.
         # That finds mistakes, and takes time.
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    torch.use_deterministic_algorithms(deterministic)
+    if deterministic or torch.are_deterministic_algorithms_enabled():  # Torch's setter imports its compiler: a second.
+        torch.use_deterministic_algorithms(deterministic)
     if chosen.type == "cpu":
         keep_freed_memory()
     elif chosen.type == "cuda":

@@ -99,6 +99,10 @@ class _Tape(TorchDispatchMode):
         self._passing: set[str] = set()
         """Names of tensors that every replay makes anew."""
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # Torch would import its compiler, to keep it out of what follows.
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if func.namespace == "profiler":
