@@ -1,11 +1,14 @@
 """What many tests share: a stranger's plugin package on the path, and the command line in and out of process."""
 
+import gc
 import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import chdir
 from pathlib import Path
 from typing import NamedTuple
+from unittest import mock
 
 import pytest
 
@@ -22,6 +25,12 @@ class Result(NamedTuple):
     code: int
     out: str
     err: str
+
+
+def pytest_collection_finish() -> None:
+    """Have the garbage collector pass over what lives as long as the tests do: modules, and the tests themselves."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -48,6 +57,15 @@ def ganzoo(monkeypatch, capfd, tmp_path) -> Callable[..., Result]:
         return Result(stop.value.code, captured.out, captured.err)
 
     return run
+
+
+def run_here(*args: object, cwd: Path) -> None:
+    """Run a command in this process, for a fixture of a module: a process of its own takes seconds to start."""
+    from ganzoo.cli import main
+
+    with chdir(cwd), mock.patch.object(sys, "argv", ["ganzoo", *map(str, args)]), pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 0
 
 
 def start(*args: object, cwd: Path, **options: object) -> subprocess.Popen:

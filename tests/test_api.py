@@ -34,6 +34,8 @@ class Mine(Tiny):
 @pytest.fixture(autouse=True)
 def _here(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("ganzoo.runs.measuring.MEASURED", 100)
+    monkeypatch.setattr("ganzoo.metrics.training.N", 100)
 
 
 def weights(run: zoo.TrainedRun) -> list[torch.Tensor]:

@@ -17,7 +17,9 @@ from PIL import Image
 from conftest import SUPPORT
 
 MANY = 150 * 2**20
-"""Bytes of a text that takes fifty times as much once it is parsed."""
+"""Bytes of a list of holes that takes several times as much once it is parsed."""
+TEXT = 60 * 2**20
+"""Bytes of a text that takes fifty times as much."""
 
 
 def png():
@@ -30,7 +32,7 @@ def with_text(path, name, text):
     """A zip of a picture and a text, which repeats."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         archive.writestr("a.png", png())
-        archive.writestr(name, (text * (MANY // len(text))).encode())
+        archive.writestr(name, (text * (TEXT // len(text))).encode())
 
 
 def many_members(path):

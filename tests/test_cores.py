@@ -135,21 +135,26 @@ def test_a_run_whose_threads_sleep_ends_with_the_weights_of_one_whose_threads_sp
 import sys
 from ganzoo import train
 from ganzoo.training import cores
-asleep = []
-if sys.argv[1] == "asleep":
-    cores.Cores.look = lambda self: (self.heed(100.0), asleep.append(self.asleep))[0]
-else:
-    cores.Cores.look = lambda self: None
-train("dcgan", dataset="small-digits", image_size=16, width=4, batch_size=16, steps=5, loggers=(), out=sys.argv[1],
-      engine="eager")
-print(any(asleep))
+
+def heed(self):
+    told = self.heed(100.0)
+    asleep.append(self.asleep)
+    return told
+
+for how, look in (("spinning", lambda self: asleep.append(self.asleep)), ("asleep", heed)):
+    asleep = []
+    cores.Cores.look = look
+    train("dcgan", dataset="small-digits", image_size=16, width=4, batch_size=16, steps=5, loggers=(), out=how,
+          engine="eager")
+    print(how, any(asleep))
+    print("end of", how, file=sys.stderr)
 """
-    weights = {}
-    for how in ("asleep", "spinning"):
-        done = subprocess.run(
-            [sys.executable, "-c", code, how], cwd=tmp_path, env=TWO, capture_output=True, text=True, check=False
-        )
-        assert done.stdout == f"{how == 'asleep'}\n", done.stderr
-        assert ("threads wait asleep" in done.stderr) == (how == "asleep")
-        weights[how] = (tmp_path / how / "generator.safetensors").read_bytes()
-    assert weights["asleep"] == weights["spinning"]
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=TWO, capture_output=True, text=True, check=False
+    )
+    assert done.stdout == "spinning False\nasleep True\n", done.stderr
+    spinning, asleep = done.stderr.split("end of spinning")
+    assert "threads wait asleep" not in spinning
+    assert "threads wait asleep" in asleep
+    weights = [(tmp_path / how / "generator.safetensors").read_bytes() for how in ("spinning", "asleep")]
+    assert weights[0] == weights[1]

@@ -1,17 +1,19 @@
 """Several processes, one run: the same gradients, the same weights everywhere, one line when something goes wrong."""
 
 import json
+import logging
 import os
 import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
 
-from conftest import SUPPORT, TINY, start
+from conftest import SUPPORT, TINY, run_here, start
 from ganzoo.data import DataRequest, DataSpec, Loader
 from ganzoo.errors import UsageError
 from ganzoo.nets import has_batch_statistics
@@ -47,11 +49,11 @@ def child(launcher: subprocess.Popen, rank: int) -> int:
 def found(tmp_path_factory):
     """What two processes found, and what one found."""
     results = {}
-    for count in (1, 2):
-        folder = tmp_path_factory.mktemp(f"by-{count}")
-        process = torchrun(SUPPORT / "together.py", folder, count=count)
-        out, err = process.communicate(timeout=900)
-        assert process.returncode == 0, out + err
+    folders = {count: tmp_path_factory.mktemp(f"by-{count}") for count in (1, 2)}
+    started = {count: torchrun(SUPPORT / "together.py", folder, count=count) for count, folder in folders.items()}
+    for count, folder in folders.items():
+        out, err = started[count].communicate(timeout=900)
+        assert started[count].returncode == 0, out + err
         results[count] = [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(count)]
         for rank, result in enumerate(results[count]):
             result["threads"] = json.loads((folder / f"{rank}.json").read_text())
@@ -138,10 +140,38 @@ def test_what_cannot_be_shared_is_refused_before_anything_is_started(ganzoo, opt
     assert len(result.err.splitlines()) == 1
 
 
-def test_stopped_and_resumed_by_two_a_run_ends_as_if_it_had_not_been(ganzoo, tmp_path):
-    arguments = (*TINY, "--steps", 400, "--quiet", "--nproc", 2)
-    whole = start("run", *arguments, "--out", "whole", cwd=tmp_path)
-    process = start("run", *arguments, "--out", "r", "--checkpoint-interval", 30, cwd=tmp_path)
+TOGETHER = ("run", *TINY, "--steps", 400, "--quiet", "--checkpoint-interval", 30)
+"""A run that takes two a second or so once they have met."""
+
+
+@contextmanager
+def launching():
+    """Inside, this process may be the launcher: one less to start. What a launcher changes is put back."""
+    before = {number: signal.getsignal(number) for number in LAUNCHERS}
+    silenced = logging.root.manager.disable
+    try:
+        yield
+    finally:
+        logging.disable(silenced)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+LAUNCHERS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+"""The signals that torch's launcher takes over."""
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """That run by two processes that nothing happens to."""
+    folder = tmp_path_factory.mktemp("whole")
+    with launching():
+        run_here(*TOGETHER, "--nproc", 2, "--out", "whole", cwd=folder)
+    return folder / "whole"
+
+
+def test_stopped_and_resumed_by_two_a_run_ends_as_if_it_had_not_been(ganzoo, whole, tmp_path):
+    process = start(*TOGETHER, "--nproc", 2, "--out", "r", cwd=tmp_path)
     wait_for(saved(tmp_path / "r", 60), process, seconds=300)
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=300)
@@ -153,10 +183,8 @@ def test_stopped_and_resumed_by_two_a_run_ends_as_if_it_had_not_been(ganzoo, tmp
     out, err = second.communicate(timeout=300)
     assert second.returncode == 0, err
     assert out.count("run: ") == 1
-    whole.communicate(timeout=300)
-    assert whole.returncode == 0
-    assert_equal(state(tmp_path / "whole"), state(tmp_path / "r"))
-    assert logged(tmp_path / "whole") == logged(tmp_path / "r")
+    assert_equal(state(whole), state(tmp_path / "r"))
+    assert logged(whole) == logged(tmp_path / "r")
     assert json.loads((tmp_path / "r" / "run.json").read_text())["machine"]["processes"] == 2
     # One process takes it from there.
     result = ganzoo("resume", "r", "--steps", 450)
@@ -165,10 +193,8 @@ def test_stopped_and_resumed_by_two_a_run_ends_as_if_it_had_not_been(ganzoo, tmp
     assert state(tmp_path / "r")["step"] == 450
 
 
-def test_a_killed_process_is_replaced_by_the_launcher_and_nothing_differs(tmp_path):
-    arguments = ("-m", "ganzoo", "run", *TINY, "--steps", 500, "--quiet", "--checkpoint-interval", 30)
-    whole = torchrun(*arguments, "--out", "whole", cwd=tmp_path)
-    process = torchrun("--max-restarts=1", *arguments, "--out", "r", cwd=tmp_path)
+def test_a_killed_process_is_replaced_by_the_launcher_and_nothing_differs(whole, tmp_path):
+    process = torchrun("--max-restarts=1", "-m", "ganzoo", *TOGETHER, "--out", "r", cwd=tmp_path)
     wait_for(saved(tmp_path / "r", 60), process, seconds=300)
     victim = child(process, 1)
     begun = time.monotonic()
@@ -177,9 +203,7 @@ def test_a_killed_process_is_replaced_by_the_launcher_and_nothing_differs(tmp_pa
     assert time.monotonic() - begun < 30
     out, err = process.communicate(timeout=300)
     assert process.returncode == 0, out + err
-    whole.communicate(timeout=300)
-    assert whole.returncode == 0
-    assert_equal(state(tmp_path / "whole"), state(tmp_path / "r"))
+    assert_equal(state(whole), state(tmp_path / "r"))
 
 
 def children(launcher: subprocess.Popen) -> list[int]:
@@ -218,15 +242,15 @@ def rank_zero_ended(launcher: subprocess.Popen) -> bool:
     return "0" not in alive
 
 
-def test_an_error_in_all_is_told_once(tmp_path):
-    process = start(
-        "run", *TINY, "--steps", 90, "--explode-at", 43, "--checkpoint-interval", 30, "--quiet", "--nproc", 2,
-        "--out", "r", cwd=tmp_path,
-    )  # fmt: skip
-    _, err = process.communicate(timeout=300)
-    assert process.returncode == 1
-    assert len(err.splitlines()) == 1
-    assert "step 43" in err
+def test_an_error_in_all_is_told_once(ganzoo, tmp_path):
+    with launching():
+        result = ganzoo(
+            "run", *TINY, "--steps", 90, "--explode-at", 43, "--checkpoint-interval", 30, "--quiet", "--nproc", 2,
+            "--out", "r",
+        )  # fmt: skip
+    assert result.code == 1
+    assert len(result.err.splitlines()) == 1
+    assert "step 43" in result.err
     assert state(tmp_path / "r")["step"] == 30
     assert json.loads((tmp_path / "r" / "status.json").read_text())["status"] == "failed"
 
@@ -247,9 +271,9 @@ def test_an_error_in_another_process_than_the_first_ends_all_in_one_line(tmp_pat
 
 
 def test_the_score_that_two_log_is_the_one_that_one_measures(ganzoo, tmp_path):
-    process = start("run", *TINY, "--steps", 30, "--eval-every", 1, "--quiet", "--nproc", 2, "--out", "r", cwd=tmp_path)
-    _, err = process.communicate(timeout=300)
-    assert process.returncode == 0, err
+    with launching():
+        trained = ganzoo("run", *TINY, "--steps", 30, "--eval-every", 1, "--quiet", "--nproc", 2, "--out", "r")
+    assert trained.code == 0, trained.err
     line = [line for line in read_metrics(tmp_path / "r") if "fid" in line][-1]
     protocol = json.loads((tmp_path / "r" / "run.json").read_text())["evaluation"]
     result = ganzoo("eval", "r", "--n", protocol["n"], "--metrics", "fid", "--json")
@@ -261,11 +285,12 @@ def test_the_score_that_two_log_is_the_one_that_one_measures(ganzoo, tmp_path):
 
 
 def test_batchnorm_over_the_global_batch_is_for_gpus(ganzoo, tmp_path):
-    for arguments in ((), ("--nproc", 2)):
-        process = start("run", *TINY, "--steps", 2, "--sync-batchnorm", "--out", "r", *arguments, cwd=tmp_path)
-        _, err = process.communicate(timeout=300)
-        assert process.returncode == 2
-        assert err == "error: --sync-batchnorm is for several processes, each with a GPU of its own\n"
+    arguments = ("run", *TINY, "--steps", 2, "--sync-batchnorm", "--out", "r")
+    for more in ((), ("--nproc", 2)):
+        with launching():
+            result = ganzoo(*arguments, *more)
+        assert result.code == 2
+        assert result.err == "error: --sync-batchnorm is for several processes, each with a GPU of its own\n"
     assert not (tmp_path / "r").exists()
 
 

@@ -78,7 +78,9 @@ def trained(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def place(ganzoo, trained, tmp_path, monkeypatch):
-    """A folder with what the pages take for granted: a run, a snapshot, pictures, and a hub of our own."""
+    """A folder with what the pages take for granted: a run, a snapshot, pictures, a hub of our own; measured quickly."""
+    monkeypatch.setattr("ganzoo.runs.measuring.MEASURED", 500)
+    monkeypatch.setattr("ganzoo.metrics.training.N", 500)
     shutil.copytree(trained, tmp_path / "runs" / "mine")
     shutil.copy(SNAPSHOT, tmp_path / "ffhq.pkl")
     with np.load(SNAPSHOT.with_name("biggan_32px.npz")) as file:

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import SUPPORT, TINY
+from conftest import SUPPORT, TINY, run_here
 from ganzoo.runs.checkpoint import Checkpoints
 from ganzoo_test_plugins import Look, SmallDigits, Tiny
 from test_run import assert_equal, logged, state, wait_for
@@ -31,8 +31,7 @@ RUN = ("run", *TINY, "--steps", 90, "--checkpoint-interval", 30, "--sample-inter
 def whole(tmp_path_factory):
     """The run that nothing went wrong in."""
     folder = tmp_path_factory.mktemp("faults")
-    command = [sys.executable, "-m", "ganzoo", *map(str, RUN), "--out", "whole"]
-    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    run_here(*RUN, "--out", "whole", cwd=folder)
     return folder / "whole"
 
 

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 import ganzoo as zoo
-from conftest import TINY, start
+from conftest import TINY, run_here
 from ganzoo.data import to_uint8
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.runs import film
@@ -22,9 +22,7 @@ def made(tmp_path_factory):
     """A run with grids of steps 10, 20 and 30."""
     folder = tmp_path_factory.mktemp("runs") / "mine"
     options = ("--steps", 30, "--sample-interval", 10, "--engine", "eager", "--quiet", "--out", folder)
-    process = start("run", *TINY, *options, cwd=folder.parent)
-    _, err = process.communicate()
-    assert process.returncode == 0, err
+    run_here("run", *TINY, *options, cwd=folder.parent)
     return folder
 
 

@@ -952,6 +952,7 @@ def test_parquet_that_cannot_be_used_is_one_line(tmp_path, monkeypatch):
 
 def test_models_are_compared_on_a_data_set_with_its_options(ganzoo, tmp_path, monkeypatch):
     monkeypatch.setenv("GANZOO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("ganzoo.runs.measuring.MEASURED", 100)
     write(tmp_path / "pets", {f"{c}/{i}.png": noise(i + 100 * (c == "b"), (8, 8)) for c in "ab" for i in range(50)})
     data = ("--dataset", "folder", "--data-root", "pets", "--test-share", "0.25")
     assert ganzoo("features", "train", *data, "--epochs", "1").code == 0

@@ -1,7 +1,7 @@
 """Thousands of command lines and spoilt run files: exit code 0, 1 or 2, one line, never a traceback.
 
-`make test` tries a few hundred, the same each time; `make soak` thousands, others each time (`GANZOO_SOAK_CASES` of
-each kind).
+`make test` tries sixty of each kind, the same each time; `make soak` thousands, others each time
+(`GANZOO_SOAK_CASES` of each kind).
 """
 
 import contextlib
@@ -22,7 +22,7 @@ from ganzoo import files
 from ganzoo.errors import UsageError
 from ganzoo.runs.export import FORMATS, Format
 
-SHORT, LONG = 120, int(os.environ.get("GANZOO_SOAK_CASES", "5000"))
+SHORT, LONG = 60, int(os.environ.get("GANZOO_SOAK_CASES", "5000"))
 settings.register_profile("short", max_examples=SHORT, derandomize=True, deadline=None, database=None)
 settings.register_profile("soak", max_examples=LONG, deadline=None, print_blob=True)
 settings.load_profile("soak" if os.environ.get("GANZOO_SOAK") else "short")

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from conftest import TINY, start
+from conftest import TINY, run_here, start
 from ganzoo.runs.listed import listed, runs_in
 from ganzoo.runs.lock import being_written
 from ganzoo.runs.run import Run
@@ -20,9 +20,7 @@ SMALL = (*TINY, "--quiet", "--engine", "eager")
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "deep" / "mine"
-    process = start("run", *SMALL, "--steps", 60, "--out", folder, cwd=folder.parents[1])
-    _, err = process.communicate()
-    assert process.returncode == 0, err
+    run_here("run", *SMALL, "--steps", 60, "--out", folder, cwd=folder.parents[1])
     return folder
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import ganzoo as zoo
-from conftest import TINY, start
+from conftest import TINY, run_here
 from ganzoo.errors import UsageError
 from ganzoo.runs.checkpoint import Checkpoints
 from ganzoo.runs.weights import about
@@ -19,9 +19,7 @@ def made(tmp_path_factory):
     """A run of 60 steps with checkpoints of the last two tens, and the first of them scored as the best."""
     folder = tmp_path_factory.mktemp("runs") / "mine"
     steps = ("--steps", 60, "--checkpoint-interval", 20)
-    process = start("run", *TINY, "--quiet", "--engine", "eager", *steps, "--out", folder, cwd=folder.parent)
-    _, err = process.communicate()
-    assert process.returncode == 0, err
+    run_here("run", *TINY, "--quiet", "--engine", "eager", *steps, "--out", folder, cwd=folder.parent)
     (folder / "checkpoints" / "best.json").write_text(json.dumps({"step": 40, "score": 1.5}))
     return folder
 

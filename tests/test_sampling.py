@@ -15,8 +15,8 @@ import torch
 from pydantic import BaseModel, Field
 
 import ganzoo as zoo
-from conftest import TINY
-from ganzoo import DataSpec
+from conftest import TINY, run_here
+from ganzoo import DataSpec, apart
 from ganzoo.cli import COMMANDS, cli
 from ganzoo.commands.options import OfRun
 from ganzoo.demo.asking import asked
@@ -44,8 +44,7 @@ MODEL = ("truncated", *TINY[1:])
 def made(tmp_path_factory) -> Path:
     """A trained run, made once, for tests that do not write in it."""
     folder = tmp_path_factory.mktemp("sampling") / "r"
-    command = [sys.executable, "-m", "ganzoo", "run", *MODEL, "--steps", "2", "--out", folder]
-    subprocess.run([str(word) for word in command], check=True, capture_output=True)
+    run_here("run", *MODEL, "--steps", 2, "--out", folder, cwd=folder.parent)
     return folder
 
 
@@ -329,7 +328,10 @@ def test_a_model_without_options_has_none_in_its_protocol(ganzoo):
     assert not {"sampling", "sampling_defaults"} & protocol.keys()
 
 
-def test_compare_measures_the_models_that_have_the_option_with_it(ganzoo, tmp_path):
+def test_compare_measures_the_models_that_have_the_option_with_it(ganzoo, tmp_path, monkeypatch):
+    monkeypatch.setattr("ganzoo.provide.train_apart", apart.train)  # Drawing is asked of the runs, not of their making.
+    monkeypatch.setattr("ganzoo.runs.measuring.MEASURED", 100)
+    monkeypatch.setattr("ganzoo.metrics.training.N", 100)
     command = ("compare", "truncated", "plain", *("--dataset", "small-digits", "--steps", 2, "--quiet", "--json"))
     assert ganzoo(*command, "--sampling", "truncation=0.5").code == 0
     folders = {p.name.split("-")[0]: p for p in (tmp_path / "runs" / "compare").iterdir() if p.is_dir()}

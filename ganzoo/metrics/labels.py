@@ -132,7 +132,7 @@ def plot_confusion(path: Path, counts: list[list[int]], names: tuple[str, ...], 
     names, title = tuple(name.replace("$", r"\$") for name in names), title.replace("$", r"\$")  # No formulas.
     side = min(4 + 0.4 * k, 20)
     figure = Figure(figsize=(side, side), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
+    canvas = FigureCanvasAgg(figure)
     axis = figure.subplots()
     axis.imshow(share, cmap="Blues", vmin=0, vmax=100)
     axis.set_title(title, fontsize="small")
@@ -150,6 +150,6 @@ def plot_confusion(path: Path, counts: list[list[int]], names: tuple[str, ...], 
                     text = f"{value:.1f}"
                     axis.text(column, row, text, ha="center", va="center", fontsize="x-small", color=colour)
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
+    canvas.print_png(buffer)  # `savefig` would draw it twice.
     with whole(path) as file:
         file.write(buffer.getvalue())

@@ -214,7 +214,7 @@ def plot_losses(path: Path, history: Sequence[Mapping[str, float]]) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 6), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
+    canvas = FigureCanvasAgg(figure)
     losses, scores = figure.subplots(2, 1, sharex=True)
     steps = [line["step"] for line in history]
     names = dict.fromkeys(name for line in history for name in line)
@@ -232,7 +232,7 @@ def plot_losses(path: Path, history: Sequence[Mapping[str, float]]) -> None:
             axis.legend(loc="best", fontsize="small")
     scores.set_xlabel("step")
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
+    canvas.print_png(buffer)  # `savefig` would draw it twice.
     with whole(path) as file:
         file.write(buffer.getvalue())
 
