@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import chdir
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 from unittest import mock
@@ -45,6 +46,16 @@ def _unforced() -> Iterator[None]:
     """Force nothing to disk in this process: the tests would wait thousands of times, and none cuts the power."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda _: None)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _plotted_once() -> Iterator[None]:
+    """Draw the curves of runs that went alike once: as many tests train the same steps, and a plot takes longer."""
+    from ganzoo.runs import pictures
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pictures, "drawn", lru_cache(1000)(pictures.drawn))
         yield
 
 

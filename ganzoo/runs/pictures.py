@@ -210,21 +210,30 @@ def picture_of(image: Tensor) -> np.ndarray:
 
 def plot_losses(path: Path, history: Sequence[Mapping[str, float]]) -> None:
     """Losses above, scores below, against the step: a PNG."""
+    names = dict.fromkeys(name for line in history for name in line)
+    curves = []
+    for name in names:
+        if name.endswith("_loss") or name.startswith("D("):
+            # What only some lines tell is joined over the others.
+            told = [(line["step"], line[name]) for line in history if name in line]
+            points = ((step, value if isinstance(value, int | float) else float("nan")) for step, value in told)
+            curves.append((name, tuple(points)))
+    picture = drawn(tuple(curves))
+    with whole(path) as file:
+        file.write(picture)
+
+
+def drawn(curves: tuple[tuple[str, tuple[tuple[float, float], ...]], ...]) -> bytes:
+    """The PNG of curves: each the name of a loss or a score, and its points."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 6), dpi=110, layout="constrained")
     canvas = FigureCanvasAgg(figure)
     losses, scores = figure.subplots(2, 1, sharex=True)
-    steps = [line["step"] for line in history]
-    names = dict.fromkeys(name for line in history for name in line)
-    for name in names:
-        axis = losses if name.endswith("_loss") else scores if name.startswith("D(") else None
-        if axis is not None:
-            # What only some lines tell is joined over the others.
-            told = [(step, line[name]) for step, line in zip(steps, history, strict=True) if name in line]
-            points = [(step, value if isinstance(value, int | float) else float("nan")) for step, value in told]
-            axis.plot(*zip(*points, strict=True), label=LABELS.get(name, name), linewidth=1.2)
+    for name, points in curves:
+        axis = losses if name.endswith("_loss") else scores
+        axis.plot(*zip(*points, strict=True), label=LABELS.get(name, name), linewidth=1.2)
     for axis, title in ((losses, "loss"), (scores, "mean score")):
         axis.set_ylabel(title)
         axis.grid(alpha=0.3)
@@ -233,8 +242,7 @@ def plot_losses(path: Path, history: Sequence[Mapping[str, float]]) -> None:
     scores.set_xlabel("step")
     buffer = io.BytesIO()
     canvas.print_png(buffer)  # `savefig` would draw it twice.
-    with whole(path) as file:
-        file.write(buffer.getvalue())
+    return buffer.getvalue()
 
 
 LABELS = {
