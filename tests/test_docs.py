@@ -78,7 +78,7 @@ def trained(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def place(ganzoo, trained, tmp_path, monkeypatch):
-    """A folder with what the pages take for granted: a run, a snapshot, pictures, a hub of our own; measured quickly."""
+    """A folder with what the pages take for granted: a run, a snapshot, pictures, a hub. Few images are measured."""
     monkeypatch.setattr("ganzoo.runs.measuring.MEASURED", 500)
     monkeypatch.setattr("ganzoo.metrics.training.N", 500)
     shutil.copytree(trained, tmp_path / "runs" / "mine")
