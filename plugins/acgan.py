@@ -39,7 +39,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 import ganzoo
 from ganzoo import losses
 from ganzoo.errors import UsageError
-from ganzoo.fields import Hidden, Hold
+from ganzoo.fields import Hold
 from ganzoo.nets import ConvFeatures, ConvGenerator
 
 EMBEDDED = 128
@@ -207,10 +207,10 @@ def _cosines(features: Tensor, proxies: Tensor) -> tuple[Tensor, Tensor]:
 class Discriminator(nn.Module):
     """One convolutional body, two heads: whether x is real, and what it shows."""
 
-    def __init__(self, data: ganzoo.DataSpec, width: int, hidden: int, norm: str, classifier: type[Classifier]):
+    def __init__(self, data: ganzoo.DataSpec, width: int, norm: str, classifier: type[Classifier]):
         super().__init__()
         wrap: Callable[[nn.Module], nn.Module] = spectral_norm if norm == "spectral" else lambda layer: layer
-        self.features = ConvFeatures(data, width, batch_norm=norm == "batch", wrap=wrap, hidden=hidden)
+        self.features = ConvFeatures(data, width, batch_norm=norm == "batch", wrap=wrap)
         self.adversarial = wrap(nn.Linear(self.features.size, 1))
         self.auxiliary = wrap(classifier(data, self.features.size))
 
@@ -235,7 +235,6 @@ class ACGAN(ganzoo.GAN):
         b1: float = Field(0.0, ge=0, lt=1, description="Adam's decay of the first moment.")
         b2: float = Field(0.99, ge=0, lt=1, description="Adam's decay of the second moment.")
         width: int = Field(32, ge=1, le=1024, description="Channels next to the image; they double at each halving.")
-        hidden: Hidden = 256
         norm: Literal["spectral", "batch"] = Field(
             "spectral",
             description="Normalisation in the discriminator.",
@@ -259,7 +258,6 @@ class ACGAN(ganzoo.GAN):
     presets: ClassVar = {
         "paper": {
             "lr": 2e-4,
-            "hidden": 0,
             "lr_hold": 1.0,
             "b1": 0.5,
             "b2": 0.999,
@@ -278,8 +276,8 @@ class ACGAN(ganzoo.GAN):
                 "attributes: choose --classifier ac"
             )
         self.batch_statistics = issubclass(classifier, Contrastive)  # Features of a batch are compared.
-        self.generator = ConvGenerator(self.data, options.latent_dim, options.width, options.hidden)
-        self.discriminator = Discriminator(self.data, options.width, options.hidden, options.norm, classifier)
+        self.generator = ConvGenerator(self.data, options.latent_dim, options.width)
+        self.discriminator = Discriminator(self.data, options.width, options.norm, classifier)
 
     def discriminator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
         o, classifier = self.options, self.discriminator.auxiliary

@@ -76,7 +76,7 @@ class InfoGAN(ganzoo.GAN):
         """62 noise variables, 10 categories and 2 codes, as in appendix C.1, whose networks and rates are a preset."""
 
         lr: float = Field(2e-3, gt=0, le=10, description="Learning rate of the discriminator.")
-        lr_generator: float = Field(2e-3, gt=0, le=10, description="Learning rate of the generator and of Q.")
+        lr_generator: float = Field(4e-3, gt=0, le=10, description="Learning rate of the generator and of Q.")
         lr_hold: float = Field(
             0.5,
             ge=0,

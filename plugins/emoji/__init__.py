@@ -57,14 +57,18 @@ class Options(DatasetOptions):
     )
 
 
+BOTH = (
+    "Noto Emoji by Google, Apache License 2.0, and Twemoji by Twitter, Inc. and other contributors, CC BY 4.0; "
+    "resized, on white."
+)
+"""Whose the pictures of both styles are."""
+
+
 class EmojiPictures(ganzoo.Dataset):
     """The emoji in one style, or in both, one after the other; `--data-root` has no say."""
 
     name = "emoji"
-    attribution = (
-        "Noto Emoji by Google, Apache License 2.0, and Twemoji by Twitter, Inc. and other contributors, CC BY 4.0; "
-        "resized, on white."
-    )
+    attribution = BOTH
     summary = "emoji of two styles, 32 x 32 colour, 9 classes, 3,374 + 368 images; embedded"
     Options = Options
 
@@ -99,10 +103,7 @@ class EmojiStyles(ganzoo.Dataset):
     """Each emoji of Noto, to be made from the one of Twemoji."""
 
     name = "emoji-styles"
-    attribution = (
-        "Noto Emoji by Google, Apache License 2.0, and Twemoji by Twitter, Inc. and other contributors, CC BY 4.0; "
-        "resized, on white."
-    )
+    attribution = BOTH
     summary = "the emoji of Noto, each with the one of Twemoji as the source to make it from; 9 classes"
 
     def load(self, request: ganzoo.DataRequest) -> ganzoo.ImageSet:
@@ -119,10 +120,7 @@ class EmojiStylesUnpaired(ganzoo.Dataset):
     """
 
     name = "emoji-styles-unpaired"
-    attribution = (
-        "Noto Emoji by Google, Apache License 2.0, and Twemoji by Twitter, Inc. and other contributors, CC BY 4.0; "
-        "resized, on white."
-    )
+    attribution = BOTH
     summary = "half the emoji of Noto, to be made from the other half of Twemoji: no pairs; 9 classes"
 
     def load(self, request: ganzoo.DataRequest) -> ganzoo.ImageSet:
@@ -138,6 +136,7 @@ class EmojiTags(ganzoo.Dataset):
     """
 
     name = "emoji-tags"
+    attribution = BOTH
     summary = "word vectors of the keywords of emoji, each with the features of the picture as its condition; embedded"
     Options = Options
 
