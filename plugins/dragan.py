@@ -22,12 +22,12 @@ from ganzoo.nets import ConvDiscriminator, ConvGenerator
 
 
 class DRAGAN(ganzoo.GAN):
-    """GAN with a gradient penalty around real data; one D step for each of G."""
+    """GAN with a gradient penalty around real data. The preset `paper` has one D step for each of G."""
 
     name = "dragan"
     paper = "Kodali et al., On Convergence and Stability of GANs, 2017, https://arxiv.org/abs/1705.07215"
     channels_last = ("cuda", "cpu")
-    presets = {"paper": {"hidden": 0, "lr": 2e-4, "lr_hold": 1.0, "b1": 0.5, "b2": 0.999}}
+    presets = {"paper": {"n_critic": 1, "hidden": 0, "lr": 2e-4, "lr_hold": 1.0, "b1": 0.5, "b2": 0.999}}
 
     batch_statistics = True
     """The scale of the noise is the standard deviation of the batch."""
@@ -35,10 +35,11 @@ class DRAGAN(ganzoo.GAN):
     class Options(ganzoo.Options):
         """lambda, k and noise of up to half a batch's deviation, as in the authors' code; rates by search."""
 
-        lr: float = Field(2e-3, gt=0, le=10, description="Learning rate.")
+        lr: float = Field(1e-3, gt=0, le=10, description="Learning rate.")
         lr_hold: Hold = 0.5
         b1: float = Field(0.0, ge=0, lt=1, description="Adam's decay of the first moment.")
         b2: float = Field(0.99, ge=0, lt=1, description="Adam's decay of the second moment.")
+        n_critic: int = Field(2, ge=1, le=100, description="Discriminator steps for each generator step.")
         width: int = Field(32, ge=1, le=1024, description="Channels next to the image; they double at each halving.")
         hidden: Hidden = 256
         penalty: float = Field(10.0, ge=0, le=1e4, description="Weight of the gradient penalty, lambda.")

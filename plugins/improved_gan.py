@@ -21,7 +21,6 @@ from torch import Tensor, nn
 
 import ganzoo
 from ganzoo import losses
-from ganzoo.fields import Hidden
 from ganzoo.nets import ConvFeatures, ConvGenerator
 
 
@@ -46,9 +45,9 @@ class MinibatchDiscrimination(nn.Module):
 class Discriminator(nn.Module):
     """The convolutional body, whose features are matched, and a linear head over these and the closeness in a batch."""
 
-    def __init__(self, data: ganzoo.DataSpec, width: int, hidden: int, kernels: int):
+    def __init__(self, data: ganzoo.DataSpec, width: int, kernels: int):
         super().__init__()
-        self.features = ConvFeatures(data, width, batch_norm=True, hidden=hidden)
+        self.features = ConvFeatures(data, width, batch_norm=True)
         self.closeness = MinibatchDiscrimination(self.features.size, kernels) if kernels else None
         self.head = nn.Linear(self.features.size + kernels, 1)
 
@@ -67,9 +66,7 @@ class ImprovedGAN(ganzoo.GAN):
     name = "improved-gan"
     paper = "Salimans et al., Improved Techniques for Training GANs, 2016, https://arxiv.org/abs/1606.03498"
     channels_last = ("cuda", "cpu")
-    presets = {
-        "paper": {"lr": 3e-4, "width": 64, "hidden": 0, "ema": 0.0, "regularise": ["label-smoothing", "historical"]}
-    }
+    presets = {"paper": {"lr": 3e-4, "width": 64, "ema": 0.0, "regularise": ["label-smoothing", "historical"]}}
 
     batch_statistics = True  # Features are matched by their means over the batch.
 
@@ -78,7 +75,6 @@ class ImprovedGAN(ganzoo.GAN):
 
         lr: float = Field(1e-3, gt=0, le=10, description="Learning rate.")
         width: int = Field(32, ge=1, le=1024, description="Channels next to the image; they double at each halving.")
-        hidden: Hidden = 256
         kernels: int = Field(32, ge=0, le=10_000, description="Measures of closeness in a batch; 0: D sees none.")
         generator: Literal["matching", "adversarial", "both"] = Field(
             "both", description="What the generator goes down."
@@ -86,8 +82,8 @@ class ImprovedGAN(ganzoo.GAN):
 
     def __init__(self, data: ganzoo.DataSpec, options: Options):
         super().__init__(data, options)
-        self.generator = ConvGenerator(self.data, options.latent_dim, options.width, options.hidden)
-        self.discriminator = Discriminator(self.data, options.width, options.hidden, options.kernels)
+        self.generator = ConvGenerator(self.data, options.latent_dim, options.width)
+        self.discriminator = Discriminator(self.data, options.width, options.kernels)
 
     def discriminator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
         (on_real, _), (on_fake, _) = self.discriminate(real, fake)
