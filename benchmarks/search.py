@@ -76,7 +76,7 @@ def main(models: tuple[str, ...], steps: int, seeds: str, options: tuple[str, ..
     def one(arguments: tuple[str, str, int, int]) -> None:
         line = trial(*arguments)
         with lock, RESULTS.open("a", newline="") as file:
-            writer = csv.DictWriter(file, FIELDS)
+            writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
             if not file.tell():
                 writer.writeheader()
             writer.writerow(line)
