@@ -114,6 +114,19 @@ def test_the_page_of_another_site_gets_no_picture_even_with_the_token(opened, pl
     assert ask(server, path, **{**own, "Origin": "https://a:9000"})[0] == 200
 
 
+@pytest.mark.parametrize(("host", "status"), [("127.0.0.1", 404), ("0.0.0.0", 403)])
+@pytest.mark.parametrize("target", ["http://[", "http://[x]/", "http://[::1"])
+def test_what_is_no_address_is_refused_and_nobody_is_told(opened, playing, capfd, host, status, target):
+    server = opened(playing, host)
+    for method in ("GET", "POST"):
+        with socket.create_connection(("127.0.0.1", server.server_port), timeout=30) as connection:
+            connection.sendall(f"{method} {target} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode())
+            connection.shutdown(socket.SHUT_WR)
+            answer = connection.makefile("rb").readline()
+        assert int(answer.split()[1]) == (501 if (method, status) == ("POST", 404) else status)
+    assert capfd.readouterr().err == ""
+
+
 def test_pictures_are_taken_with_the_token_alone(opened):
     server = opened(player(held=HELD), "0.0.0.0")
     buffer, token = io.BytesIO(), urlsplit(server.address).query

@@ -255,15 +255,23 @@ class Handler(BaseHTTPRequestHandler):
 
     def _asked(self) -> tuple[str, str]:
         """The path of the request, and its query without the token."""
-        address = urlsplit(self.path)
-        return address.path, "&".join(part for part in address.query.split("&") if not part.startswith("token="))
+        path, query = self._target()
+        return path, "&".join(part for part in query.split("&") if not part.startswith("token="))
+
+    def _target(self) -> tuple[str, str]:
+        """The path of the request, and its query; what is no address has neither, and is none that the demo knows."""
+        try:
+            address = urlsplit(self.path)
+        except ValueError:
+            return "", ""
+        return address.path, address.query
 
     def _stranger(self) -> str | None:
         """Why whoever asks gets nothing at all; None if they may ask."""
         token = self.server.token
         if not token:
             return None if self._named() else "this demo answers to 127.0.0.1 alone"
-        given = next((p for p in urlsplit(self.path).query.split("&") if p.startswith("token=")), "")
+        given = next((p for p in self._target()[1].split("&") if p.startswith("token=")), "")
         # In a time that does not tell how much of it is right.
         right = hmac.compare_digest(given.removeprefix("token=").encode(errors="replace"), token.encode())
         return None if right else "open the address that `ganzoo demo` printed, with its token"
