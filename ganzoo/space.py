@@ -1,6 +1,5 @@
 """What a sweep varies: options with the values that each may take, and how trials are drawn of them."""
 
-import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, get_args, get_origin
@@ -126,12 +125,22 @@ def _values(text: str, info: FieldInfo, values: str) -> list[Any]:
     return made
 
 
-def grid(space: Space) -> list[dict[str, Any]] | None:
-    """Every combination, in the order in which they are written; None where a range makes them too many to count."""
+def combinations(space: Space) -> int | None:
+    """How many there are; None where a range makes them too many to count."""
     lists = [values for values in space.values() if not isinstance(values, Span)]
-    if len(lists) < len(space):
-        return None
-    return [dict(zip(space, chosen, strict=True)) for chosen in itertools.product(*lists)]
+    return math.prod(map(len, lists)) if len(lists) == len(space) else None
+
+
+def combination(space: Mapping[str, list[Any]], place: int) -> dict[str, Any]:
+    """The one at a place, in the order in which they are written: the last option changes first.
+
+    Made by itself: of a few long lists there are more than any memory holds.
+    """
+    chosen: dict[str, Any] = {}
+    for name, values in reversed(space.items()):
+        place, at = divmod(place, len(values))
+        chosen[name] = values[at]
+    return dict(reversed(chosen.items()))
 
 
 class Known(NamedTuple):

@@ -23,7 +23,8 @@ from ganzoo.report.lines import MEASURES, MORE
 from ganzoo.report.read import number
 from ganzoo.runs.lock import Lock
 from ganzoo.settings import Plan, duration, resolve
-from ganzoo.space import LARGEST_GRID, Known, Space, Span, draw, grid, parse_space
+from ganzoo.space import LARGEST_GRID, Known, Space, Span, combination, combinations, draw, parse_space
+from ganzoo.training.engine import choose_device
 from ganzoo.training.watcher import Watcher
 
 FILE = "sweep.json"
@@ -98,6 +99,10 @@ def rungs(trials: int, eta: int) -> list[float]:
     return [float(eta) ** -i for i in reversed(range(count))]
 
 
+class Unmeasured(UsageError):
+    """Trials are to be chosen by what is not measured of them."""
+
+
 class Sweep:
     """The trials of a sweep in a folder of their own; the same one again goes on where it stopped."""
 
@@ -105,8 +110,8 @@ class Sweep:
         """See that everything asked for can be, before anything is trained or written.
 
         Raises:
-            UsageError: as `parse_space` and `resolve`; too many combinations; no such number to choose by; or the
-                folder holds another sweep.
+            UsageError: as `parse_space` and `resolve`; too many combinations; no such number to choose by; no such
+                device; or the folder holds another sweep.
         """
         model, colon, preset = asked.model.partition(":")
         if colon and not preset:
@@ -121,7 +126,8 @@ class Sweep:
         first = self.plan({name: v.low if isinstance(v, Span) else v[0] for name, v in self.space.items()})
         plugins.get("datasets", first.settings.dataset)
         refuse_sources(first)
-        self.combinations = grid(self.space)
+        choose_device(first.settings.device)
+        self.combinations = combinations(self.space)
         self.count = self._count()
         self.rungs = rungs(self.count, asked.eta)
         self.home = home or Path("runs/sweep") / self._name(first)
@@ -130,7 +136,7 @@ class Sweep:
             draw(self.space, [], asked.seed)  # Whether it can be done is known before anything is made.
 
     def _count(self) -> int:
-        there = len(self.combinations) if self.combinations is not None else None
+        there = self.combinations
         if self.asked.trials is not None:
             return min(self.asked.trials, there or self.asked.trials)
         if there is not None and there > LARGEST_GRID:
@@ -138,7 +144,7 @@ class Sweep:
         return there or TRIALS
 
     def _is_whole_grid(self) -> bool:
-        return self.combinations is not None and self.count == len(self.combinations)
+        return self.count == self.combinations
 
     def _name(self, plan: Plan) -> str:
         varied = [name for name, values in self.space.items() if isinstance(values, Span) or len(values) > 1]
@@ -170,6 +176,8 @@ class Sweep:
         before = found.get("asked") if isinstance(found, dict) and found.get("kind") == KIND else None
         if not isinstance(before, dict):
             raise GanzooError(f"{path} is no record of a sweep: choose another --out")
+        if not _scored(found):  # Nothing was chosen yet, by whatever it was to be.
+            asked.pop("by")
         for key, value in asked.items():
             if before.get(key) != value:
                 said = {"sets": "set", "given": "other options"}.get(key, key)
@@ -194,7 +202,7 @@ class Sweep:
             options[name] = value
         name = entry["folder"]
         scores = [score for score in map(number, entry["scores"]) if score is not None]
-        if Path(name).name != name or len(scores) > len(self.rungs):
+        if not name or name == ".." or Path(name).name != name or len(scores) > len(self.rungs):
             raise ValueError
         return Trial(options, self.home / name, scores, str(entry["failed"]))
 
@@ -212,6 +220,7 @@ class Sweep:
         """Train and measure whatever is not yet. What fails makes room for the next best; the reason is kept.
 
         Raises:
+            UsageError: the number to choose by is not one that these runs are measured by.
             GanzooError: every trial failed; or another process works on this sweep, or its folder cannot be written.
             Stopped: a signal came; what was trained is saved, and the same sweep goes on from there.
         """
@@ -220,6 +229,7 @@ class Sweep:
         except OSError as error:
             raise GanzooError(f"cannot write in {self.home}: {error.strerror or error}") from error
         with Lock(self.home).hold():
+            self.trials = self._known()  # Another process may have gone on since they were read.
             for rung in range(len(self.rungs)):
                 self._climb(rung, watchers, say)
         if self.best is None:
@@ -250,8 +260,9 @@ class Sweep:
 
     def _another(self, say: Callable[[str], None]) -> bool:
         """Add a trial; False where there is no other."""
-        if self._is_whole_grid() and self.combinations is not None:
-            options = self.combinations[len(self.trials)]
+        if self._is_whole_grid():
+            lists = {name: values for name, values in self.space.items() if not isinstance(values, Span)}
+            options = combination(lists, len(self.trials))
         else:
             known = [Known(t.options, self._cost(t.scores[0]) if t.scores else None) for t in self.trials]
             found = draw(self.space, known, self.asked.seed)
@@ -281,6 +292,8 @@ class Sweep:
         except GanzooError as error:
             say(f"{trial.folder}: failed: {one_line(error)}")
             trial.failed = f"{trial.folder}: {one_line(error)}"
+            if isinstance(error, Unmeasured):  # So it is for all of them.
+                raise
         else:
             say(f"{trial.folder}: {self.asked.by} {score:.4g}")
             trial.failed = ""
@@ -292,8 +305,9 @@ class Sweep:
         metrics = read_json(trial.folder / "eval.json").get("metrics")
         score = number(metrics.get(self.asked.by)) if isinstance(metrics, dict) else None
         if score is None:
+            kind = GanzooError if isinstance(metrics, dict) and self.asked.by in metrics else Unmeasured
             known = ", ".join(key for key in BY if isinstance(metrics, dict) and number(metrics.get(key)) is not None)
-            raise GanzooError(f"its {self.asked.by} was not measured: choose by another, --by {known or 'none'}")
+            raise kind(f"its {self.asked.by} was not measured: choose by another, --by {known or 'none'}")
         return score
 
     def _write(self) -> None:
@@ -333,6 +347,14 @@ class Sweep:
     def in_words(self, trial: Trial) -> str:
         """What is particular about a trial."""
         return ", ".join(f"{name.replace('_', '-')} {value_in_words(v)}" for name, v in trial.options.items())
+
+
+def _scored(found: Mapping[str, Any]) -> bool:
+    """Whether a record of a sweep has a score; one that is damaged may."""
+    try:
+        return any(entry["scores"] for entry in found["trials"])
+    except (LookupError, TypeError):
+        return True
 
 
 def _plain(value: Any) -> Any:

@@ -13,7 +13,7 @@ from ganzoo import apart
 from ganzoo.errors import GanzooError, UsageError, one_line
 from ganzoo.plugins import registry
 from ganzoo.runs.run import Run
-from ganzoo.space import Known, Span, draw, grid, parse_space
+from ganzoo.space import Known, Span, combination, combinations, draw, parse_space
 from ganzoo.sweep import BY, Asked, Sweep, budget_of, rungs
 from ganzoo_test_plugins import Tiny
 
@@ -125,6 +125,7 @@ def test_a_trial_that_diverges_is_named_and_the_others_go_on(ganzoo, trains):
         (("tiny", "--set", "lr=1,2", "--budget", "much"), "--budget much: write a time, 90s or 2m, or 20epochs, or 5"),
         (("tiny", "--set", "lr=1,2", "--budget", "0steps"), "--steps: input should be greater than or equal to 1"),
         (("tiny", "--set", "lr=1,2", "--dataset", "small-digit"), "did you mean 'small-digits'?"),
+        (("tiny", "--set", "lr=1,2", "--device", "abacus"), "--device abacus: choose auto, cpu, cuda, cuda:N or mps"),
         (("tiny", "--set", "lr=1,2", "--source", "edges"), "model 'tiny' does not make images from images"),
         (("tiny", "--set", "latent-dim=1,2,3,4,5,6,7,8,9", "--set", "n-critic=1,2,3,4,5,6,7,8"), "are 72 combinations"),
     ],
@@ -213,9 +214,30 @@ def test_what_fails_later_makes_room_for_the_next_best_and_is_tried_again(scored
     assert (second.best.options, second.failed, calls) == ({"lr": 1e-4}, [], [("01-lr0.0001", 1.0)])
 
 
-def test_a_number_that_nobody_measured_is_told_with_those_that_there_are(scored):
-    with pytest.raises(GanzooError, match="its kid was not measured: choose by another, --by fid, recall"):
+def test_a_number_that_nobody_measured_is_told_at_the_first_trial_and_another_may_be_chosen(scored):
+    _, calls = scored
+    with pytest.raises(UsageError, match="its kid was not measured: choose by another, --by fid, recall"):
         run(Sweep(asked(by="kid"), registry()))
+    assert len(calls) == 1
+    assert run(Sweep(asked(by="recall"), registry())).best.options == {"lr": 3e-4}
+    with pytest.raises(UsageError, match="holds another sweep, with by recall, not fid"):
+        Sweep(asked(), registry())
+
+
+def test_a_number_that_one_trial_has_not_is_that_trials_failure(scored):
+    scores, _ = scored
+    scores["of"] = lambda options, share: None if options.lr == 1e-4 else options.lr
+    sweep = run(Sweep(asked(), registry()))
+    assert (sweep.best.options, len(sweep.failed)) == ({"lr": 2e-4}, 1)
+
+
+def test_what_another_process_did_since_it_was_read_is_used(scored):
+    _, calls = scored
+    waiting = Sweep(asked(), registry())
+    run(Sweep(asked(), registry()))
+    calls.clear()
+    assert run(waiting).best.scores == [1e-4, 1e-4]
+    assert calls == []
 
 
 def test_trials_of_a_range_are_all_different_and_the_same_however_often_the_work_stopped(scored):
@@ -268,6 +290,8 @@ def test_another_sweep_in_the_same_folder_is_refused_with_what_differs(scored):
     "change",
     [lambda told: [], lambda told: told | {"kind": "x"}, lambda told: told | {"trials": 3},
      lambda told: told | {"trials": [{**told["trials"][0], "folder": "../x"}]},
+     lambda told: told | {"trials": [{**told["trials"][0], "folder": ".."}]},
+     lambda told: told | {"trials": [{**told["trials"][0], "folder": ""}]},
      lambda told: told | {"trials": [{**told["trials"][0], "options": {"lr": 7}}]},
      lambda told: told | {"trials": [{**told["trials"][0], "scores": [1, 2, 3, 4]}]}],
 )  # fmt: skip
@@ -289,9 +313,13 @@ def test_values_are_as_the_option_takes_them():
         "lr": [1e-4, 2e-4], "augment": [(), ("ada",), ("ada", "diffaugment")], "mirror": [True, False],
         "ema_kimg": [None, 5.0], "b1": Span(0.0, 0.9, False),
     }  # fmt: skip
-    assert grid(space) is None
+    assert combinations(space) is None
     assert not space["b1"].logarithmic
-    assert grid({"a": [1, 2], "b": [3]}) == [{"a": 1, "b": 3}, {"a": 2, "b": 3}]
+    lists = {"a": [1, 2], "b": [3], "c": [4, 5]}
+    assert [combination(lists, i) for i in range(combinations(lists))] == [
+        {"a": a, "b": 3, "c": c} for a in (1, 2) for c in (4, 5)
+    ]
+    assert combinations(dict.fromkeys("abcdefgh", list(range(1000)))) == 10**24
 
 
 @hypothesis.settings(max_examples=300, derandomize=True, deadline=None, database=None)
