@@ -155,6 +155,8 @@ def train(
     plugins, named = _data(plugins, dataset, value_range)
     if isinstance(options.get("init_from"), TrainedRun):
         options["init_from"] = options["init_from"].folder
+    elif is_address(options.get("init_from")):
+        options["init_from"] = local(options["init_from"])
     given = {**options, **({} if named is None else {"dataset": named})}
     file = read_config(Path(config)) if config is not None else None
     if file and file.get("model", cls.name) != cls.name:

@@ -92,6 +92,24 @@ def test_an_address_stands_wherever_a_run_does(ganzoo, there, tmp_path):
     }  # fmt: skip
 
 
+def test_a_run_begins_with_the_weights_of_one_on_the_hub(ganzoo, there, tmp_path):
+    result = ganzoo(*RUN, "--init-from", "hf://me/digits", "-o", "begun")
+    assert result.code == 0, result.err
+    kept = next((tmp_path / "cache" / "hub" / "me--digits").glob("?" * 40))
+    assert read_json(tmp_path / "begun" / "run.json")["settings"]["init_from"] == str(kept)
+    options = {"dataset": "small-digits", "batch_size": 32, "engine": "eager", "steps": 2, "loggers": ()}
+    run = zoo.train("tiny", init_from="hf://me/digits", out=tmp_path / "python", progress=False, **options)
+    assert torch.equal(run.sample(2), zoo.load(tmp_path / "begun", device="cpu").sample(2))
+
+
+def test_a_run_on_the_hub_is_pushed_elsewhere_and_not_resumed(ganzoo, there):
+    assert ganzoo("push", "hf://me/digits", "me/copy").code == 0
+    assert there.files["me/copy"]["generator.safetensors"] == there.files["me/digits"]["generator.safetensors"]
+    line = only_line(ganzoo("resume", "hf://me/digits"), 2)
+    assert "hf://me/digits is on the hub, where no checkpoint is to go on from" in line
+    assert "--init-from hf://me/digits" in line
+
+
 def test_a_demo_plays_a_run_from_the_hub(there):
     from ganzoo.demo.server import player_of
     from ganzoo.plugins import registry
@@ -114,6 +132,13 @@ def test_what_was_fetched_before_is_taken_while_the_hub_is_down(there, capfd):
     there.refuses = 503
     assert torch.equal(zoo.load("hf://me/digits", device="cpu").sample(2), first)
     assert "it answers 503" in capfd.readouterr().err
+
+
+def test_a_damaged_note_of_what_was_fetched_is_as_none(ganzoo, there, tmp_path):
+    zoo.load("hf://me/digits", device="cpu")
+    (tmp_path / "cache" / "hub" / "me--digits" / "main.ref").write_bytes(b"\xff\xfe")
+    there.refuses = 503
+    assert "it answers 503" in only_line(ganzoo("info", "hf://me/digits"), 1)
 
 
 def test_a_second_push_replaces_the_first(there, trained, tmp_path):

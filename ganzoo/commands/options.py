@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 import click
 
 from ganzoo.errors import GanzooError, UsageError, plain
-from ganzoo.terminal import limits_in_words
+from ganzoo.terminal import argument, limits_in_words
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -242,6 +242,21 @@ class RunPath(click.Path):
         return super().convert(here(value), param, ctx)
 
 
+class OwnRun(click.Path):
+    """A run directory that is worked in: none on the hub, where no checkpoints are."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, str) and value.startswith("hf://"):
+            raise UsageError(
+                f"{plain(value)} is on the hub, where no checkpoint is to go on from: `ganzoo run MODEL --init-from "
+                f"{argument(plain(value))}` begins a run with its weights"
+            )
+        return super().convert(value, param, ctx)
+
+
 def here(place: Any) -> Any:
     """A run's folder, where `place` is its address on the hub; anything else as it is."""
     if not (isinstance(place, str) and place.startswith("hf://")):
@@ -287,6 +302,7 @@ def given(values: dict[str, Any], cls: "type[BaseModel]") -> dict[str, Any]:
 def _option(name: str, info: "FieldInfo", section: str) -> click.Parameter:
     flag = "--" + name.replace("_", "-")
     kind, is_flag = _type(info)
+    kind = RunPath() if name == "init_from" else kind
     default = info.get_default()
     text = info.description or ""
     if default is not None and "default:" not in text:

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import click
 
-from ganzoo.commands.options import Explained, echo_json, json_option
+from ganzoo.commands.options import Explained, RunPath, echo_json, json_option
 
 
 @click.command(name="push", cls=Explained, context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=RunPath())
 @click.argument("to", metavar="OWNER/NAME")
 @click.option("--private", is_flag=True, help="Make a repository that its owner alone sees, where there is none yet.")
 @click.option("--message", help="Of the commit.  [default: ganzoo push: MODEL]")

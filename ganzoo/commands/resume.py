@@ -5,11 +5,11 @@ from typing import Any
 
 import click
 
-from ganzoo.commands.options import Duration, Explained, check_spread, json_option, nproc_option, spread
+from ganzoo.commands.options import Duration, Explained, OwnRun, check_spread, json_option, nproc_option, spread
 
 
 @click.command(name="resume", cls=Explained, context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=OwnRun())
 @click.option("--epochs", type=click.FloatRange(min=0, min_open=True), help="A new budget: total epochs.")
 @click.option("--steps", type=click.IntRange(min=1), help="A new budget: total generator steps.")
 @click.option("--max-time", type=Duration(), help="A new budget: total training time, as 90s, 2m, 1h30m.")

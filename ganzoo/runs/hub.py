@@ -98,7 +98,7 @@ def fetch(address: Address) -> Path:
         with told(address):
             info = api.model_info(address.repo, revision=address.revision, files_metadata=True, timeout=SECONDS)
     except Unreachable as error:
-        commit = newest.read_text(encoding="ascii") if newest.is_file() else ""
+        commit = newest.read_text(encoding="ascii", errors="replace") if newest.is_file() else ""
         if COMMIT.fullmatch(commit) and (home / commit).is_dir():
             note_once(f"{error}; taken as it was fetched before")
             return home / commit
