@@ -132,6 +132,7 @@ class Sweep:
         self.rungs = rungs(self.count, asked.eta)
         self.home = home or Path("runs/sweep") / self._name(first)
         self.trials: list[Trial] = self._known()
+        self.mistaken = True  # Whatever failed was asked wrongly.
         if not (self._is_whole_grid() or self.trials):
             draw(self.space, [], asked.seed)  # Whether it can be done is known before anything is made.
 
@@ -176,8 +177,10 @@ class Sweep:
         before = found.get("asked") if isinstance(found, dict) and found.get("kind") == KIND else None
         if not isinstance(before, dict):
             raise GanzooError(f"{path} is no record of a sweep: choose another --out")
-        if not _scored(found):  # Nothing was chosen yet, by whatever it was to be.
-            asked.pop("by")
+        if not _scored(found):
+            if not any(self.home.glob("*/run.json")):  # No trial came to have a folder: a mistake, and it is mended.
+                return []
+            asked.pop("by")  # Nothing was chosen yet, by whatever it was to be.
         for key, value in asked.items():
             if before.get(key) != value:
                 said = {"sets": "set", "given": "other options"}.get(key, key)
@@ -220,7 +223,8 @@ class Sweep:
         """Train and measure whatever is not yet. What fails makes room for the next best; the reason is kept.
 
         Raises:
-            UsageError: the number to choose by is not one that these runs are measured by.
+            UsageError: the number to choose by is not one that these runs are measured by; or every trial failed for
+                what was asked of it.
             GanzooError: every trial failed; or another process works on this sweep, or its folder cannot be written.
             Stopped: a signal came; what was trained is saved, and the same sweep goes on from there.
         """
@@ -233,7 +237,8 @@ class Sweep:
             for rung in range(len(self.rungs)):
                 self._climb(rung, watchers, say)
         if self.best is None:
-            raise GanzooError(f"all {len(self.trials)} trials failed, the first of them so: {self.trials[0].failed}")
+            kind = UsageError if self.mistaken else GanzooError
+            raise kind(f"all {len(self.trials)} trials failed, the first of them so: {self.trials[0].failed}")
 
     def _climb(self, rung: int, watchers: Callable[[], Sequence[Watcher]], say: Callable[[str], None]) -> None:
         share = "to the end" if self.rungs[rung] == 1 else f"to 1/{self.asked.eta ** (len(self.rungs) - 1 - rung)}"
@@ -292,6 +297,7 @@ class Sweep:
         except GanzooError as error:
             say(f"{trial.folder}: failed: {one_line(error)}")
             trial.failed = f"{trial.folder}: {one_line(error)}"
+            self.mistaken &= isinstance(error, UsageError)
             if isinstance(error, Unmeasured):  # So it is for all of them.
                 raise
         else:

@@ -138,6 +138,16 @@ def test_a_mistake_is_told_before_anything_is_trained(ganzoo, arguments, message
     assert not Path("runs").exists()
 
 
+def test_a_mistake_that_shows_in_every_trial_is_mended_in_the_same_folder(ganzoo, trains):
+    options = ("--set", "lr=1e-4,3e-3", "--set", "engine=eager", "--budget", "9steps", "--quiet", "--out", "s")
+    missing = ganzoo("sweep", "tiny", "--dataset", "folder", "--data-root", "nowhere", *options)
+    assert (missing.code, missing.out, missing.err.count("\n")) == (2, "", 1)
+    assert "all 2 trials failed, the first of them so: s/01-lr0.0001: there is no folder" in missing.err
+    assert ganzoo("sweep", "tiny", *DATA, *options).code == 0
+    other = ganzoo("sweep", "tiny", "--dataset", "folder", "--data-root", "nowhere", *options)
+    assert (other.code, "s holds another sweep" in other.err) == (2, True)
+
+
 def test_ranges_need_optuna_and_lists_do_not(ganzoo, monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
     result = ganzoo("sweep", "tiny", *DATA, "--set", "lr=1e-4:1e-2", "--budget", "9steps")
