@@ -222,7 +222,9 @@ def measure(
             dataset = protocol["dataset"] if protocol["dataset"] != (data or {}).get("name") else None
             n, seed = protocol["n"], int(like.get("seed", 0))
             labels = "uniform" if labels_of(like) == "uniform" and takes_labels(own, open_run(folder)) else None
-            options |= {"split": protocol["split"], "features": protocol["extractor"]}
+            options |= {"split": protocol["split"]}
+            if len(protocol["shape"]) > 1:  # Vectors need none.
+                options |= {"features": protocol["extractor"]}
             known = sampling_fields(own)
             drawn = {name: v for name, v in (protocol.get("sampling") or {}).items() if name in known}
         evaluator, result = measure_run(folder, plugins, dataset, None, n, seed, options, labels, drawn)

@@ -243,6 +243,16 @@ def test_further_seeds_of_runs_are_trained_beside_them_and_measured_alike(ganzoo
     }
 
 
+def test_further_seeds_of_runs_on_vectors_are_measured_alike(ganzoo):
+    few = ("--dataset", "ring", "--steps", 2, "--loggers", "none", "--quiet")
+    assert ganzoo("run", "gan", *few, "--out", "runs/mine").code == 0
+    assert ganzoo("eval", "runs/mine", "--n", 60, "--metrics", "modes").code == 0
+    result = ganzoo("compare", "runs/mine", "--seeds", "0-1", "-o", "r.json", "--quiet")
+    assert (result.code, result.err) == (0, "")
+    (line,) = json.loads(Path("r.json").read_text())["groups"][0]["lines"]
+    assert [run["seed"] for run in line["runs"]] == [0, 1]
+
+
 def test_an_imported_run_has_no_further_seeds(ganzoo):
     assert ganzoo("run", *TINY, "--steps", 1, "--out", "r", "--quiet").code == 0
     info = json.loads(Path("r/run.json").read_text())
