@@ -136,11 +136,11 @@ def combination(space: Mapping[str, list[Any]], place: int) -> dict[str, Any]:
 
     Made by itself: of a few long lists there are more than any memory holds.
     """
-    chosen: dict[str, Any] = {}
-    for name, values in reversed(space.items()):
-        place, at = divmod(place, len(values))
-        chosen[name] = values[at]
-    return dict(reversed(chosen.items()))
+    chosen: dict[str, Any] = dict.fromkeys(space)
+    for name in reversed(list(space)):
+        place, at = divmod(place, len(space[name]))
+        chosen[name] = space[name][at]
+    return chosen
 
 
 class Known(NamedTuple):

@@ -92,8 +92,8 @@ class PacGAN(ganzoo.GAN):
             )
         if options.network == "conv" and options.hidden and options.batch_size == options.pack:
             raise UsageError(
-                "model 'pacgan' normalises over the packs of a batch, and one pack has no statistics: --batch-size must "
-                f"be at least {2 * options.pack}"
+                "model 'pacgan' normalises over the packs of a batch, and one pack has no statistics: --batch-size "
+                f"must be at least {2 * options.pack}"
             )
         kind, latent_dim, width = options.network, options.latent_dim, options.width
         first, *rest = self.data.shape

@@ -249,6 +249,8 @@ def test_further_seeds_of_runs_on_vectors_are_measured_alike(ganzoo):
     assert ganzoo("eval", "runs/mine", "--n", 60, "--metrics", "modes").code == 0
     result = ganzoo("compare", "runs/mine", "--seeds", "0-1", "-o", "r.json", "--quiet")
     assert (result.code, result.err) == (0, "")
+    assert "Vectors have no FID" in result.out
+    assert "--eval" not in result.out
     (line,) = json.loads(Path("r.json").read_text())["groups"][0]["lines"]
     assert [run["seed"] for run in line["runs"]] == [0, 1]
 

@@ -308,6 +308,9 @@ def verdict(group: Group) -> tuple[list[str], str | None]:
     fid = MEASURES[0]
     ranked = rank(group.lines, fid)
     if not ranked:
+        shapes = [((run.result or {}).get("protocol") or {}).get("shape") for run in group.runs]
+        if all(isinstance(shape, list) and len(shape) == 1 for shape in shapes):
+            return ["Vectors have no FID: the numbers in the table say what each line is better at."], None
         folders = [str(run.folder) for run in group.runs]
         way = f"`{shlex.join(['ganzoo', 'compare', *folders, '--eval'])}` measures them" if len(folders) <= MOST else ""
         return ["No run here has a FID, so nothing can be said about which is better.", f"{way or EVAL}."], None
