@@ -61,12 +61,14 @@ def recorded(trainer, sizes):
 
 
 def go(trainer, until, most=10):
-    """Step by step, or group by group, to a step; the values of all steps."""
-    rows = []
+    """Step by step, or group by group, to a step; the values of all steps, 0 of terms that a step does not have."""
+    told = []
     while trainer.step < until:
         values = trainer.advance(min(most, until - trainer.step))
-        rows.append(torch.stack([v.detach().float().reshape(-1) for v in values.values()], 1))
-    return torch.cat(rows)
+        told.append({name: value.detach().float().reshape(-1) for name, value in values.items()})
+    names = dict.fromkeys(name for values in told for name in values)
+    rows = [[v.get(name, torch.zeros(len(next(iter(v.values()))))) for name in names] for v in told]
+    return torch.cat([torch.stack(row, 1) for row in rows])
 
 
 def assert_same(one, two):

@@ -264,7 +264,7 @@ def test_a_run_json_keeps_the_name_of_the_preset_and_takes_no_other(ganzoo, tmp_
 
 
 def test_each_session_is_recorded_with_its_machine_and_versions(ganzoo, tmp_path, monkeypatch):
-    assert ganzoo("run", *TINY, "--steps", 3, "--quiet", "--out", "r").code == 0
+    assert ganzoo("run", *TINY, "--engine", "eager", "--steps", 3, "--quiet", "--out", "r").code == 0
     monkeypatch.setattr("ganzoo.preparing.__version__", "99")
     assert ganzoo("resume", "r", "--steps", 5, "--quiet").code == 0
     info = json.loads((tmp_path / "r" / "run.json").read_text())
