@@ -66,6 +66,18 @@ Hidden = Annotated[
     ),
 ]
 """What an option `hidden` of convolutional networks takes. Runs recorded before there was one had no such layers."""
+R1_EVERY = 16
+"""Steps from one penalty R1 to the next, as Karras et al. 2020 have it."""
+R1 = Annotated[
+    float,
+    Field(
+        ge=0,
+        le=1e6,
+        description=f"Weight of the penalty R1 on D's gradient at real samples, in every {R1_EVERY}th step; 0: none.",
+        json_schema_extra={"absent": 0.0},
+    ),
+]
+"""What an option `r1` takes. Runs recorded before there was one had no penalty."""
 WORDS = {bool: "yes or no", int: "whole number", float: "number", str: "text", Path: "path"}
 
 

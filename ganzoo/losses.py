@@ -5,7 +5,7 @@ take fake_logits.
 """
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -174,6 +174,21 @@ def zero_centred_penalties(*pairs: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
     total = torch.stack([logits.sum() for _, logits in pairs]).sum()
     gradients = torch.autograd.grad(total, [x for x, _ in pairs], create_graph=True)
     return tuple(g.flatten(1).square().sum(1).mean() for g in gradients)
+
+
+def zero_centred_penalty(judge: Callable[[Any], Any], batch: Any) -> Tensor:
+    """E[|grad D(x)|^2] at a batch by itself, for turns that see no loss: R1 of a real batch, R2 of fakes.
+
+    Args:
+        judge: `GAN.discriminate`, by which logits, or logits and more, are made of a batch. Nothing that it computes
+            here is of half precision.
+        batch: a `ganzoo.Batch`.
+    """
+    x = batch.x.detach().requires_grad_()
+    with exactly(x.device.type):
+        output = judge(batch._replace(x=x))
+        (penalty,) = zero_centred_penalties((x, output[0] if isinstance(output, tuple) else output))
+    return penalty
 
 
 # Predicting a condition or a code

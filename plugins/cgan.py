@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 import ganzoo
 from ganzoo import losses
+from ganzoo.fields import R1, R1_EVERY
 from ganzoo.nets import (
     Condition,
     Dropout,
@@ -30,7 +31,6 @@ from ganzoo.nets import (
     vector,
 )
 from ganzoo.optim import SGD, Rule, exponential, ramp
-from ganzoo.precision import exactly
 
 
 class TutorialDiscriminator(nn.Module):
@@ -103,8 +103,6 @@ class PaperDiscriminator(nn.Module):
         return self.joint(torch.cat([self.from_x(x), self.from_y(y)], dim=1))
 
 
-LAZY = 16
-"""Steps from one penalty to the next."""
 NETWORKS = {
     "mlp": (MLPGenerator, MLPDiscriminator),
     "tutorial": (
@@ -170,13 +168,7 @@ class CGAN(ganzoo.GAN):
         latent_dim: int = Field(64, ge=1, le=65536, description="Size of the latent vector z.")
         network: Literal["mlp", "tutorial", "paper"] = Field("mlp", description="The pair of networks.")
         loss: losses.Name = Field("non-saturating", description="The adversarial loss.")
-        r1: float = Field(
-            1.0,
-            ge=0,
-            le=1e6,
-            description="Weight of the penalty R1 on D's gradient at real samples, in every 16th step; 0: none.",
-            json_schema_extra={"absent": 0.0},
-        )
+        r1: R1 = 1.0
         latent: Literal["normal", "uniform"] = Field(
             "normal", description="Latents from the normal distribution, or uniform in [0, 1) as in the paper."
         )
@@ -203,15 +195,12 @@ class CGAN(ganzoo.GAN):
         Without it samples are best after some twenty epochs, and then become worse.
         """
         discriminator, generator = super().turns()
-        lazy = [ganzoo.Turn("discriminator", self.penalty, every=LAZY)] if self.options.r1 else []
+        lazy = [ganzoo.Turn("discriminator", self.penalty, every=R1_EVERY)] if self.options.r1 else []
         return [discriminator, *lazy, generator]
 
     def penalty(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
         """gamma / 2 E[|grad D(x)|^2] (Mescheder et al. 2018, equation 9), as strong as if it were in every step."""
-        x = real.x.detach().requires_grad_()
-        with exactly(x.device.type):
-            (squared,) = losses.zero_centred_penalties((x, self.discriminate(real._replace(x=x))))
-        return {"penalty": LAZY * self.options.r1 / 2 * squared}
+        return {"penalty": R1_EVERY * self.options.r1 / 2 * losses.zero_centred_penalty(self.discriminate, real)}
 
     def discriminator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
         return {"adversarial": self.loss.discriminator(*self.discriminate(real, fake))}

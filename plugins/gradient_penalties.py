@@ -13,7 +13,6 @@ from torch import Tensor
 
 import ganzoo
 from ganzoo import losses
-from ganzoo.precision import exactly
 
 
 class Options(ganzoo.IngredientOptions):
@@ -35,12 +34,7 @@ class R1(ganzoo.Regulariser):
 
     def penalty(self, gan: ganzoo.GAN, batch: ganzoo.Batch) -> Tensor:
         """The weighted penalty at a batch, through the run's augmentations as the discriminator sees it."""
-        x = batch.x.detach().requires_grad_()
-        with exactly(x.device.type):
-            output = gan.discriminate(batch._replace(x=x))
-            logits = output[0] if isinstance(output, tuple) else output
-            (squared,) = losses.zero_centred_penalties((x, logits))
-        return self.every * self.options.gamma / 2 * squared
+        return self.every * self.options.gamma / 2 * losses.zero_centred_penalty(gan.discriminate, batch)
 
 
 class R2(R1):

@@ -601,9 +601,7 @@ class StyleGAN2(ganzoo.GAN):
         return {"adversarial": losses.minimax_discriminator(*self.discriminate(real, fake))}
 
     def r1_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
-        x = real.x.detach().requires_grad_()
-        with exactly(x.device.type):
-            (penalty,) = losses.zero_centred_penalties((x, self.discriminate(real._replace(x=x))))
+        penalty = losses.zero_centred_penalty(self.discriminate, real)
         return {"penalty": self.options.r1_every * 0.5 * self.gamma * penalty}
 
 

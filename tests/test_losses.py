@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ganzoo import losses
+from ganzoo.data import Batch
 from ganzoo.losses import ADVERSARIAL
 
 REAL = torch.tensor([[2.0], [-1.0]])
@@ -205,3 +206,16 @@ def test_the_gaussian_codes_likelihood_is_that_of_torch():
     assert ours.item() == pytest.approx(0.125 + (1 + log(4)) / 2)
     theirs = -torch.distributions.Normal(mean, (log_variance / 2).exp()).log_prob(value).sum()
     assert ours.item() == pytest.approx(theirs.item() - log(2 * pi))
+
+
+def test_the_penalty_at_a_batch_is_the_mean_squared_norm_of_the_gradient_also_of_the_first_of_several_outputs():
+    weight = torch.tensor([[3.0], [4.0]])
+    batch = Batch(torch.tensor([[1.0, 0.0], [0.5, 2.0]]), y=torch.tensor([0, 1]))
+
+    def judge(batch):
+        return batch.x @ weight * batch.y[:, None], batch.x  # Of class 0 the logit is flat; of class 1 |grad|^2 is 25.
+
+    penalty = losses.zero_centred_penalty(judge, batch)
+    torch.testing.assert_close(penalty, torch.tensor(12.5))
+    torch.testing.assert_close(losses.zero_centred_penalty(lambda b: judge(b)[0], batch), penalty)
+    assert not batch.x.requires_grad
