@@ -31,7 +31,7 @@ from test_precision import HALF
 from test_zoo import CPU, batch, build, images, model, train
 
 DISCRIMINATORS = ["ragan", "wgan-div", "softmax-gan", "bgan", "ggan", "improved-gan", "sgan"]
-AUTOENCODERS = ["ebgan", "magan"]
+AUTOENCODERS = ["ebgan", "magan", "began"]
 ENCODERS = ["bigan", "aae", "vaegan", "clustergan"]
 CLASSICS = [*DISCRIMINATORS, *AUTOENCODERS, *ENCODERS, "cogan", "lapgan", "msggan"]
 SMALL = {"width": 2, "latent_dim": 4, "code": 4, "hidden": 8, "kernels": 2, "known": 3, "clusters": 3}
@@ -284,6 +284,24 @@ def test_magan_lowers_its_margin_where_fakes_stand_still_above_real_samples():
         play(gan, 0.2, 0.1, codes)
     assert gan.margin.item() == pytest.approx(0.3)  # Fakes were below real samples.
     assert gan.watched()["margin"].item() == pytest.approx(0.3)
+
+
+def test_began_keeps_the_fakes_error_at_a_share_of_that_of_real_samples():
+    gan = made("began", diversity=0.5, proportion=0.1)
+    codes = torch.zeros(2, 4)
+    assert play(gan, 0.8, 0.2, codes) == {"real": pytest.approx(0.8), "fake": 0}  # k is 0 at first.
+    assert gan.k.item() == pytest.approx(0.1 * (0.5 * 0.8 - 0.2))
+    assert gan.watched()["convergence"].item() == pytest.approx(0.8 + 0.2)
+    assert play(gan, 0.8, 0.6, codes)["fake"] == pytest.approx(-0.02 * 0.6)
+    assert gan.k.item() == pytest.approx(0.02 - 0.1 * 0.2)
+    for _ in range(2):
+        play(gan, 0.2, 0.9, codes)
+    assert gan.k.item() == 0
+    for _ in range(200):
+        play(gan, 0.9, 0.0, codes)
+    assert gan.k.item() == 1
+    fake = Batch(torch.zeros(2, 1, 28, 28), z=torch.zeros(2, 4))
+    assert {name: term.item() for name, term in gan.generator_loss(fake, fake).items()} == {"error": 0}
 
 
 # Encoders
