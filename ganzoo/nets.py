@@ -349,7 +349,8 @@ class ConvFeatures(nn.Module):
 
     With `batch_norm`, every convolution but the first is followed by it, and weights start as in `init_normal`
     (Radford et al. 2016). `wrap` is applied to each convolution: spectral normalisation, for one. With `hidden`, a
-    fully connected layer of so many units comes last, with the same normalisation and activation.
+    fully connected layer of so many units comes last, with the same activation. It is not normalised: in colour
+    (`emoji`) generators make all samples alike against one that is.
     """
 
     def __init__(
@@ -373,9 +374,7 @@ class ConvFeatures(nn.Module):
             self.layers.append(nn.LeakyReLU(0.2, inplace=True))
         self.layers.append(nn.Flatten())
         if hidden:
-            self.layers.append(wrap(Linear(self.size, hidden, bias=not batch_norm)))
-            if batch_norm:
-                self.layers.append(nn.BatchNorm1d(hidden))
+            self.layers.append(wrap(Linear(self.size, hidden)))
             self.layers.append(nn.LeakyReLU(0.2, inplace=True))
             self.size = hidden
         if batch_norm:

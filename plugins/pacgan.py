@@ -90,11 +90,6 @@ class PacGAN(ganzoo.GAN):
                 f"model 'pacgan' judges {options.pack} samples together: --batch-size must be a multiple of that, "
                 f"not {options.batch_size}"
             )
-        if options.network == "conv" and options.hidden and options.batch_size == options.pack:
-            raise UsageError(
-                "model 'pacgan' normalises over the packs of a batch, and one pack has no statistics: --batch-size "
-                f"must be at least {2 * options.pack}"
-            )
         kind, latent_dim, width = options.network, options.latent_dim, options.width
         first, *rest = self.data.shape
         pack = replace(self.data, shape=(options.pack * first, *rest))

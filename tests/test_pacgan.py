@@ -74,10 +74,9 @@ def test_a_batch_that_makes_no_whole_packs_is_refused():
         pacgan(pack=3)
 
 
-def test_one_pack_is_refused_where_packs_are_normalised_together():
-    with pytest.raises(UsageError, match="one pack has no statistics: --batch-size must be at least 16"):
-        pacgan(IMAGES, pack=8, network="conv")
-    assert pacgan(IMAGES, pack=8, network="conv", hidden=0).options.hidden == 0
+def test_one_pack_is_judged_too():
+    gan = pacgan(IMAGES, pack=8, network="conv")
+    assert gan.discriminator(torch.rand(8, *IMAGES.shape), None).shape[0] == 1
 
 
 # Unrolled GAN
