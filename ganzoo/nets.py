@@ -349,8 +349,9 @@ class ConvFeatures(nn.Module):
 
     With `batch_norm`, every convolution but the first is followed by it, and weights start as in `init_normal`
     (Radford et al. 2016). `wrap` is applied to each convolution: spectral normalisation, for one. With `hidden`, a
-    fully connected layer of so many units comes last, with the same activation. It is not normalised: in colour
-    (`emoji`) generators make all samples alike against one that is.
+    fully connected layer of so many units comes last, with the same activation; with `norm_hidden`, with batch
+    normalisation too. Digits are learnt faster with it by some games, and in colour (`emoji`) the generators of `dcgan`
+    and `lsgan` made all samples alike against it.
     """
 
     def __init__(
@@ -361,6 +362,7 @@ class ConvFeatures(nn.Module):
         batch_norm: bool = False,
         wrap: Callable[[nn.Module], nn.Module] = lambda layer: layer,
         hidden: int = 0,
+        norm_hidden: bool = False,
     ):
         super().__init__()
         widths, smallest = channels(data, width)[::-1], pyramid(data)[0]
@@ -374,7 +376,9 @@ class ConvFeatures(nn.Module):
             self.layers.append(nn.LeakyReLU(0.2, inplace=True))
         self.layers.append(nn.Flatten())
         if hidden:
-            self.layers.append(wrap(Linear(self.size, hidden)))
+            self.layers.append(wrap(Linear(self.size, hidden, bias=not norm_hidden)))
+            if norm_hidden:
+                self.layers.append(nn.BatchNorm1d(hidden))
             self.layers.append(nn.LeakyReLU(0.2, inplace=True))
             self.size = hidden
         if batch_norm:
@@ -388,14 +392,15 @@ class ConvDiscriminator(nn.Module):
     """The discriminator of Radford et al. 2016, sized from the data: images and y to logits (N, 1).
 
     A condition enters as one more channel of the image, into which it is mapped. Without `batch_norm` each sample is
-    judged by itself, as gradient penalties ask (Gulrajani et al. 2017, section 4). `hidden`: see `ConvFeatures`.
+    judged by itself, as gradient penalties ask (Gulrajani et al. 2017, section 4). `hidden` and `norm_hidden`: see
+    `ConvFeatures`.
     """
 
-    def __init__(self, data: DataSpec, width: int, batch_norm: bool = True, hidden: int = 0):
+    def __init__(self, data: DataSpec, width: int, batch_norm: bool = True, hidden: int = 0, norm_hidden: bool = False):
         super().__init__()
         self.condition = Condition(data, data.shape[1] * data.shape[2])
         inputs = data.shape[0] + (self.condition.size > 0)
-        self.features = ConvFeatures(data, width, inputs, batch_norm, hidden=hidden)
+        self.features = ConvFeatures(data, width, inputs, batch_norm, hidden=hidden, norm_hidden=norm_hidden)
         self.head = nn.Linear(self.features.size, 1)
         if batch_norm:
             init_normal(self.head)
@@ -411,7 +416,7 @@ class ConvEncoder(nn.Module):
 
     def __init__(self, data: DataSpec, outputs: int, width: int, hidden: int = 0):
         super().__init__()
-        self.features = ConvFeatures(data, width, batch_norm=True, hidden=hidden)
+        self.features = ConvFeatures(data, width, batch_norm=True, hidden=hidden, norm_hidden=True)
         self.head = nn.Linear(self.features.size, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
