@@ -14,7 +14,7 @@ from ganzoo.errors import GanzooError, UsageError, did_you_mean, one_line
 from ganzoo.files import read_json
 from ganzoo.gan import GAN
 from ganzoo.launch import resume, start
-from ganzoo.metrics.evaluation import Labels, comparable, labels_of
+from ganzoo.metrics.protocol import Labels, comparable, labels_of
 from ganzoo.plugins import Registry
 from ganzoo.preparing import refuse_sources
 from ganzoo.report.read import RunRecord, number, read_run

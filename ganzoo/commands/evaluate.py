@@ -115,7 +115,7 @@ def command(
 
 def show(result: dict[str, Any]) -> None:
     """The numbers, and above them what they depend on."""
-    from ganzoo.metrics.evaluation import describe
+    from ganzoo.metrics.protocol import describe
 
     click.echo(describe(result["protocol"]))
     for name, value in result["metrics"].items():

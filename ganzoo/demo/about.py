@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ganzoo.files import read_json
-from ganzoo.metrics.evaluation import describe
+from ganzoo.metrics.protocol import describe
 from ganzoo.runs.folder import read_metrics
 from ganzoo.runs.measuring import result_name
 

@@ -6,19 +6,14 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from torch import Tensor, nn
 
 from ganzoo import __version__
-from ganzoo.data import Dataset, normalise, normalised, to_uint8
-from ganzoo.data.pixels import fit
-from ganzoo.data.reading import fetch, whole
+from ganzoo.data import Dataset
 from ganzoo.errors import GanzooError, UsageError, did_you_mean
-from ganzoo.gan import GAN
 from ganzoo.metrics.base import (
-    NO_LABELS,
     Drawer,
     FeatureExtractor,
     Images,
@@ -28,32 +23,60 @@ from ganzoo.metrics.base import (
     Setting,
     require,
 )
-from ganzoo.metrics.classifier import Trained, at_once, class_index, trained_files, training_command
+from ganzoo.metrics.classifier import Trained, trained_files, training_command
 from ganzoo.metrics.extractor import Coordinates
 from ganzoo.metrics.labels import Accuracy
+from ganzoo.metrics.protocol import FORMAT, LABELS, Labels, at_their_sizes, comparable, describe, labels_of
 from ganzoo.metrics.reference import Reference, Split
+from ganzoo.metrics.samples import (
+    LABELS_SEED,
+    comes_with,
+    conditions,
+    count_of,
+    counterpart_labels,
+    drawer,
+    drawn_as,
+    generated,
+    given,
+    goes_both_ways,
+    recogniser,
+    refuse_without_sources,
+)
 from ganzoo.plugins import Registry
-from ganzoo.sampling import defaults, used
-from ganzoo.training.draws import own_draws
 from ganzoo.training.engine import own_randomness
 
-FORMAT = 1
-Labels = Literal["reference", "uniform"]
-"""How samples are asked for classes: each as often as among the reference images, or all in turn."""
-LABELS = {"reference": "labels as the reference has them", "uniform": "classes in turn"}
-LABELLED = {"accuracy", "intra-fid", "cas"}
-"""Metrics that only images with labels have."""
+__all__ = [
+    "LABELS",
+    "LABELS_SEED",
+    "Evaluator",
+    "Labels",
+    "NotFinite",
+    "at_their_sizes",
+    "choose_extractor",
+    "comes_with",
+    "comparable",
+    "conditions",
+    "count_of",
+    "counterpart_labels",
+    "describe",
+    "drawer",
+    "drawn_as",
+    "exact",
+    "generated",
+    "given",
+    "goes_both_ways",
+    "labels_of",
+    "recogniser",
+    "refuse_without_sources",
+]
+"""All that an evaluation takes, by the name that it is known by: what is measured lives in `samples`, the record in
+`protocol`."""
+
 POOR = 0.7
 """Share of its own test images, below which an extractor that classifies is not to be relied on."""
 TESTED_ON = {"held-out": "the images held out from it", "train": "the images that it was trained on"}
 SEEN_THROUGH = ("accuracy", "precision")
 """Numbers that are as good as the extractor is."""
-DRAWN = {"labels", "sampling", "sampling_defaults"}
-"""What a protocol says of how samples were drawn."""
-SIZED = {"shape", "resize", "reference_sha256"}
-"""What differs in a protocol where the same images are taken at another size."""
-LABELS_SEED = 20140611
-"""Of the order in which the labels of the reference images are taken: one for all evaluations."""
 
 
 def choose_extractor(
@@ -348,334 +371,3 @@ def exact() -> Iterator[None]:
     finally:
         torch.set_float32_matmul_precision(before[0])
         cudnn.allow_tf32, cudnn.benchmark, cudnn.deterministic = before[1:]
-
-
-def drawn_as(gan: GAN, labels: Labels = "reference") -> dict[str, Any]:
-    """What a protocol says of how `generated` draws the samples of a model.
-
-    `labels`: as asked for; None of a model that takes none. `made_from`: sources, of a model that translates, and not
-    there where samples are drawn from noise. `sampling` and `sampling_defaults`, of a model that has
-    options of drawing: their values, and what they are by default.
-    """
-    told: dict[str, Any] = {"labels": labels if gan.conditional else None}
-    if gan.translates:
-        told["made_from"] = "sources"
-    options = used(gan)
-    return told | ({"sampling": options, "sampling_defaults": defaults(type(gan))} if options else {})
-
-
-def generated(gan: GAN, n: int, seed: int, reference: Reference, labels: Labels = "reference") -> Iterator[Images]:
-    """`n` samples of a model whose generator is in evaluation mode, images rounded to uint8, batch by batch.
-
-    Conditions are those of the reference images: classes in a random order, always the same, and from the start again
-    where `n` is larger; with attributes, in the order of the images. Where `labels` is "uniform", classes in turn.
-
-    Raises:
-        UsageError: the reference has no such conditions, or a model with attributes is to be asked uniformly.
-        GanzooError: a sample is not finite.
-    """
-    asked = conditions(gan, reference, labels)
-    classes = len(gan.data.classes) if gan.conditional else 0
-    meant = counterpart_labels(gan, reference) if asked is None else None
-    step = at_once(*gan.data.shape[1:])
-    for number, start in enumerate(range(0, n, step)):
-        size = min(step, n - start)
-        with torch.no_grad(), own_draws(gan, (seed * 1_000_003 + number) % 2**31):
-            z = gan.sample_latent(size)
-            here = torch.arange(start, start + size)
-            y = gan.sample_labels(size) if asked is None else asked[here % len(asked)]
-            y = None if y is None else y.to(gan.device)
-            source = _sources(gan, reference, here) if gan.translates else None
-            x = gan.generate(z, y) if source is None else gan.generate(z, y, source)
-            returned = gan.returned(x, y) if source is not None else None
-        measured = _finished(gan, x)
-        known = class_index(y, classes) if y is not None and classes else None
-        if meant is not None:
-            known = meant[here % len(meant)]
-        cycle = None if source is None or returned is None else (returned - source).abs().flatten(1).mean(1).cpu() / 2
-        yield Images(measured, known, _targets(gan, reference, here), cycle)
-
-
-def count_of(gan: GAN, reference: Reference, most: int) -> int:
-    """How many samples are measured unless told otherwise: `most`, and of a translator one of each source at most."""
-    sources = gan.sourced(reference.data).sources if gan.translates else None
-    return most if sources is None else min(most, len(sources))  # type: ignore[arg-type]
-
-
-def comes_with(gan: GAN, reference: Reference) -> dict[str, Any]:
-    """What `generated` gives beside images, as `Evaluator.measure` takes it: `labelled`, `paired`, `cycled`."""
-    labelled = bool(gan.conditional and gan.data.classes) or counterpart_labels(gan, reference) is not None
-    return {"labelled": labelled, "paired": _has_targets(gan, reference), "cycled": goes_both_ways(gan)}
-
-
-def recogniser(gan: GAN, reference: Reference) -> Recogniser | None:
-    """What a model itself sees in images; None where that is neither classes of the reference nor clusters."""
-    theirs = gan.clusters or gan.data.classes == reference.data.classes
-    if type(gan).recognise == GAN.recognise or not theirs:
-        return None
-
-    def recognise(images: Tensor) -> dict[str, Tensor]:
-        with torch.no_grad():
-            seen = gan.recognise(normalise(fit(images, gan.data.shape)).to(gan.device))
-        return {name: logits.argmax(1).cpu() for name, logits in seen.items()}
-
-    return recognise
-
-
-def drawer(gan: GAN) -> Drawer | None:
-    """Draws samples of a model under given conditions, as `generated` would; None where it takes no condition alone.
-
-    Raises:
-        GanzooError: when it draws, a sample is not finite.
-    """
-    if gan.translates or not gan.conditional:
-        return None
-
-    def draw(conditions: Tensor, seed: int) -> Tensor:
-        made = []
-        for number, y in enumerate(conditions.split(at_once(*gan.data.shape[1:]))):
-            with torch.no_grad(), own_draws(gan, (seed * 1_000_003 + number) % 2**31):
-                made.append(_finished(gan, gan.generate(gan.sample_latent(len(y)), y.to(gan.device))))
-        return torch.cat(made)
-
-    return draw
-
-
-def _finished(gan: GAN, x: Tensor) -> Tensor:
-    """Samples as they are measured, on the CPU: images rounded to uint8, vectors float.
-
-    Raises:
-        GanzooError: one is not finite.
-    """
-    if not x.isfinite().all():
-        raise GanzooError(f"model '{gan.name}' generates values that are not finite")
-    return (to_uint8(x) if gan.data.is_images else x.float()).cpu()
-
-
-def goes_both_ways(gan: GAN) -> bool:
-    """Whether what a model makes of sources can be made back."""
-    return gan.translates and (isinstance(getattr(gan, "back", None), nn.Module) or type(gan).returned != GAN.returned)
-
-
-def counterpart_labels(gan: GAN, reference: Reference) -> Tensor | None:
-    """The classes of what a model without labels makes of the reference's sources, in the order in which they come.
-
-    None where nobody knows them, or it draws from noise.
-    """
-    if not gan.translates or gan.conditional:
-        return None
-    known = reference.labels if _has_targets(gan, reference) else gan.sourced(reference.data).source_labels
-    return None if known is None else known[_order(len(known))]
-
-
-def _has_targets(gan: GAN, reference: Reference) -> bool:
-    data = gan.sourced(reference.data)
-    return gan.translates and data.paired and data.sources is not None
-
-
-def _targets(gan: GAN, reference: Reference, index: Tensor) -> Tensor | None:
-    """The counterparts of the sources that `_sources` gives, uint8 (N, C, H, W), where there are some."""
-    if not _has_targets(gan, reference):
-        return None
-    order = _order(len(reference.data))
-    chosen = order[index % len(order)].tolist()
-    return fit(whole(fetch(reference.data.images, chosen)), gan.data.shape).cpu()
-
-
-def conditions(gan: GAN, reference: Reference, labels: Labels) -> Tensor | None:
-    """The conditions that samples are asked for, from the first on and then again; None of an unconditional model.
-
-    Raises:
-        UsageError: as `generated`.
-    """
-    if not gan.conditional:
-        return None
-    classes, known = len(gan.data.classes), reference.data.labels
-    if gan.data.attributes:
-        if labels == "uniform":
-            raise UsageError(f"model '{gan.name}' takes attributes, which are known from the reference images alone")
-        if known is None or known.shape[1:] != (gan.data.condition_size,):
-            raise UsageError(f"model '{gan.name}' needs attributes that '{reference.name}' does not have")
-        return known[_order(len(known))] if gan.translates else known  # A source's are its own.
-    if labels == "uniform":
-        return torch.arange(classes)
-    theirs = gan.sourced(reference.data).source_labels
-    if gan.translates and theirs is not None and reference.data.classes == gan.data.classes:
-        return theirs[_order(len(theirs))]  # What is made of a source is of its class.
-    if reference.labels is None or reference.data.classes != gan.data.classes:
-        raise UsageError(f"model '{gan.name}' needs the labels of its classes, which '{reference.name}' does not have")
-    return reference.labels[_order(len(reference.labels))]
-
-
-def _order(count: int) -> Tensor:
-    """The order in which a reference's labels and sources are asked for: int64 (count,), always the same.
-
-    A folder has its classes one after the other, and not all may be asked for.
-    """
-    return torch.randperm(count, generator=torch.Generator().manual_seed(LABELS_SEED))
-
-
-def refuse_without_sources(gan: GAN, reference: Reference) -> None:
-    """Say before anything is measured that a model that translates has nothing to start from.
-
-    Raises:
-        UsageError: the reference has no sources.
-    """
-    if gan.translates and gan.sourced(reference.data).sources is None:
-        raise UsageError(
-            f"model '{gan.name}' makes images from images, and the {reference.split} split of '{reference.name}' has "
-            "no sources"
-        )
-
-
-def _sources(gan: GAN, reference: Reference, index: Tensor) -> Tensor:
-    """What a model that translates starts from: the reference's sources, each with its label, as the model takes them.
-
-    An image that is its own source gets the label of another.
-
-    Raises:
-        UsageError: the reference has none.
-    """
-    refuse_without_sources(gan, reference)
-    data, shape = gan.sourced(reference.data), gan.data.source_shape
-    sources = data.sources
-    assert sources is not None
-    assert shape is not None
-    order = _order(len(sources))  # type: ignore[arg-type]
-    chosen = order[(index + (len(order) // 2 if data.own else 0)) % len(order)].tolist()
-    return normalised(sources, chosen, shape).to(gan.device)
-
-
-def given(images: Tensor, labels: Tensor | None, n: int, seed: int) -> Iterator[Images]:
-    """`n` of the images, uint8 (N, C, H, W), and labels, drawn at random without repetition, batch by batch."""
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[:n]
-    for index in order.split(at_once(*images.shape[2:])):
-        yield Images(images[index], None if labels is None else labels[index])
-
-
-def comparable(a: Mapping[str, Any], b: Mapping[str, Any]) -> None:
-    """Refuse to set two results side by side unless they were measured alike.
-
-    A model that takes no labels may stand beside any: it, too, is to show what the reference shows. So may a model that
-    lacks an option of drawing beside one that draws by that option's default. So may one that was trained at another
-    size, where the extractor brings both, with the reference, to one and the same; but for `at_their_sizes`.
-
-    Raises:
-        UsageError: they differ in data, size, split, extractor, number of images, labels, options of drawing, resizing,
-            or a metric's settings; the field and both values are named.
-        GanzooError: one of them is not a result.
-    """
-    for result in (a, b):
-        if not all(isinstance(result.get(key), dict) for key in ("protocol", "metrics", "settings")):
-            raise GanzooError("not a result of `ganzoo eval`: it has no protocol, metrics and settings")
-    made = [result["protocol"].get("made_from") for result in (a, b)]
-    if made[0] != made[1]:
-        raise UsageError(
-            "these results cannot be compared: one is of images that are made from sources, the other of images that "
-            "are drawn from noise"
-        )
-    aside = DRAWN | SIZED if seen_at_one_size(a["protocol"], b["protocol"]) else DRAWN
-    _same("", *({k: v for k, v in result["protocol"].items() if k not in aside} for result in (a, b)))
-    _same_labels(a, b)
-    _same_sampling(a["protocol"], b["protocol"])
-    for metric in (a["settings"].keys() & b["settings"].keys()) - at_their_sizes(a, b):
-        _same(f"{metric}: ", a["settings"][metric], b["settings"][metric])
-
-
-def at_their_sizes(a: Mapping[str, Any], b: Mapping[str, Any]) -> set[str]:
-    """Metrics that look at images as large as they are, of two results of which the extractor sees both at one size.
-
-    Their settings hold the hash of the training images. Numbers by them may not stand side by side.
-    """
-    if not seen_at_one_size(a["protocol"], b["protocol"]):
-        return set()
-    return {metric for result in (a, b) for metric, settings in result["settings"].items() if "train" in settings}
-
-
-def seen_at_one_size(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
-    """Whether two protocols of other shapes, with as many channels, have the extractor look at one size."""
-    one, other = (protocol.get("shape") for protocol in (a, b))
-    if one == other or not (isinstance(one, list) and isinstance(other, list)) or one[:1] != other[:1]:
-        return False
-    return seen_at(a) is not None and seen_at(a) == seen_at(b)
-
-
-def seen_at(protocol: Mapping[str, Any]) -> str | None:
-    """The size at which the extractor looks at the images, `28x28`, where the protocol tells it."""
-    resize, shape = protocol.get("resize"), protocol.get("shape")
-    if not (isinstance(resize, str) and isinstance(shape, list) and len(shape) == 3):
-        return None
-    if resize == "none":
-        return f"{shape[1]}x{shape[2]}"
-    return resize.partition(" to ")[2].partition(",")[0] or None
-
-
-def labels_of(result: Mapping[str, Any]) -> str | None:
-    """How the labels of a result's samples were drawn, as in `LABELS`; None where there were none.
-
-    Version 0.1.0 drew classes in turn and did not say so, nor whether the model takes any: what was measured tells it
-    of most results. "uniform, if any" is what is known of the others.
-    """
-    protocol, left_out = result["protocol"], result.get("left_out")
-    if "labels" in protocol:
-        return None if protocol["labels"] is None else str(protocol["labels"])
-    if isinstance(left_out, dict) and NO_LABELS in left_out.values():
-        return None
-    return "uniform" if LABELLED & result["metrics"].keys() else "uniform, if any"
-
-
-def _same_labels(a: Mapping[str, Any], b: Mapping[str, Any]) -> None:
-    """Refuse results whose labels were drawn in different ways."""
-    one, other = labels_of(a), labels_of(b)
-    if None in (one, other) or one == other or {one, other} == {"uniform", "uniform, if any"}:
-        return
-    told = [LABELS.get(str(drawn), str(drawn)) for drawn in (one, other)]
-    for i, result in enumerate((a, b)):
-        if "labels" not in result["protocol"]:
-            told[i] = f"{LABELS['uniform']} (as ganzoo 0.1.0 did it; `ganzoo eval` measures anew)"
-    raise UsageError(f"these results cannot be compared: labels is {told[0]} and {told[1]}")
-
-
-def _same_sampling(a: Mapping[str, Any], b: Mapping[str, Any]) -> None:
-    """Refuse results of samples that were drawn by different values of an option, or by one that the other lacks."""
-    for one, other in ((a, b), (b, a)):
-        known, beside = one.get("sampling") or {}, other.get("sampling") or {}
-        usual = one.get("sampling_defaults") or {}
-        if any(value != (beside[key] if key in beside else usual.get(key)) for key, value in known.items()):
-            told = [_told(protocol.get("sampling")) or "without options" for protocol in (a, b)]
-            raise UsageError(f"these results cannot be compared: sampling is {told[0]} and {told[1]}")
-
-
-def _told(sampling: Any) -> str:
-    """`truncation 0.7, order 2`."""
-    return ", ".join(f"{str(key).replace('_', '-')} {value}" for key, value in (sampling or {}).items())
-
-
-def _same(prefix: str, a: Mapping[str, Any], b: Mapping[str, Any]) -> None:
-    for key in [*a, *(key for key in b if key not in a)]:
-        if a.get(key) != b.get(key):
-            raise UsageError(f"these results cannot be compared: {prefix}{key} is {a.get(key)} and {b.get(key)}")
-
-
-def describe(protocol: Mapping[str, Any]) -> str:
-    """`mnist test (10,000), 10,000 images of 28x28x1, labels as the reference has them, extractor digits 0123, ...`.
-
-    What version 0.1.0 measured does not say whether there were labels, and that they came in turn is told of it.
-    """
-    channels, *sides = protocol["shape"]
-    kind = f"images of {'x'.join(map(str, sides))}x{channels}" if sides else f"vectors of {channels}"
-    parts = [
-        f"{protocol['dataset']} {protocol['split']} ({protocol['reference_images']:,})",
-        f"{protocol['n']:,} {kind}",
-    ]
-    labels = protocol.get("labels", "before")
-    if labels is not None:
-        parts.append("classes, if any, in turn" if labels == "before" else LABELS[labels])
-    if protocol.get("sampling"):
-        parts.append(_told(protocol["sampling"]))
-    if protocol["extractor"]:
-        parts += [
-            f"extractor {protocol['extractor']} {protocol['extractor_sha256'][:8]}",
-            f"resize {protocol['resize']}",
-        ]
-    return ", ".join(parts)

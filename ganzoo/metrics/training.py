@@ -7,19 +7,9 @@ import torch
 from ganzoo.errors import warn
 from ganzoo.gan import GAN
 from ganzoo.metrics.base import Setting
-from ganzoo.metrics.evaluation import (
-    Evaluator,
-    Labels,
-    comes_with,
-    conditions,
-    count_of,
-    describe,
-    drawer,
-    drawn_as,
-    exact,
-    generated,
-    refuse_without_sources,
-)
+from ganzoo.metrics.evaluation import Evaluator, exact
+from ganzoo.metrics.protocol import Labels, describe
+from ganzoo.metrics.samples import comes_with, conditions, count_of, drawer, drawn_as, generated, refuse_without_sources
 from ganzoo.plugins import Registry
 from ganzoo.settings import Settings
 from ganzoo.training.ema import averaged

@@ -10,7 +10,7 @@ from typing import Any
 
 from ganzoo import __version__
 from ganzoo.errors import GanzooError, UsageError, one_line, plain
-from ganzoo.metrics.evaluation import at_their_sizes, comparable, describe
+from ganzoo.metrics.protocol import at_their_sizes, comparable, describe
 from ganzoo.report.benchmarks import Benchmarks, read_benchmarks
 from ganzoo.report.lines import (
     MEASURES,

@@ -11,7 +11,7 @@ from typing import Any
 from ganzoo.errors import GanzooError, plain
 from ganzoo.fields import validated
 from ganzoo.files import read_json
-from ganzoo.metrics.evaluation import describe, labels_of
+from ganzoo.metrics.protocol import describe, labels_of
 from ganzoo.runs.folder import open_run, read_metrics
 from ganzoo.runs.lock import being_written
 from ganzoo.runs.marks import marks_of

@@ -7,7 +7,7 @@ from typing import Any
 
 from ganzoo.errors import GanzooError, plain
 from ganzoo.gan import GAN
-from ganzoo.metrics.evaluation import describe
+from ganzoo.metrics.protocol import describe
 from ganzoo.plugins import registry
 from ganzoo.settings import BUDGET
 

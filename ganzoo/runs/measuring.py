@@ -10,19 +10,10 @@ from torch import Tensor
 from ganzoo.errors import GanzooError, UsageError, warn
 from ganzoo.files import write_json
 from ganzoo.gan import GAN
-from ganzoo.metrics.evaluation import (
-    Evaluator,
-    Labels,
-    comes_with,
-    count_of,
-    describe,
-    drawer,
-    drawn_as,
-    generated,
-    given,
-    recogniser,
-)
+from ganzoo.metrics.evaluation import Evaluator
 from ganzoo.metrics.labels import plot_confusion
+from ganzoo.metrics.protocol import Labels, describe
+from ganzoo.metrics.samples import comes_with, count_of, drawer, drawn_as, generated, given, recogniser
 from ganzoo.plugins import Registry
 from ganzoo.runs.folder import data_settings, open_run
 from ganzoo.runs.sampler import load
