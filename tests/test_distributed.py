@@ -16,8 +16,11 @@ import torch
 from conftest import SUPPORT, TINY, run_here, start
 from ganzoo.data import DataRequest, DataSpec, Loader
 from ganzoo.errors import UsageError
+from ganzoo.metrics.reference import Reference
+from ganzoo.metrics.samples import generated, given
 from ganzoo.nets import has_batch_statistics
 from ganzoo.runs.folder import read_metrics
+from ganzoo.training.building import build
 from ganzoo.training.distributed import ALONE, World
 from ganzoo_test_plugins import SmallDigits, Tiny
 from test_run import assert_equal, logged, saved, state, wait_for
@@ -105,9 +108,18 @@ def test_all_agree_on_the_clock_and_stop_at_one_step(found):
     assert first["first"] == second["first"] == '{"rank": 0}'
 
 
+def test_what_all_share_comes_to_the_first_in_the_order_of_one(found):
+    (one,), (first, second) = found[1], found[2]
+    counts = (7, 6, 1, 0)
+    assert one["in turn"] == [[(number, 0) for number in range(count)] for count in counts]
+    assert first["in turn"] == [[(number, number % 2) for number in range(count)] for count in counts]
+    assert second["in turn"] == [[]] * 4
+
+
 def test_alone_nothing_is_said():
     assert ALONE.agree(7, 3.25, 15) == (3.25, 15)
     assert ALONE.others("x") == []
+    assert list(ALONE.in_turn("abc")) == ["a", "b", "c"]
     assert ALONE.on_first(lambda: 4) == ALONE.first_before_others(lambda: 4) == 4
     assert ALONE.device("cuda:1") == "cuda:1"
 
@@ -270,18 +282,56 @@ def test_an_error_in_another_process_than_the_first_ends_all_in_one_line(tmp_pat
     assert json.loads((tmp_path / "r" / "status.json").read_text())["status"] == "failed"
 
 
-def test_the_score_that_two_log_is_the_one_that_one_measures(ganzoo, tmp_path):
+def test_the_scores_that_two_find_are_those_that_one_measures(ganzoo, tmp_path):
+    """Each draws half of the samples, in training and in `ganzoo eval`: the numbers are the same, bit for bit."""
     with launching():
         trained = ganzoo("run", *TINY, "--steps", 30, "--eval-every", 1, "--quiet", "--nproc", 2, "--out", "r")
     assert trained.code == 0, trained.err
     line = [line for line in read_metrics(tmp_path / "r") if "fid" in line][-1]
     protocol = json.loads((tmp_path / "r" / "run.json").read_text())["evaluation"]
-    result = ganzoo("eval", "r", "--n", protocol["n"], "--metrics", "fid", "--json")
-    assert result.code == 0, result.err
-    found = json.loads(result.out)
-    assert found["step"] == 30
-    assert line["step"] == 30
-    assert found["metrics"]["fid"] == pytest.approx(line["fid"], rel=1e-6)
+    by_one = ganzoo("eval", "r", "--n", protocol["n"], "--metrics", "fid,accuracy,prdc", "--json", "--out", "one.json")
+    assert by_one.code == 0, by_one.err
+    with launching():
+        by_two = ganzoo(
+            "eval", "r", "--n", protocol["n"], "--metrics", "fid,accuracy,prdc", "--json", "--nproc", 2, "--out",
+            "two.json",
+        )  # fmt: skip
+    assert by_two.code == 0, by_two.err
+    one, two = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("one", "two"))
+    assert one["step"] == line["step"] == 30
+    assert one["metrics"]["fid"] == line["fid"]
+    assert one["metrics"]["accuracy"] == line["accuracy"]
+    for times in (one, two):
+        times.pop("seconds")
+    assert one == two
+
+
+def test_shares_of_what_is_measured_are_the_batches_of_one(ganzoo):
+    digits = SmallDigits()
+    reference, images = Reference(digits, shape=(1, 8, 8)), torch.arange(1300 * 64).byte().view(1300, 1, 8, 8)
+    gan = build(Tiny, digits.load(DataRequest()).spec("small-digits"), Tiny.Options()).eval()
+    for batches in (
+        lambda world: list(generated(gan, 1700, 5, reference, world=world)),
+        lambda world: list(given(images, torch.arange(1300), 1200, 5, world)),
+    ):
+        one, shares = batches(ALONE), [batches(World(rank, 3)) for rank in range(3)]
+        assert [len(share) for share in shares] == [len(one[rank::3]) for rank in range(3)]
+        for number, batch in enumerate(one):
+            theirs = shares[number % 3][number // 3]
+            assert torch.equal(batch.images, theirs.images)
+            assert torch.equal(batch.labels, theirs.labels)
+
+
+def test_an_evaluation_that_cannot_be_shared_is_refused_and_a_fault_is_told_once(ganzoo, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with launching():
+        result = ganzoo("eval", "empty", "--nproc", 2)
+    assert result.code == 2
+    assert len(result.err.splitlines()) == 1
+    assert "holds no pictures" in result.err
+    result = ganzoo("eval", "empty", "--nproc", 2, "--device", "cuda:1")
+    assert result.code == 2
+    assert "is one device, and this run has 2 processes" in result.err
 
 
 def test_batchnorm_over_the_global_batch_is_for_gpus(ganzoo, tmp_path):
@@ -295,7 +345,7 @@ def test_batchnorm_over_the_global_batch_is_for_gpus(ganzoo, tmp_path):
 
 
 def test_batchnorm_over_the_global_batch_still_counts_as_batch_statistics():
-    from ganzoo.preparing import build, synchronised
+    from ganzoo.preparing import synchronised
 
     gan = build(Tiny, DataSpec("small-digits", (1, 8, 8), 500, tuple("0123456789")), Tiny.Options())
     before = gan.state_dict()

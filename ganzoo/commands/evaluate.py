@@ -11,13 +11,19 @@ from ganzoo.commands.options import (
     OfData,
     OfRun,
     RunPath,
+    check_spread,
     checkpoint_option,
     data_given,
     echo_json,
     here,
     json_option,
+    nproc_option,
+    spread,
 )
 from ganzoo.errors import GanzooError, UsageError
+
+KEPT = "nothing is written"
+"""What is left of an evaluation that does not come to its end."""
 
 
 class Measures(OfRun, OfData):
@@ -59,11 +65,12 @@ class Measures(OfRun, OfData):
     help="The JSON file to write, a confusion picture beside it.  [default: RUN/eval.json, of a checkpoint "
     "RUN/eval-best.json or the like; none for IMAGES]",
 )
+@nproc_option(click.option, "the images")
 @json_option
 def command(
     what: Path, dataset: str | None, data_root: Path | None, split: Any, metrics: tuple[str, ...] | None,
     features: str | None, inception_weights: Path | None, n: int | None, labels: Any, seed: int,
-    checkpoint: str | None, device: str, out: Path | None, as_json: bool, **sampling: Any,
+    checkpoint: str | None, device: str, out: Path | None, nproc: int | None, as_json: bool, **sampling: Any,
 ) -> None:  # fmt: skip
     """Measure a run's generator, or images that anybody made.
 
@@ -77,40 +84,49 @@ def command(
     ganzoo eval runs/mine                            FID and its company into runs/mine/eval.json
     ganzoo eval digits.npz --json                    images from another program
     ganzoo eval runs/mine --metrics fid,parzen --n 10000
+    ganzoo eval runs/mine --n 50000 --nproc 8        eight GPUs, the same samples
     """
     from ganzoo.metrics.images import read_images
     from ganzoo.plugins import registry
     from ganzoo.runs.hub import beside
     from ganzoo.runs.measuring import measure_images, measure_run, result_name, write_result
+    from ganzoo.training.distributed import joined
     from ganzoo.training.engine import choose_device
 
     if out is not None and out.is_dir():
         raise UsageError(f"--out {out} is a folder: name the JSON file to write")
-    plugins, chosen = registry().check(), choose_device(device)
-    options: dict[str, Any] = {
-        "metrics": metrics, "features": features, "weights": inception_weights, "split": split, "device": chosen,
-        "data_options": data_given(sampling),
-    }  # fmt: skip
-    if (what / "run.json").is_file() or (what / "config.json").is_file():
-        evaluator, result = measure_run(
-            what, plugins, dataset, data_root, n, seed, options, labels, sampling, checkpoint
-        )
-        out = out or beside(what, result_name(checkpoint))
-    else:
-        if labels is not None:
-            raise UsageError(f"--labels is for a run: the images in {what} have the labels they have")
-        if checkpoint is not None:
-            raise UsageError(f"--checkpoint is for a run: {what} holds images")
-        images, found = read_images(what)
-        evaluator, result = measure_images(str(what), images, found, plugins, dataset, data_root, n, seed, options)
-    if as_json:
-        echo_json(result)
-    else:
-        show(result)
-    if out is not None:  # Last, so that a place that cannot be written costs no numbers.
-        write_result(out, result, evaluator)
-        if not as_json:
-            click.echo(out)
+    check_spread(nproc, device)
+    spread(nproc, KEPT)
+    plugins = registry().check()
+    with joined(KEPT) as world:
+        options: dict[str, Any] = {
+            "metrics": metrics, "features": features, "weights": inception_weights, "split": split,
+            "device": choose_device(world.device(device)), "data_options": data_given(sampling),
+        }  # fmt: skip
+        if (what / "run.json").is_file() or (what / "config.json").is_file():
+            evaluator, result = measure_run(
+                what, plugins, dataset, data_root, n, seed, options, labels, sampling, checkpoint, world
+            )
+            out = out or beside(what, result_name(checkpoint))
+        else:
+            if labels is not None:
+                raise UsageError(f"--labels is for a run: the images in {what} have the labels they have")
+            if checkpoint is not None:
+                raise UsageError(f"--checkpoint is for a run: {what} holds images")
+            images, found = read_images(what)
+            evaluator, result = measure_images(
+                str(what), images, found, plugins, dataset, data_root, n, seed, options, world
+            )
+        if world.rank:
+            return
+        if as_json:
+            echo_json(result)
+        else:
+            show(result)
+        if out is not None:  # Last, so that a place that cannot be written costs no numbers.
+            write_result(out, result, evaluator)
+            if not as_json:
+                click.echo(out)
 
 
 def show(result: dict[str, Any]) -> None:

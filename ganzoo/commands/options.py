@@ -359,12 +359,12 @@ checkpoint_option = click.option(
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 
 
-def nproc_option(make: Callable[..., Any] = Section) -> Any:
-    """`--nproc`, as an option in a list or, with `click.option`, as a decorator."""
+def nproc_option(make: Callable[..., Any] = Section, shared: str = "every batch") -> Any:
+    """`--nproc`, as an option in a list or, with `click.option`, as a decorator; what is `shared` is told."""
     names = ["--nproc"]
     about: dict[str, Any] = {
         "type": click.IntRange(1, 256),
-        "help": "Processes on this machine, each with its share of every batch; a GPU for each, where there are any.",
+        "help": f"Processes on this machine, each with its share of {shared}; a GPU for each, where there are any.",
     }
     return make(names, **about) if make is Section else make(*names, **about)
 
@@ -386,16 +386,18 @@ def check_spread(count: int | None, device: str, batch_size: int | None = None) 
         raise UsageError(f"--batch-size {batch_size} cannot be divided among {count} processes")
 
 
-def spread(count: int | None) -> None:
+def spread(count: int | None, kept: str | None = None) -> None:
     """Run this very command in `count` processes and exit as they do; return where that was not asked, or is done.
+
+    `kept` says what is left when one of them does not come to its end; None: the last checkpoint.
 
     Raises:
         GanzooError: a process was killed.
     """
     if count is None or count == 1:
         return
-    from ganzoo.training.distributed import is_worker, launch
+    from ganzoo.training.distributed import KEPT, is_worker, launch
 
     if is_worker():
         return
-    raise click.exceptions.Exit(launch(count, sys.argv[1:]))
+    raise click.exceptions.Exit(launch(count, sys.argv[1:], kept or KEPT))

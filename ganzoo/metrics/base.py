@@ -64,6 +64,11 @@ class Measured(NamedTuple):
     targets: Tensor | None = None
     cycle: Tensor | None = None
 
+    def on(self, device: torch.device) -> "Measured":
+        """The same with what the extractor says on a device."""
+        vectors, logits = (None if part is None else part.to(device) for part in (self.vectors, self.logits))
+        return self._replace(vectors=vectors, logits=logits)
+
 
 @dataclass
 class Setting:

@@ -43,6 +43,7 @@ from ganzoo.metrics.samples import (
     refuse_without_sources,
 )
 from ganzoo.plugins import Registry
+from ganzoo.training.distributed import ALONE, World
 from ganzoo.training.engine import own_randomness
 
 __all__ = [
@@ -231,8 +232,12 @@ class Evaluator:
         clusters: bool = False,
         draw: Drawer | None = None,
         intervals: bool = True,
+        world: World = ALONE,
     ) -> dict[str, Any]:
         """Measure `n` images that come in batches, drawn as `drawn` says, if they were drawn.
+
+        Of several processes, those of `world`, each gives its share of the batches, as `generated` makes them, and
+        looks at it; the first measures all, in their order: the same numbers as one process finds.
 
         `labelled`, `paired` and `cycled`: whether they come with labels, targets and cycle errors; `recognise`: as
         `recogniser` gives it, and whether these are `clusters`; `draw`: as `drawer` gives it.
@@ -245,7 +250,7 @@ class Evaluator:
             A result for `eval.json`: `protocol`, `metrics` (numbers by name), `intervals` (of some of them, two
             ends: 95 % of drawings of as many images, by bootstrap), `settings` (of each metric),
             `left_out` (why default metrics were not measured), `cautions` (why numbers mean less than they seem to),
-            `confusion` where there is one.
+            `confusion` where there is one. In other processes than the first, nothing.
 
         Raises:
             UsageError: a metric that was named cannot be measured.
@@ -267,23 +272,14 @@ class Evaluator:
                 intervals=intervals,
             )
             left_out: dict[str, str] = {}
-            metrics: list[Metric] = []
-            for name, kind in self.chosen.items():
-                if not (self.named or kind.concerns(setting)):
-                    continue
-                with self._leaving_out(name, left_out):
-                    reason = kind.missing(setting)
-                    require(
-                        reason is None, f"metric '{name}' cannot be measured: {reason}" if self.named else f"{reason}"
-                    )
-                    metrics.append(kind(setting))
-            looked = self.extractor if any(m.features for m in metrics) else None
-            for images, labels, targets, cycle in batches:
-                found = looked.extract(images) if looked else None
-                vectors, logits = (found.vectors, found.logits) if found else (None, None)
-                batch = Measured(images, labels, vectors, logits, targets, cycle)
+            metrics = [] if world.rank else self._metrics(setting, left_out)
+            features = world.on_first(lambda: any(metric.features for metric in metrics))
+            for batch in world.in_turn(self._looked_at(batches, features, keep=world.size == 1)):
+                here = batch.on(self._statistics_device)
                 for metric in metrics:
-                    metric.update(batch)
+                    metric.update(here)
+            if world.rank:
+                return {}
             # Some metrics train or draw: each from the seed, whichever others are measured.
             numbers: dict[str, float] = {}
             settings: dict[str, Any] = {}
@@ -310,6 +306,32 @@ class Evaluator:
             if isinstance(metric, Accuracy) and metric.name in settings:
                 result["confusion"] = metric.confusion().tolist()
         return result
+
+    def _metrics(self, setting: Setting, left_out: dict[str, str]) -> list[Metric]:
+        """What is measured; the others, with the reason, go to `left_out`.
+
+        Raises:
+            UsageError: a metric that was named cannot be measured.
+        """
+        metrics = []
+        for name, kind in self.chosen.items():
+            if not (self.named or kind.concerns(setting)):
+                continue
+            with self._leaving_out(name, left_out):
+                reason = kind.missing(setting)
+                require(reason is None, f"metric '{name}' cannot be measured: {reason}" if self.named else f"{reason}")
+                metrics.append(kind(setting))
+        return metrics
+
+    def _looked_at(self, batches: Iterable[Images], features: bool, keep: bool) -> Iterator[Measured]:
+        """The batches with what the extractor says of them, if it is to be asked: on its device, if it may `keep` that
+        there, or on the CPU, from where it can be sent."""
+        looked = self.extractor if features else None
+        for images, labels, targets, cycle in batches:
+            found = looked.extract(images) if looked else None
+            vectors, logits = (found.vectors, found.logits) if found else (None, None)
+            batch = Measured(images, labels, vectors, logits, targets, cycle)
+            yield batch if keep else batch.on(torch.device("cpu"))
 
     def cautions(self, measured: Collection[str], n: int) -> list[str]:
         """What to bear in mind with these numbers of `n` images, by name, a line each."""

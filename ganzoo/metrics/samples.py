@@ -16,6 +16,7 @@ from ganzoo.metrics.classifier import at_once, class_index
 from ganzoo.metrics.protocol import Labels
 from ganzoo.metrics.reference import Reference
 from ganzoo.sampling import defaults, used
+from ganzoo.training.distributed import ALONE, World
 from ganzoo.training.draws import own_draws
 
 LABELS_SEED = 20140611
@@ -36,8 +37,13 @@ def drawn_as(gan: GAN, labels: Labels = "reference") -> dict[str, Any]:
     return told | ({"sampling": options, "sampling_defaults": defaults(type(gan))} if options else {})
 
 
-def generated(gan: GAN, n: int, seed: int, reference: Reference, labels: Labels = "reference") -> Iterator[Images]:
+def generated(
+    gan: GAN, n: int, seed: int, reference: Reference, labels: Labels = "reference", world: World = ALONE
+) -> Iterator[Images]:
     """`n` samples of a model whose generator is in evaluation mode, images rounded to uint8, batch by batch.
+
+    Of several processes each makes its share of the batches: every `world.size`-th, from its rank on. A batch is drawn
+    from a seed of its own, so that the samples are the same however many make them.
 
     Conditions are those of the reference images: classes in a random order, always the same, and from the start again
     where `n` is larger; with attributes, in the order of the images. Where `labels` is "uniform", classes in turn.
@@ -50,7 +56,8 @@ def generated(gan: GAN, n: int, seed: int, reference: Reference, labels: Labels 
     classes = len(gan.data.classes) if gan.conditional else 0
     meant = counterpart_labels(gan, reference) if asked is None else None
     step = at_once(*gan.data.shape[1:])
-    for number, start in enumerate(range(0, n, step)):
+    for number in range(world.rank, -(-n // step), world.size):
+        start = number * step
         size = min(step, n - start)
         with torch.no_grad(), own_draws(gan, (seed * 1_000_003 + number) % 2**31):
             z = gan.sample_latent(size)
@@ -218,8 +225,11 @@ def _sources(gan: GAN, reference: Reference, index: Tensor) -> Tensor:
     return normalised(sources, chosen, shape).to(gan.device)
 
 
-def given(images: Tensor, labels: Tensor | None, n: int, seed: int) -> Iterator[Images]:
-    """`n` of the images, uint8 (N, C, H, W), and labels, drawn at random without repetition, batch by batch."""
+def given(images: Tensor, labels: Tensor | None, n: int, seed: int, world: World = ALONE) -> Iterator[Images]:
+    """`n` of the images, uint8 (N, C, H, W), and labels, drawn at random without repetition, batch by batch.
+
+    Of several processes each takes its share of the batches, as in `generated`.
+    """
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[:n]
-    for index in order.split(at_once(*images.shape[2:])):
+    for index in order.split(at_once(*images.shape[2:]))[world.rank :: world.size]:
         yield Images(images[index], None if labels is None else labels[index])

@@ -94,12 +94,12 @@ class Examiner:
         return max(1, trainer.schedule.steps_for(ends * trainer.loader.batches_per_epoch) - trainer.step)
 
     def measure(self, trainer: Trainer) -> dict[str, float]:
-        """The numbers, by name: `fid` and perhaps `accuracy`."""
-        gan = averaged(trainer.gan, trainer.ema)
-        batches = generated(gan, self.n, SEED, self.evaluator.reference, self.labels)
-        drawn, n = self.drawn, self.n
+        """The numbers, by name: `fid` and perhaps `accuracy`. All processes of a run share the work, and get them."""
+        gan, world = averaged(trainer.gan, trainer.ema), trainer.world
+        batches = generated(gan, self.n, SEED, self.evaluator.reference, self.labels, world)
         measured = self.evaluator.measure(
-            batches, n, seed=SEED, drawn=drawn, draw=drawer(gan), intervals=False, **self.comes_with
-        )
-        numbers: dict[str, float] = measured["metrics"]
+            batches, self.n, seed=SEED, drawn=self.drawn, draw=drawer(gan), intervals=False, world=world,
+            **self.comes_with,
+        )  # fmt: skip
+        numbers: dict[str, float] = world.on_first(lambda: measured["metrics"])
         return numbers

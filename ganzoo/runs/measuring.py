@@ -18,6 +18,7 @@ from ganzoo.plugins import Registry
 from ganzoo.runs.folder import data_settings, open_run
 from ganzoo.runs.sampler import load
 from ganzoo.sampling import drawing
+from ganzoo.training.distributed import ALONE, World
 from ganzoo.two_way import makes_sources
 
 MEASURED = 10_000
@@ -27,11 +28,12 @@ MEASURED = 10_000
 def measure_run(
     run: Path, plugins: Registry, dataset: str | None, data_root: Path | None, n: int | None, seed: int,
     options: dict[str, Any], labels: Labels | None = None, sampling: Mapping[str, Any] | None = None,
-    checkpoint: str | int | None = None,
+    checkpoint: str | int | None = None, world: World = ALONE,
 ) -> tuple[Evaluator, dict[str, Any]]:  # fmt: skip
     """Measure a run's averaged generator by `n` images: what measured it, and the result.
 
-    By default there are `MEASURED`, and of a model that translates one for each source at most.
+    By default there are `MEASURED`, and of a model that translates one for each source at most. Of several processes
+    each draws its share, and the first has the result.
 
     Raises:
         UsageError: the run's classes are not those of the data set, `labels` are given for a model that takes none, or
@@ -58,22 +60,26 @@ def measure_run(
             recorded = plugins.get("datasets", name).before
         options = {**options, "data_options": {**recorded, **own} if recorded is not None else None}
     source = known.source if gan.translates else None
-    evaluator = Evaluator(plugins, name, shape=sampler.data.shape, root=root, source=source, **options)
+    evaluator = world.first_before_others(
+        lambda: Evaluator(plugins, name, shape=sampler.data.shape, root=root, source=source, **options)
+    )
     asked = labels or "reference"
     n = n or count_of(gan, evaluator.reference, MEASURED)
-    batches = generated(gan, n, seed, evaluator.reference, asked)
+    batches = generated(gan, n, seed, evaluator.reference, asked, world)
     labelled = bool(sampler.gan.conditional and sampler.data.classes)
     ours, theirs = sampler.data.classes, evaluator.reference.data.classes
     if labelled and info.get("imported") and len(ours) == len(theirs):
-        warn(f"{run} knows its classes by number alone: they are taken for those of '{name}', in their order")
+        if not world.rank:
+            warn(f"{run} knows its classes by number alone: they are taken for those of '{name}', in their order")
     elif labelled and ours != theirs:
         raise UsageError(f"the classes of {run} are not those of '{name}': metrics of labels would mean nothing")
     about: dict[str, Any] = {"run": str(run), "model": sampler.gan.name, "step": sampler.step}
     beside = comes_with(gan, evaluator.reference)
     drawn, sees = drawn_as(gan, asked), recogniser(gan, evaluator.reference)
     measured = evaluator.measure(
-        batches, n, seed=seed, drawn=drawn, recognise=sees, clusters=gan.clusters, draw=drawer(gan), **beside
-    )
+        batches, n, seed=seed, drawn=drawn, recognise=sees, clusters=gan.clusters, draw=drawer(gan), world=world,
+        **beside,
+    )  # fmt: skip
     return evaluator, {**about, **measured}
 
 
@@ -92,16 +98,20 @@ def refuse_side(what: str, model: type[GAN], sampling: BaseModel) -> None:
 
 def measure_images(
     what: str, images: Tensor, labels: Tensor | None, plugins: Registry, dataset: str | None,
-    data_root: Path | None, n: int | None, seed: int, options: dict[str, Any],
+    data_root: Path | None, n: int | None, seed: int, options: dict[str, Any], world: World = ALONE,
 ) -> tuple[Evaluator, dict[str, Any]]:  # fmt: skip
     """Measure images, uint8 (N, C, H, W), that are called `what`: what measured them, and the result.
+
+    Of several processes each looks at its share, and the first has the result.
 
     Raises:
         UsageError: there are fewer than `n`, or labels beyond the classes; or as `Evaluator`.
         GanzooError: as `Evaluator`.
     """
     c, h, w = images.shape[1:]
-    evaluator = Evaluator(plugins, dataset or "mnist", shape=(c, h, w), root=data_root, **options)
+    evaluator = world.first_before_others(
+        lambda: Evaluator(plugins, dataset or "mnist", shape=(c, h, w), root=data_root, **options)
+    )
     if n is not None and n > len(images):
         raise UsageError(f"{what} holds {len(images):,} images, fewer than --n {n}")
     count = n or min(MEASURED, len(images))
@@ -110,8 +120,8 @@ def measure_images(
         raise UsageError(
             f"{what}: labels reach {int(labels.max())}, but '{evaluator.reference.name}' has {len(classes)} classes"
         )
-    batches, labelled = given(images, labels, count, seed), labels is not None
-    return evaluator, {"images": what, **evaluator.measure(batches, count, labelled, seed)}
+    batches, labelled = given(images, labels, count, seed, world), labels is not None
+    return evaluator, {"images": what, **evaluator.measure(batches, count, labelled, seed, world=world)}
 
 
 def result_name(checkpoint: str | int | None) -> str:

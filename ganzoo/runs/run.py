@@ -79,7 +79,7 @@ class Evaluation(Protocol):
         """Steps that can be taken for sure before that."""
 
     def measure(self, trainer: Trainer) -> dict[str, float]:
-        """The numbers, by name."""
+        """The numbers, by name. Asked in all processes of a run at once."""
 
 
 class Run:
@@ -276,8 +276,7 @@ class Run:
             return {}
         with self.meter.aside():
             self.meter.check()
-            examiner = self.evaluation
-            return self.world.on_first(lambda: examiner.measure(trainer))
+            return self.evaluation.measure(trainer)
 
     def _look_for_overfitting(self, trainer: Trainer) -> None:
         """Have numbers for the next line of the log, where they can be had. Training does not notice."""

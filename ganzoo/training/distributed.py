@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
+from itertools import islice
 from typing import Any, TypeVar
 
 import torch
@@ -29,6 +30,8 @@ CLOSING = 5.0
 """How long a process that ends because of an error waits for the first to close the run."""
 CLOSING_SECONDS = 600
 """How long processes that were told to end may save and close before they are killed, where torch lets us say so."""
+KEPT = "the last checkpoint is kept: `ganzoo resume` goes on from there"
+"""What is left of the work of processes of which one ends, in words."""
 AGREE_SECONDS = 0.5
 """Between agreements on time and signals, about."""
 
@@ -36,8 +39,8 @@ AGREE_SECONDS = 0.5
 class World:
     """The processes of a run, and which of them this is. Made by `joined`; by itself, a run of one process."""
 
-    def __init__(self, rank: int = 0, size: int = 1, local_rank: int = 0):
-        self.rank, self.size, self.local_rank = rank, size, local_rank
+    def __init__(self, rank: int = 0, size: int = 1, local_rank: int = 0, kept: str = KEPT):
+        self.rank, self.size, self.local_rank, self.kept = rank, size, local_rank, kept
         self.silence = SILENCE
         self._group: Any = None
         self._parent = os.getppid()
@@ -164,6 +167,25 @@ class World:
             dist.gather_object(value, values, 0)
         return values[1:] if values else []
 
+    def in_turn(self, share: Iterable[T]) -> Iterator[T]:
+        """In the first process: what all give, in the order in which one would: a thing of each in turn, the first's
+        first. In the others: nothing, once they have given theirs, which are every `size`-th from their rank on.
+        """
+        if self.size == 1:
+            yield from share
+            return
+        mine, left = iter(share), True
+        while left:
+            given = list(islice(mine, 1))
+            self._wait(PATIENCE)
+            all_gave = torch.tensor(len(given))
+            with self._talk():
+                dist.all_reduce(all_gave, dist.ReduceOp.MIN)
+            left = bool(all_gave)
+            for part in (given, *self.others(given)):
+                if not self.rank:
+                    yield from part
+
     def own_seed(self, seed: int, step: int) -> int:
         """The seed from which this process draws after `step`, when no state of its generators was kept."""
         return ((seed * 1_000_003 + step) * 1_000_003 + self.rank) % 2**63
@@ -182,10 +204,7 @@ class World:
             late = "timed out" in text or "timeout" in text
             limit = self.silence if seconds is None else seconds
             what = f"did not answer within {limit:g} seconds" if late else "has ended"
-            raise GanzooError(
-                f"another of the {self.size} processes {what}; all stop, and the last checkpoint is kept: "
-                "`ganzoo resume` goes on from there"
-            ) from error
+            raise GanzooError(f"another of the {self.size} processes {what}; all stop, and {self.kept}") from error
 
 
 ALONE = World()
@@ -203,9 +222,10 @@ def restarted() -> bool:
 
 
 @contextmanager
-def joined() -> Iterator[World]:
+def joined(kept: str = KEPT) -> Iterator[World]:
     """Meet the other processes that the launcher started, if there are any; part from them at the end.
 
+    `kept` says what is left when one of them does not come to its end.
     When a process fails, it says why and ends; the others notice and end with the same exit code, saying nothing.
 
     Raises:
@@ -215,7 +235,7 @@ def joined() -> Iterator[World]:
     if not is_worker() or os.environ["WORLD_SIZE"] == "1":
         yield ALONE
         return
-    world, store = _meet()
+    world, store = _meet(kept)
     try:
         yield world
         world._wait(PATIENCE)  # The launcher ends all when one has ended: let the first write to the end.
@@ -244,7 +264,7 @@ def _part() -> None:
             dist.destroy_process_group()
 
 
-def _meet() -> tuple[World, Any]:
+def _meet(kept: str) -> tuple[World, Any]:
     # What its functions have as a default is the group of the moment in which they are first imported. Later, that were
     # ours, which then outlived `_part`; and a thread of gloo's that lets go of a tensor while Python ends aborts it.
     import torch.distributed.nn.functional  # noqa: F401
@@ -258,7 +278,7 @@ def _meet() -> tuple[World, Any]:
         raise UsageError("GANZOO_TIMEOUT must be a number of seconds, 1 to 86400") from None
     try:
         store, rank, size = next(iter(rendezvous("env://", timeout=timedelta(seconds=silence))))
-        world = World(rank, size, int(os.environ.get("LOCAL_RANK", rank)))
+        world = World(rank, size, int(os.environ.get("LOCAL_RANK", rank)), kept)
         world.silence = silence
         # The launcher's store outlives a restart, and with it what the dead said of themselves.
         store = dist.PrefixStore(f"ganzoo/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}/{size}", store)
@@ -268,8 +288,8 @@ def _meet() -> tuple[World, Any]:
     return world, store
 
 
-def launch(count: int, arguments: Sequence[str]) -> int:
-    """Run `ganzoo ARGUMENTS` in `count` processes on this machine, and wait: the exit code.
+def launch(count: int, arguments: Sequence[str], kept: str = KEPT) -> int:
+    """Run `ganzoo ARGUMENTS` in `count` processes on this machine, and wait: the exit code. `kept` as for `joined`.
 
     Raises:
         GanzooError: a process was killed.
@@ -295,6 +315,6 @@ def launch(count: int, arguments: Sequence[str]) -> int:
         rank, failure = error.get_first_failure()
         if failure.exitcode < 0:
             name = signal.Signals(-failure.exitcode).name
-            raise GanzooError(f"process {rank} of {count} was killed by {name}; `ganzoo resume` goes on") from None
+            raise GanzooError(f"process {rank} of {count} was killed by {name}; {kept}") from None
         return int(failure.exitcode)
     return 0

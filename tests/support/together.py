@@ -97,11 +97,18 @@ def agreement(world):
     return {"said": said, "mean": world.mean(torch.tensor([float(world.rank), 4.0])), "size": world.size}
 
 
+def in_turn(world, count):
+    """What the first collects of `count` things that all share, each with the rank that gave it."""
+    share = ((torch.tensor(number), world.rank) for number in range(world.rank, count, world.size))
+    return [(number.item(), rank) for number, rank in world.in_turn(share)]
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     with joined() as world:
         results = gradients(world) | two_hundred_steps(world) | agreement(world)
         results["first"] = world.on_first(lambda: json.dumps({"rank": world.rank}))
+        results["in turn"] = [in_turn(world, count) for count in (7, 6, 1, 0)]
         torch.save(results, Path(sys.argv[1]) / f"{world.rank}.pt")
     threads = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
     (Path(sys.argv[1]) / f"{world.rank}.json").write_text(json.dumps(threads))
