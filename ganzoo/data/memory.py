@@ -13,17 +13,21 @@ IN_MEMORY_BYTES: float = math.inf
 AT_ONCE_BYTES = 2 * 2**30
 """Sets of files with more pixels are decoded into the cache, once, and not at the start of each run."""
 SHARE = {"cpu": 0.25, "cuda": 0.5}
-"""Of the memory that is free, what images may take: networks, and other processes of a run, need the rest."""
+"""Of the memory that is free, what images, or what networks make of them, may take: others need the rest."""
 CGROUP = Path("/sys/fs/cgroup")
 
 
 def room(device: torch.device | None = None) -> int:
     """Bytes of pixels that may live on a device; in this machine's memory, where none is named."""
-    if device is not None and device.type == "cuda":
-        free, kind = torch.cuda.mem_get_info(device)[0], "cuda"
-    else:
-        free, kind = available(), "cpu"
-    return int(min(IN_MEMORY_BYTES, free * SHARE[kind]))
+    return int(min(IN_MEMORY_BYTES, share(device)))
+
+
+def share(device: torch.device | None = None) -> int:
+    """Bytes that one use may take of the memory that is free on a device; of this machine's, where none is named."""
+    if device is None or device.type != "cuda":
+        return int(available() * SHARE["cpu"])
+    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # By torch, and given back.
+    return int((torch.cuda.mem_get_info(device)[0] + kept) * SHARE["cuda"])
 
 
 def available() -> int:

@@ -1,5 +1,6 @@
 """What a metric is, with the feature extractor that it looks through: what a plugin brings by `register_metrics`."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
+from ganzoo.data import memory
 from ganzoo.errors import UsageError
 from ganzoo.metrics.extractor import MOST, FeatureExtractor, Features
 from ganzoo.metrics.reference import Reference
@@ -173,6 +175,15 @@ def needs_test_split(setting: Setting) -> str | None:
     """Why a metric that holds training and test images against each other cannot be measured; None when it can."""
     reference = setting.reference
     return None if reference.has_test_split else f"data set '{reference.name}' has no test split of its own"
+
+
+def needs_room(setting: Setting, images: int, bytes_each: int) -> str | None:
+    """Why a metric that holds so many images at a time, each value in `bytes_each`, cannot be measured; None when it
+    can."""
+    shape = setting.reference.spec.shape
+    if images * bytes_each * math.prod(shape) <= memory.available() / 2:
+        return None
+    return f"the {images:,} images of {shape[2]} x {shape[1]} pixels that it holds do not fit in memory"
 
 
 def require(condition: bool, message: str) -> None:

@@ -9,7 +9,7 @@ import torch
 from ganzoo.data import ImageSet
 from ganzoo.errors import GanzooError
 from ganzoo.files import cache_dir, read_json, write_json
-from ganzoo.metrics.base import Measured, Metric, Setting, needs_labels, needs_test_split, require
+from ganzoo.metrics.base import Measured, Metric, Setting, needs_labels, needs_room, needs_test_split, require
 from ganzoo.metrics.classifier import Shape, accuracy, class_index, fit, read
 from ganzoo.metrics.neighbours import Gathered
 
@@ -41,7 +41,8 @@ class CAS(Metric):
         h, w = setting.reference.spec.shape[1:]
         if h != w:
             return "the images are not square"
-        return needs_labels(setting) or needs_test_split(setting)
+        held = 4 * min(setting.n, SEEN, len(setting.reference.training))  # Generated ones and real ones, each joined.
+        return needs_labels(setting) or needs_test_split(setting) or needs_room(setting, held, 1)
 
     def update(self, batch: Measured) -> None:
         assert batch.labels is not None

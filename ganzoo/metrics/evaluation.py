@@ -42,6 +42,7 @@ from ganzoo.metrics.samples import (
     recogniser,
     refuse_without_sources,
 )
+from ganzoo.metrics.together import looking
 from ganzoo.plugins import Registry
 from ganzoo.training.distributed import ALONE, World
 from ganzoo.training.engine import own_randomness
@@ -274,7 +275,7 @@ class Evaluator:
             left_out: dict[str, str] = {}
             metrics = [] if world.rank else self._metrics(setting, left_out)
             features = world.on_first(lambda: any(metric.features for metric in metrics))
-            for batch in world.in_turn(self._looked_at(batches, features, keep=world.size == 1)):
+            for batch in world.in_turn(self._looked_at(batches, features, world)):
                 here = batch.on(self._statistics_device)
                 for metric in metrics:
                     metric.update(here)
@@ -323,15 +324,14 @@ class Evaluator:
                 metrics.append(kind(setting))
         return metrics
 
-    def _looked_at(self, batches: Iterable[Images], features: bool, keep: bool) -> Iterator[Measured]:
-        """The batches with what the extractor says of them, if it is to be asked: on its device, if it may `keep` that
-        there, or on the CPU, from where it can be sent."""
-        looked = self.extractor if features else None
+    def _looked_at(self, batches: Iterable[Images], features: bool, world: World) -> Iterator[Measured]:
+        """The batches with what the extractor says of them, if it is to be asked; on the CPU, from where it can be
+        sent, where there are several processes."""
+        looked = looking(self.extractor, world.size) if features and self.extractor else None
         for images, labels, targets, cycle in batches:
-            found = looked.extract(images) if looked else None
-            vectors, logits = (found.vectors, found.logits) if found else (None, None)
+            vectors, logits = looked(images) if looked else (None, None)
             batch = Measured(images, labels, vectors, logits, targets, cycle)
-            yield batch if keep else batch.on(torch.device("cpu"))
+            yield batch if world.size == 1 else batch.on(torch.device("cpu"))
 
     def cautions(self, measured: Collection[str], n: int) -> list[str]:
         """What to bear in mind with these numbers of `n` images, by name, a line each."""

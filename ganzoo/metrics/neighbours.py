@@ -5,7 +5,7 @@ from torch import Tensor
 
 from ganzoo.data import memory
 from ganzoo.metrics.balls import K, prdc
-from ganzoo.metrics.base import MOST, Measured, Metric, Setting, needs_test_split, require
+from ganzoo.metrics.base import MOST, Measured, Metric, Setting, needs_room, needs_test_split, require
 
 PIXELS = 2**24
 """Pixels of each side held at once, as numbers."""
@@ -107,7 +107,8 @@ class Nearest(Metric):
     def missing(cls, setting: Setting) -> str | None:
         images = setting.reference.training.images
         if isinstance(images, Tensor) and images.nbytes <= memory.room():
-            return needs_test_split(setting)
+            held = min(setting.n, cls.LOOKED_AT) + min(len(setting.reference.testing), cls.LOOKED_AT)
+            return needs_test_split(setting) or needs_room(setting, 2 * held, 1)  # And once more when they are joined.
         return f"the training images of '{setting.reference.name}' do not fit in memory"
 
     def update(self, batch: Measured) -> None:

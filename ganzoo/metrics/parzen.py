@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ganzoo.data import ImageSet
-from ganzoo.metrics.base import MOST, Measured, Metric, Setting, needs_test_split, require
+from ganzoo.metrics.base import MOST, Measured, Metric, Setting, needs_room, needs_test_split, require
 from ganzoo.metrics.classifier import class_index, read
 from ganzoo.metrics.neighbours import Gathered
 
@@ -54,7 +54,9 @@ class Parzen(Metric):
 
     @classmethod
     def missing(cls, setting: Setting) -> str | None:
-        return needs_test_split(setting)
+        train, test = setting.reference.training, setting.reference.testing
+        held = min(setting.n, MOST) + max(_held_out(train), _tested(test))
+        return needs_test_split(setting) or needs_room(setting, held, 8)
 
     def update(self, batch: Measured) -> None:
         self.samples.add(batch.images)
@@ -65,7 +67,7 @@ class Parzen(Metric):
         held_out = self._points(read(train, self._held_out_places()))
         by_sigma = log_likelihood(held_out, samples, GRID).mean(1)
         best = int(by_sigma.argmax())
-        tested = self._points(read(test, _spread(len(test), self._tested(test))))
+        tested = self._points(read(test, _spread(len(test), _tested(test))))
         found = log_likelihood(tested, samples, GRID[best : best + 1])[0]
         error = found.std().item() / math.sqrt(len(found)) if len(found) > 1 else 0.0
         return {
@@ -81,28 +83,33 @@ class Parzen(Metric):
             "space": "pixels in [0, 1]",
             "split": "test",
             "samples": min(self.setting.n, MOST),
-            "held_out": self._held_out(),
-            "tested": self._tested(reference.testing),
+            "held_out": _held_out(reference.training),
+            "tested": _tested(reference.testing),
             "train": reference.training_fingerprint[:16],
             "test": reference.testing_fingerprint[:16],
         }
 
-    def _held_out(self) -> int:
-        return min(MOST, max(1, len(self.setting.reference.training) // 6))
-
     def _held_out_places(self) -> list[int]:
-        train, count = self.setting.reference.training, self._held_out()
+        train = self.setting.reference.training
+        count = _held_out(train)
         if train.labels is not None and train.classes:
             by_class = class_index(train.labels, len(train.classes)).diff() >= 0
             if by_class.all():
                 return _spread(len(train), count)
         return list(range(len(train) - count, len(train)))
 
-    def _tested(self, test: ImageSet) -> int:
-        return min(MOST, len(test))
-
     def _points(self, images: Tensor) -> Tensor:
         return images.flatten(1).to(self.setting.device).double() / 255
+
+
+def _held_out(train: ImageSet) -> int:
+    """Training images by which the bandwidth is chosen."""
+    return min(MOST, max(1, len(train) // 6))
+
+
+def _tested(test: ImageSet) -> int:
+    """Test images whose likelihood is taken."""
+    return min(MOST, len(test))
 
 
 def _spread(length: int, count: int) -> list[int]:

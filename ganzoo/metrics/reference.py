@@ -19,6 +19,7 @@ from ganzoo.files import cache_dir, whole
 from ganzoo.metrics.balls import radii
 from ganzoo.metrics.classifier import at_once, class_index, read
 from ganzoo.metrics.extractor import MOST, FeatureExtractor
+from ganzoo.metrics.together import looking
 
 FORMAT = 4
 LARGEST = 2**31
@@ -203,9 +204,11 @@ class Reference:
             classes = 0
         whole, by_class = Accumulator(size), [Accumulator(size) for _ in range(classes)]
         chosen = torch.randperm(len(self.data), generator=torch.Generator().manual_seed(0))[:MOST].sort().values
-        kept, seen = [], 0
+        kept, seen, looked = [], 0, looking(self.extractor)
         for images, labels in self.batches():
-            vectors = self.extractor.extract(images).vectors.to(self.device)
+            vectors, _ = looked(images)
+            assert vectors is not None
+            vectors = vectors.to(self.device)
             whole.update(vectors)
             if labels is not None and classes:
                 for label in labels.unique().tolist():

@@ -15,6 +15,7 @@ from ganzoo.metrics.base import Drawer, Images, Recogniser
 from ganzoo.metrics.classifier import at_once, class_index
 from ganzoo.metrics.protocol import Labels
 from ganzoo.metrics.reference import Reference
+from ganzoo.metrics.together import Together
 from ganzoo.sampling import defaults, used
 from ganzoo.training.distributed import ALONE, World
 from ganzoo.training.draws import own_draws
@@ -56,17 +57,22 @@ def generated(
     classes = len(gan.data.classes) if gan.conditional else 0
     meant = counterpart_labels(gan, reference) if asked is None else None
     step = at_once(*gan.data.shape[1:])
+
+    def drawn(here: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        z = gan.sample_latent(len(here))
+        y = gan.sample_labels(len(here)) if asked is None else asked[here % len(asked)].to(gan.device)
+        return z, y, _sources(gan, reference, here) if gan.translates else None
+
+    made = _maker(gan, world.size)
     for number in range(world.rank, -(-n // step), world.size):
-        start = number * step
-        size = min(step, n - start)
+        here = torch.arange(number * step, min((number + 1) * step, n))
+        if made.most is None and len(here) > 2:
+            with torch.no_grad(), own_draws(gan, seed):
+                made.look(*drawn(here[:3]))
         with torch.no_grad(), own_draws(gan, (seed * 1_000_003 + number) % 2**31):
-            z = gan.sample_latent(size)
-            here = torch.arange(start, start + size)
-            y = gan.sample_labels(size) if asked is None else asked[here % len(asked)]
-            y = None if y is None else y.to(gan.device)
-            source = _sources(gan, reference, here) if gan.translates else None
-            x = gan.generate(z, y) if source is None else gan.generate(z, y, source)
-            returned = gan.returned(x, y) if source is not None else None
+            z, y, source = drawn(here)
+            x, returned = made(z, y, source)
+            assert x is not None
         measured = _finished(gan, x)
         known = class_index(y, classes) if y is not None and classes else None
         if meant is not None:
@@ -111,13 +117,29 @@ def drawer(gan: GAN) -> Drawer | None:
         return None
 
     def draw(conditions: Tensor, seed: int) -> Tensor:
-        made = []
+        made, samples = _maker(gan), []
+        with torch.no_grad(), own_draws(gan, seed):
+            made.look(gan.sample_latent(len(conditions[:3])), conditions[:3].to(gan.device), None)
         for number, y in enumerate(conditions.split(at_once(*gan.data.shape[1:]))):
             with torch.no_grad(), own_draws(gan, (seed * 1_000_003 + number) % 2**31):
-                made.append(_finished(gan, gan.generate(gan.sample_latent(len(y)), y.to(gan.device))))
-        return torch.cat(made)
+                x, _ = made(gan.sample_latent(len(y)), y.to(gan.device), None)
+                assert x is not None
+                samples.append(_finished(gan, x))
+        return torch.cat(samples)
 
     return draw
+
+
+def _maker(gan: GAN, processes: int = 1) -> Together:
+    """Makes samples of latents, conditions and sources: with them what comes back, where they are made of sources."""
+
+    def make(z: Tensor, y: Tensor | None, source: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        if source is None:
+            return gan.generate(z, y), None
+        x = gan.generate(z, y, source)
+        return x, gan.returned(x, y)
+
+    return Together(make, gan.device, processes)
 
 
 def _finished(gan: GAN, x: Tensor) -> Tensor:
