@@ -25,6 +25,12 @@ def exactly(device: str) -> AbstractContextManager[Any]:
     return torch.autocast(device, enabled=False) if lowered else nullcontext()
 
 
+def computed(device: str) -> torch.dtype:
+    """What networks on a device of this kind compute in here: the run's half precision, or float32."""
+    lowered = device != "meta" and torch.is_autocast_enabled(device)
+    return torch.get_autocast_dtype(device) if lowered else torch.float32
+
+
 def give_single(network: nn.Module) -> None:
     """Have a network's output be float32 from now on, whoever calls it: losses and penalties compute with that."""
     network.register_forward_hook(_single_output)

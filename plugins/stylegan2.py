@@ -21,6 +21,9 @@ A step has four phases, as the program of the authors has them, each with latent
 Lazy terms count as many times as they are rare, and Adam's rate and betas are scaled by k / (k + 1) (appendix B). In
 nine of ten batches the ws of layers from a random one on come from another z (style mixing).
 
+With --precision bf16 all layers are in half precision; with `half_resolutions`, as the authors' program has it, the
+highest resolutions alone, and all activations are held within 256.
+
 G maps z (N, latent_dim) and y to (N, C, S, S), S a power of two from 8 to 1024; nothing bounds its values in training,
 and drawn images are clamped to [-1, 1]. D maps (N, C, S, S) and y to logits (N, 1). y is class indices (N,), condition
 vectors (N, K), or None. In W space, with `gan = ganzoo.load(run).gan` and z of two images:
@@ -38,6 +41,8 @@ former paper's configuration for 256 x 256. The FIDs are of images with random n
 
 import math
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -51,7 +56,7 @@ from ganzoo.errors import UsageError
 from ganzoo.gan import Imported, Network
 from ganzoo.nets import vector
 from ganzoo.optim import Adam, Rule
-from ganzoo.precision import exactly
+from ganzoo.precision import computed, exactly
 from ganzoo.settings import validated
 
 LARGEST, SMALLEST = 1024, 8
@@ -63,8 +68,47 @@ CRITIC_DEPTH = 8
 W_DECAY, PATH_DECAY, PATH_SHRINK = 0.998, 0.01, 2
 """Decay of the mean of w; share of a new path length in the running one; by how much its batch is smaller."""
 LOW_PASS = (1.0, 3.0, 3.0, 1.0)
+CLAMP = 256.0
+"""What activations are held within where precision goes by layer, as published."""
 
 Noise = Literal["const", "random", "none"]
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """In which precision a block computes."""
+
+    half: bool | None = None
+    """In the run's half precision, where it has one, or in float32; None: as the run does, all layers alike."""
+
+    @property
+    def bound(self) -> float | None:
+        """What the outputs of convolutions are held within."""
+        return None if self.half is None else CLAMP
+
+    def around(self, x: Tensor) -> AbstractContextManager[Any]:
+        """The context for a block on the device of `x`."""
+        return exactly(x.device.type) if self.half is False else nullcontext()
+
+    def exact(self, x: Tensor) -> AbstractContextManager[Any]:
+        """For what is float32 in a block of half precision, too: styles, and the image that blocks add to."""
+        return nullcontext() if self.half is None else exactly(x.device.type)
+
+    def entering(self, x: Tensor) -> Tensor:
+        """The block's input in its own precision, within `around`."""
+        return x if self.half is None else x.to(computed(x.device.type))
+
+    def like(self, value: Tensor, x: Tensor) -> Tensor:
+        """A value as it meets `x`: half and float32 would make float32."""
+        return value if self.half is None else value.to(x.dtype)
+
+
+AS_THE_RUN = Arithmetic()
+
+
+def by_layer(side: int, largest: int, highest: int | None) -> Arithmetic:
+    """Of the block of a resolution, where the `highest` so many compute in half precision: never that at 4 x 4."""
+    return AS_THE_RUN if highest is None else Arithmetic(side >= max(2 * largest >> highest, 8))
 
 
 def low_pass() -> Tensor:
@@ -86,9 +130,13 @@ def upsampled(x: Tensor, f: Tensor) -> Tensor:
     return F.conv_transpose2d(x, kernel, stride=2, padding=1, groups=channels)
 
 
-def activated(x: Tensor, bias: Tensor, gain: float = math.sqrt(2)) -> Tensor:
-    """Leaky ReLU of x + bias, which keeps the mean square of a normal input. Channels are the second dimension."""
-    return F.leaky_relu(x + bias.view(-1, *[1] * (x.dim() - 2)), 0.2) * gain
+def activated(x: Tensor, bias: Tensor, gain: float = math.sqrt(2), bound: float | None = None) -> Tensor:
+    """Leaky ReLU of x + bias, which keeps the mean square of a normal input; at most `bound`, either way.
+
+    Channels are the second dimension.
+    """
+    x = F.leaky_relu(x + bias.view(-1, *[1] * (x.dim() - 2)), 0.2) * gain
+    return x if bound is None else x.clamp(-bound, bound)
 
 
 def normalised(x: Tensor) -> Tensor:
@@ -115,8 +163,12 @@ class Convolution(nn.Module):
 
     f: Tensor
 
-    def __init__(self, inputs: int, outputs: int, size: int, active: bool = True, down: bool = False):
+    def __init__(
+        self, inputs: int, outputs: int, size: int, active: bool = True, down: bool = False,
+        arithmetic: Arithmetic = AS_THE_RUN,
+    ):  # fmt: skip
         super().__init__()
+        self.arithmetic = arithmetic
         self.weight = nn.Parameter(torch.randn(outputs, inputs, size, size))
         self.bias = nn.Parameter(torch.zeros(outputs)) if active else None
         self.scale, self.down = 1 / math.sqrt(inputs * size**2), down
@@ -131,7 +183,11 @@ class Convolution(nn.Module):
             x = F.conv2d(filtered(x, self.f, 1, stride=2), weight)
         else:
             x = F.conv2d(filtered(x, self.f, 2), weight, stride=2)
-        return x if self.bias is None else activated(x, self.bias, math.sqrt(2) * gain)
+        if self.bias is None:
+            return x
+        bound = self.arithmetic.bound
+        bias = self.arithmetic.like(self.bias, x)
+        return activated(x, bias, math.sqrt(2) * gain, None if bound is None else bound * gain)
 
 
 class MappingNetwork(nn.Module):
@@ -144,8 +200,12 @@ class MappingNetwork(nn.Module):
     w_avg: Tensor
     """The mean of w, tracked in training."""
 
-    def __init__(self, latents: int, conditions: int, size: int, depth: int, layers: int | None):
+    def __init__(
+        self, latents: int, conditions: int, size: int, depth: int, layers: int | None,
+        arithmetic: Arithmetic = AS_THE_RUN,
+    ):  # fmt: skip
         super().__init__()
+        self.arithmetic = arithmetic
         self.latents, self.conditions, self.depth, self.layers = latents, conditions, depth, layers
         if conditions:
             self.embed = Dense(conditions, size)
@@ -167,7 +227,8 @@ class MappingNetwork(nn.Module):
         return x
 
     def forward(self, z: Tensor, y: Tensor | None = None, psi: float = 1.0) -> Tensor:
-        w = self.single(z, y)
+        with self.arithmetic.around(z):
+            w = self.single(z, y)
         if self.layers is None:
             return w
         ws = w.unsqueeze(1).repeat(1, self.layers, 1)
@@ -176,7 +237,8 @@ class MappingNetwork(nn.Module):
     @torch.no_grad()
     def track(self, z: Tensor, y: Tensor | None) -> None:
         """Let the mean of w follow these latents'."""
-        self.w_avg.lerp_(self.single(z, y).float().mean(0), 1 - W_DECAY)
+        with self.arithmetic.around(z):
+            self.w_avg.lerp_(self.single(z, y).float().mean(0), 1 - W_DECAY)
 
 
 class Modulated(nn.Module):
@@ -188,9 +250,9 @@ class Modulated(nn.Module):
     noise_const: Tensor
     f: Tensor
 
-    def __init__(self, inputs: int, outputs: int, style: int, side: int, up: bool):
+    def __init__(self, inputs: int, outputs: int, style: int, side: int, up: bool, arithmetic: Arithmetic):
         super().__init__()
-        self.side, self.up = side, up
+        self.side, self.up, self.arithmetic = side, up, arithmetic
         self.affine = Dense(style, inputs, bias=1.0)
         self.weight = nn.Parameter(torch.randn(outputs, inputs, 3, 3))
         self.bias = nn.Parameter(torch.zeros(outputs))
@@ -199,11 +261,13 @@ class Modulated(nn.Module):
         self.register_buffer("f", low_pass(), persistent=False)
 
     def forward(self, x: Tensor, w: Tensor, noise: Noise) -> Tensor:
-        style = self.affine(w)
+        arithmetic = self.arithmetic
+        with arithmetic.exact(x):
+            style = self.affine(w)
         with exactly(x.device.type):  # Half precision holds neither the squares nor their sum.
             power = self.weight.float().square().sum((2, 3))
             demodulation = (style.float().square() @ power.t() + 1e-8).rsqrt().to(x.dtype)
-        x = x * style[:, :, None, None]
+        x = x * arithmetic.like(style, x)[:, :, None, None]
         if self.up:
             x = F.conv_transpose2d(x, self.weight.transpose(0, 1), stride=2)
             x = filtered(x, 4 * self.f, 1)
@@ -211,26 +275,30 @@ class Modulated(nn.Module):
             x = F.conv2d(x, self.weight, padding=1)
         x = x * demodulation[:, :, None, None]
         if noise == "const":
-            x = x + self.noise_const * self.noise_strength
+            x = x + arithmetic.like(self.noise_const * self.noise_strength, x)
         elif noise == "random":
             drawn = torch.randn(x.shape[0], 1, self.side, self.side, device=x.device)
-            x = x + drawn * self.noise_strength
-        return activated(x, self.bias)
+            x = x + arithmetic.like(drawn * self.noise_strength, x)
+        return activated(x, arithmetic.like(self.bias, x), bound=arithmetic.bound)
 
 
 class ToImage(nn.Module):
     """Features to what they add to the image: a modulated 1 x 1 convolution whose outputs keep their deviation."""
 
-    def __init__(self, inputs: int, outputs: int, style: int):
+    def __init__(self, inputs: int, outputs: int, style: int, arithmetic: Arithmetic):
         super().__init__()
+        self.arithmetic = arithmetic
         self.affine = Dense(style, inputs, bias=1.0)
         self.weight = nn.Parameter(torch.randn(outputs, inputs, 1, 1))
         self.bias = nn.Parameter(torch.zeros(outputs))
         self.scale = 1 / math.sqrt(inputs)
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
-        style = self.affine(w) * self.scale
-        return F.conv2d(x * style[:, :, None, None], self.weight, self.bias)
+        with self.arithmetic.exact(x):
+            style = self.affine(w) * self.scale
+        made = F.conv2d(x * self.arithmetic.like(style, x)[:, :, None, None], self.weight, self.bias)
+        bound = self.arithmetic.bound
+        return made if bound is None else made.clamp(-bound, bound).float()
 
 
 class SynthesisBlock(nn.Module):
@@ -238,36 +306,41 @@ class SynthesisBlock(nn.Module):
 
     f: Tensor
 
-    def __init__(self, inputs: int, outputs: int, style: int, side: int, colours: int):
+    def __init__(self, inputs: int, outputs: int, style: int, side: int, colours: int, arithmetic: Arithmetic):
         super().__init__()
-        self.first = side == 4
+        self.first, self.arithmetic = side == 4, arithmetic
         if self.first:
             self.const = nn.Parameter(torch.randn(outputs, 4, 4))
         else:
-            self.conv0 = Modulated(inputs, outputs, style, side, up=True)
-        self.conv1 = Modulated(outputs, outputs, style, side, up=False)
-        self.torgb = ToImage(outputs, colours, style)
+            self.conv0 = Modulated(inputs, outputs, style, side, True, arithmetic)
+        self.conv1 = Modulated(outputs, outputs, style, side, False, arithmetic)
+        self.torgb = ToImage(outputs, colours, style, arithmetic)
         self.register_buffer("f", low_pass(), persistent=False)
 
     def forward(self, x: Tensor, image: Tensor, ws: list[Tensor], noise: Noise) -> tuple[Tensor, Tensor]:
         """Features and image of half the size, and a w for each layer, the last for the image."""
-        if self.first:
-            x = self.const.expand(ws[0].shape[0], -1, -1, -1)
-            x = self.conv1(x, ws[0], noise)
-            return x, self.torgb(x, ws[1])
-        x = self.conv1(self.conv0(x, ws[0], noise), ws[1], noise)
-        return x, upsampled(image, self.f) + self.torgb(x, ws[2])
+        with self.arithmetic.around(x):
+            if self.first:
+                x = self.const.expand(ws[0].shape[0], -1, -1, -1)
+                x = self.conv1(x, ws[0], noise)
+                return x, self.torgb(x, ws[1])
+            x = self.conv0(self.arithmetic.entering(x), ws[0], noise)
+            x = self.conv1(x, ws[1], noise)
+            with self.arithmetic.exact(x):
+                image = upsampled(image, self.f)
+            return x, image + self.torgb(x, ws[2])
 
 
 class Synthesis(nn.Module):
     """ws (N, `layers`, style) to images (N, C, side, side). `noise`: `const`, the same for all; `random`; or `none`."""
 
-    def __init__(self, style: int, side: int, colours: int, widths: Mapping[int, int]):
+    def __init__(self, style: int, side: int, colours: int, widths: Mapping[int, int], half: int | None):
         super().__init__()
         self.sides = sides_to(side)
         self.layers = 2 * len(self.sides)
         for s in self.sides:
-            block = SynthesisBlock(widths.get(s // 2, 0), widths[s], style, s, colours)
+            arithmetic = by_layer(s, side, half)
+            block = SynthesisBlock(widths.get(s // 2, 0), widths[s], style, s, colours, arithmetic)
             self.add_module(f"b{s}", block)
 
     def forward(self, ws: Tensor, noise: Noise = "random") -> Tensor:
@@ -284,10 +357,13 @@ class Synthesis(nn.Module):
 class Generator(nn.Module):
     """z and y to w, w to images."""
 
-    def __init__(self, data: ganzoo.DataSpec, latents: int, style: int, depth: int, widths: Mapping[int, int]):
+    def __init__(
+        self, data: ganzoo.DataSpec, latents: int, style: int, depth: int, widths: Mapping[int, int], half: int | None
+    ):
         super().__init__()
-        self.synthesis = Synthesis(style, data.shape[1], data.shape[0], widths)
-        self.mapping = MappingNetwork(latents, data.condition_size, style, depth, self.synthesis.layers)
+        self.synthesis = Synthesis(style, data.shape[1], data.shape[0], widths, half)
+        arithmetic = by_layer(4, data.shape[1], half)
+        self.mapping = MappingNetwork(latents, data.condition_size, style, depth, self.synthesis.layers, arithmetic)
 
     def forward(self, z: Tensor, y: Tensor | None = None, psi: float = 1.0, noise: Noise = "random") -> Tensor:
         return self.synthesis(self.mapping(z, y, psi), noise)
@@ -296,18 +372,23 @@ class Generator(nn.Module):
 class CriticBlock(nn.Module):
     """One resolution: two layers to half the size, beside a linear way around them in a residual network."""
 
-    def __init__(self, colours: int, inputs: int, outputs: int, residual: bool):
+    def __init__(self, colours: int, inputs: int, outputs: int, residual: bool, arithmetic: Arithmetic):
         """`colours` is 0 but for the first block, which sees the image."""
         super().__init__()
         if colours:
-            self.fromrgb = Convolution(colours, inputs, 1)
-        self.conv0 = Convolution(inputs, inputs, 3)
-        self.conv1 = Convolution(inputs, outputs, 3, down=True)
+            self.fromrgb = Convolution(colours, inputs, 1, arithmetic=arithmetic)
+        self.conv0 = Convolution(inputs, inputs, 3, arithmetic=arithmetic)
+        self.conv1 = Convolution(inputs, outputs, 3, down=True, arithmetic=arithmetic)
         if residual:
-            self.skip = Convolution(inputs, outputs, 1, active=False, down=True)
-        self.sees, self.residual = bool(colours), residual
+            self.skip = Convolution(inputs, outputs, 1, active=False, down=True, arithmetic=arithmetic)
+        self.sees, self.residual, self.arithmetic = bool(colours), residual, arithmetic
 
     def forward(self, x: Tensor) -> Tensor:
+        with self.arithmetic.around(x):
+            return self.judged(self.arithmetic.entering(x))
+
+    def judged(self, x: Tensor) -> Tensor:
+        """The same of what is in the block's precision."""
         if self.sees:
             x = self.fromrgb(x)
         if not self.residual:
@@ -341,30 +422,37 @@ class MinibatchDeviation(nn.Module):
 class Epilogue(nn.Module):
     """Features at 4 x 4 to (N, `outputs`)."""
 
-    def __init__(self, channels: int, outputs: int, group: int):
+    def __init__(self, channels: int, outputs: int, group: int, arithmetic: Arithmetic):
         super().__init__()
+        self.arithmetic = arithmetic
         self.deviation = MinibatchDeviation(group)
-        self.conv = Convolution(channels + 1, channels, 3)
+        self.conv = Convolution(channels + 1, channels, 3, arithmetic=arithmetic)
         self.fc = Dense(channels * 16, channels, active=True)
         self.out = Dense(channels, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.out(self.fc(self.conv(self.deviation(x)).flatten(1)))
+        with self.arithmetic.around(x):
+            x = self.arithmetic.entering(x)
+            return self.out(self.fc(self.conv(self.deviation(x)).flatten(1)))
 
 
 class Discriminator(nn.Module):
     """Images and y to logits (N, 1)."""
 
-    def __init__(self, data: ganzoo.DataSpec, widths: Mapping[int, int], group: int, residual: bool):
+    def __init__(self, data: ganzoo.DataSpec, widths: Mapping[int, int], group: int, residual: bool, half: int | None):
         super().__init__()
         colours, side, _ = data.shape
         self.sides, self.size = sides_to(side)[:0:-1], widths[4]
         for s in self.sides:
-            self.add_module(f"b{s}", CriticBlock(colours * (s == side), widths[s], widths[s // 2], residual))
+            arithmetic = by_layer(s, side, half)
+            self.add_module(
+                f"b{s}", CriticBlock(colours * (s == side), widths[s], widths[s // 2], residual, arithmetic)
+            )
+        arithmetic = by_layer(4, side, half)
         self.conditional = data.conditional
         if data.conditional:
-            self.mapping = MappingNetwork(0, data.condition_size, self.size, CRITIC_DEPTH, None)
-        self.b4 = Epilogue(widths[4], self.size if data.conditional else 1, group)
+            self.mapping = MappingNetwork(0, data.condition_size, self.size, CRITIC_DEPTH, None, arithmetic)
+        self.b4 = Epilogue(widths[4], self.size if data.conditional else 1, group, arithmetic)
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         h = x
@@ -449,6 +537,13 @@ class StyleGAN2(ganzoo.GAN):
         r1_every: int = Field(16, ge=1, le=1000, description="R1 is taken in each step whose number this divides.")
         path: float = Field(2.0, ge=0, le=1e6, description="Weight of the path length's deviation; 0: none.")
         path_every: int = Field(4, ge=1, le=1000, description="The path length is taken every so many steps.")
+        half_resolutions: int | None = Field(
+            None,
+            ge=1,
+            le=8,
+            description="With --precision bf16: so many resolutions, the highest, compute in bf16, and all else in "
+            "float32; activations are held within 256, in any precision. Default: all layers in bf16, none held.",
+        )
         mixing: float = Field(0.9, ge=0, le=1, description="Probability that a batch mixes the styles of two latents.")
 
     class Sampling(ganzoo.Sampling):
@@ -475,8 +570,9 @@ class StyleGAN2(ganzoo.GAN):
             )
         o = options
         widths = {s: max(1, min(o.channel_base // s, o.channel_max)) for s in sides_to(sides[0])}
-        self.generator = Generator(self.data, o.latent_dim, o.style_dim or o.latent_dim, o.depth, widths)
-        self.discriminator = Discriminator(self.data, widths, o.group, o.residual)
+        style, half = o.style_dim or o.latent_dim, o.half_resolutions
+        self.generator = Generator(self.data, o.latent_dim, style, o.depth, widths, half)
+        self.discriminator = Discriminator(self.data, widths, o.group, o.residual, half)
         self.gamma = 0.0002 * sides[0] ** 2 / o.batch_size if o.gamma is None else o.gamma
         self.register_buffer("path_mean", torch.zeros(()))
 

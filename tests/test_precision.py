@@ -149,3 +149,117 @@ def test_bf16_steps_are_recorded_and_resumed_as_any(digits):
     for name, value in straight.items():
         assert torch.equal(value, recorded[name]), name
         assert torch.equal(value, again[name]), name
+
+
+# Precision by layer, as StyleGAN2 has it
+
+
+def style(highest: int | None = 2, side: int = 32, **options):
+    seed_everything(0)
+    small = {"channel_base": 128, "channel_max": 8, "latent_dim": 6, "depth": 2, "batch_size": 4}
+    return build("stylegan2", images((3, side, side)), half_resolutions=highest, **small, **options)
+
+
+def blocks(network: nn.Module, *given, engine: Engine) -> dict[int, tuple[torch.Tensor, ...]]:
+    """What each resolution of a network gives, and under 0 the network itself."""
+    found, hooks = {}, []
+
+    def keep(side: int):
+        return lambda module, inputs, output: found.update({side: output if isinstance(output, tuple) else (output,)})
+
+    for name, module in network.named_children():
+        if name.startswith("b"):
+            hooks.append(module.register_forward_hook(keep(int(name[1:]))))
+    with torch.no_grad(), engine.autocast():
+        found[0] = (network(*given),)
+    for hook in hooks:
+        hook.remove()
+    return found
+
+
+@pytest.mark.parametrize(("highest", "lowest"), [(1, 32), (2, 16), (3, 8), (8, 8)])
+def test_the_highest_resolutions_alone_compute_in_bf16(highest: int, lowest: int):
+    gan = style(highest)
+    z, y = gan.sample_latent(4), torch.arange(4) % 3
+    ws = gan.generator.mapping(z, y)
+    made = blocks(gan.generator.synthesis, ws, "const", engine=HALF)
+    seen = blocks(gan.discriminator, torch.randn(4, 3, 32, 32), y, engine=HALF)
+    for side in (4, 8, 16, 32):
+        expected = torch.bfloat16 if side >= lowest else torch.float32
+        assert made[side][0].dtype == seen[side][0].dtype == expected
+        assert made[side][1].dtype == torch.float32  # The image, to which all add.
+    assert seen[0][0].dtype == torch.float32
+
+
+def test_lower_resolutions_are_those_of_float32_bit_for_bit():
+    gan = style()
+    for parameter in gan.parameters():
+        parameter.data.add_(0.1 * torch.randn_like(parameter))
+    z, y = gan.sample_latent(4), torch.arange(4) % 3
+    generator, critic = gan.generator, gan.discriminator
+    with HALF.autocast():
+        ws = generator.mapping(z, y)
+    assert torch.equal(ws, generator.mapping(z, y))
+    half, exact = (blocks(generator.synthesis, ws, "const", engine=engine) for engine in (HALF, CPU))
+    for side in (4, 8):
+        assert all(map(torch.equal, half[side], exact[side]))
+    assert not torch.equal(half[0][0], exact[0][0])
+    torch.testing.assert_close(half[0][0], exact[0][0], atol=0.1, rtol=0.1)
+    x = exact[0][0]
+    half, exact = (blocks(critic, x, y, engine=engine) for engine in (HALF, CPU))
+    assert not torch.equal(half[16][0].float(), exact[16][0])
+    with torch.no_grad(), HALF.autocast():
+        assert torch.equal(critic.b8(exact[16][0]), exact[8][0])
+        assert torch.equal(critic.b4(exact[8][0]), exact[4][0])
+
+
+@pytest.mark.parametrize("engine", [CPU, HALF], ids=["fp32", "bf16"])
+def test_activations_are_held_within_256_where_precision_goes_by_layer(engine: Engine):
+    """In float32 too: a run that trained in bf16 is sampled and measured in that."""
+    for highest in (2, None):
+        gan = style(highest)
+        for network in (gan.generator.synthesis, gan.discriminator):
+            for name, parameter in network.named_parameters():
+                if name.endswith(("conv0.bias", "conv1.bias", "conv.bias")):
+                    nn.init.constant_(parameter, -1e5)
+        for side in (4, 8, 16, 32):
+            nn.init.constant_(gan.generator.synthesis.get_submodule(f"b{side}").torgb.bias, 1e5)
+        ws = gan.generator.mapping(gan.sample_latent(4), torch.arange(4) % 3)
+        made = blocks(gan.generator.synthesis, ws, "const", engine=engine)
+        layer = gan.discriminator.b32.conv0
+        with torch.no_grad(), engine.autocast():
+            seen = [layer(torch.randn(4, layer.weight.shape[1], 32, 32), gain) for gain in (1.0, 0.5)]
+        outputs = [*(made[side][0] for side in (4, 8, 16, 32)), *seen]
+        if highest is None:
+            assert all(values.abs().max() > 10_000 for values in outputs)
+            continue
+        for values, bound in zip(outputs, (*[256.0] * 5, 128.0), strict=True):
+            assert torch.equal(values.float(), torch.full(values.shape, -bound))
+        assert torch.equal(made[4][1], torch.full((4, 3, 4, 4), 256.0))
+
+
+def test_in_float32_precision_by_layer_changes_nothing():
+    plain, by_layer = style(None), style(2)
+    z, y = plain.sample_latent(4), torch.arange(4) % 3
+    with torch.no_grad():
+        x = plain.generator(z, y, noise="const")
+        assert torch.equal(x, by_layer.generator(z, y, noise="const"))
+        assert torch.equal(plain.discriminator(x, y), by_layer.discriminator(x, y))
+
+
+def test_training_with_precision_by_layer_moves_float32_weights_by_float32_losses(monkeypatch):
+    gan, kinds = style(path_every=1, r1_every=1), set()
+    backward = Trainer.backward
+
+    def watched(self, player, terms, turn, parts=1):
+        kinds.update(term.dtype for term in terms.values())
+        return backward(self, player, terms, turn, parts)
+
+    monkeypatch.setattr(Trainer, "backward", watched)
+    trainer = Trainer(gan, Loader(images((3, 32, 32)), 4, 0, CPU.device), HALF, steps=10)
+    before = [p.detach().clone() for p in gan.parameters()]
+    values = [trainer.advance() for _ in range(2)]
+    assert kinds == {torch.float32}
+    assert all(value.isfinite() for step in values for value in step.values())
+    assert all(p.dtype == torch.float32 and p.isfinite().all() for p in gan.parameters())
+    assert sum(not torch.equal(old, new) for old, new in zip(before, gan.parameters(), strict=True)) > 60
