@@ -151,6 +151,8 @@ class GAN(nn.Module):
     discriminator that names classes, say. The data must have classes; `labelled` and `recognise` go with it."""
     saved: ClassVar[tuple[str, ...]] = ("generator",)
     """Attributes whose modules a run keeps and averages, and can sample with: an encoder, the second generator."""
+    judged_together: int = 1
+    """Samples that the discriminator judges as one, pack by pack: parts of a batch hold whole packs, or are refused."""
     channels_last: ClassVar[tuple[str, ...]] = ()
     """Kinds of devices, `cuda` or `cpu`, on which convolutions are to find channels last in memory, being faster so.
     A network that reshapes maps does so by `reshape` or `flatten` then: `view` would fail."""

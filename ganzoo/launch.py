@@ -39,10 +39,13 @@ def start(
         Stopped: a signal came; everything is saved.
     """
     with joined() as world:
+        intervals = plan.settings.sample_interval, plan.settings.checkpoint_interval
         with interruptible():
+            if out is not None and not restarted():  # Before data are fetched and read for nothing.
+                world.on_first(Run(out, *intervals, world).refuse_taken)
             prepared = prepare(plan, registry, world)
             folder, known = world.on_first(lambda: _where(plan, out))
-        run = Run(folder, plan.settings.sample_interval, plan.settings.checkpoint_interval, world)
+        run = Run(folder, *intervals, world)
         with interruptible(run), run.claim():
             if not known:
                 told = {**prepared.describe(registry), **called.to_json(), "sessions": [session(prepared, 0)]}

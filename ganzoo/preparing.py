@@ -130,26 +130,41 @@ def prepare(
     if settings.sync_batchnorm:
         gan = synchronised(gan, engine.device, world)
     mix(gan, spec, settings, registry, plan.options.batch_size)
-    if settings.accumulate > 1 and plan.options.batch_size % (world.size * settings.accumulate):
-        among = f" in each of {world.size} processes" if world.size > 1 else ""
-        raise UsageError(
-            f"--accumulate {settings.accumulate}: a batch of {plan.options.batch_size} cannot be looked at in so many "
-            f"equal parts{among}: see --batch-size"
-        )
+    refuse_parts(gan, plan.options.batch_size, settings.accumulate, world.size)
     examiner = world.first_before_others(lambda: _examiner(settings, registry, gan, engine, measured))
     frozen = _frozen(gan, settings)
     trainer = _trainer(plan, gan, data, engine, world)
     initial = _begin(trainer, plan, frozen, world) if begins else None
     freeze(frozen)  # Once more: the trainer has put all of the model into training mode.
-    least = world.size * settings.accumulate
-    if plan.options.batch_size == least and any(map(has_batch_statistics, gan.players().values())):
-        raise UsageError(
-            f"model '{plan.model.name}' normalises over the batch, and one image has no statistics: "
-            f"--batch-size must be at least {2 * least}"
-        )
     if world.rank:  # The weights are the same in all processes; latents, labels and dropout are each one's own.
         seed_everything(world.own_seed(settings.seed, 0))
     return Prepared(plan, spec, trainer, examiner, initial, lambda: to_show(settings, registry, gan))
+
+
+def refuse_parts(gan: GAN, batch: int, accumulate: int, processes: int) -> None:
+    """See that a batch of so many can be looked at in `accumulate` equal parts in each of the processes.
+
+    Raises:
+        UsageError: it cannot be divided, or a part is too small for the model.
+    """
+    parts, judged = processes * accumulate, gan.judged_together
+    if accumulate > 1 and batch % parts:
+        among = f" in each of {processes} processes" if processes > 1 else ""
+        raise UsageError(
+            f"--accumulate {accumulate}: a batch of {batch} cannot be looked at in so many equal parts{among}: see "
+            "--batch-size"
+        )
+    part = batch // parts
+    if part % judged:
+        raise UsageError(
+            f"model '{gan.name}' judges {judged} samples together, and each of {parts} parts of a batch of {batch} has "
+            f"{part}: --batch-size must be a multiple of {parts * judged}"
+        )
+    if batch == parts and any(map(has_batch_statistics, gan.players().values())):
+        raise UsageError(
+            f"model '{gan.name}' normalises over the batch, and one image has no statistics: --batch-size must be at "
+            f"least {2 * parts}"
+        )
 
 
 def _frozen(gan: GAN, settings: Settings) -> list[nn.Module]:

@@ -90,6 +90,7 @@ class PacGAN(ganzoo.GAN):
                 f"model 'pacgan' judges {options.pack} samples together: --batch-size must be a multiple of that, "
                 f"not {options.batch_size}"
             )
+        self.judged_together = options.pack
         kind, latent_dim, width = options.network, options.latent_dim, options.width
         first, *rest = self.data.shape
         pack = replace(self.data, shape=(options.pack * first, *rest))

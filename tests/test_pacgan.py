@@ -10,6 +10,7 @@ from torch import nn
 from ganzoo import losses
 from ganzoo.data import Batch, DataSpec
 from ganzoo.errors import UsageError
+from ganzoo.preparing import refuse_parts
 
 POINTS = DataSpec("points", (2,), 100)
 IMAGES = DataSpec("images", (3, 8, 8), 100)
@@ -141,3 +142,29 @@ def test_the_discriminator_itself_plays_as_in_gan():
     real, fake = Batch(torch.rand(4, 1)), Batch(torch.rand(4, 1), z=torch.zeros(4, 4))
     expected = losses.minimax_discriminator(gan.discriminator(real.x, None), gan.discriminator(fake.x, None))
     assert torch.allclose(gan.discriminator_loss(real, fake)["adversarial"], expected)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--accumulate", 32), "each of 32 parts of a batch of 64 has 2: --batch-size must be a multiple of 128"),
+        (
+            ("--accumulate", 4, "--batch-size", 24),  # Two of six would not be looked at.
+            "each of 4 parts of a batch of 24 has 6: --batch-size must be a multiple of 16",
+        ),
+    ],
+)
+def test_parts_of_a_batch_that_hold_no_packs_are_refused_before_anything_is_made(ganzoo, tmp_path, options, says):
+    result = ganzoo("run", "pacgan", "--dataset", "mnist", "--steps", 1, "--out", "r", *options)
+    assert result.code == 2
+    assert says in result.err
+    assert len(result.err.splitlines()) == 1
+    assert not (tmp_path / "r").exists()
+
+
+def test_processes_share_whole_packs():
+    gan = pacgan(pack=4)
+    for accumulate, processes in ((1, 1), (2, 1), (1, 8), (4, 2)):
+        refuse_parts(gan, 32, accumulate, processes)
+    with pytest.raises(UsageError, match="each of 16 parts of a batch of 32 has 2"):
+        refuse_parts(gan, 32, 1, 16)

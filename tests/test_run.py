@@ -596,3 +596,12 @@ def test_an_unconditional_model_samples_without_labels(ganzoo, tmp_path):
     result = ganzoo("sample", "r", "--label", "7")
     assert result.code == 2
     assert "takes no label" in result.err
+
+
+def test_a_folder_that_is_taken_is_told_before_data_are_read(ganzoo, tmp_path, monkeypatch):
+    (tmp_path / "r").mkdir()
+    (tmp_path / "r" / "notes.txt").write_text("mine")
+    monkeypatch.setattr("ganzoo.launch.prepare", lambda *given: pytest.fail("data were read for nothing"))
+    result = ganzoo("run", *TINY, "--steps", 1, "--out", "r")
+    assert result.code == 2
+    assert result.err == "error: r exists already: choose another --out\n"

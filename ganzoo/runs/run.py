@@ -118,11 +118,7 @@ class Run:
         Raises:
             UsageError: the folder exists and is not empty, or cannot be made.
         """
-        if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
-            self._lock.refuse_held()
-            begun = (self.folder / "run.json").exists()
-            hint = f"`ganzoo resume {argument(self.folder)}` continues it, or " if begun else ""
-            raise UsageError(f"{self.folder} exists already: {hint}choose another --out")
+        self.refuse_taken()
         there = self.folder.exists()
         try:
             (self.folder / "samples").mkdir(parents=True)
@@ -135,6 +131,19 @@ class Run:
                 if not there:
                     self.folder.rmdir()
             raise UsageError(f"cannot write in {self.folder}: {error.strerror or error}") from error
+
+    def refuse_taken(self) -> None:
+        """Say that something is in the folder already, if so.
+
+        Raises:
+            UsageError: there is.
+            GanzooError: another process writes in it.
+        """
+        if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
+            self._lock.refuse_held()
+            begun = (self.folder / "run.json").exists()
+            hint = f"`ganzoo resume {argument(self.folder)}` continues it, or " if begun else ""
+            raise UsageError(f"{self.folder} exists already: {hint}choose another --out")
 
     def claim(self) -> AbstractContextManager[None]:
         """Keep other threads of this process out of this folder: see `Lock.claim`."""
