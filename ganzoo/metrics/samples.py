@@ -99,10 +99,19 @@ def recogniser(gan: GAN, reference: Reference) -> Recogniser | None:
     if type(gan).recognise == GAN.recognise or not theirs:
         return None
 
+    names: list[str] = []
+
+    def see(images: Tensor) -> list[Tensor]:
+        seen = gan.recognise(images)
+        names[:] = seen
+        return list(seen.values())
+
+    together = Together(see, gan.device)
+
     def recognise(images: Tensor) -> dict[str, Tensor]:
         with torch.no_grad():
-            seen = gan.recognise(normalise(fit(images, gan.data.shape)).to(gan.device))
-        return {name: logits.argmax(1).cpu() for name, logits in seen.items()}
+            seen = together(normalise(fit(images, gan.data.shape)).to(gan.device))
+        return {name: logits.argmax(1).cpu() for name, logits in zip(names, seen, strict=True) if logits is not None}
 
     return recognise
 

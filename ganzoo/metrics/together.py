@@ -97,7 +97,7 @@ class Held(ThreadMode):
     ) -> Any:
         result = function(*args, **(kwargs or {}))
         for made in result if isinstance(result, tuple | list) else (result,):
-            if isinstance(made, Tensor):
+            if isinstance(made, Tensor) and made.layout is torch.strided:
                 self._hold(made.untyped_storage())
         return result
 
