@@ -251,6 +251,42 @@ def test_more_clients_than_there_is_room_for_are_told_so_and_cost_no_thread(open
     wait_for(lambda: ask(server, "/")[0] == 200)
 
 
+@pytest.mark.parametrize(
+    "beginning", [b"", b"GET /image.png?n=4 HTTP/1.0\r\n", b"POST /image.png HTTP/1.0\r\nX-Slow: "]
+)
+def test_a_client_that_dribbles_its_request_is_let_go_and_makes_room(opened, playing, monkeypatch, capfd, beginning):
+    monkeypatch.setattr(serving, "LONGEST_HEAD", 0.2)
+    server = opened(playing)
+    server._room = threading.BoundedSemaphore(1)
+    end = time.monotonic() + 30
+    with socket.create_connection(("127.0.0.1", server.server_port), timeout=0.01) as slow:
+        slow.sendall(beginning)
+        answer = None
+        while answer is None:  # A byte at a time, for ever: no single one of them is late.
+            assert time.monotonic() < end
+            try:
+                slow.sendall(b"x")
+                answer = slow.recv(100)
+            except TimeoutError:
+                continue
+            except ConnectionError:
+                answer = b""
+        assert answer == b""
+    wait_for(lambda: ask(server, "/")[0] == 200)
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_picture_that_dribbles_in_is_answered_with_what_came(opened, monkeypatch):
+    monkeypatch.setattr(serving, "LONGEST", 0.2)
+    monkeypatch.setattr(serving, "PATIENCE", 0.2)
+    server = opened(player(held=HELD))
+    with socket.create_connection(("127.0.0.1", server.server_port), timeout=30) as slow:
+        slow.sendall(b"POST /made.png HTTP/1.0\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nab")
+        answer = slow.makefile("rb").read()
+    assert answer.startswith(b"HTTP/1.0 400 ")
+    assert answer.endswith(b"of 5 bytes 2 came")
+
+
 def test_pictures_that_come_at_once_are_bounded_together(opened, monkeypatch):
     server = opened(player(held=HELD))
     monkeypatch.setattr(serving, "MOST_HELD", 100)

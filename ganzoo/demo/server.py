@@ -2,6 +2,7 @@
 
 import errno
 import hmac
+import io
 import secrets
 import socket
 import sys
@@ -23,6 +24,7 @@ from ganzoo.data import Batch
 from ganzoo.demo.about import about
 from ganzoo.demo.asking import asked, asked_of_translator
 from ganzoo.demo.player import Player
+from ganzoo.demo.reading import Until
 from ganzoo.demo.translating import HELD_OUT, MOST_BYTES, Translating
 from ganzoo.errors import GanzooError, UsageError, one_line, warn
 from ganzoo.plugins import Registry
@@ -35,6 +37,8 @@ DROPPED = ("/source.png", "/made.png")
 """What is made of a picture that comes with the request."""
 PATIENCE = 2
 """Seconds for which what nobody wants is waited for."""
+LONGEST_HEAD = 10
+"""Seconds that the head of a request may be on its way, however it comes."""
 LONGEST = 60
 """Seconds that a picture may be on its way."""
 MOST_CLIENTS = 256
@@ -185,6 +189,14 @@ class Handler(BaseHTTPRequestHandler):
     server_version = "ganzoo"
     sys_version = ""
     timeout = 30
+    """Seconds for which nothing may come, or that an answer may take to be taken."""
+
+    def setup(self) -> None:
+        """As it is, but for how long a request may take to come."""
+        super().setup()
+        self.rfile.close()
+        self._coming = Until(self.connection, LONGEST_HEAD)
+        self.rfile = io.BufferedReader(self._coming)
 
     def do_GET(self) -> None:
         """Answer with the page, or a picture that the demo itself has something to make of."""
@@ -236,12 +248,11 @@ class Handler(BaseHTTPRequestHandler):
 
     def _take(self, length: int) -> bytes:
         """The content of a request, as far as it comes in time."""
-        data, until = bytearray(), time.monotonic() + LONGEST
-        while len(data) < length and time.monotonic() < until:
-            part = self.rfile.read1(min(2**16, length - len(data)))
-            if not part:
-                break
-            data += part
+        data = bytearray()
+        self._coming.allow(LONGEST)
+        with suppress(TimeoutError):
+            while len(data) < length and (part := self.rfile.read1(min(2**16, length - len(data)))):
+                data += part
         return bytes(data)
 
     def _let_come(self) -> None:
