@@ -3,15 +3,17 @@
 import io
 import json
 import threading
+from contextlib import ExitStack
 from http.client import HTTPConnection
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageSequence
 
 from conftest import TINY
 from ganzoo import Attribute, DataSpec
+from ganzoo.data import to_uint8
 from ganzoo.demo.about import about
 from ganzoo.demo.asking import asked
 from ganzoo.demo.player import Player
@@ -22,6 +24,7 @@ from ganzoo.plugins import registry
 from ganzoo.runs.sampler import Sampler
 from ganzoo.runs.walk import between
 from ganzoo.training.building import build
+from ganzoo.training.draws import own_draws
 from ganzoo_test_plugins import Plain, Tiny
 
 DIGITS = DataSpec("small-digits", (1, 8, 8), 500, tuple("0123456789"))
@@ -93,6 +96,72 @@ def test_a_walk_begins_at_one_class_and_ends_at_the_other(player):
     half = [pixels(player.draw(3, 4, 2, label=2, to=5, t=t)) for t in (0.0, 0.49, 0.5, 0.51, 1.0)]
     jump, whole = abs(half[3] - half[1]).mean(), abs(half[4] - half[0]).mean()
     assert 0 < jump < whole / 4
+
+
+@pytest.mark.parametrize("model", [Tiny, Plain])
+def test_the_latents_of_two_pictures_are_mixed_from_the_one_to_the_other(model):
+    player = player_of(model)
+    sheet = pixels(player.draw(3, 9, 3, label=7, shifts=[1.0]))[2:, 2:].reshape(3, 10, 3, 10)[:, :8, :, :8]
+    mixed = [pixels(player.mix(3, 9, 1, 8, t, label=7, shifts=[1.0]))[2:-2, 2:-2] for t in (0.0, 0.5, 1.0)]
+    np.testing.assert_allclose(mixed[0], sheet[0, :, 1], atol=1)
+    np.testing.assert_allclose(mixed[2], sheet[2, :, 2], atol=1)
+    with own_draws(player.gan, 3):
+        z = player.gan.sample_latent(9)
+    half = (z[1:2] + z[8:9]) / 2**0.5 + player.directions[0]
+    y = torch.tensor([7]) if player.gan.conditional else None
+    np.testing.assert_allclose(mixed[1], to_uint8(player.gan.generate(half, y))[0, 0].numpy(), atol=1)
+
+
+def test_a_mixture_is_of_two_pictures_that_are_there(player):
+    with pytest.raises(UsageError, match="there is no picture 4: there are 4, counted from 0"):
+        player.mix(3, 4, 0, 4, 0.5)
+    with pytest.raises(UsageError, match="picture 2 is not mixed with itself: choose two"):
+        player.mix(3, 4, 2, 2, 0.5)
+    assert pixels(player.mix(3, 4, 0, 3, 0.5, scale=3)).shape == (36, 36)
+
+
+@pytest.mark.parametrize("model", [Tiny, Plain])
+def test_a_film_of_the_walk_goes_there_and_back_without_a_seam(model):
+    player = player_of(model)
+    shown = {"label": 2, "to": 5, "shifts": [1.0]}
+    film = Image.open(io.BytesIO(player.film(3, 4, 8, scale=2, **shown)))
+    assert (film.format, film.n_frames, film.info["loop"], film.info["duration"]) == ("GIF", 8, 0, 50)
+    frames = [np.asarray(frame.convert("L"), dtype=int) for frame in ImageSequence.Iterator(film)]
+    for i, t in enumerate((0, 0.25, 0.5, 0.75, 1)):
+        drawn = pixels(player.draw(3, 4, 4, t=t, scale=2, **{"to": 5, **shown}))
+        np.testing.assert_allclose(frames[i], drawn, atol=1)
+    for i in (1, 2, 3):  # The way back is the way there.
+        turned = abs(frames[8 - i] - frames[i])
+        assert turned.max() <= 1 or not player.gan.conditional
+
+
+def test_what_would_be_too_large_a_film_is_refused_before_any_of_it_is_drawn(player, monkeypatch):
+    assert player.facts()["film"] == {"n": 8, "frames": 60, "scale": 4}
+    large = player_of(Plain, DataSpec("large", (1, 256, 256), 5))
+    assert large.facts()["film"] == {"n": 4, "frames": 60, "scale": 1}
+    monkeypatch.setattr(large.gan, "generate", lambda *_: pytest.fail("it was drawn"))
+    with pytest.raises(UsageError, match="a film of 60 times 8 pictures of 256 x 256, 1 times as large, has more than"):
+        large.film(0, 8, 60)
+
+
+def test_others_draw_between_the_frames_of_a_film(player, monkeypatch):
+    film, made = threading.Thread(target=player.film, args=(3, 1, 4)), []
+    other = threading.Thread(target=player.draw, args=(9, 1, 1))
+    generate = player.gan.generate
+
+    def drawn(z, y):
+        made.append(threading.current_thread())
+        if len(made) == 1:
+            other.start()
+            while not len(player.lock):
+                other.join(0.001)
+        return generate(z, y)
+
+    monkeypatch.setattr(player.gan, "generate", drawn)
+    film.start()
+    film.join()
+    other.join()
+    assert made == [film, other, film, film, film]
 
 
 def test_directions_are_those_along_which_pixels_move_most(player):
@@ -212,6 +281,44 @@ def test_a_bad_request_is_refused_in_one_line(server, query):
     status, body, _ = get(server, f"/image.png?{query}")
     assert status == 400
     assert len(body.decode().splitlines()) == 1
+
+
+def test_the_mixture_and_the_film_are_served(server, player):
+    path = "seed=3&n=4&label=3&shifts=1,0,-2&values=%7B%7D&scale=2"
+    status, body, headers = get(server, f"/mix.png?{path}&first=1&second=3&t=0.25")
+    assert (status, headers["Content-Type"]) == (200, "image/png")
+    assert body == player.mix(3, 4, 1, 3, 0.25, label=3, shifts=[1, 0, -2], scale=2)
+    status, body, headers = get(server, f"/walk.gif?{path}&to=5&frames=6")
+    assert (status, headers["Content-Type"]) == (200, "image/gif")
+    assert body == player.film(3, 4, 6, label=3, to=5, shifts=[1, 0, -2], scale=2)
+
+
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [("/mix.png?n=4&second=4", b"there is no picture 4"), ("/mix.png?first=64", b"64 is outside 0 to 63"),
+     ("/mix.png?first=1&second=1", b"choose two"), ("/mix.png?n=1", b"1 is outside 2 to 64"),
+     ("/mix.png?t=-1", b"-1.0 is outside"), ("/mix.png?to=3", b"unknown: to"), ("/mix.png?label=10", b"not a class"),
+     ("/walk.gif?frames=1", b"1 is outside 2 to 120"), ("/walk.gif?frames=121", b"121 is outside 2 to 120"),
+     ("/walk.gif?n=65", b"65 is outside"), ("/walk.gif?to=10", b"not a class"), ("/walk.gif?t=1", b"unknown: t"),
+     ("/walk.gif?n=64&frames=120&scale=8", b"has more than 16,777,216 pixels: take fewer")],
+)  # fmt: skip
+def test_a_mixture_or_film_that_cannot_be_is_refused_in_one_line(server, path, told):
+    status, body, _ = get(server, path)
+    assert status == 400
+    assert told in body
+    assert len(body.decode().splitlines()) == 1
+
+
+def test_more_films_at_once_than_there_is_room_for_are_refused(server):
+    with ExitStack() as made:
+        for _ in range(2):
+            assert server.films.acquire(blocking=False)
+            made.callback(server.films.release)
+        told = b"2 films are being made already: ask again in a moment"
+        assert get(server, "/walk.gif?frames=2")[:2] == (503, told)
+        assert get(server, "/image.png?n=1")[0] == 200
+    assert get(server, "/walk.gif?frames=2&label=99")[0] == 400  # One that fails leaves its room to others.
+    assert [get(server, "/walk.gif?frames=2&n=1")[0] for _ in range(3)] == [200, 200, 200]
 
 
 @pytest.mark.parametrize(

@@ -195,6 +195,25 @@ def test_who_comes_again_stands_behind_those_who_wait():
     assert order == ["greedy", "patient", "greedy", "greedy"]
 
 
+def test_who_has_the_turn_may_take_it_again_and_gives_it_back_once():
+    queue, had = Queue(), []
+
+    def take():
+        with queue:
+            had.append(1)
+
+    other = threading.Thread(target=take)
+    with queue:
+        with queue:
+            other.start()
+            wait_for(lambda: len(queue) == 1)
+        assert not had
+    other.join()
+    assert had
+    with queue:
+        assert len(queue) == 0
+
+
 def test_what_raises_lets_the_next_one_in():
     queue = Queue()
     for _ in range(2):

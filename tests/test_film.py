@@ -83,6 +83,13 @@ def test_two_films_of_the_same_frames_are_equal_byte_for_byte(run, kind):
     assert (run / f"a.{kind}").read_bytes() == (run / f"b.{kind}").read_bytes()
 
 
+@pytest.mark.parametrize("kind", ["gif", "webp"])
+def test_a_film_in_memory_is_the_one_that_is_written(run, kind):
+    frames = list(film.training([film.grids_of(run)]))
+    film.write_film(run / f"one.{kind}", frames, 8)
+    assert film.film(f".{kind}", frames, 8) == (run / f"one.{kind}").read_bytes()
+
+
 def test_an_mp4_has_all_frames_in_even_size(tmp_path):
     import av
 

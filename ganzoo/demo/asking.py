@@ -3,12 +3,13 @@
 from typing import Any
 from urllib.parse import parse_qs
 
-from ganzoo.demo.player import DIRECTIONS, LARGEST_SCALE, MOST
+from ganzoo.demo.player import DIRECTIONS, LARGEST_SCALE, MOST, MOST_FRAMES
 from ganzoo.errors import plain
 from ganzoo.files import from_json
 
 LONGEST_VALUES = 8192
 LARGEST_SEED = 2**31 - 1
+MOST_CLASSES = 10**6
 LONGEST_NAME = 80
 
 
@@ -21,12 +22,50 @@ def asked(query: str) -> dict[str, Any]:
     given = _given(query, {"seed", "n", "columns", "label", "to", "t", "shifts", "values", "sampling", "scale"})
     n = bounded(given.get("n", "16"), 1, MOST)
     return {
-        "seed": bounded(given.get("seed", "0"), 0, LARGEST_SEED),
         "n": n,
         "columns": min(bounded(given.get("columns", "4"), 1, MOST), n),
-        "label": bounded(given.get("label", "0"), 0, 10**6),
-        "to": bounded(given["to"], 0, 10**6) if "to" in given else None,
+        "to": bounded(given["to"], 0, MOST_CLASSES) if "to" in given else None,
         "t": real(given.get("t", "0"), 0, 1),
+        **_drawing(given),
+    }
+
+
+def asked_of_mix(query: str) -> dict[str, Any]:
+    """The arguments of `Player.mix` in a query.
+
+    Raises:
+        ValueError: as `asked`.
+    """
+    given = _given(query, {"seed", "n", "first", "second", "label", "t", "shifts", "values", "sampling", "scale"})
+    return {
+        "n": bounded(given.get("n", "16"), 2, MOST),
+        "first": bounded(given.get("first", "0"), 0, MOST - 1),
+        "second": bounded(given.get("second", "1"), 0, MOST - 1),
+        "t": real(given.get("t", "0.5"), 0, 1),
+        **_drawing(given),
+    }
+
+
+def asked_of_film(query: str) -> dict[str, Any]:
+    """The arguments of `Player.film` in a query.
+
+    Raises:
+        ValueError: as `asked`.
+    """
+    given = _given(query, {"seed", "n", "frames", "label", "to", "shifts", "values", "sampling", "scale"})
+    return {
+        "n": bounded(given.get("n", "8"), 1, MOST),
+        "frames": bounded(given.get("frames", "60"), 2, MOST_FRAMES),
+        "to": bounded(given.get("to", "0"), 0, MOST_CLASSES),
+        **_drawing(given),
+    }
+
+
+def _drawing(given: dict[str, str]) -> dict[str, Any]:
+    """What all of these take."""
+    return {
+        "seed": bounded(given.get("seed", "0"), 0, LARGEST_SEED),
+        "label": bounded(given.get("label", "0"), 0, MOST_CLASSES),
         "shifts": [real(s, -100, 100) for s in given.get("shifts", "").split(",") if s][:DIRECTIONS],
         "scale": bounded(given.get("scale", "1"), 1, LARGEST_SCALE),
         **_conditions(given),
@@ -45,7 +84,7 @@ def asked_of_translator(query: str) -> dict[str, Any]:
         "name": plain(given.get("name", ""))[:LONGEST_NAME] or "that was dropped",
         "shrink": bounded(given.get("shrink", "0"), 0, 1) == 1,
         "seed": bounded(given.get("seed", "0"), 0, LARGEST_SEED),
-        "label": bounded(given.get("label", "0"), 0, 10**6),
+        "label": bounded(given.get("label", "0"), 0, MOST_CLASSES),
         **_conditions(given),
     }
 

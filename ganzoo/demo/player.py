@@ -1,9 +1,10 @@
 """Draws what the demo's page asks for."""
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
@@ -14,10 +15,10 @@ from ganzoo.demo.controls import controls
 from ganzoo.demo.queueing import Queue
 from ganzoo.errors import UsageError
 from ganzoo.gan import GAN
-from ganzoo.runs.film import LARGEST, enlarged
+from ganzoo.runs.film import LARGEST, enlarged, film
 from ganzoo.runs.pictures import tile
 from ganzoo.runs.sampler import Sampler
-from ganzoo.runs.walk import between, on_the_way
+from ganzoo.runs.walk import along, between, on_the_way
 from ganzoo.sampling import drawing
 from ganzoo.training.draws import own_draws
 
@@ -26,6 +27,12 @@ REACH = 4.0
 """How far a slider moves the latents along a direction of unit length, either way."""
 MOST = 64
 LARGEST_SCALE = 8
+FPS, MOST_FRAMES = 20, 120
+"""Of a film of a walk: moments in a second, and in all."""
+LARGEST_FILM = 2**24
+"""Pixels of a film, over all its frames, which are held until the last."""
+FILMS = ((8, 60), (4, 60), (2, 60), (1, 60), (1, 30), (1, 12))
+"""Pictures in a row and moments of the film that the page asks for: the first that fits."""
 LOOKED_AT, SEEN = 512, 64
 """Numbers of a latent, and pixels of a side, that directions are sought in: J'J grows with their squares."""
 
@@ -35,8 +42,16 @@ class Player:
 
     page = "demo.html"
 
-    def __init__(self, sampler: Sampler, sampling: Mapping[str, Any] | None = None, about: About = UNKNOWN):
+    def __init__(
+        self, sampler: Sampler, sampling: Mapping[str, Any] | None = None, about: About = UNKNOWN,
+        lock: Queue | None = None, axes: Tensor | None = None,
+    ):  # fmt: skip
         """`sampling` are the options of drawing from which the page starts, where they are not the model's defaults.
+
+        Args:
+            about: what is known of the run.
+            lock: of those who draw one at a time with others; default: one of its own.
+            axes: directions in latent space, float (any number, latent size), where they are not this one's own.
 
         Raises:
             UsageError: there are no latents to play with, or no images to show; or the model does not have such an
@@ -47,8 +62,9 @@ class Player:
             does = "makes images from images" if self.gan.translates else "makes vectors"
             raise UsageError(f"model '{self.gan.name}' {does}: the demo shows images that are made of latents")
         self.about = about
-        self.lock = Queue()  # One picture at a time: each takes all cores, and hooks are the module's.
-        self.directions = directions(self.gan)
+        self.lock = lock or Queue()  # One picture at a time: each takes all cores, and hooks are the module's.
+        with self.lock:
+            self.directions = directions(self.gan) if axes is None else axes
 
     def facts(self) -> dict[str, Any]:
         """What the page needs to know of the model."""
@@ -63,8 +79,18 @@ class Player:
             "reach": REACH,
             "counts": [n**2 for n in (1, 2, 3, 4, 6, 8)],
             "largest": LARGEST,
+            "film": self._film(),
             "sampling": controls(self.gan),
         }
+
+    def _film(self) -> dict[str, int]:
+        """What a film of a walk is to have so that it is not too large; empty where none fits."""
+        _, height, width = self.gan.data.shape
+        for n, frames in FILMS:
+            for times in (4, 3, 2, 1):
+                if _pixels(n, height, width, times) * frames <= LARGEST_FILM:
+                    return {"n": n, "frames": frames, "scale": times}
+        return {}
 
     @torch.no_grad()
     def draw(
@@ -89,34 +115,126 @@ class Player:
         Raises:
             UsageError: a class, attribute or option that is not there, or out of its range; or it would be too large.
         """
-        _, height, width = self.gan.data.shape
-        if scale > 1 and n * height * width * scale**2 > LARGEST:  # Before any of them is drawn.
-            raise UsageError(
-                f"{n} pictures of {width} x {height}, {scale} times as large, are more than {LARGEST:,} pixels: "
-                "take fewer"
-            )
+        self._check(n, scale)
         gan = drawing(self.gan, sampling or {})
         with self.lock, own_draws(gan, seed):
             z = gan.sample_latent(n)
             if to is not None:
                 z = between(z, gan.sample_latent(n), t)
-            for shift, direction in zip(shifts, self.directions, strict=False):
-                z = z + (shift * direction).view(1, *z.shape[1:])
+            z = z + self._shift(z, shifts)
             first = self._condition(label, n, values)
             if first is None or to is None:
                 images = gan.generate(z, first if gan.conditional else gan.sample_labels(n))
             else:
                 images = on_the_way(gan, z, first, self._condition(to, n, values), t)
-        buffer = io.BytesIO()
-        picture = tile(to_uint8(images.float()), columns)
-        Image.fromarray(enlarged(picture, scale) if scale > 1 else picture).save(buffer, "PNG")
-        return buffer.getvalue()
+        return _png(images, columns, scale)
+
+    @torch.no_grad()
+    def mix(
+        self, seed: int, n: int, first: int, second: int, t: float, label: int = 0, shifts: Sequence[float] = (),
+        values: dict[str, float] | None = None, sampling: Mapping[str, Any] | None = None, scale: int = 1,
+    ) -> bytes:  # fmt: skip
+        """A PNG of one sample whose latents are on the way between those of two of the `n` that `draw` shows.
+
+        Args:
+            seed: of the latents.
+            n: how many there are to choose from.
+            first: the number, from 0, of the one whose latents these are at `t` = 0.
+            second: of the one at `t` = 1; between, latents turn on a sphere (see `between`).
+            t: how far, 0 to 1.
+            label, shifts, values, sampling, scale: as of `draw`.
+
+        Raises:
+            UsageError: there is no such one, or both are the same; or as `draw`.
+        """
+        for one in (first, second):
+            if one >= n:
+                raise UsageError(f"there is no picture {one}: there are {n}, counted from 0")
+        if first == second:
+            raise UsageError(f"picture {first} is not mixed with itself: choose two")
+        self._check(1, scale)
+        gan = drawing(self.gan, sampling or {})
+        with self.lock, own_draws(gan, seed):
+            z = gan.sample_latent(n)
+            z = between(z[first : first + 1], z[second : second + 1], t)
+            y = self._condition(label, 1, values) if gan.conditional else gan.sample_labels(1)
+            images = gan.generate(z + self._shift(z, shifts), y)
+        return _png(images, 1, scale)
+
+    def film(
+        self, seed: int, n: int, frames: int, label: int = 0, to: int = 0, shifts: Sequence[float] = (),
+        values: dict[str, float] | None = None, sampling: Mapping[str, Any] | None = None, scale: int = 1,
+    ) -> bytes:  # fmt: skip
+        """A GIF without a seam of the way that `draw` goes from `label` at `t` = 0 to `to` at 1, and back.
+
+        Others draw between its frames. Nothing of it is written to disk.
+
+        Args:
+            seed: of the latents.
+            n: pictures of each moment, in a row.
+            frames: how many moments.
+            label: the class at which it begins, where the model takes classes.
+            to: the class from which it turns back.
+            shifts, values, sampling, scale: as of `draw`.
+
+        Raises:
+            UsageError: it would be too large; or as `draw`.
+        """
+        _, height, width = self.gan.data.shape
+        if _pixels(n, height, width, scale) * frames > LARGEST_FILM:
+            raise UsageError(
+                f"a film of {frames} times {n} pictures of {width} x {height}, {scale} times as large, has more than "
+                f"{LARGEST_FILM:,} pixels: take fewer"
+            )
+        gan = drawing(self.gan, sampling or {})
+        with self.lock, own_draws(gan, seed):
+            latents = [gan.sample_latent(n), gan.sample_latent(n)]
+            conditions = [self._condition(k, n, values) for k in (label, to)]
+        way = along(gan, latents, conditions, frames, seed, self._shift(latents[0], shifts))
+
+        def shown() -> Iterator[np.ndarray]:
+            while True:
+                with self.lock:
+                    images = next(way, None)
+                if images is None:
+                    return
+                yield enlarged(tile(images, n), scale)
+
+        return film(".gif", shown(), FPS)
+
+    def _check(self, n: int, scale: int) -> None:
+        """Refuse what would be too large, before any of it is drawn."""
+        _, height, width = self.gan.data.shape
+        if scale > 1 and n * height * width * scale**2 > LARGEST:
+            raise UsageError(
+                f"{n} pictures of {width} x {height}, {scale} times as large, are more than {LARGEST:,} pixels: "
+                "take fewer"
+            )
+
+    def _shift(self, z: Tensor, shifts: Sequence[float]) -> Tensor:
+        """What moves latents (n, ...) along the first directions: (1, ...)."""
+        moved = torch.zeros_like(z[:1])
+        for shift, direction in zip(shifts, self.directions, strict=False):
+            moved = moved + (shift * direction).view(moved.shape)
+        return moved
 
     def _condition(self, label: int, n: int, values: dict[str, float] | None) -> Tensor | None:
         if not self.gan.conditional:
             return None
         index = self.sampler.class_index(label) if self.gan.data.classes else 0
         return self.gan.data.condition(torch.full((n,), index, device=self.gan.device), values)
+
+
+def _pixels(n: int, height: int, width: int, times: int) -> int:
+    """Of a row of `n` pictures as `tile` frames them, so many times as large."""
+    return (n * (width + 2) + 2) * (height + 4) * times**2
+
+
+def _png(images: Tensor, columns: int, scale: int) -> bytes:
+    buffer = io.BytesIO()
+    picture = tile(to_uint8(images.float()), columns)
+    Image.fromarray(enlarged(picture, scale) if scale > 1 else picture).save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 @torch.no_grad()

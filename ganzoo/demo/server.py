@@ -22,7 +22,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ganzoo.data import Batch
 from ganzoo.demo.about import about
-from ganzoo.demo.asking import asked, asked_of_translator
+from ganzoo.demo.asking import asked, asked_of_film, asked_of_mix, asked_of_translator
 from ganzoo.demo.player import Player
 from ganzoo.demo.reading import Until
 from ganzoo.demo.translating import HELD_OUT, MOST_BYTES, Translating
@@ -31,7 +31,7 @@ from ganzoo.plugins import Registry
 from ganzoo.runs.sampler import load
 from ganzoo.runs.sources import held_out, maker_of
 
-PICTURES = {Player: ("/image.png",), Translating: ("/source.png", "/made.png", "/target.png")}
+PICTURES = {Player: ("/image.png", "/mix.png", "/walk.gif"), Translating: ("/source.png", "/made.png", "/target.png")}
 """What each kind of demo draws."""
 DROPPED = ("/source.png", "/made.png")
 """What is made of a picture that comes with the request."""
@@ -43,6 +43,8 @@ LONGEST = 60
 """Seconds that a picture may be on its way."""
 MOST_CLIENTS = 256
 """Connections at a time."""
+MOST_FILMS = 2
+"""That are made at a time, whose frames are held."""
 MOST_HELD = 16 * MOST_BYTES
 """Bytes of dropped pictures at a time, over all connections."""
 NAMES = ("127.0.0.1", "localhost", "[::1]")
@@ -111,6 +113,10 @@ def render(facts: dict[str, Any], page: str = "demo.html", token: str = "") -> s
     return environment.get_template(page).render(facts=facts, token=token)
 
 
+class Busy(GanzooError):
+    """There is no room for it now."""
+
+
 class Server(ThreadingHTTPServer):
     """Tells what goes wrong with a connection in one line, and takes no more of them than there is room for."""
 
@@ -126,6 +132,7 @@ class Server(ThreadingHTTPServer):
         """What a request's address must hold; empty where only this machine can send one."""
         self.names = (*NAMES, f"[{host}]" if ":" in host else host)
         self._room = threading.BoundedSemaphore(MOST_CLIENTS)
+        self.films = threading.BoundedSemaphore(MOST_FILMS)
         self._guard, self._held = threading.Lock(), 0
         super().__init__(address, handler)
 
@@ -311,17 +318,32 @@ class Handler(BaseHTTPRequestHandler):
     def _draw(self, path: str, query: str, dropped: bytes | None) -> None:
         player, notes = self.server.player, list[str]()
         try:
-            if isinstance(player, Player):
-                png = player.draw(**asked(query))
-            else:
+            if isinstance(player, Translating):
                 kind = path.removeprefix("/").removesuffix(".png")
-                png, notes = player.picture(kind, dropped, **asked_of_translator(query))
-            self._answer(HTTPStatus.OK, png, "image/png", {"X-Notes": quote("; ".join(notes))})
+                content, notes = player.picture(kind, dropped, **asked_of_translator(query))
+            elif path == "/walk.gif":
+                content = self._film(player, asked_of_film(query))
+            elif path == "/mix.png":
+                content = player.mix(**asked_of_mix(query))
+            else:
+                content = player.draw(**asked(query))
+            kind = "image/gif" if path.endswith(".gif") else "image/png"
+            self._answer(HTTPStatus.OK, content, kind, {"X-Notes": quote("; ".join(notes))})
+        except Busy as error:
+            self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, one_line(error))
         except (UsageError, ValueError) as error:
             self._refuse(HTTPStatus.BAD_REQUEST, one_line(error))
         except Exception as error:
             line = f"model '{player.gan.name}' failed: {one_line(error)}"
             self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR, line)
+
+    def _film(self, player: Player, what: dict[str, Any]) -> bytes:
+        if not self.server.films.acquire(blocking=False):
+            raise Busy(f"{MOST_FILMS} films are being made already: ask again in a moment")
+        try:
+            return player.film(**what)
+        finally:
+            self.server.films.release()
 
     def _refuse(self, status: HTTPStatus, line: str) -> None:
         self._answer(status, line.encode(), "text/plain; charset=utf-8")

@@ -1,5 +1,6 @@
 """Moving pictures: how a run's samples grew, and any other frames, written as .mp4, .gif or .webp."""
 
+import io
 import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -117,6 +118,22 @@ def write_film(target: Path, frames: Iterable[np.ndarray], fps: float, hold: flo
             return write(file, frames, fps, round(hold * fps), loop)
     except OSError as error:
         raise GanzooError(f"cannot write {target}: {error.strerror or error}") from error
+
+
+def film(kind: str, frames: Iterable[np.ndarray], fps: float) -> bytes:
+    """The same as the content of a file that begins anew at its end, and of which nothing is written to disk.
+
+    Args:
+        kind: .mp4, .gif or .webp.
+        frames: one or more.
+        fps: frames in a second.
+
+    Raises:
+        UsageError: as `write_film`.
+    """
+    buffer = io.BytesIO()
+    _writer(Path(f"film{kind}"))(buffer, frames, fps, 0, True)
+    return buffer.getvalue()
 
 
 def check_film(target: Path) -> None:

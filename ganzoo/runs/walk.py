@@ -48,17 +48,23 @@ def walk(
             with own_draws(gan, seeds[place % len(seeds)]):
                 latents.append(gan.sample_latent(n))
                 conditions.append(sampler.conditions(n, classes[place % len(classes)], values))
-    return _frames(gan, latents, conditions, frames, seeds[0])
+    return along(gan, latents, conditions, frames, seeds[0])
 
 
 @torch.no_grad()
-def _frames(
-    gan: GAN, latents: Sequence[Tensor], conditions: Sequence[Tensor | None], frames: int, seed: int
-) -> Iterator[Tensor]:
+def along(
+    gan: GAN, latents: Sequence[Tensor], conditions: Sequence[Tensor | None], frames: int, seed: int,
+    shift: Tensor | None = None,
+) -> Iterator[Tensor]:  # fmt: skip
+    """The same way by places that are latents (n, ...) already, and as many conditions for each, or None.
+
+    `seed` is of what else is drawn, the same at each moment; `shift` is added to the latents everywhere on the way.
+    """
     for frame in range(frames):
         place, t = divmod(frame * len(latents) / frames, 1)
         here, there = int(place), (int(place) + 1) % len(latents)
         z, first, last = between(latents[here], latents[there], t), conditions[here], conditions[there]
+        z = z if shift is None else z + shift
         with own_draws(gan, seed):
             alike = first is None or last is None or torch.equal(first, last)
             images = gan.generate(z, first) if alike else on_the_way(gan, z, first, last, t)
