@@ -21,6 +21,7 @@ from ganzoo.data import Maker
 from ganzoo.demo.about import About
 from ganzoo.demo.player import Player
 from ganzoo.demo.server import bind, serve
+from ganzoo.demo.showing import Exhibit, exhibits_of, set_beside
 from ganzoo.demo.translating import Translating
 from ganzoo.plugins import registry
 from ganzoo.report.build import build
@@ -28,6 +29,7 @@ from ganzoo.report.html import page as render
 from ganzoo.runs.sampler import Sampler
 from ganzoo.training.building import build as build_model
 from ganzoo_test_plugins import Truncated
+from test_demo_showing import made as two_runs  # noqa: F401
 from test_report import EVIL, benchmark_file, run, trained  # noqa: F401
 from test_standing import grids
 from test_translate import Classed, Translate
@@ -362,9 +364,9 @@ def test_the_demo_draws_what_its_controls_say(open_page, tmp_path, device):
 
 @contextmanager
 def serving(player, host="127.0.0.1"):
-    """The address of a demo."""
+    """The address of a demo, of one run or of a list of two."""
     server = bind(0, host)
-    server.show(player)
+    server.show(*(player if isinstance(player, list) else [player]))
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
@@ -503,6 +505,180 @@ def test_what_is_chosen_stands_in_the_address_so_that_reloading_and_sharing_keep
         assert page.get_by_label("order").input_value() == '"as-drawn"'
         assert page.locator("[name=label]:checked").input_value() == "0"
         assert pictures(page) != before
+
+
+def seen(page, name: str) -> np.ndarray:
+    """The pixels of a picture, or canvas, as the page holds it: (H, W, 3)."""
+    read = """(id) => {
+        const from = document.getElementById(id), canvas = document.createElement("canvas");
+        [canvas.width, canvas.height] = [from.naturalWidth ?? from.width, from.naturalHeight ?? from.height];
+        canvas.getContext("2d").drawImage(from, 0, 0);
+        return canvas.toDataURL();
+    }"""
+    data = base64.b64decode(page.evaluate(read, name).partition(",")[2])
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+
+
+def drawn(png: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
+
+
+@pytest.mark.parametrize("device", ["phone", "desktop"])
+def test_two_pictures_are_chosen_and_mixed_and_the_walk_is_saved_as_a_gif(open_page, axe, tmp_path, device):
+    from playwright.sync_api import expect
+
+    torch.manual_seed(0)
+    spec = DataSpec("small-digits", (1, 8, 8), 500, tuple("0123456789"))
+    player = Player(Sampler(build_model(Truncated, spec, Truncated.Options())))
+    with serving(player) as url:
+        page = open_page(url, WIDTHS[device])
+        expect(page.locator("#mix")).to_have_attribute("src", re.compile("^blob:"))
+        settled(page)
+        sheet = drawn(player.draw(0, 16, 4))
+        assert np.array_equal(seen(page, "firstone"), sheet[2:10, 2:10])
+        assert np.array_equal(seen(page, "secondone"), sheet[2:10, 12:20])
+        assert np.array_equal(seen(page, "mix"), drawn(player.mix(0, 16, 0, 1, 0.5)))
+        page.get_by_label("Enlarge picture 7").click()
+        page.locator("#takesecond").click()
+        expect(page.locator("#large")).not_to_be_visible()
+        expect(page.get_by_label("Enlarge picture 7, mixed to")).to_have_attribute("data-mixed", "B")
+        page.locator("#mixed").get_by_label("how far").fill("0.25")
+        expect(page).to_have_url(re.compile("second=7&m=0.25$"))
+        settled(page)
+        page.reload()  # What is chosen stands in the address.
+        expect(page.locator("#mix")).to_have_attribute("src", re.compile("^blob:"))
+        settled(page)
+        assert page.locator("#second").input_value() == "7"
+        assert np.array_equal(seen(page, "mix"), drawn(player.mix(0, 16, 0, 6, 0.25)))
+        expect(page.get_by_role("img", name="Pictures 1 and 7 mixed, 25 per cent of the way")).to_be_visible()
+        with page.expect_download() as download:
+            page.locator("#savemix").click()
+        assert download.value.suggested_filename == "seed-0-mix-1-7.png"
+        page.locator("#first").fill("7")  # The same twice counts as a neighbour.
+        settled(page)
+        assert np.array_equal(seen(page, "mix"), drawn(player.mix(0, 16, 6, 5, 0.25)))
+        expect(page.locator(".fault")).to_be_empty()
+        with page.expect_download() as download:
+            page.get_by_role("button", name="Download GIF").click()
+        download.value.save_as(tmp_path / "walk.gif")
+        assert (tmp_path / "walk.gif").read_bytes() == player.film(0, 8, 60, label=3, to=8, shifts=[0.0] * 6, scale=4)
+        expect(page.get_by_role("button", name="Download GIF")).to_be_enabled()
+        settled(page)
+        assert axe(page) == []
+        assert page.evaluate("document.documentElement.scrollWidth") <= WIDTHS[device]
+        page.get_by_label("pictures", exact=True).select_option("1")
+        settled(page)
+        expect(page.locator("#mixing")).not_to_be_visible()
+        expect(page.locator(".fault")).to_be_empty()
+
+
+def test_a_direction_keeps_its_name_in_the_browser_and_in_the_address(open_page):
+    from playwright.sync_api import expect
+
+    torch.manual_seed(0)
+    spec = DataSpec("small-digits", (1, 8, 8), 500, tuple("0123456789"))
+    player = Player(Sampler(build_model(Truncated, spec, Truncated.Options())), about=About("runs/mine", 2000))
+    with serving(player) as url:
+        page = open_page(url, 1280)
+        page.get_by_label("name of direction 2").fill("how bold <b>")
+        expect(page.get_by_role("slider", name="how bold <b>", exact=True)).to_have_attribute("id", "d1")
+        expect(page).to_have_url(re.compile("#n1=how"))
+        shared = page.url
+        page.evaluate("history.replaceState(null, '', '/')")
+        page.reload()  # Nothing in the address: this browser knows it.
+        expect(page.get_by_label("name of direction 2")).to_have_value("how bold <b>")
+        page.get_by_label("name of direction 2").fill("")
+        expect(page.get_by_role("slider", name="direction 2", exact=True)).to_be_visible()
+        other = open_page(shared, 390)  # Another browser has it from the address.
+        expect(other.get_by_label("name of direction 2")).to_have_value("how bold <b>")
+        settled(page)
+        settled(other)
+
+
+def test_a_checkpoint_is_chosen_with_a_slider_and_stands_in_the_address(open_page, axe, two_runs):  # noqa: F811
+    from playwright.sync_api import expect
+
+    exhibits = exhibits_of([two_runs / "mine"], "cpu", registry(), {})
+    early = exhibits_of([two_runs / "mine"], "cpu", registry(), {}, "40")[0].playing()
+    with serving(exhibits[0]) as url:
+        page = open_page(url, 390)
+        slider = page.get_by_label("weights of")
+        expect(slider).to_have_attribute("aria-valuetext", "step 60, the last")
+        settled(page)
+        slider.focus()
+        page.keyboard.press("ArrowLeft")
+        expect(slider).to_have_attribute("aria-valuetext", "step 40, the best (FID 5.25)")
+        expect(page).to_have_url(re.compile("#checkpoint=40$"))
+        settled(page)
+        assert np.array_equal(seen(page, "grid"), drawn(early.draw(0, 16, 4)))
+        page.reload()
+        settled(page)
+        expect(slider).to_have_value("0")
+        expect(page.locator("#walk")).to_have_attribute("src", re.compile("^blob:"))
+        settled(page)
+        assert np.array_equal(seen(page, "grid"), drawn(early.draw(0, 16, 4)))
+        assert axe(page) == []
+
+
+@pytest.mark.parametrize(("device", "scheme"), [("phone", "dark"), ("desktop", "light")])
+def test_two_runs_are_shown_beside_each_other_and_move_together(open_page, axe, two_runs, device, scheme):  # noqa: F811
+    from playwright.sync_api import expect
+
+    runs = [two_runs / "mine", two_runs / "plain"]
+    alone = [exhibits_of([folder], "cpu", registry(), {})[0].playing() for folder in runs]
+    with serving(exhibits_of(runs, "cpu", registry(), {})) as url:
+        page = open_page(url, WIDTHS[device], scheme)
+        page.locator("#seed").fill("5")
+        page.get_by_text("7", exact=True).first.click()
+        page.locator("#d0").fill("2")
+        expect(page).to_have_url(re.compile("d0=2"))
+        settled(page)
+        shifts = [2.0, *[0.0] * 5]
+        for suffix, player in zip(("", "1"), alone, strict=True):
+            assert np.array_equal(seen(page, f"grid{suffix}"), drawn(player.draw(5, 16, 4, label=7, shifts=shifts)))
+            mixed = drawn(player.mix(5, 16, 0, 1, 0.5, label=7, shifts=shifts))
+            assert np.array_equal(seen(page, f"mix{suffix}"), mixed)
+            walked = drawn(player.draw(5, 8, 8, label=3, to=8, t=0, shifts=shifts))
+            assert np.array_equal(seen(page, f"walk{suffix}"), walked)
+        expect(page.locator(".fault")).to_be_empty()
+        assert axe(page) == []
+        left, right = (page.locator(f"#grid{s}").bounding_box() for s in ("", "1"))
+        assert left["y"] == right["y"]
+        assert left["x"] + left["width"] < right["x"]
+        assert page.evaluate("document.documentElement.scrollWidth") <= WIDTHS[device]
+        page.get_by_role("group", name="Enlarge a picture of plain").get_by_label("Enlarge picture 3").click()
+        expect(page.locator("#which")).to_have_text("Picture 3 of seed 5, plain")
+
+
+@pytest.mark.parametrize(("device", "scheme"), [("phone", "light"), ("desktop", "dark")])
+def test_two_translators_are_shown_the_same_picture_under_one_slider(open_page, axe, device, scheme):
+    from playwright.sync_api import expect
+
+    spec = DataSpec("pairs", (1, 8, 8), 10, tuple("abc"), source_shape=(1, 8, 8))
+    images = torch.linspace(-1, 1, 3 * 64).view(3, 1, 8, 8)
+    held = Batch(images, torch.tensor([2, 0, 1]), source=-images)
+    both = [Exhibit(Translating(Sampler(model(spec, model.Options())), held=held, about=About(f"runs/{model.name}")))
+            for model in (Classed, Translate)]  # fmt: skip
+    set_beside(*both)
+    with serving(both) as url:
+        page = open_page(url, WIDTHS[device], scheme)
+        settled(page)
+        page.get_by_role("radio", name="held-out picture 1").focus()
+        page.keyboard.press("ArrowRight")
+        expect(page).to_have_url(re.compile("of=1"))
+        settled(page)
+        assert np.array_equal(seen(page, "before"), seen(page, "before1"))
+        for suffix, exhibit in zip(("", "1"), both, strict=True):
+            made = exhibit.playing().picture("made", of=1, label=0)[0]
+            assert np.array_equal(seen(page, f"after{suffix}"), drawn(made))
+        page.locator("#wipe1").focus()
+        page.keyboard.press("Home")
+        for name in ("before", "before1"):
+            clip = page.locator(f"#{name}").evaluate("(i) => getComputedStyle(i).clipPath")
+            assert clip == "inset(0px 100% 0px 0px)"
+        expect(page.locator(".fault")).to_be_empty()
+        assert axe(page) == []
+        assert page.evaluate("document.documentElement.scrollWidth") <= WIDTHS[device]
 
 
 @pytest.mark.parametrize("device", WIDTHS)

@@ -18,7 +18,7 @@ from ganzoo.demo.about import about
 from ganzoo.demo.asking import asked
 from ganzoo.demo.player import Player
 from ganzoo.demo.server import bind, render, serve
-from ganzoo.demo.server import player_of as player_of_run
+from ganzoo.demo.showing import player_of as player_of_run
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.plugins import registry
 from ganzoo.runs.sampler import Sampler
@@ -136,9 +136,9 @@ def test_a_film_of_the_walk_goes_there_and_back_without_a_seam(model):
 
 
 def test_what_would_be_too_large_a_film_is_refused_before_any_of_it_is_drawn(player, monkeypatch):
-    assert player.facts()["film"] == {"n": 8, "frames": 60, "scale": 4}
+    assert player.facts()["sides"][0]["film"] == {"n": 8, "frames": 60, "scale": 4}
     large = player_of(Plain, DataSpec("large", (1, 256, 256), 5))
-    assert large.facts()["film"] == {"n": 4, "frames": 60, "scale": 1}
+    assert large.facts()["sides"][0]["film"] == {"n": 4, "frames": 60, "scale": 1}
     monkeypatch.setattr(large.gan, "generate", lambda *_: pytest.fail("it was drawn"))
     with pytest.raises(UsageError, match="a film of 60 times 8 pictures of 256 x 256, 1 times as large, has more than"):
         large.film(0, 8, 60)
@@ -362,7 +362,7 @@ def test_a_port_that_is_taken_is_told(server, player):
 
 
 def test_a_port_that_is_taken_is_told_before_the_model_is_loaded(ganzoo, server, monkeypatch):
-    monkeypatch.setattr("ganzoo.demo.server.load", lambda *_, **__: pytest.fail("it was loaded"))
+    monkeypatch.setattr("ganzoo.demo.showing.load", lambda *_, **__: pytest.fail("it was loaded"))
     done = ganzoo("demo", "nowhere", "--no-browser", "--port", server.server_port)
     assert (done.code, done.out, done.err.count("\n")) == (1, "", 1)
     assert f"cannot serve on port {server.server_port}" in done.err

@@ -128,7 +128,8 @@ def test_what_is_no_address_is_refused_and_nobody_is_told(opened, playing, capfd
 
 
 def test_pictures_are_taken_with_the_token_alone(opened):
-    server = opened(player(held=HELD), "0.0.0.0")
+    shown = player(held=HELD)
+    server = opened(shown, "0.0.0.0")
     buffer, token = io.BytesIO(), urlsplit(server.address).query
     Image.new("L", (8, 8), 7).save(buffer, "PNG")
     assert ask(server, "/source.png", buffer.getvalue())[0] == 403
@@ -138,7 +139,7 @@ def test_pictures_are_taken_with_the_token_alone(opened):
     assert len(sources) == 3
     for source in sources:
         assert ask(server, source.replace("&amp;", "&"))[0] == 200
-    assert "token" not in "".join(re.findall(r'src="([^"]+)"', render(server.player.facts(), "translate.html")))
+    assert "token" not in "".join(re.findall(r'src="([^"]+)"', render(shown.facts(), "translate.html")))
 
 
 def test_each_server_has_a_token_of_its_own():

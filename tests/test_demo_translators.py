@@ -19,7 +19,8 @@ from ganzoo.data import DataRequest, Maker, normalise
 from ganzoo.data.making import edges, grey, hole, smaller
 from ganzoo.demo import translating
 from ganzoo.demo.asking import asked_of_translator
-from ganzoo.demo.server import player_of, render, serve
+from ganzoo.demo.server import render, serve
+from ganzoo.demo.showing import player_of
 from ganzoo.demo.translating import MOST_BYTES, Translating
 from ganzoo.errors import UsageError
 from ganzoo.plugins import registry
@@ -113,7 +114,7 @@ def test_a_run_shows_its_test_split_and_what_sample_makes_of_it(ganzoo, tmp_path
     facts, n = shown.facts(), len(data.images)
     places = [i * (n - 1) // 11 for i in range(12)]
     assert [held["label"] for held in facts["held"]] == data.labels[places].tolist()
-    assert (facts["paired"], facts["run"], facts["step"]) == (True, str(tmp_path / "t"), "2")
+    assert (facts["paired"], facts["sides"][0]["run"], facts["sides"][0]["step"]) == (True, str(tmp_path / "t"), "2")
     sampler = zoo.load("t")
     for of, place in ((0, places[0]), (7, places[7])):
         assert torch.equal(read(shown.picture("source", of=of)[0]), data.sources[place])
@@ -309,7 +310,7 @@ def test_too_many_pixels_are_refused_before_they_are_decoded(served, monkeypatch
 @pytest.mark.parametrize("sent", [b"x" * 1000, bytes(2**20)])
 def test_too_many_bytes_are_refused_before_they_are_read(served, monkeypatch, sent):
     server = served(player())
-    monkeypatch.setattr(server.player, "picture", lambda *_, **__: pytest.fail("it was looked at"))
+    monkeypatch.setattr(Translating, "picture", lambda *_, **__: pytest.fail("it was looked at"))
     status, body, _ = ask(server, "/made.png", sent, length=MOST_BYTES + 1)
     assert (status, body) == (413, b"a picture of 33,554,433 bytes is too large: 33,554,432 at most")
 
@@ -337,7 +338,7 @@ def test_a_picture_that_does_not_come_whole_is_refused(served):
 )  # fmt: skip
 def test_nothing_is_made_for_the_page_of_another_site(served, monkeypatch, headers):
     server = served(player(held=HELD))
-    monkeypatch.setattr(server.player, "picture", lambda *_, **__: pytest.fail("it was made"))
+    monkeypatch.setattr(Translating, "picture", lambda *_, **__: pytest.fail("it was made"))
     for kind in ("source", "made", "target"):
         assert ask(server, f"/{kind}.png", headers=headers)[0] == 403
     assert ask(server, "/made.png", png(noise(1, 8, 8)), headers=headers)[0] == 403

@@ -111,7 +111,7 @@ def test_a_run_on_the_hub_is_pushed_elsewhere_and_not_resumed(ganzoo, there):
 
 
 def test_a_demo_plays_a_run_from_the_hub(there):
-    from ganzoo.demo.server import player_of
+    from ganzoo.demo.showing import player_of
     from ganzoo.plugins import registry
 
     assert player_of(client.local("hf://me/digits"), "cpu", registry(), {}, None)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ganzoo.files import read_json
+from ganzoo.gan import GAN
 from ganzoo.metrics.protocol import describe
 from ganzoo.runs.folder import read_metrics
 from ganzoo.runs.measuring import result_name
@@ -32,6 +33,20 @@ class About(NamedTuple):
 
 
 UNKNOWN = About()
+
+
+def side(gan: GAN, known: About) -> dict[str, Any]:
+    """What a page says of one of the runs that it shows, whose checkpoints nobody may choose from yet."""
+    title = Path(known.run).name or gan.name
+    return {
+        **known.facts(),
+        "model": gan.name,
+        "data": gan.data.name,
+        "title": title,
+        "conditional": gan.conditional,
+        "checkpoints": [],
+        "start": 0,
+    }
 
 
 def about(run: Path, step: int | None, checkpoint: str | int | None = None) -> About:

@@ -9,8 +9,26 @@ from ganzoo.files import from_json
 
 LONGEST_VALUES = 8192
 LARGEST_SEED = 2**31 - 1
+LARGEST_STEP = 10**11
 MOST_CLASSES = 10**6
 LONGEST_NAME = 80
+
+
+def place(query: str) -> tuple[int, int | None, str]:
+    """Which of the runs that are shown a query is for, the step of its checkpoint, or None, and the rest of the query.
+
+    Raises:
+        ValueError: as `asked`.
+    """
+    found, rest = dict[str, str](), list[str]()
+    for part in query.split("&"):
+        name, _, value = part.partition("=")
+        if name in ("run", "checkpoint"):
+            found[name] = value
+        else:
+            rest.append(part)
+    step = bounded(found["checkpoint"], 0, LARGEST_STEP) if "checkpoint" in found else None
+    return bounded(found.get("run", "0"), 0, 1), step, "&".join(rest)
 
 
 def asked(query: str) -> dict[str, Any]:

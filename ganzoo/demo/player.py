@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ganzoo.data import to_uint8
-from ganzoo.demo.about import UNKNOWN, About
+from ganzoo.demo.about import UNKNOWN, About, side
 from ganzoo.demo.controls import controls
 from ganzoo.demo.queueing import Queue
 from ganzoo.errors import UsageError
@@ -62,7 +62,9 @@ class Player:
             does = "makes images from images" if self.gan.translates else "makes vectors"
             raise UsageError(f"model '{self.gan.name}' {does}: the demo shows images that are made of latents")
         self.about = about
-        self.lock = lock or Queue()  # One picture at a time: each takes all cores, and hooks are the module's.
+        self.lock = (
+            Queue() if lock is None else lock
+        )  # One picture at a time: each takes all cores, and hooks are the module's.
         with self.lock:
             self.directions = directions(self.gan) if axes is None else axes
 
@@ -70,7 +72,7 @@ class Player:
         """What the page needs to know of the model."""
         data = self.gan.data
         return {
-            **self.about.facts(),
+            "sides": [side(self.gan, self.about) | {"film": self._film()}],
             "model": self.gan.name,
             "data": data.name,
             "classes": list(data.classes) if self.gan.conditional else [],
@@ -79,7 +81,6 @@ class Player:
             "reach": REACH,
             "counts": [n**2 for n in (1, 2, 3, 4, 6, 8)],
             "largest": LARGEST,
-            "film": self._film(),
             "sampling": controls(self.gan),
         }
 

@@ -10,26 +10,22 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address
-from pathlib import Path
 from socketserver import TCPServer
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from ganzoo.data import Batch
-from ganzoo.demo.about import about
-from ganzoo.demo.asking import asked, asked_of_film, asked_of_mix, asked_of_translator
+from ganzoo.demo.asking import asked, asked_of_film, asked_of_mix, asked_of_translator, place
 from ganzoo.demo.player import Player
 from ganzoo.demo.reading import Until
-from ganzoo.demo.translating import HELD_OUT, MOST_BYTES, Translating
-from ganzoo.errors import GanzooError, UsageError, one_line, warn
-from ganzoo.plugins import Registry
-from ganzoo.runs.sampler import load
-from ganzoo.runs.sources import held_out, maker_of
+from ganzoo.demo.showing import Exhibit, facts_of
+from ganzoo.demo.translating import MOST_BYTES, Translating
+from ganzoo.errors import GanzooError, UsageError, one_line
 
 PICTURES = {Player: ("/image.png", "/mix.png", "/walk.gif"), Translating: ("/source.png", "/made.png", "/target.png")}
 """What each kind of demo draws."""
@@ -74,7 +70,7 @@ def is_local(host: str) -> bool:
         return False
 
 
-def serve(player: Player | Translating, port: int) -> "Server":
+def serve(player: Player | Translating | Exhibit, port: int) -> "Server":
     """The same, with something to show.
 
     Raises:
@@ -85,32 +81,23 @@ def serve(player: Player | Translating, port: int) -> "Server":
     return server
 
 
-def player_of(
-    run: Path, device: str, plugins: Registry, sampling: dict[str, Any], checkpoint: str | int | None = None
-) -> Player | Translating:
-    """What plays with a run.
-
-    Raises:
-        UsageError, GanzooError: as `load`, `Player` and `Translating`.
-    """
-    sampler = load(run, device, plugins, checkpoint=checkpoint)
-    known = about(run, sampler.step, checkpoint)
-    if not (sampler.gan.translates and sampler.data.is_images):
-        return Player(sampler, sampling, known)
-    held: Batch | None = None
-    try:
-        held = held_out(run, sampler.data, plugins, HELD_OUT)
-    except GanzooError as error:
-        warn(f"there are no held-out pictures to choose from, only your own: {one_line(error)}")
-    return Translating(sampler, sampling, held, maker_of(run), known)
-
-
 def render(facts: dict[str, Any], page: str = "demo.html", token: str = "") -> str:
     """The page; the pictures that it asks for have the token in their addresses, where there is one."""
-    environment = Environment(
-        loader=PackageLoader("ganzoo.demo", "templates"), autoescape=True, undefined=StrictUndefined
-    )
-    return environment.get_template(page).render(facts=facts, token=token)
+    return _templates().get_template(page).render(facts=facts, token=token)
+
+
+@cache
+def _templates() -> Environment:
+    return Environment(loader=PackageLoader("ganzoo.demo", "templates"), autoescape=True, undefined=StrictUndefined)
+
+
+def _drawn(
+    player: Player | Translating, path: str, dropped: bytes | None, what: dict[str, Any]
+) -> tuple[bytes, list[str]]:
+    """A picture, and notes of what was done that nobody asked for."""
+    if isinstance(player, Translating):
+        return player.picture(path.removeprefix("/").removesuffix(".png"), dropped, **what)
+    return player.mix(**what) if path == "/mix.png" else player.draw(**what), []
 
 
 class Busy(GanzooError):
@@ -122,8 +109,7 @@ class Server(ThreadingHTTPServer):
 
     daemon_threads = True
     request_queue_size = MOST_CLIENTS  # Of the 5 that are usual, the sixth is let wait for a second, or three.
-    player: Player | Translating
-    page: bytes
+    shown: tuple[Exhibit, ...]
 
     def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]):
         host = address[0]
@@ -148,10 +134,13 @@ class Server(ThreadingHTTPServer):
         host = f"[{host}]" if ":" in host else host
         return f"http://{host}:{self.server_port}/" + (f"?token={self.token}" if self.token else "")
 
-    def show(self, player: Player | Translating) -> None:
-        """From now on, this."""
-        self.player = player
-        self.page = render(player.facts(), player.page, self.token).encode()
+    def show(self, *shown: Player | Translating | Exhibit) -> None:
+        """From now on, this; or two runs beside each other, as `exhibits_of` has them."""
+        self.shown = tuple(one if isinstance(one, Exhibit) else Exhibit(one) for one in shown)
+
+    def page(self) -> bytes:
+        """The page, with the checkpoints that there are now."""
+        return render(facts_of(self.shown), self.shown[0].page, self.token).encode()
 
     @contextmanager
     def holding(self, size: int) -> Iterator[bool]:
@@ -211,7 +200,7 @@ class Handler(BaseHTTPRequestHandler):
         if (reason := self._stranger()) is not None:
             self._refuse(HTTPStatus.FORBIDDEN, reason)
         elif address == "/":
-            self._answer(HTTPStatus.OK, self.server.page, "text/html; charset=utf-8")
+            self._answer(HTTPStatus.OK, self.server.page(), "text/html; charset=utf-8")
         elif address not in self._pictures():
             self._refuse(HTTPStatus.NOT_FOUND, f"there is / and {', '.join(self._pictures())}")
         elif not self._own():
@@ -226,7 +215,7 @@ class Handler(BaseHTTPRequestHandler):
         taken = False
         if (reason := self._stranger()) is not None:
             self._refuse(HTTPStatus.FORBIDDEN, reason)
-        elif isinstance(self.server.player, Player):
+        elif self.server.shown[0].kind is Player:
             self._refuse(HTTPStatus.NOT_IMPLEMENTED, "this demo takes no pictures")
         elif not self._own():
             self._refuse(HTTPStatus.FORBIDDEN, "pictures are taken from this demo's own page")
@@ -295,7 +284,7 @@ class Handler(BaseHTTPRequestHandler):
         return None if right else "open the address that `ganzoo demo` printed, with its token"
 
     def _pictures(self) -> tuple[str, ...]:
-        return PICTURES[type(self.server.player)]
+        return PICTURES[self.server.shown[0].kind]
 
     def _named(self) -> bool:
         """Whether the request names this machine; another name is a foreign page's (DNS rebinding), who knows no token.
@@ -316,31 +305,40 @@ class Handler(BaseHTTPRequestHandler):
         return own and site in ("none", "same-origin")  # Programs that are no browsers say neither.
 
     def _draw(self, path: str, query: str, dropped: bytes | None) -> None:
-        player, notes = self.server.player, list[str]()
+        notes, name = list[str](), self.server.shown[0].model
         try:
-            if isinstance(player, Translating):
-                kind = path.removeprefix("/").removesuffix(".png")
-                content, notes = player.picture(kind, dropped, **asked_of_translator(query))
-            elif path == "/walk.gif":
-                content = self._film(player, asked_of_film(query))
-            elif path == "/mix.png":
-                content = player.mix(**asked_of_mix(query))
+            side, step, query = place(query)
+            if side >= len(self.server.shown):
+                raise ValueError(f"there is no run {side}: {len(self.server.shown)} shown, counted from 0")
+            exhibit = self.server.shown[side]
+            name = exhibit.model
+            if path == "/walk.gif":
+                content = self._film(exhibit, step, exhibit.own(asked_of_film(query)))
             else:
-                content = player.draw(**asked(query))
+                read = {"/image.png": asked, "/mix.png": asked_of_mix}.get(path, asked_of_translator)
+                what = exhibit.own(read(query))
+                with exhibit.lock:
+                    content, notes = _drawn(exhibit.playing(step), path, dropped, what)
             kind = "image/gif" if path.endswith(".gif") else "image/png"
             self._answer(HTTPStatus.OK, content, kind, {"X-Notes": quote("; ".join(notes))})
         except Busy as error:
             self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, one_line(error))
         except (UsageError, ValueError) as error:
             self._refuse(HTTPStatus.BAD_REQUEST, one_line(error))
+        except GanzooError as error:  # A checkpoint that is damaged.
+            self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR, one_line(error))
         except Exception as error:
-            line = f"model '{player.gan.name}' failed: {one_line(error)}"
+            line = f"model '{name}' failed: {one_line(error)}"
             self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR, line)
 
-    def _film(self, player: Player, what: dict[str, Any]) -> bytes:
+    def _film(self, exhibit: Exhibit, step: int | None, what: dict[str, Any]) -> bytes:
+        """Others draw meanwhile, and may have another checkpoint loaded: the weights of so few films stay beside it."""
         if not self.server.films.acquire(blocking=False):
             raise Busy(f"{MOST_FILMS} films are being made already: ask again in a moment")
         try:
+            with exhibit.lock:
+                player = exhibit.playing(step)
+            assert isinstance(player, Player)
             return player.film(**what)
         finally:
             self.server.films.release()

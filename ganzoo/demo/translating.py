@@ -16,7 +16,7 @@ from torch import Tensor
 from ganzoo.data import Batch, DataSpec, Maker, to_uint8
 from ganzoo.data.archives import Held
 from ganzoo.data.imagefiles import sizes_of
-from ganzoo.demo.about import UNKNOWN, About
+from ganzoo.demo.about import UNKNOWN, About, side
 from ganzoo.demo.controls import controls
 from ganzoo.demo.queueing import Queue
 from ganzoo.errors import UsageError
@@ -42,13 +42,15 @@ class Translating:
 
     def __init__(
         self, sampler: Sampler, sampling: Mapping[str, Any] | None = None, held: Batch | None = None,
-        maker: Maker | None = None, about: About = UNKNOWN,
+        maker: Maker | None = None, about: About = UNKNOWN, lock: Queue | None = None,
     ):  # fmt: skip
         """`sampling` are the options of drawing from which the page starts, where they are not the model's defaults.
 
         Args:
             held: held-out samples with their sources, as `held_out` gives them; None where there are none.
             maker: how sources were made of images in training, where they were.
+            about: what is known of the run.
+            lock: of those who make pictures one at a time with others; default: one of its own.
 
         Raises:
             UsageError: the model does not have such an option, or it is out of its range.
@@ -56,7 +58,9 @@ class Translating:
         self.sampler, self.gan = sampler, drawing(sampler.gan, sampling or {})
         self.start = used(self.gan)
         self.held, self.maker, self.about = held, maker, about
-        self.lock = Queue()  # One at a time: each takes all cores, and warnings are the process's.
+        self.lock = (
+            Queue() if lock is None else lock
+        )  # One at a time: each takes all cores, and warnings are the process's.
 
     @cached_property
     def _any_size(self) -> bool:
@@ -66,7 +70,7 @@ class Translating:
         """What the page needs to know of the model."""
         data, maker = self.gan.data, self.maker
         return {
-            **self.about.facts(),
+            "sides": [side(self.gan, self.about)],
             "model": self.gan.name,
             "data": data.name,
             "classes": list(data.classes) if self.gan.conditional else [],

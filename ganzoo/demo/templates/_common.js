@@ -13,8 +13,14 @@ function chosen(option) {
   return option.tagName === "SELECT" ? JSON.parse(option.value) : option.value;
 }
 
-function common(extra) {
+// The checkpoints that a slider chooses from; undefined of any other control.
+const choices = (e) => (e.id.startsWith("checkpoint") ? facts.sides[e.dataset.side].checkpoints : undefined);
+
+function common(extra, side = 0) {
   const query = new URLSearchParams({ seed: $("seed").value || 0, ...extra });
+  if (side) query.set("run", side);
+  const from = document.querySelector(`[id^=checkpoint][data-side="${side}"]`), step = from && choices(from)[from.value].step;
+  if (step) query.set("checkpoint", step);
   if (token) query.set("token", token);
   const values = Object.fromEntries(all("[data-attribute]").map((a) => [a.dataset.attribute, Number(a.value)]));
   if (Object.keys(values).length) query.set("values", JSON.stringify(values));
@@ -75,7 +81,7 @@ function write() {
   const state = new URLSearchParams();
   for (const e of kept()) {
     if (setTo(e) === begun.get(e) || (e.type === "radio" && !e.checked)) continue;
-    state.set(keyOf(e), e.type === "checkbox" ? Number(e.checked) : e.value);
+    state.set(keyOf(e), e.type === "checkbox" ? Number(e.checked) : choices(e)?.[e.value].step || e.value);
   }
   const text = String(state);
   history.replaceState(null, "", `${location.pathname}${location.search}${text && "#"}${text}`);
@@ -90,9 +96,23 @@ function recall() {
     const value = state.get(keyOf(e)), first = begun.get(e);
     if (e.type === "checkbox") e.checked = value === null ? first : value === "1";
     else if (e.type === "radio") e.checked = all(`[name=${e.name}]`).some((r) => r.value === value) ? e.value === value : first;
-    else if (e.tagName !== "SELECT") e.value = value ?? first;
+    else if (choices(e)) {
+      const at = choices(e).findIndex((one) => one.step && one.step === value);
+      e.value = at < 0 ? first : at;
+    } else if (e.tagName !== "SELECT") e.value = value ?? first;
     else e.value = [...e.options].some((o) => o.value === value) ? value : first;
   }
 }
-const tell = () => all(".slider").forEach((s) => { s.querySelector("output").textContent = Number(s.querySelector("input").value).toFixed(2); });
+// What a slider says, and the part of it that is filled: from its zero, where that lies inside.
+function tell() {
+  for (const slider of all(".slider")) {
+    const e = slider.querySelector("input[type=range]"), list = choices(e), [low, high, value] = [e.min, e.max, e.value].map(Number);
+    const text = list ? list[value].text : value.toFixed(2), at = (v) => `${(100 * (v - low)) / (high - low || 1)}%`;
+    slider.querySelector("output").textContent = text;
+    if (list) e.setAttribute("aria-valuetext", text);
+    const zero = Math.min(Math.max(0, low), high);
+    e.style.setProperty("--from", at(Math.min(zero, value)));
+    e.style.setProperty("--to", at(Math.max(zero, value)));
+  }
+}
 all("form").forEach((form) => form.addEventListener("submit", (event) => event.preventDefault()));
