@@ -109,7 +109,13 @@ function tell() {
     const e = slider.querySelector("input[type=range]"), list = choices(e), [low, high, value] = [e.min, e.max, e.value].map(Number);
     const text = list ? list[value].text : value.toFixed(2), at = (v) => `${(100 * (v - low)) / (high - low || 1)}%`;
     slider.querySelector("output").textContent = text;
-    if (list) e.setAttribute("aria-valuetext", text);
+    if (list) {  // What is said of the weights that it began with is said of no others.
+      const of = (name) => $(`${name}${Number(e.dataset.side) || ""}`);
+      e.setAttribute("aria-valuetext", text);
+      of("at").textContent = text;
+      of("other").hidden = !list[value].step;
+      of("begun").hidden = Boolean(list[value].step);
+    }
     const zero = Math.min(Math.max(0, low), high);
     e.style.setProperty("--from", at(Math.min(zero, value)));
     e.style.setProperty("--to", at(Math.max(zero, value)));
