@@ -237,11 +237,13 @@ def test_a_page_of_another_port_of_this_machine_is_foreign_too(server, origin):
                 {"Origin": "null"}]
 )  # fmt: skip
 def test_nothing_is_drawn_for_the_page_of_another_site(server, player, monkeypatch, headers):
-    monkeypatch.setattr(type(player), "draw", lambda *_, **__: pytest.fail("it was drawn"))
-    connection = HTTPConnection("127.0.0.1", server.server_port, timeout=10)
-    connection.request("GET", "/image.png?n=4", headers=headers)
-    assert connection.getresponse().status == 403
-    connection.close()
+    for way in ("draw", "mix", "film"):
+        monkeypatch.setattr(type(player), way, lambda *_, **__: pytest.fail("it was drawn"))
+    for path in ("/image.png?n=4", "/mix.png?n=4", "/walk.gif?n=4"):
+        connection = HTTPConnection("127.0.0.1", server.server_port, timeout=10)
+        connection.request("GET", path, headers=headers)
+        assert connection.getresponse().status == 403
+        connection.close()
 
 
 @pytest.mark.parametrize("headers", [{"Sec-Fetch-Site": "same-origin"}, {"Sec-Fetch-Site": "none"}])
@@ -283,7 +285,9 @@ def test_a_bad_request_is_refused_in_one_line(server, query):
     assert len(body.decode().splitlines()) == 1
 
 
-def test_the_mixture_and_the_film_are_served(server, player):
+def test_the_mixture_and_the_film_are_served_and_nothing_is_written(server, player, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     path = "seed=3&n=4&label=3&shifts=1,0,-2&values=%7B%7D&scale=2"
     status, body, headers = get(server, f"/mix.png?{path}&first=1&second=3&t=0.25")
     assert (status, headers["Content-Type"]) == (200, "image/png")
@@ -291,6 +295,7 @@ def test_the_mixture_and_the_film_are_served(server, player):
     status, body, headers = get(server, f"/walk.gif?{path}&to=5&frames=6")
     assert (status, headers["Content-Type"]) == (200, "image/gif")
     assert body == player.film(3, 4, 6, label=3, to=5, shifts=[1, 0, -2], scale=2)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

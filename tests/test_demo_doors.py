@@ -92,10 +92,11 @@ def test_nothing_is_told_and_nothing_drawn_without_the_token(opened, playing, mo
     drawn = ask(server, f"/image.png?n=4&{token}")
     assert drawn == ask(server, f"/image.png?{token}&n=4") == (200, playing.draw(0, 4, 4))
     assert ask(server, f"/?{token}", Host="some-machine:80")[0] == 200
-    monkeypatch.setattr(Player, "draw", lambda *_, **__: pytest.fail("it was drawn"))
+    for way in ("draw", "mix", "film"):
+        monkeypatch.setattr(Player, way, lambda *_, **__: pytest.fail("it was drawn"))
     wrong = ["", token[:-1], token + "x", "token=", token.swapcase(), f"token=%00&{token}", "token=%e9", f"x{token}"]
     for query in wrong:
-        for path in ("/", "/image.png", "/nothing"):
+        for path in ("/", "/image.png", "/mix.png", "/walk.gif", "/nothing"):
             status, body = ask(server, f"{path}?{query}")
             assert (status, body) == (403, b"open the address that `ganzoo demo` printed, with its token")
     assert ask(server, "/image.png", b"x")[0] == 403
