@@ -41,8 +41,6 @@ former paper's configuration for 256 x 256. The FIDs are of images with random n
 
 import math
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -54,73 +52,30 @@ import ganzoo
 from ganzoo import losses
 from ganzoo.errors import UsageError
 from ganzoo.gan import Imported, Network
-from ganzoo.nets import vector
 from ganzoo.optim import Adam, Rule
-from ganzoo.precision import computed, exactly
+from ganzoo.precision import exactly
 from ganzoo.settings import validated
+from ganzoo.styles import (
+    Arithmetic,
+    Dense,
+    Discriminator,
+    MappingNetwork,
+    activated,
+    by_layer,
+    filtered,
+    group_of,
+    low_pass,
+    refuse_other_sizes,
+    sides_to,
+    spec_of,
+    told_by,
+    widths,
+)
 
-LARGEST, SMALLEST = 1024, 8
-"""Sides of images."""
-MAPPING_RATE = 0.01
-"""What the mapping networks' weights learn at, as a share of the others."""
-CRITIC_DEPTH = 8
-"""Layers of the discriminator's mapping network, as published whatever the generator's."""
-W_DECAY, PATH_DECAY, PATH_SHRINK = 0.998, 0.01, 2
-"""Decay of the mean of w; share of a new path length in the running one; by how much its batch is smaller."""
-LOW_PASS = (1.0, 3.0, 3.0, 1.0)
-CLAMP = 256.0
-"""What activations are held within where precision goes by layer, as published."""
+PATH_DECAY, PATH_SHRINK = 0.01, 2
+"""Share of a new path length in the running one; by how much its batch is smaller."""
 
 Noise = Literal["const", "random", "none"]
-
-
-@dataclass(frozen=True)
-class Arithmetic:
-    """In which precision a block computes."""
-
-    half: bool | None = None
-    """In the run's half precision, where it has one, or in float32; None: as the run does, all layers alike."""
-
-    @property
-    def bound(self) -> float | None:
-        """What the outputs of convolutions are held within."""
-        return None if self.half is None else CLAMP
-
-    def around(self, x: Tensor) -> AbstractContextManager[Any]:
-        """The context for a block on the device of `x`."""
-        return exactly(x.device.type) if self.half is False else nullcontext()
-
-    def exact(self, x: Tensor) -> AbstractContextManager[Any]:
-        """For what is float32 in a block of half precision, too: styles, and the image that blocks add to."""
-        return nullcontext() if self.half is None else exactly(x.device.type)
-
-    def entering(self, x: Tensor) -> Tensor:
-        """The block's input in its own precision, within `around`."""
-        return x if self.half is None else x.to(computed(x.device.type))
-
-    def like(self, value: Tensor, x: Tensor) -> Tensor:
-        """A value as it meets `x`: half and float32 would make float32."""
-        return value if self.half is None else value.to(x.dtype)
-
-
-AS_THE_RUN = Arithmetic()
-
-
-def by_layer(side: int, largest: int, highest: int | None) -> Arithmetic:
-    """Of the block of a resolution, where the `highest` so many compute in half precision: never that at 4 x 4."""
-    return AS_THE_RUN if highest is None else Arithmetic(side >= max(2 * largest >> highest, 8))
-
-
-def low_pass() -> Tensor:
-    """The two-dimensional filter, with a sum of 1: (4, 4)."""
-    f = torch.tensor(LOW_PASS)
-    return f.outer(f) / f.sum() ** 2
-
-
-def filtered(x: Tensor, f: Tensor, padding: int, stride: int = 1) -> Tensor:
-    """Each channel of (N, C, H, W) through the filter; zeros around the image."""
-    channels = x.shape[1]
-    return F.conv2d(x, f.to(x.dtype).expand(channels, 1, 4, 4), stride=stride, padding=padding, groups=channels)
 
 
 def upsampled(x: Tensor, f: Tensor) -> Tensor:
@@ -128,117 +83,6 @@ def upsampled(x: Tensor, f: Tensor) -> Tensor:
     channels = x.shape[1]
     kernel = (4 * f).to(x.dtype).expand(channels, 1, 4, 4)
     return F.conv_transpose2d(x, kernel, stride=2, padding=1, groups=channels)
-
-
-def activated(x: Tensor, bias: Tensor, gain: float = math.sqrt(2), bound: float | None = None) -> Tensor:
-    """Leaky ReLU of x + bias, which keeps the mean square of a normal input; at most `bound`, either way.
-
-    Channels are the second dimension.
-    """
-    x = F.leaky_relu(x + bias.view(-1, *[1] * (x.dim() - 2)), 0.2) * gain
-    return x if bound is None else x.clamp(-bound, bound)
-
-
-def normalised(x: Tensor) -> Tensor:
-    """Rows (N, D) scaled to a mean square of 1."""
-    return x * (x.square().mean(1, keepdim=True) + 1e-8).rsqrt()
-
-
-class Dense(nn.Module):
-    """A linear layer at an equalised rate: (N, `inputs`) to (N, `outputs`), with or without a leaky ReLU."""
-
-    def __init__(self, inputs: int, outputs: int, active: bool = False, rate: float = 1.0, bias: float = 0.0):
-        super().__init__()
-        self.weight = nn.Parameter(torch.randn(outputs, inputs) / rate)
-        self.bias = nn.Parameter(torch.full((outputs,), bias))
-        self.active, self.rate, self.scale = active, rate, rate / math.sqrt(inputs)
-
-    def forward(self, x: Tensor) -> Tensor:
-        weight, bias = self.weight * self.scale, self.bias * self.rate
-        return activated(F.linear(x, weight), bias) if self.active else F.linear(x, weight, bias)
-
-
-class Convolution(nn.Module):
-    """A convolution at an equalised rate, of the same size or, with `down`, of half the size, low-passed before."""
-
-    f: Tensor
-
-    def __init__(
-        self, inputs: int, outputs: int, size: int, active: bool = True, down: bool = False,
-        arithmetic: Arithmetic = AS_THE_RUN,
-    ):  # fmt: skip
-        super().__init__()
-        self.arithmetic = arithmetic
-        self.weight = nn.Parameter(torch.randn(outputs, inputs, size, size))
-        self.bias = nn.Parameter(torch.zeros(outputs)) if active else None
-        self.scale, self.down = 1 / math.sqrt(inputs * size**2), down
-        self.register_buffer("f", low_pass(), persistent=False)
-
-    def forward(self, x: Tensor, gain: float = 1.0) -> Tensor:
-        size = self.weight.shape[2]
-        weight = self.weight * (self.scale if self.bias is not None else self.scale * gain)
-        if not self.down:
-            x = F.conv2d(x, weight, padding=size // 2)
-        elif size == 1:  # Only the pixels that stay are filtered.
-            x = F.conv2d(filtered(x, self.f, 1, stride=2), weight)
-        else:
-            x = F.conv2d(filtered(x, self.f, 2), weight, stride=2)
-        if self.bias is None:
-            return x
-        bound = self.arithmetic.bound
-        bias = self.arithmetic.like(self.bias, x)
-        return activated(x, bias, math.sqrt(2) * gain, None if bound is None else bound * gain)
-
-
-class MappingNetwork(nn.Module):
-    """z and condition to w; for the discriminator, the condition alone to its projection.
-
-    `mapping(z, y, psi)` is (N, `layers`, `size`): w for each layer, at `psi` of its way from the mean of w. With
-    `layers` None it is (N, `size`), and without latents z only says how many there are.
-    """
-
-    w_avg: Tensor
-    """The mean of w, tracked in training."""
-
-    def __init__(
-        self, latents: int, conditions: int, size: int, depth: int, layers: int | None,
-        arithmetic: Arithmetic = AS_THE_RUN,
-    ):  # fmt: skip
-        super().__init__()
-        self.arithmetic = arithmetic
-        self.latents, self.conditions, self.depth, self.layers = latents, conditions, depth, layers
-        if conditions:
-            self.embed = Dense(conditions, size)
-        widths = [latents + size * bool(conditions), *[size] * depth]
-        for i in range(depth):
-            self.add_module(f"fc{i}", Dense(widths[i], widths[i + 1], active=True, rate=MAPPING_RATE))
-        if layers is not None:
-            self.register_buffer("w_avg", torch.zeros(size))
-
-    def single(self, z: Tensor, y: Tensor | None) -> Tensor:
-        """w (N, `size`), one for all layers, as it is."""
-        parts = [normalised(z)] if self.latents else []
-        if self.conditions:
-            assert y is not None
-            parts.append(normalised(self.embed(vector(y, self.conditions))))
-        x = torch.cat(parts, dim=1)
-        for i in range(self.depth):
-            x = self.get_submodule(f"fc{i}")(x)
-        return x
-
-    def forward(self, z: Tensor, y: Tensor | None = None, psi: float = 1.0) -> Tensor:
-        with self.arithmetic.around(z):
-            w = self.single(z, y)
-        if self.layers is None:
-            return w
-        ws = w.unsqueeze(1).repeat(1, self.layers, 1)
-        return ws if psi == 1 else self.w_avg.lerp(ws, psi)
-
-    @torch.no_grad()
-    def track(self, z: Tensor, y: Tensor | None) -> None:
-        """Let the mean of w follow these latents'."""
-        with self.arithmetic.around(z):
-            self.w_avg.lerp_(self.single(z, y).float().mean(0), 1 - W_DECAY)
 
 
 class Modulated(nn.Module):
@@ -369,119 +213,12 @@ class Generator(nn.Module):
         return self.synthesis(self.mapping(z, y, psi), noise)
 
 
-class CriticBlock(nn.Module):
-    """One resolution: two layers to half the size, beside a linear way around them in a residual network."""
-
-    def __init__(self, colours: int, inputs: int, outputs: int, residual: bool, arithmetic: Arithmetic):
-        """`colours` is 0 but for the first block, which sees the image."""
-        super().__init__()
-        if colours:
-            self.fromrgb = Convolution(colours, inputs, 1, arithmetic=arithmetic)
-        self.conv0 = Convolution(inputs, inputs, 3, arithmetic=arithmetic)
-        self.conv1 = Convolution(inputs, outputs, 3, down=True, arithmetic=arithmetic)
-        if residual:
-            self.skip = Convolution(inputs, outputs, 1, active=False, down=True, arithmetic=arithmetic)
-        self.sees, self.residual, self.arithmetic = bool(colours), residual, arithmetic
-
-    def forward(self, x: Tensor) -> Tensor:
-        with self.arithmetic.around(x):
-            return self.judged(self.arithmetic.entering(x))
-
-    def judged(self, x: Tensor) -> Tensor:
-        """The same of what is in the block's precision."""
-        if self.sees:
-            x = self.fromrgb(x)
-        if not self.residual:
-            return self.conv1(self.conv0(x))
-        gain = math.sqrt(0.5)
-        return self.conv1(self.conv0(x), gain) + self.skip(x, gain)
-
-
-class MinibatchDeviation(nn.Module):
-    """One more channel: the mean deviation within a group of samples. (N, C, H, W) to (N, C + 1, H, W).
-
-    Samples i, i + N / group, ... are a group. Where `group` does not divide the batch, the next smaller number that
-    does is taken.
-    """
-
-    batch_statistics = True
-
-    def __init__(self, group: int):
-        super().__init__()
-        self.group = group
-
-    def forward(self, x: Tensor) -> Tensor:
-        n, _, height, width = x.shape
-        size = next(g for g in range(min(self.group, n), 0, -1) if n % g == 0)
-        groups = x.float().reshape(size, n // size, -1)
-        deviation = (groups - groups.mean(0)).square().mean(0).add(1e-8).sqrt().mean(1)
-        channel = deviation.to(x.dtype).repeat(size).view(n, 1, 1, 1).expand(n, 1, height, width)
-        return torch.cat([x, channel], dim=1)
-
-
-class Epilogue(nn.Module):
-    """Features at 4 x 4 to (N, `outputs`)."""
-
-    def __init__(self, channels: int, outputs: int, group: int, arithmetic: Arithmetic):
-        super().__init__()
-        self.arithmetic = arithmetic
-        self.deviation = MinibatchDeviation(group)
-        self.conv = Convolution(channels + 1, channels, 3, arithmetic=arithmetic)
-        self.fc = Dense(channels * 16, channels, active=True)
-        self.out = Dense(channels, outputs)
-
-    def forward(self, x: Tensor) -> Tensor:
-        with self.arithmetic.around(x):
-            x = self.arithmetic.entering(x)
-            return self.out(self.fc(self.conv(self.deviation(x)).flatten(1)))
-
-
-class Discriminator(nn.Module):
-    """Images and y to logits (N, 1)."""
-
-    def __init__(self, data: ganzoo.DataSpec, widths: Mapping[int, int], group: int, residual: bool, half: int | None):
-        super().__init__()
-        colours, side, _ = data.shape
-        self.sides, self.size = sides_to(side)[:0:-1], widths[4]
-        for s in self.sides:
-            arithmetic = by_layer(s, side, half)
-            self.add_module(
-                f"b{s}", CriticBlock(colours * (s == side), widths[s], widths[s // 2], residual, arithmetic)
-            )
-        arithmetic = by_layer(4, side, half)
-        self.conditional = data.conditional
-        if data.conditional:
-            self.mapping = MappingNetwork(0, data.condition_size, self.size, CRITIC_DEPTH, None, arithmetic)
-        self.b4 = Epilogue(widths[4], self.size if data.conditional else 1, group, arithmetic)
-
-    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        h = x
-        for s in self.sides:
-            h = self.get_submodule(f"b{s}")(h)
-        h = self.b4(h)
-        return (h * self.mapping(x, y)).sum(1, keepdim=True) / math.sqrt(self.size) if self.conditional else h
-
-
-def sides_to(side: int) -> list[int]:
-    """4, 8, ... `side`."""
-    return [2**i for i in range(2, side.bit_length())]
-
-
 def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A state of the authors' program in PyTorch, as the network here takes it: all but its low-pass filters.
 
     Their names are `mapping.fc0.weight`, `synthesis.b8.conv0.affine.weight`, `b4.out.bias`, and so are ours.
     """
     return {name: value for name, value in state.items() if not name.endswith("resample_filter")}
-
-
-def _group(critic: Network | None) -> int:
-    """The group of a published discriminator's minibatch deviation: 4 unless it says otherwise."""
-    given: Any = critic.attributes.get("_init_kwargs") if critic is not None else None
-    for name in ("epilogue_kwargs", "mbstd_group_size"):
-        given = given if isinstance(given, dict) else getattr(given, "items", None)  # A dictionary of its own class.
-        given = given.get(name) if isinstance(given, dict) else None
-    return given if type(given) is int and given > 0 else 4
 
 
 class StyleGAN2(ganzoo.GAN):
@@ -561,19 +298,13 @@ class StyleGAN2(ganzoo.GAN):
 
     def __init__(self, data: ganzoo.DataSpec, options: Options):
         super().__init__(data, options)
-        sides = data.shape[1:]
-        if not (data.is_images and sides[0] == sides[1] and sides[0] in sides_to(LARGEST)[1:]):
-            found = " x ".join(map(str, sides[::-1])) if data.is_images else "vectors"
-            raise UsageError(
-                f"model '{self.name}' makes square images with sides that are powers of two, {SMALLEST} to {LARGEST}, "
-                f"and those of '{data.name}' are {found}: choose a size with --image-size 32, say"
-            )
-        o = options
-        widths = {s: max(1, min(o.channel_base // s, o.channel_max)) for s in sides_to(sides[0])}
+        refuse_other_sizes(self.name, data)
+        o, side = options, data.shape[1]
+        channels = widths(o.channel_base, o.channel_max, side)
         style, half = o.style_dim or o.latent_dim, o.half_resolutions
-        self.generator = Generator(self.data, o.latent_dim, style, o.depth, widths, half)
-        self.discriminator = Discriminator(self.data, widths, o.group, o.residual, half)
-        self.gamma = 0.0002 * sides[0] ** 2 / o.batch_size if o.gamma is None else o.gamma
+        self.generator = Generator(self.data, o.latent_dim, style, o.depth, channels, half)
+        self.discriminator = Discriminator(self.data, channels, o.group, o.residual, half)
+        self.gamma = 0.0002 * side**2 / o.batch_size if o.gamma is None else o.gamma
         self.register_buffer("path_mean", torch.zeros(()))
 
     @classmethod
@@ -593,24 +324,16 @@ class StyleGAN2(ganzoo.GAN):
         state = from_published(theirs.tensors)
         if not {"synthesis.b4.const", "mapping.fc0.weight"} <= state.keys() or "synthesis.b8.skip.weight" in state:
             raise UsageError("G_ema is no StyleGAN2 generator with skips, which alone can be imported")
-        a, given = theirs.attributes, theirs.attributes.get("_init_kwargs") or {}
-        given = getattr(given, "items", {}) if not isinstance(given, dict) else given
-        side, colours, classes, z, w = (a.get(n) for n in ("img_resolution", "img_channels", "c_dim", "z_dim", "w_dim"))
-        if not (all(type(n) is int for n in (side, colours, classes, z, w)) and 0 <= classes <= 100_000):
-            raise UsageError("G_ema does not say how large its images, its latents and its labels are")
-        if colours not in (1, 3):
-            raise UsageError(f"its images have {colours} channels: grey and RGB ones can be imported")
-        # A program of 2020 has these among those of the synthesis network.
-        inner = given.get("synthesis_kwargs") if isinstance(given.get("synthesis_kwargs"), dict) else {}
-        spec = ganzoo.DataSpec("imported", (colours, side, side), 0, tuple(map(str, range(classes))))
+        spec, z, w = spec_of(theirs)
+        told = told_by(theirs)
         options = {
             "latent_dim": z,
             "style_dim": w,
             "depth": sum(n.startswith("mapping.fc") and n.endswith(".weight") for n in state),
-            "channel_base": {**given, **inner}.get("channel_base", 32768),
-            "channel_max": {**given, **inner}.get("channel_max", 512),
+            "channel_base": told.get("channel_base", 32768),
+            "channel_max": told.get("channel_max", 512),
             "residual": critic is None or any("skip" in name for name in critic.tensors),
-            "group": _group(critic),
+            "group": group_of(critic),
         }
         trained = {
             ours: from_published(networks[name].tensors)

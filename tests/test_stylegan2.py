@@ -7,14 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from ganzoo_plugins.stylegan2 import (
-    MinibatchDeviation,
-    StyleGAN2,
-    filtered,
-    from_published,
-    low_pass,
-    upsampled,
-)
+from ganzoo_plugins.stylegan2 import StyleGAN2, from_published, upsampled
 from torch import Tensor, nn
 
 from ganzoo.data import Attribute, Batch, DataSpec, ImageSet, Loader
@@ -22,6 +15,7 @@ from ganzoo.errors import UsageError
 from ganzoo.optim import Adam
 from ganzoo.sampling import drawing
 from ganzoo.settings import resolve
+from ganzoo.styles import MinibatchDeviation, filtered, low_pass
 from ganzoo.testing import check_gan
 from ganzoo.training.engine import Engine, seed_everything
 from ganzoo.training.trainer import Trainer
