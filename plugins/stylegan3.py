@@ -49,7 +49,7 @@ from torch import Tensor, nn
 
 import ganzoo
 from ganzoo import losses
-from ganzoo.errors import UsageError
+from ganzoo.errors import UsageError, plain
 from ganzoo.gan import Imported, Network
 from ganzoo.optim import Adam, Rule
 from ganzoo.precision import exactly
@@ -354,9 +354,10 @@ def _unlike(told: Mapping[str, Any]) -> Iterator[str]:
     kernel, rounded = told.get("conv_kernel", 3), told.get("use_radial_filters", False)
     if (kernel, rounded) not in ((3, False), (1, True)):
         yield f"conv_kernel {kernel} with use_radial_filters {rounded}"
-    widest = [told.get(name, 2) for name in ("channel_base", "channel_max")]
-    if kernel == 1 and any(type(n) is not int or n % 2 for n in widest):
-        yield "an odd number of channels"
+    for name in ("channel_base", "channel_max"):
+        channels = told.get(name, 2)
+        if type(channels) is not int or (kernel == 1 and channels % 2):
+            yield f"{name} {channels}"
 
 
 class StyleGAN3(ganzoo.GAN):
@@ -480,7 +481,7 @@ class StyleGAN3(ganzoo.GAN):
         spec, z, w = spec_of(theirs)
         told = told_by(theirs)
         if unlike := list(_unlike(told)):
-            raise UsageError(f"G_ema is of a configuration that is neither T nor R: {', '.join(unlike)}")
+            raise UsageError(f"G_ema is of a configuration that is neither T nor R: {plain(', '.join(unlike))[:200]}")
         twice = 2 if told.get("conv_kernel") == 1 else 1
         options = {
             "latent_dim": z,

@@ -48,6 +48,57 @@ def test_an_imported_snapshot_gives_its_images(ganzoo, tmp_path):
     torch.testing.assert_close(found, images, atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("configuration", ["t", "r"])
+def test_an_imported_snapshot_of_stylegan3_gives_its_images(ganzoo, tmp_path, configuration: str):
+    snapshot, out = SNAPSHOT.with_name(f"stylegan3_16px_{configuration}.pkl"), tmp_path / "run"
+    result = ganzoo("import", str(snapshot), "-o", str(out))
+    assert result.code == 0, result.err
+    assert "stylegan3, 16 x 16, 3 classes" in result.out
+    # That of configuration R holds the averaged generator alone.
+    assert ("without the discriminator and generator as trained" in result.err) == (configuration == "r")
+    with np.load(snapshot.with_name(f"{snapshot.stem}_pkl.npz")) as file:
+        arrays = {name: torch.from_numpy(file[name]) for name in file}
+    z, y = arrays["z"], arrays["c"].argmax(1)
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(out)(z, y, psi=0.7), arrays["img_psi07"], atol=1e-4, rtol=0)
+        if configuration == "t":
+            critic = load(out).gan.discriminator
+            trained = {n.partition(".")[2]: v for n, v in weights.read(out / NETWORKS).items() if n[0] == "d"}
+            critic.load_state_dict(trained)
+            torch.testing.assert_close(critic(arrays["img_psi07"], y), arrays["logits"], atol=1e-4, rtol=0)
+    options = json.loads((out / "config.json").read_text())["options"]
+    assert options["equivariance"] == {"t": "translation", "r": "rotation"}[configuration]
+    drawn = ganzoo(
+        "sample", str(out), "-n", "2", "--rotate", "30", "--translate-x", "0.1", "-o", str(tmp_path / "x.png")
+    )
+    assert drawn.code == 0, drawn.err
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ({"first_cutoff": 3}, "neither T nor R: first_cutoff 3"),
+        ({"lrelu_upsampling": "many"}, "neither T nor R: lrelu_upsampling many"),
+        ({"conv_kernel": 1}, "neither T nor R: conv_kernel 1 with use_radial_filters False"),
+        ({"conv_kernel": 1, "use_radial_filters": True, "channel_base": 65}, "neither T nor R: channel_base 65"),
+        ({"num_layers": 10**9}, "layers"),
+        ({"num_critical": 14}, "--critical 14: fewer than --layers 14"),
+        ({"margin_size": -1}, "margin"),
+        ({"channel_base": [1]}, "neither T nor R: channel_base"),
+        ({"num_layers": 9}, "does not fit model 'stylegan3': synthesis.L10"),
+    ],
+)
+def test_a_stylegan3_snapshot_of_another_configuration_is_one_line(tmp_path, monkeypatch, said, message):
+    found = networks(SNAPSHOT.with_name("stylegan3_16px_t.pkl"))
+    given = {"channel_base": 64, "channel_max": 4, **said}
+    lying = found["G_ema"]._replace(attributes={**found["G_ema"].attributes, "_init_kwargs": given})
+    monkeypatch.setattr("ganzoo.runs.imports.networks_in", lambda paths: {**found, "G_ema": lying})
+    with pytest.raises(GanzooError, match=message) as told:
+        import_snapshot([SNAPSHOT], tmp_path / "run", registry())
+    assert "\n" not in str(told.value)
+    assert not (tmp_path / "run").exists()
+
+
 def loaded(run: Path) -> torch.nn.Module:
     return load(run).gan.generator
 
