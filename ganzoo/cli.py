@@ -27,7 +27,7 @@ COMMANDS = {
     "demo": ("ganzoo.commands.demo", "Play with a run's generator in a browser."),
     "export": ("ganzoo.commands.export", "Write a run's generator for other programs."),
     "push": ("ganzoo.commands.push", "Put a run on the Hugging Face hub."),
-    "import": ("ganzoo.commands.importing", "Make a run of an official StyleGAN2 snapshot."),
+    "import": ("ganzoo.commands.importing", "Make a run of an official StyleGAN snapshot."),
     "features": ("ganzoo.commands.features", "Train the feature extractor that a data set is measured with."),
     "data": ("ganzoo.commands.data", "Inspect your own pictures, or convert them."),
     "bench": ("ganzoo.commands.bench", "Measure training speed beside the tutorials' loop and the roofline."),

@@ -83,6 +83,7 @@ def place(ganzoo, trained, tmp_path, monkeypatch):
     monkeypatch.setattr("ganzoo.metrics.training.N", 500)
     shutil.copytree(trained, tmp_path / "runs" / "mine")
     shutil.copy(SNAPSHOT, tmp_path / "ffhq.pkl")
+    shutil.copy(SNAPSHOT.with_name("stylegan3_16px_t.pkl"), tmp_path / "afhqv2.pkl")
     with np.load(SNAPSHOT.with_name("biggan_32px.npz")) as file:
         for name, prefix in (("G_ema", "G/"), ("G", "G/"), ("D", "D/")):
             state = {key.removeprefix(prefix): torch.from_numpy(file[key]) for key in file if key.startswith(prefix)}

@@ -20,7 +20,7 @@ from test_zoo import CONVOLUTIONAL, build, images
 CPU = Engine(torch.device("cpu"), "fp32")
 LAST = torch.channels_last
 SMALL = {"width": 4, "blocks": 1}
-FASTER_ON_A_CPU = {*CONVOLUTIONAL, *(set(CLASSICS) - {"sgan"}), "pacgan", "stylegan2"}
+FASTER_ON_A_CPU = {*CONVOLUTIONAL, *(set(CLASSICS) - {"sgan"}), "pacgan", "stylegan2", "stylegan3"}
 
 
 def make(name, last, monkeypatch, data=None):

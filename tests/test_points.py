@@ -178,5 +178,5 @@ def test_every_model_trains_on_points_or_says_in_one_line_what_it_needs():
     told = (Path(__file__).parent.parent / "docs" / "data.md").read_text(encoding="utf-8")
     told = told.split("Models whose networks are fully connected train on them")[1].split("as they are")[0]
     assert set(re.findall(r"`([\w-]+)`", told)) == set(able)
-    assert {"dcgan", "sngan", "stylegan2", "pix2pix"} <= refusals.keys()
+    assert {"dcgan", "sngan", "stylegan2", "stylegan3", "pix2pix"} <= refusals.keys()
     assert all("\n" not in said and ("vectors" in said or "none to start" in said) for said in refusals.values())

@@ -99,12 +99,14 @@ def test_shared_gradients_are_squared_in_float32():
     assert penalty.item() == pytest.approx(slope.double().square().sum(1).mean().item(), rel=1e-6)
 
 
-@pytest.mark.parametrize("name", [*ZOO, "stylegan2", "fastgan"])
+@pytest.mark.parametrize("name", [*ZOO, "stylegan2", "stylegan3", "fastgan"])
 def test_every_model_of_the_zoo_steps_in_bf16_on_float32_losses(name: str, monkeypatch):
-    side = 32 if name in ("stylegan2", "fastgan") else 16
+    side = 32 if name in ("stylegan2", "stylegan3", "fastgan") else 16
     small = {"width": 4} if name == "fastgan" else {}
     if name == "stylegan2":
         small = {"channel_base": 64, "channel_max": 4, "depth": 1, "path_every": 1, "r1_every": 1}
+    if name == "stylegan3":
+        small = {"channel_base": 64, "channel_max": 4, "layers": 4, "margin": 2, "equivariance": "rotation"}
     data = images((3, side, side))
     gan = build(name, data, **small)
     kinds = set()

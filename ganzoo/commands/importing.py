@@ -14,11 +14,11 @@ from ganzoo.commands.options import Explained, echo_json, json_option
 def command(snapshots: tuple[Path, ...], out: Path, as_json: bool) -> None:
     """Make a run directory of another program's networks.
 
-    Those are official StyleGAN2 snapshots (.pkl of NVIDIA's PyTorch programs), and BigGAN's state dicts (.pth of
-    ajbrock/BigGAN-PyTorch: G_ema, with G and D of the same training). `sample`, `demo`, `eval`, `export` and `compare`
-    take the run, and `run MODEL --init-from` trains on from it: it holds the averaged generator, and generator and
-    discriminator as trained. Nothing in a file is executed: its numbers are read, its classes are names, and a file
-    that names anything else is refused.
+    Those are official snapshots of StyleGAN2 and StyleGAN3 (.pkl of NVIDIA's PyTorch programs), and BigGAN's state
+    dicts (.pth of ajbrock/BigGAN-PyTorch: G_ema, with G and D of the same training). `sample`, `demo`, `eval`, `export`
+    and `compare` take the run, and `run MODEL --init-from` trains on from it: it holds the averaged generator, and
+    generator and discriminator as trained. Nothing in a file is executed: its numbers are read, its classes are names,
+    and a file that names anything else is refused.
 
     \b
     ganzoo import ffhq.pkl -o runs/ffhq
