@@ -4,8 +4,8 @@ The generator's layers stand for continuous signals: what one computes at its pi
 them, so that details move with what they belong to and do not stick to places of the image. The mapping network and
 the discriminator are StyleGAN2's.
 
-    input    Fourier features sin(2 pi (f A x + f b + p)): frequencies f in a disc and phases p are drawn once, a
-             rotation A and a translation b of the image follow w (section 3.2, "Transformed Fourier features")
+    input    Fourier features sin(2 pi (f (R x + t) + p)): frequencies f in a disc and phases p are drawn once, a
+             rotation R and a translation t of the image follow w (section 3.2, "Transformed Fourier features")
     layer    y_o = d_o sum_i W_oi * (s_i x_i / m),    d_o = (sum_ik (W_oik s_i)^2 + 1e-8)^(-1/2),    s = A w + b;
              m^2 is the running mean of x^2 (section 3.2)
     leaky    y goes up 2 times, or 4 where the sampling rate doubles, through a leaky ReLU, and down 2 times: what the
@@ -405,9 +405,9 @@ class StyleGAN3(ganzoo.GAN):
             "(rotation too), with 1 x 1 convolutions, round filters and, in the generator, twice the channels.",
         )
         channel_base: int = Field(
-            2048, ge=1, le=2**20, description="Channels of a resolution times its side: 2048 is 64 at 32 x 32."
+            1024, ge=1, le=2**20, description="Channels of a resolution times its side: 1024 is 32 at 32 x 32."
         )
-        channel_max: int = Field(128, ge=1, le=8192, description="Channels of a resolution, at most.")
+        channel_max: int = Field(64, ge=1, le=8192, description="Channels of a resolution, at most.")
         layers: int = Field(14, ge=2, le=64, description="Layers of the generator, without its input and its last.")
         critical: int = Field(
             2, ge=1, le=63, description="How many of them, the last, hold all frequencies that the image can."
@@ -431,7 +431,7 @@ class StyleGAN3(ganzoo.GAN):
             None,
             gt=0,
             le=1e6,
-            description="Thousands of images after which none is blurred; default: 200 / 32 of the batch size.",
+            description="Thousands of images after which none is blurred; default: 6.25 x batch size.",
         )
 
     class Sampling(ganzoo.Sampling):
