@@ -206,8 +206,8 @@ class FourierInput(nn.Module):
             self.affine.bias[:1].fill_(1.0)
         self.register_buffer("freqs", freqs)
         self.register_buffer("phases", torch.rand(band.channels) - 0.5)
-        places = (torch.arange(band.size) + 0.5 - band.size / 2) / band.rate
-        self.register_buffer("places", places, persistent=False)
+        places = (np.arange(band.size) + 0.5 - band.size / 2) / band.rate
+        self.register_buffer("places", torch.from_numpy(places).float(), persistent=False)
 
     def forward(self, w: Tensor, move: Tensor | None = None) -> Tensor:
         """`move` (2, 3) maps places of the image to places of what was there before: none moves nothing."""
