@@ -107,6 +107,15 @@ def full(*_, **__):
 def test_a_disk_that_is_full_for_one_file_stops_the_run_and_loses_nothing(
     ganzoo, whole, tmp_path, monkeypatch, name, skip
 ):
+    with one_file_full(monkeypatch, name, skip):
+        result = ganzoo(*RUN, "--out", "r")
+    assert "No space left on device" in one_line(result)
+    assert_ends_the_same(ganzoo, whole, tmp_path / "r")
+
+
+@contextmanager
+def one_file_full(monkeypatch, name, skip):
+    """No file of that name finds room, after it was written so often."""
     from ganzoo import files
 
     real, seen = files.whole, []
@@ -115,13 +124,10 @@ def test_a_disk_that_is_full_for_one_file_stops_the_run_and_loses_nothing(
         seen.extend([path.name] if path.name == name else [])
         return full() if path.name == name and len(seen) > skip else real(path)
 
-    for module in ("files", "runs.run", "runs.checkpoint", "runs.pictures"):
-        monkeypatch.setattr(f"ganzoo.{module}.whole", some)
-    result = ganzoo(*RUN, "--out", "r")
-    assert "No space left on device" in one_line(result)
-    monkeypatch.undo()
-    monkeypatch.chdir(tmp_path)
-    assert_ends_the_same(ganzoo, whole, tmp_path / "r")
+    with monkeypatch.context() as patched:
+        for module in ("files", "runs.run", "runs.checkpoint", "runs.pictures"):
+            patched.setattr(f"ganzoo.{module}.whole", some)
+        yield
 
 
 @pytest.fixture
@@ -153,6 +159,60 @@ def test_a_disk_that_is_really_full_stops_the_run_and_loses_nothing(ganzoo, whol
     (small / "ballast").unlink()
     assert ganzoo("resume", "small/r", "--steps", 90, "--quiet").code == 0
     assert_equal(state(whole), state(small / "r"))
+
+
+MEASURED = (*RUN, "--eval-every", 1)
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    """The same, evaluated six times."""
+    folder = tmp_path_factory.mktemp("measured")
+    run_here(*MEASURED, "--out", "whole", cwd=folder)
+    return folder / "whole"
+
+
+def assert_measured_the_same(ganzoo, measured, folder):
+    """It resumes where the disk has room again, and no score is missing, doubled or another."""
+    assert ganzoo("resume", folder, "--steps", 90, "--quiet").code == 0
+    assert_equal(state(measured), state(folder))
+    assert logged(measured) == logged(folder)
+    assert best(measured) == best(folder)
+
+
+def best(run):
+    return (run / "checkpoints" / "best.json").read_text()
+
+
+@pytest.mark.parametrize("left", [0, 8, 60, 150])
+def test_an_evaluated_run_on_a_full_disk_stops_and_keeps_its_scores_and_its_best(
+    ganzoo, measured, tmp_path, small, monkeypatch, left
+):
+    """The cache, in which the reference's statistics are to be kept, is on the same disk: without it they are made."""
+    monkeypatch.setenv("GANZOO_CACHE", str(small / "cache"))
+    run = small / "r"
+    assert ganzoo(*MEASURED, "--steps", 30, "--loggers", "tensorboard", "--out", run).code == 0
+    shutil.rmtree(small / "cache", ignore_errors=True)
+    lines, chosen = logged(run), best(run)
+    fill(small, left)
+    with silent_threads(monkeypatch):
+        result = ganzoo("resume", run, "--steps", 90, "--quiet")
+    assert "No space left on device" in one_line(result)
+    assert logged(run)[: len(lines)] == lines
+    assert (run / "checkpoints" / f"step-{json.loads(best(run))['step']:08d}.pt").exists()
+    assert json.loads(best(run))["score"] <= json.loads(chosen)["score"]
+    (small / "ballast").unlink()
+    assert_measured_the_same(ganzoo, measured, run)
+
+
+@pytest.mark.parametrize(
+    ("name", "skip"), [("step-00000045.pt", 0), ("step-00000045.json", 0), ("best.json", 0), ("best.json", 1)]
+)
+def test_an_evaluation_that_finds_the_disk_full_is_made_again(ganzoo, measured, tmp_path, monkeypatch, name, skip):
+    """The line with its scores is in the log, and the checkpoint that would hold them is not."""
+    with one_file_full(monkeypatch, name, skip):
+        assert "No space left on device" in one_line(ganzoo(*MEASURED, "--out", "r"))
+    assert_measured_the_same(ganzoo, measured, tmp_path / "r")
 
 
 def test_a_run_that_cannot_begin_on_a_full_disk_leaves_nothing_in_the_way(ganzoo, whole, tmp_path, small):
