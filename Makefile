@@ -25,7 +25,9 @@ lint: .venv/ready-dev  ## style and types
 
 audit: .venv/ready  ## known faults of what is installed; asks a public service
 	$(BIN)/pip install --quiet --disable-pip-version-check 'pip-audit>=2.7'
-	$(BIN)/pip-audit --strict --skip-editable
+	$(BIN)/pip-audit --strict --skip-editable || { \
+	echo 'audit: not passed. If "not found on PyPI": its service does not answer here, and nothing was looked up' >&2; \
+	exit 1; }
 
 sbom: .venv/ready  ## sbom.json: what is installed, as CycloneDX
 	$(BIN)/pip install --quiet --disable-pip-version-check 'cyclonedx-bom>=7'
