@@ -20,6 +20,10 @@ os.environ["OMP_NUM_THREADS"] = "1"  # Tests run side by side.
 os.environ.pop("GANZOO_PLUGINS", None)
 
 
+PATIENCE = 900.0
+"""Seconds after which a test no longer waits for what must come. No measure of speed: others may have the cores."""
+
+
 class Result(NamedTuple):
     """How a command ended."""
 
@@ -107,7 +111,7 @@ def _end_what_was_started():
         if process.poll() is None:
             process.terminate()  # A launcher ends those that it started.
             try:
-                process.communicate(timeout=30)
+                process.communicate(timeout=PATIENCE)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.communicate()

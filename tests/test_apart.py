@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from conftest import start
+from conftest import PATIENCE, start
 from ganzoo import apart
 from ganzoo.errors import GanzooError
 from ganzoo.plugins import registry
@@ -84,7 +84,7 @@ def test_a_signal_stops_the_run_apart_and_the_same_command_goes_on(tmp_path):
         assert first.poll() is None, first.communicate()
         time.sleep(0.05)
     first.send_signal(signal.SIGINT)
-    _, err = first.communicate(timeout=60)
+    _, err = first.communicate(timeout=PATIENCE)
     assert first.returncode == 130
     assert "saved" in err
     status = json.loads((log.parent / "status.json").read_text())

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 import ganzoo as zoo
-from conftest import start
+from conftest import PATIENCE, start
 from ganzoo.data import DataRequest, ImageSet
 from ganzoo.runs.run import Run
 from ganzoo_test_plugins import SmallDigits, Tiny
@@ -199,11 +199,11 @@ def test_of_two_threads_on_one_folder_the_second_is_told_who_writes():
 
     def wait(step, values):
         begun.set()
-        go_on.wait(30)
+        go_on.wait(PATIENCE)
 
     with ThreadPoolExecutor(1, thread_name_prefix="first") as pool:
         job = pool.submit(zoo.train, "tiny", out="a", steps=60, callback=wait, **SHORT)
-        assert begun.wait(60)
+        assert begun.wait(PATIENCE)
         try:
             for second in (zoo.train, lambda *_, **__: zoo.resume("a", progress=False)):
                 with pytest.raises(

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from conftest import SUPPORT
+from conftest import PATIENCE, SUPPORT
 
 MANY = 150 * 2**20
 """Bytes of a list of holes that takes several times as much once it is parsed."""
@@ -126,7 +126,7 @@ def test_what_is_small_on_disk_takes_no_memory_beyond_reason(tmp_path):
     for name, (write, _) in BOMBS.items():
         write(tmp_path / name)
     command = [sys.executable, SUPPORT / "small.py", *BOMBS]
-    process = subprocess.run(list(map(str, command)), cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    process = subprocess.run(list(map(str, command)), cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE)
     assert process.returncode == 0, process.stderr
     found = {name: (code, err) for name, code, err in map(json.loads, process.stdout.splitlines())}
     assert found.keys() == BOMBS.keys()

@@ -122,7 +122,7 @@ cores.heed(100.0)
 held = count() - before
 parked = [t for t in threading.enumerate() if t.name == "ganzoo-cores"]
 cores.close()
-[t.join(30) for t in parked]
+[t.join(600) for t in parked]
 print(held > 1, len(parked), any(t.is_alive() for t in parked), cores.asleep)
 """
     done = subprocess.run([sys.executable, "-c", code], env=TWO, capture_output=True, text=True, check=False)

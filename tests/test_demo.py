@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image, ImageSequence
 
-from conftest import TINY
+from conftest import PATIENCE, TINY
 from ganzoo import Attribute, DataSpec
 from ganzoo.data import to_uint8
 from ganzoo.demo.about import about
@@ -56,7 +56,7 @@ def pixels(png: bytes) -> np.ndarray:
 
 
 def get(server, path: str, host: str | None = None) -> tuple[int, bytes, dict[str, str]]:
-    connection = HTTPConnection("127.0.0.1", server.server_port, timeout=10)
+    connection = HTTPConnection("127.0.0.1", server.server_port, timeout=PATIENCE)
     connection.putrequest("GET", path, skip_host=host is not None)
     if host is not None:
         connection.putheader("Host", host)
@@ -217,7 +217,7 @@ def test_a_foreign_host_name_is_refused(server, host):
 @pytest.mark.parametrize("host", ["127.0.0.1:9000", "localhost:9000", "LocalHost", "127.0.0.1", "[::1]:9000"])
 def test_a_port_may_be_brought_elsewhere(server, host):
     assert get(server, "/", host)[0] == 200
-    connection = HTTPConnection("127.0.0.1", server.server_port, timeout=10)
+    connection = HTTPConnection("127.0.0.1", server.server_port, timeout=PATIENCE)
     own = {"Host": host, "Origin": f"http://{host}", "Sec-Fetch-Site": "same-origin"}
     connection.request("GET", "/image.png?n=4", headers=own)
     assert connection.getresponse().status == 200
@@ -226,7 +226,7 @@ def test_a_port_may_be_brought_elsewhere(server, host):
 
 @pytest.mark.parametrize("origin", ["http://127.0.0.1:8765", "https://127.0.0.1:9000", "http://localhost:9000"])
 def test_a_page_of_another_port_of_this_machine_is_foreign_too(server, origin):
-    connection = HTTPConnection("127.0.0.1", server.server_port, timeout=10)
+    connection = HTTPConnection("127.0.0.1", server.server_port, timeout=PATIENCE)
     connection.request("GET", "/image.png?n=4", headers={"Host": "127.0.0.1:9000", "Origin": origin})
     assert connection.getresponse().status == 403
     connection.close()
@@ -240,7 +240,7 @@ def test_nothing_is_drawn_for_the_page_of_another_site(server, player, monkeypat
     for way in ("draw", "mix", "film"):
         monkeypatch.setattr(type(player), way, lambda *_, **__: pytest.fail("it was drawn"))
     for path in ("/image.png?n=4", "/mix.png?n=4", "/walk.gif?n=4"):
-        connection = HTTPConnection("127.0.0.1", server.server_port, timeout=10)
+        connection = HTTPConnection("127.0.0.1", server.server_port, timeout=PATIENCE)
         connection.request("GET", path, headers=headers)
         assert connection.getresponse().status == 403
         connection.close()
@@ -248,7 +248,7 @@ def test_nothing_is_drawn_for_the_page_of_another_site(server, player, monkeypat
 
 @pytest.mark.parametrize("headers", [{"Sec-Fetch-Site": "same-origin"}, {"Sec-Fetch-Site": "none"}])
 def test_the_demos_own_page_gets_its_pictures(server, headers):
-    connection = HTTPConnection("127.0.0.1", server.server_port, timeout=10)
+    connection = HTTPConnection("127.0.0.1", server.server_port, timeout=PATIENCE)
     connection.request("GET", "/image.png?n=4", headers=headers)
     assert connection.getresponse().status == 200
     connection.close()
@@ -257,7 +257,7 @@ def test_the_demos_own_page_gets_its_pictures(server, headers):
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
 def test_nothing_is_taken_and_nothing_is_written(server, tmp_path, monkeypatch, method):
     monkeypatch.chdir(tmp_path)
-    connection = HTTPConnection("127.0.0.1", server.server_port, timeout=10)
+    connection = HTTPConnection("127.0.0.1", server.server_port, timeout=PATIENCE)
     connection.putrequest(method, "/image.png")
     connection.putheader("Content-Length", str(2**40))  # It is answered before any of it is read.
     connection.endheaders(b"x" * 1000)

@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
+from conftest import PATIENCE
 from ganzoo import DataSpec
 from ganzoo.demo import server as serving
 from ganzoo.demo.player import Player
@@ -56,7 +57,7 @@ def opened():
 
 def ask(server, path, data=None, **headers):
     """Status and content of an answer."""
-    connection = HTTPConnection("127.0.0.1", server.server_port, timeout=30)
+    connection = HTTPConnection("127.0.0.1", server.server_port, timeout=PATIENCE)
     connection.request("GET" if data is None else "POST", path, data, headers)
     answer = connection.getresponse()
     found = answer.status, answer.read()
@@ -66,7 +67,7 @@ def ask(server, path, data=None, **headers):
 
 def wait_for(what) -> None:
     """Until it is so."""
-    end = time.monotonic() + 30
+    end = time.monotonic() + PATIENCE
     while not what():
         assert time.monotonic() < end
         time.sleep(0.001)
@@ -120,7 +121,7 @@ def test_the_page_of_another_site_gets_no_picture_even_with_the_token(opened, pl
 def test_what_is_no_address_is_refused_and_nobody_is_told(opened, playing, capfd, host, status, target):
     server = opened(playing, host)
     for method in ("GET", "POST"):
-        with socket.create_connection(("127.0.0.1", server.server_port), timeout=30) as connection:
+        with socket.create_connection(("127.0.0.1", server.server_port), timeout=PATIENCE) as connection:
             connection.sendall(f"{method} {target} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode())
             connection.shutdown(socket.SHUT_WR)
             answer = connection.makefile("rb").readline()
@@ -237,7 +238,7 @@ def test_fifty_clients_are_let_in_at_once_and_served_in_the_order_in_which_they_
         clients = []
         for _ in range(50):  # Nobody accepts them yet: all wait where the system keeps them, and none is turned away.
             client = socket.create_connection(("127.0.0.1", server.server_port), timeout=0.5)
-            client.settimeout(60)
+            client.settimeout(PATIENCE)
             clients.append(open_ones.enter_context(client))
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         thread.start()

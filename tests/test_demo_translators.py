@@ -14,6 +14,7 @@ from PIL import Image
 from torch import nn
 
 import ganzoo as zoo
+from conftest import PATIENCE
 from ganzoo import Attribute, Batch, DataSpec
 from ganzoo.data import DataRequest, Maker, normalise
 from ganzoo.data.making import edges, grey, hole, smaller
@@ -79,7 +80,7 @@ def served():
 
 
 def ask(server, path, data=None, headers=None, length=None):
-    connection = HTTPConnection("127.0.0.1", server.server_port, timeout=30)
+    connection = HTTPConnection("127.0.0.1", server.server_port, timeout=PATIENCE)
     connection.putrequest("GET" if data is None else "POST", path)
     if data is not None and length != "":
         connection.putheader("Content-Length", str(len(data) if length is None else length))
@@ -322,7 +323,7 @@ def test_a_length_that_is_none_is_refused(served, length):
 
 def test_a_picture_that_does_not_come_whole_is_refused(served):
     server = served(player())
-    connection = HTTPConnection("127.0.0.1", server.server_port, timeout=10)
+    connection = HTTPConnection("127.0.0.1", server.server_port, timeout=PATIENCE)
     connection.putrequest("POST", "/made.png")
     connection.putheader("Content-Length", "1000")
     connection.endheaders(b"x" * 10)

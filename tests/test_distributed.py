@@ -6,14 +6,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
 
-from conftest import SUPPORT, TINY, run_here, start
+from conftest import PATIENCE, SUPPORT, TINY, run_here, start
 from ganzoo.data import DataRequest, DataSpec, Loader
 from ganzoo.errors import UsageError
 from ganzoo.metrics.reference import Reference
@@ -55,7 +54,7 @@ def found(tmp_path_factory):
     folders = {count: tmp_path_factory.mktemp(f"by-{count}") for count in (1, 2)}
     started = {count: torchrun(SUPPORT / "together.py", folder, count=count) for count, folder in folders.items()}
     for count, folder in folders.items():
-        out, err = started[count].communicate(timeout=900)
+        out, err = started[count].communicate(timeout=PATIENCE)
         assert started[count].returncode == 0, out + err
         results[count] = [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(count)]
         for rank, result in enumerate(results[count]):
@@ -184,15 +183,15 @@ def whole(tmp_path_factory):
 
 def test_stopped_and_resumed_by_two_a_run_ends_as_if_it_had_not_been(ganzoo, whole, tmp_path):
     process = start(*TOGETHER, "--nproc", 2, "--out", "r", cwd=tmp_path)
-    wait_for(saved(tmp_path / "r", 60), process, seconds=300)
+    wait_for(saved(tmp_path / "r", 60), process)
     process.send_signal(signal.SIGTERM)
-    _, err = process.communicate(timeout=300)
+    _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 143, err
     assert len(err.splitlines()) == 1
     assert "stopped by SIGTERM" in err
     assert 60 <= state(tmp_path / "r")["step"] < 400
     second = start("resume", "r", "--quiet", "--nproc", 2, cwd=tmp_path)
-    out, err = second.communicate(timeout=300)
+    out, err = second.communicate(timeout=PATIENCE)
     assert second.returncode == 0, err
     assert out.count("run: ") == 1
     assert_equal(state(whole), state(tmp_path / "r"))
@@ -206,14 +205,13 @@ def test_stopped_and_resumed_by_two_a_run_ends_as_if_it_had_not_been(ganzoo, who
 
 
 def test_a_killed_process_is_replaced_by_the_launcher_and_nothing_differs(whole, tmp_path):
-    process = torchrun("--max-restarts=1", "-m", "ganzoo", *TOGETHER, "--out", "r", cwd=tmp_path)
-    wait_for(saved(tmp_path / "r", 60), process, seconds=300)
+    patient = {**CLEAN, "GANZOO_TIMEOUT": "86400"}  # That it does not answer is not what tells.
+    process = torchrun("--max-restarts=1", "-m", "ganzoo", *TOGETHER, "--out", "r", cwd=tmp_path, env=patient)
+    wait_for(saved(tmp_path / "r", 60), process)
     victim = child(process, 1)
-    begun = time.monotonic()
     os.kill(victim, signal.SIGKILL)
-    wait_for(lambda: any(rank_of_or_none(c) == "1" for c in children(process) if c != victim), process, seconds=300)
-    assert time.monotonic() - begun < 30
-    out, err = process.communicate(timeout=300)
+    wait_for(lambda: any(rank_of_or_none(c) == "1" for c in children(process) if c != victim), process)
+    out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, out + err
     assert_equal(state(whole), state(tmp_path / "r"))
 
@@ -232,19 +230,19 @@ def rank_of_or_none(process: int) -> str | None:
 def test_a_process_that_is_killed_or_silent_ends_the_run_in_one_line(tmp_path):
     arguments = ("run", *TINY, "--steps", 100_000, "--quiet", "--checkpoint-interval", 30, "--nproc", 2)
     killed = start(*arguments, "--out", "killed", cwd=tmp_path)
-    silent = start(*arguments, "--out", "silent", cwd=tmp_path, env={**CLEAN, "GANZOO_TIMEOUT": "3"})
+    silent = start(*arguments, "--out", "silent", cwd=tmp_path, env={**CLEAN, "GANZOO_TIMEOUT": "8"})
     for name, process, number in (("killed", killed, signal.SIGKILL), ("silent", silent, signal.SIGSTOP)):
-        wait_for(saved(tmp_path / name, 30), process, seconds=300)
+        wait_for(saved(tmp_path / name, 30), process)
         victim = child(process, 1)
         os.kill(victim, number)
-    _, err = killed.communicate(timeout=180)
+    _, err = killed.communicate(timeout=PATIENCE)
     assert killed.returncode == 1
     assert "process 1 of 2 was killed by SIGKILL" in err
     wait_for(lambda: rank_zero_ended(silent), silent)
     os.kill(victim, signal.SIGKILL)
-    _, err = silent.communicate(timeout=180)
+    _, err = silent.communicate(timeout=PATIENCE)
     assert silent.returncode == 1
-    assert "did not answer within 3 seconds" in err
+    assert "did not answer within 8 seconds" in err
     for name in ("killed", "silent"):
         assert state(tmp_path / name)["step"] >= 30
 
@@ -273,7 +271,7 @@ def test_an_error_in_another_process_than_the_first_ends_all_in_one_line(tmp_pat
         SUPPORT / "unequal.py", "run", *TINY, "--steps", 90, "--checkpoint-interval", 30, "--quiet", "--out", "r",
         cwd=tmp_path, env={**CLEAN, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
-    _, err = process.communicate(timeout=300)
+    _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1
     told = [line for line in err.splitlines() if line.startswith("error: ")]
     assert len(told) == 1, err

@@ -10,6 +10,7 @@ import torch
 from ganzoo_plugins.cgan import CGAN
 from torch import nn
 
+from conftest import PATIENCE
 from ganzoo.data import DataRequest
 from ganzoo.runs.sampler import Sampler
 from ganzoo.training.draws import OwnGenerators, own_draws
@@ -116,7 +117,7 @@ def test_every_seed_gives_its_images_in_any_thread_and_those_of_the_process_gene
 
 def test_another_thread_draws_what_it_would_have_drawn_alone():
     """Each number of the bystander is drawn in the middle of a sample."""
-    turn, drawn = threading.Barrier(2, timeout=30), []
+    turn, drawn = threading.Barrier(2, timeout=PATIENCE), []
 
     class Slow(Tiny):
         def sample_latent(self, n):
@@ -162,12 +163,12 @@ def test_threads_that_leave_in_another_order_than_they_came_leave_no_mode_behind
     def longer() -> None:
         with OwnGenerators(1):
             came.set()
-            left.wait(30)
+            left.wait(PATIENCE)
 
     thread = threading.Thread(target=longer)
     with OwnGenerators(0):
         thread.start()
-        came.wait(30)
+        came.wait(PATIENCE)
     left.set()
     thread.join()
     assert not is_in_torch_dispatch_mode()

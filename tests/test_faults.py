@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import SUPPORT, TINY, run_here
+from conftest import PATIENCE, SUPPORT, TINY, run_here
 from ganzoo.runs.checkpoint import Checkpoints
 from ganzoo_test_plugins import Look, SmallDigits, Tiny
 from test_run import assert_equal, logged, state, wait_for
@@ -70,7 +70,7 @@ def test_a_second_interrupt_ends_the_run_at_once(ganzoo, whole, tmp_path):
     time.sleep(0.3)
     assert process.poll() is None, "the first only asks"
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=20)
+    process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     assert_ends_the_same(ganzoo, whole, tmp_path / "r")
 

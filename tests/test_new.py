@@ -13,6 +13,7 @@ import pytest
 
 import ganzoo as package
 import ganzoo.plugins
+from conftest import PATIENCE
 from ganzoo.errors import GanzooError
 from ganzoo.kit.scaffold import INGREDIENTS, TEMPLATES, class_name, write_package
 
@@ -26,7 +27,7 @@ def install(tmp_path, monkeypatch):
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
         environment = os.environ | {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_ROOT_USER_ACTION": "ignore"}
         target = tmp_path / "site"
-        subprocess.run([*command, "--target", str(target), str(folder)], check=True, env=environment, timeout=120)
+        subprocess.run([*command, "--target", str(target), str(folder)], check=True, env=environment, timeout=PATIENCE)
         monkeypatch.syspath_prepend(str(target))
         monkeypatch.setattr(package.plugins, "_registry", None)
 
@@ -110,7 +111,7 @@ def test_in_an_environment_of_its_own_it_is_listed_and_passes(ganzoo, tmp_path):
     def run(*command):
         done = subprocess.run(
             [str(python), "-m", *command], cwd=tmp_path / "my-gan", env=environment, capture_output=True, text=True,
-            timeout=300,
+            timeout=PATIENCE,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout

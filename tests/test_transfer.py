@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import ganzoo as zoo
-from conftest import TINY, start
+from conftest import PATIENCE, TINY, start
 from ganzoo.data import DataSpec
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.nets import weighted_layers
@@ -183,7 +183,7 @@ def test_recorded_steps_go_on_from_the_same_weights_as_plain_ones(ganzoo, old, t
 def test_two_processes_begin_with_them_and_leave_frozen_layers_alone(old, tmp_path):
     options = ("--init-from", old, "--steps", 3, "--nproc", 2, "--freeze-discriminator", 1, "--out", "new")
     process = start("run", *BASE, *options, cwd=tmp_path)
-    out, err = process.communicate(timeout=600)
+    out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, out + err
     then = state(old)
     assert_equal(first(tmp_path / "new")["ema"], then["ema"])
