@@ -20,7 +20,7 @@ os.environ["OMP_NUM_THREADS"] = "1"  # Tests run side by side.
 os.environ.pop("GANZOO_PLUGINS", None)
 
 
-PATIENCE = 900.0
+PATIENCE = 900
 """Seconds after which a test no longer waits for what must come. No measure of speed: others may have the cores."""
 
 

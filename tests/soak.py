@@ -18,7 +18,7 @@ import pytest
 import torch
 from PIL import Image
 
-from conftest import TINY, start
+from conftest import PATIENCE, TINY, start
 from lives import live
 from test_distributed import children
 from test_run import assert_equal, kill, logged, saved, state, wait_for
@@ -79,7 +79,7 @@ def test_one_run_is_ended_at_many_random_moments(ganzoo, tmp_path, number, say):
                           ("run", *endless, "--out", "r")), cwd=tmp_path)  # fmt: skip
         time.sleep(moments.uniform(0, 2 * youth))
         process.send_signal(number)
-        _, err = process.communicate(timeout=120)
+        _, err = process.communicate(timeout=PATIENCE)
         ended += 1
         assert "Traceback" not in err
         # 0 would be a run that was finished before it could be ended.
@@ -145,7 +145,7 @@ def through(folder, begin, moments, left, arguments):
             shutil.rmtree(folder / "r")
         again = (folder / "r").exists()
         process = begin(folder, *(("resume", "r", "--quiet") if again else ("run", *arguments, "--out", "r")))
-        process.join(moments() if killed < left else 300)
+        process.join(moments() if killed < left else PATIENCE)
         if process.exitcode is None and killed < left:
             process.kill()
             process.join()
@@ -180,10 +180,10 @@ def test_runs_of_all_kinds_killed_at_many_random_moments_all_end_alike(tmp_path,
     pictures(tmp_path)
     arguments = LIVES[name]
     whole = born(tmp_path, "run", *arguments, "--out", "whole")
-    whole.join(300)
+    whole.join(PATIENCE)
     assert whole.exitcode == 0, (tmp_path / "told.txt").read_text()
     begun = time.monotonic()
-    through(tmp_path, born, lambda: 300, 0, arguments)
+    through(tmp_path, born, lambda: PATIENCE, 0, arguments)
     life = time.monotonic() - begun
     random_, killed, runs, differ = random.Random(), 0, 1, compared(tmp_path / "whole", tmp_path / "r")[1]
     while killed < KILLS:
@@ -201,7 +201,7 @@ def test_two_processes_killed_at_random_moments_end_alike_and_one_goes_on_from_t
     arguments = LIVES[name]
     whole = start("run", *arguments, "--nproc", 2, "--out", "whole", cwd=tmp_path)
     begun = time.monotonic()
-    assert whole.wait(300) == 0
+    assert whole.wait(PATIENCE) == 0
     life = time.monotonic() - begun
     moments, killed, differ, both = random.Random(), 0, 0, 0
     while killed < max(1, KILLS // 10):
@@ -221,9 +221,9 @@ def test_two_processes_killed_at_random_moments_end_alike_and_one_goes_on_from_t
                     os.killpg(process.pid, signal.SIGKILL)
                     both += 1
                 killed += 1
-                process.communicate(timeout=120)
+                process.communicate(timeout=PATIENCE)
                 continue
-            _, err = process.communicate(timeout=300)
+            _, err = process.communicate(timeout=PATIENCE)
             assert process.returncode == 0, err
             break
         differ += compared(tmp_path / "whole", tmp_path / "r")[1]
@@ -232,11 +232,11 @@ def test_two_processes_killed_at_random_moments_end_alike_and_one_goes_on_from_t
     process = start("run", *arguments, "--nproc", 2, "--out", "two", cwd=tmp_path)
     wait_for(saved(tmp_path / "two", 15), process)
     process.terminate()
-    process.communicate(timeout=120)
+    process.communicate(timeout=PATIENCE)
     (tmp_path / "one").mkdir()
     shutil.copytree(tmp_path / "two", tmp_path / "one" / "r")
     alone = born(tmp_path, "resume", "two", "--quiet")
-    alone.join(300)
+    alone.join(PATIENCE)
     assert alone.exitcode == 0, (tmp_path / "told.txt").read_text()
     later = through(tmp_path / "one", born, lambda: moments.uniform(0, life / 4), max(1, KILLS // 5), arguments)
     differ += compared(tmp_path / "two", tmp_path / "one" / "r")[1]
@@ -265,7 +265,7 @@ def test_memory_and_files_stay_flat(tmp_path, say):
         if time.monotonic() - begun < MINUTES * 60 - 5:  # At the end it draws its plot.
             seen.append((memory, handles))
         time.sleep(1)
-    process.communicate(timeout=60)
+    process.communicate(timeout=PATIENCE)
     assert process.returncode == 0
     tenth = max(1, len(seen) // 10)
     early, late = seen[tenth : 2 * tenth], seen[-tenth:]

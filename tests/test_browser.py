@@ -16,6 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
+from conftest import PATIENCE
 from ganzoo import Attribute, Batch, DataSpec
 from ganzoo.data import Maker
 from ganzoo.demo.about import About
@@ -92,7 +93,7 @@ def open_page(chromium):
 
     def visit(url: str, width: int, scheme: str = "light"):
         context = chromium.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
-        context.set_default_timeout(20_000)
+        context.set_default_timeout(1000 * PATIENCE)
         contexts.append(context)
         page = context.new_page()
         page.on("console", lambda m: faults.append(m.text) if m.type in ("error", "warning") else None)

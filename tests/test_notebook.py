@@ -8,8 +8,9 @@ import pytest
 from jupyter_client.manager import start_new_kernel
 from nbclient import NotebookClient
 
+from conftest import PATIENCE
+
 NOTEBOOK = Path(__file__).parent.parent / "docs" / "python.ipynb"
-SECONDS = 300
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")  # Jupyter's own.
 
@@ -20,7 +21,9 @@ def test_the_notebook_of_the_docs_runs(tmp_path):
     for cell in notebook.cells:
         cell.source = cell.source.replace('"1m"', '"1s"').replace("10_000", "500")
     notebook.cells[1].source += "\nfrom ganzoo.runs import measuring\nmeasuring.MEASURED = 500"
-    NotebookClient(notebook, timeout=SECONDS, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    NotebookClient(
+        notebook, timeout=PATIENCE, startup_timeout=PATIENCE, resources={"metadata": {"path": str(tmp_path)}}
+    ).execute()
     shown = [output.data for cell in notebook.cells for output in cell.get("outputs", []) if "data" in output]
     assert "my-gan on mnist, finished" in shown[0]["text/plain"]
     assert "image/png" in shown[1]
@@ -43,20 +46,20 @@ print(sum(abs(again.sample(4) - whole.sample(4)).flatten()).item(), again.status
 
 
 def test_an_interrupt_of_the_kernel_saves_the_run_and_leaves_the_kernel_alive(tmp_path):
-    manager, client = start_new_kernel(cwd=str(tmp_path))
+    manager, client = start_new_kernel(PATIENCE, cwd=str(tmp_path))
     try:
         message = client.execute(TRAIN, stop_on_error=False)  # Else the kernel aborts what it is asked right after.
         while not (tmp_path / "a" / "metrics.jsonl").exists():
             time.sleep(0.05)
         manager.interrupt_kernel()
         # A late answer to the client's first question, whether the kernel lives, may come before.
-        while (reply := client.get_shell_msg(timeout=SECONDS))["parent_header"]["msg_id"] != message:
+        while (reply := client.get_shell_msg(timeout=PATIENCE))["parent_header"]["msg_id"] != message:
             pass
         assert (reply["content"]["status"], reply["content"]["ename"]) == ("error", "KeyboardInterrupt")
         assert "is saved: `ganzoo resume a` goes on from there" in reply["content"]["evalue"]
         printed = []
         reply = client.execute_interactive(
-            RESUME, timeout=SECONDS, output_hook=lambda m: printed.append(m["content"].get("text", ""))
+            RESUME, timeout=PATIENCE, output_hook=lambda m: printed.append(m["content"].get("text", ""))
         )
         assert reply["content"]["status"] == "ok", reply["content"]
         assert "".join(printed).split() == ["0.0", "10"]
