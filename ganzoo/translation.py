@@ -4,7 +4,7 @@ They are convolutional and take images of any size. Feature maps are normalised 
 Instance Normalization), as the papers do that train on one image at a time: a sample does not depend on its batch.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 
 import torch
@@ -48,10 +48,14 @@ def same_size(name: str, data: DataSpec, least: int = 1) -> tuple[int, int]:
     return source[0], data.shape[0]
 
 
+exporting: Callable[[], bool] = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)
+"""Whether a program is being made of what is called. torch 2.6 says no more than that something is."""
+
+
 def padded(x: Tensor, multiple: int) -> Tensor:
     """Images (N, C, H, W), continued at the right and below by their last pixels to multiples of a number."""
     height, width = ((side + multiple - 1) // multiple * multiple for side in x.shape[2:])
-    if torch.compiler.is_exporting():
+    if exporting():
         return _taken(x, height, width)
     down, across = height - x.shape[2], width - x.shape[3]
     return F.pad(x, (0, across, 0, down), mode="replicate") if down or across else x
@@ -60,7 +64,7 @@ def padded(x: Tensor, multiple: int) -> Tensor:
 def cut(x: Tensor, like: Tensor) -> Tensor:
     """What `padded` added, left out again: the upper left part of images (N, C, H, W), of the size of others."""
     height, width = like.shape[2:]
-    return _taken(x, height, width) if torch.compiler.is_exporting() else x[:, :, :height, :width]
+    return _taken(x, height, width) if exporting() else x[:, :, :height, :width]
 
 
 def _taken(x: Tensor, height: int, width: int) -> Tensor:

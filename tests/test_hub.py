@@ -36,6 +36,12 @@ def hub(monkeypatch, tmp_path):
     """A hub that is empty, and a cache that is, too."""
     with served(Hub()) as found:
         monkeypatch.setenv("HF_ENDPOINT", found.address)
+        for name, value in (
+            ("ENDPOINT", ""),
+            ("HUGGINGFACE_CO_URL_TEMPLATE", "/{repo_id}/resolve/{revision}/{filename}"),
+        ):
+            # Which 1.0 reads when it is imported.
+            monkeypatch.setattr(f"huggingface_hub.constants.{name}", found.address + value)
         monkeypatch.setenv("HF_TOKEN", "hf_" + "x" * 30)
         monkeypatch.setenv("GANZOO_CACHE", str(tmp_path / "cache"))
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True, raising=False)

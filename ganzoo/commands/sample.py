@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from ganzoo.commands.options import OfRun, RunPath, checkpoint_option, echo_json
 from ganzoo.errors import GanzooError, UsageError
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
     from ganzoo.runs.sampler import Sampler
@@ -287,9 +289,7 @@ def write(images, classes, target: Path, columns: int, grid: bool, known=(), sca
 
     A grid whose columns show a class each has their names, of those that are `known`.
     """
-    import numpy as np
 
-    from ganzoo.files import whole
     from ganzoo.runs.film import enlarged
     from ganzoo.runs.pictures import column_classes, headed, picture_of, save_png, tile, titles
 
@@ -306,8 +306,7 @@ def write(images, classes, target: Path, columns: int, grid: bool, known=(), sca
             return [target]
         if kind == ".npz":
             arrays = {"images": images.numpy()} | ({"labels": classes.numpy()} if classes is not None else {})
-            with whole(target) as file:
-                np.savez(file, **arrays)
+            _save_arrays(target, arrays)
             beside = target.with_suffix(".png")
         else:
             target.mkdir(exist_ok=True)
@@ -336,10 +335,8 @@ def write_vectors(vectors, classes, target: Path) -> list[Path]:  # type: ignore
     Raises:
         UsageError: a folder is asked for.
     """
-    import numpy as np
     import torch
 
-    from ganzoo.files import whole
     from ganzoo.runs.pictures import frame_of, save_png, scatter
 
     kind = target.suffix.lower()
@@ -354,8 +351,19 @@ def write_vectors(vectors, classes, target: Path) -> list[Path]:  # type: ignore
             save_png(target, scatter({"samples": vectors}, frame_of(torch.cat([vectors.cpu(), corners]))))
         else:
             labels = {"labels": classes.numpy()} if classes is not None else {}
-            with whole(target) as file:
-                np.savez(file, vectors=vectors.numpy(), **labels)
+            _save_arrays(target, {"vectors": vectors.numpy(), **labels})
         return [target]
     except OSError as error:
         raise GanzooError(f"cannot write {target}: {error.strerror or error}") from error
+
+
+def _save_arrays(target: Path, arrays: Mapping[str, "np.ndarray"]) -> None:
+    """As `numpy.savez`. Before numpy 2, that left an archive open where the disk was full, which prints a traceback."""
+    import numpy as np
+
+    from ganzoo.files import whole
+
+    with whole(target) as file, zipfile.ZipFile(file, "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
+                np.lib.format.write_array(entry, np.asanyarray(array), allow_pickle=False)
