@@ -25,16 +25,16 @@ class DCGAN(ganzoo.GAN):
     """The convolutional GAN that others start from.
 
     With `--conditional` both players are told the class or condition vector: G beside its latent, D as one more
-    channel of the image. The preset `pictures`, for pictures in colour, adds R1, which keeps D from learning some
-    thousands of them by heart. The preset `paper` has the widths, batch and learning rate of section 4 (64 x 64
-    images), latents from the uniform distribution, and no averaging of G's weights.
+    channel of the image. The preset `pictures`, for pictures in colour, tells them where there is one, and adds R1,
+    which keeps D from learning some thousands of pictures by heart. The preset `paper` has the widths, batch and
+    learning rate of section 4 (64 x 64 images), latents from the uniform distribution, and no averaging of G's weights.
     """
 
     name = "dcgan"
     paper = "Radford et al., Unsupervised Representation Learning with DCGANs, 2016, https://arxiv.org/abs/1511.06434"
     channels_last = ("cuda", "cpu")
     presets = {
-        "pictures": {"conditional": True, "regularise": ["r1:gamma=1,every=16"]},
+        "pictures": {"conditional": None, "regularise": ["r1:gamma=1,every=16"]},
         "paper": {
             "image_size": 64, "width": 128, "hidden": 0, "batch_size": 128, "latent": "uniform",
             "lr": 2e-4, "lr_hold": 1.0, "b1": 0.5, "b2": 0.999, "ema": 0.0,
@@ -53,7 +53,10 @@ class DCGAN(ganzoo.GAN):
         latent: Literal["normal", "uniform"] = Field(
             "normal", description="Latents from the normal distribution, or uniform in [-1, 1) as in the paper."
         )
-        conditional: bool = Field(False, description="Tell both players the condition, where the data has one.")
+        conditional: bool | None = Field(
+            False,
+            description="Tell both players the condition; none, as `--preset pictures` has it: where there is one.",
+        )
 
     def __init__(self, data: ganzoo.DataSpec, options: Options):
         super().__init__(data, options)
@@ -66,7 +69,7 @@ class DCGAN(ganzoo.GAN):
 
     @classmethod
     def uses_labels(cls, data: ganzoo.DataSpec, options: Any) -> bool:
-        return options.conditional
+        return data.conditional if options.conditional is None else options.conditional
 
     def discriminator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
         return {"adversarial": losses.minimax_discriminator(*self.discriminate(real, fake))}

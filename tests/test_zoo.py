@@ -209,6 +209,12 @@ def test_dcgan_takes_labels_when_asked_to_and_misses_them_where_there_are_none()
         build("dcgan", images(classes=0), conditional=True)
 
 
+def test_dcgan_for_pictures_takes_labels_where_there_are_any():
+    assert build("dcgan", conditional=None).data.classes == tuple("abc")
+    assert not build("dcgan", images(classes=0), conditional=None).data.conditional
+    assert model("dcgan").presets["pictures"]["conditional"] is None
+
+
 # What each paper makes its own
 
 
