@@ -449,7 +449,7 @@ class StyleGAN3(ganzoo.GAN):
         refuse_other_sizes(self.name, data)
         o, (colours, side, _) = options, data.shape
         if o.critical >= o.layers:
-            raise UsageError(f"--critical {o.critical}: fewer than --layers {o.layers}")
+            raise UsageError(f"--critical {o.critical}: there must be fewer than --layers {o.layers}")
         rotation = o.equivariance == "rotation"
         twice = 2 if rotation else 1
         signals = bands(side, colours, twice * o.channel_base, twice * o.channel_max, o.layers, o.critical, o.margin)

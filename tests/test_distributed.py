@@ -19,8 +19,9 @@ from ganzoo.metrics.reference import Reference
 from ganzoo.metrics.samples import generated, given
 from ganzoo.nets import has_batch_statistics
 from ganzoo.runs.folder import read_metrics
+from ganzoo.training import distributed
 from ganzoo.training.building import build
-from ganzoo.training.distributed import ALONE, World
+from ganzoo.training.distributed import ALONE, World, joined
 from ganzoo_test_plugins import SmallDigits, Tiny
 from test_run import assert_equal, logged, saved, state, wait_for
 
@@ -330,6 +331,26 @@ def test_an_evaluation_that_cannot_be_shared_is_refused_and_a_fault_is_told_once
     result = ganzoo("eval", "empty", "--nproc", 2, "--device", "cuda:1")
     assert result.code == 2
     assert "is one device, and this run has 2 processes" in result.err
+
+
+def test_a_fault_for_which_another_process_waits_is_told_in_one_line(ganzoo, tmp_path):
+    """The first reads the data by itself, and finds that they are none."""
+    assert ganzoo("run", *TINY, "--steps", 1, "--quiet", "--out", "r").code == 0
+    (tmp_path / "empty").mkdir()
+    with launching():
+        result = ganzoo("eval", "r", "--dataset", "folder", "--data-root", "empty", "--nproc", 2)
+    assert result.code == 2
+    assert len(result.err.splitlines()) == 1, result.err
+
+
+@pytest.mark.parametrize(("rank", "raised"), [(0, KeyboardInterrupt), (1, SystemExit)])
+def test_ctrl_c_in_a_terminal_which_reaches_all_is_told_by_the_first(monkeypatch, rank, raised):
+    for name, value in {"RANK": rank, "WORLD_SIZE": 2, "MASTER_ADDR": "localhost", "MASTER_PORT": 1}.items():
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.setattr(distributed, "_meet", lambda kept: (World(rank, 2), None))
+    with pytest.raises(raised) as found, joined():
+        raise KeyboardInterrupt
+    assert raised is KeyboardInterrupt or found.value.code == 130
 
 
 def test_batchnorm_over_the_global_batch_is_for_gpus(ganzoo, tmp_path):

@@ -82,7 +82,7 @@ def test_an_imported_snapshot_of_stylegan3_gives_its_images(ganzoo, tmp_path, co
         ({"conv_kernel": 1}, "neither T nor R: conv_kernel 1 with use_radial_filters False"),
         ({"conv_kernel": 1, "use_radial_filters": True, "channel_base": 65}, "neither T nor R: channel_base 65"),
         ({"num_layers": 10**9}, "layers"),
-        ({"num_critical": 14}, "--critical 14: fewer than --layers 14"),
+        ({"num_critical": 14}, "--critical 14: there must be fewer than --layers 14"),
         ({"margin_size": -1}, "margin"),
         ({"channel_base": [1]}, "neither T nor R: channel_base"),
         ({"num_layers": 9}, "does not fit model 'stylegan3': synthesis.L10"),

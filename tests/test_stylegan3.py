@@ -251,7 +251,7 @@ def test_other_sizes_than_powers_of_two_are_refused(shape: tuple[int, ...]):
 
 
 def test_more_critical_layers_than_there_are_layers_are_refused():
-    with pytest.raises(UsageError, match="--critical 4: fewer than --layers 4"):
+    with pytest.raises(UsageError, match="--critical 4: there must be fewer than --layers 4"):
         build(critical=4)
 
 

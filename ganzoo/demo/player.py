@@ -62,9 +62,8 @@ class Player:
             does = "makes images from images" if self.gan.translates else "makes vectors"
             raise UsageError(f"model '{self.gan.name}' {does}: the demo shows images that are made of latents")
         self.about = about
-        self.lock = (
-            Queue() if lock is None else lock
-        )  # One picture at a time: each takes all cores, and hooks are the module's.
+        # One picture at a time: each takes all cores, and hooks are the module's.
+        self.lock = Queue() if lock is None else lock
         with self.lock:
             self.directions = directions(self.gan) if axes is None else axes
 

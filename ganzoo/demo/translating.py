@@ -58,9 +58,8 @@ class Translating:
         self.sampler, self.gan = sampler, drawing(sampler.gan, sampling or {})
         self.start = used(self.gan)
         self.held, self.maker, self.about = held, maker, about
-        self.lock = (
-            Queue() if lock is None else lock
-        )  # One at a time: each takes all cores, and warnings are the process's.
+        # One at a time: each takes all cores, and warnings are the process's.
+        self.lock = Queue() if lock is None else lock
 
     @cached_property
     def _any_size(self) -> bool:

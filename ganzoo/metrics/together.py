@@ -21,7 +21,7 @@ ALIKE = 1e-4
 class Together:
     """Does some work for the rows of a batch, as many at a time as fit in the memory that is free.
 
-    It looks once: at what two rows and three take. Where two do not come out alike, a row depends on those beside it
+    It looks once: at what three rows and two take. Where two do not come out alike, a row depends on those beside it
     (random numbers are drawn, or the network looks at its batch), and what is given together is done together. So the
     results depend on the memory no more than on the rounding of sums.
     """
@@ -37,7 +37,8 @@ class Together:
         """Settle how many rows are done at a time, by some that stand for all: three, or there is nothing to settle."""
         if _rows(given) < 3:
             return
-        (taken, two), (more, three) = (self._measured(_part(given, 0, count)) for count in (2, 3))
+        # Three first: what is made in the first call alone, and kept, may make a row seem larger, and not smaller.
+        (more, three), (taken, two) = (self._measured(_part(given, 0, count)) for count in (3, 2))
         if not all(map(_alike, two, three)):
             self.most = sys.maxsize
             return

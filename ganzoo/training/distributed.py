@@ -253,6 +253,10 @@ def joined(kept: str = KEPT) -> Iterator[World]:
         if rank != world.rank:
             raise SystemExit(code) from error
         raise
+    except KeyboardInterrupt as error:
+        if world.rank:  # Ctrl-C in a terminal reaches all of them: the first tells it.
+            raise SystemExit(128 + signal.SIGINT) from error
+        raise
     finally:
         _part()
 
@@ -301,6 +305,7 @@ def launch(count: int, arguments: Sequence[str], kept: str = KEPT) -> int:
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     logging.disable(logging.CRITICAL)  # The processes speak for themselves.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")  # Gloo has a line for each that fails.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
     config = LaunchConfig(
         1, 1, count, run_id=f"ganzoo-{os.getpid()}", rdzv_backend="c10d", rdzv_endpoint="localhost:0", max_restarts=0
