@@ -333,14 +333,14 @@ def test_an_evaluation_that_cannot_be_shared_is_refused_and_a_fault_is_told_once
     assert "is one device, and this run has 2 processes" in result.err
 
 
-def test_a_fault_for_which_another_process_waits_is_told_in_one_line(ganzoo, tmp_path):
-    """The first reads the data by itself, and finds that they are none."""
+def test_a_fault_for_which_another_process_waits_is_told_in_one_line(ganzoo):
+    """The first looks for the extractor by itself, and finds none."""
     assert ganzoo("run", *TINY, "--steps", 1, "--quiet", "--out", "r").code == 0
-    (tmp_path / "empty").mkdir()
     with launching():
-        result = ganzoo("eval", "r", "--dataset", "folder", "--data-root", "empty", "--nproc", 2)
+        result = ganzoo("eval", "r", "--features", "nowhere", "--nproc", 2)
     assert result.code == 2
     assert len(result.err.splitlines()) == 1, result.err
+    assert "no feature extractor is named 'nowhere'" in result.err
 
 
 @pytest.mark.parametrize(("rank", "raised"), [(0, KeyboardInterrupt), (1, SystemExit)])
