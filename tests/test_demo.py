@@ -300,10 +300,10 @@ def test_the_mixture_and_the_film_are_served_and_nothing_is_written(server, play
 
 @pytest.mark.parametrize(
     ("path", "told"),
-    [("/mix.png?n=4&second=4", b"there is no picture 4"), ("/mix.png?first=64", b"64 is outside 0 to 63"),
-     ("/mix.png?first=1&second=1", b"choose two"), ("/mix.png?n=1", b"1 is outside 2 to 64"),
-     ("/mix.png?t=-1", b"-1.0 is outside"), ("/mix.png?to=3", b"unknown: to"), ("/mix.png?label=10", b"not a class"),
-     ("/walk.gif?frames=1", b"1 is outside 2 to 120"), ("/walk.gif?frames=121", b"121 is outside 2 to 120"),
+    [("/mix.png?n=4&second=4", b"there is no picture 4"), ("/mix.png?first=64", b"first: 64 is outside 0 to 63"),
+     ("/mix.png?first=1&second=1", b"choose two"), ("/mix.png?n=1", b"n: 1 is outside 2 to 64"),
+     ("/mix.png?t=-1", b"t: -1.0 is outside"), ("/mix.png?to=3", b"unknown: to"), ("/mix.png?label=10", b"not a class"),
+     ("/walk.gif?frames=1", b"frames: 1 is outside 2 to 120"), ("/walk.gif?frames=121", b"121 is outside 2 to 120"),
      ("/walk.gif?n=65", b"65 is outside"), ("/walk.gif?to=10", b"not a class"), ("/walk.gif?t=1", b"unknown: t"),
      ("/walk.gif?n=64&frames=120&scale=8", b"has more than 16,777,216 pixels: take fewer")],
 )  # fmt: skip

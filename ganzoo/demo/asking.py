@@ -27,8 +27,8 @@ def place(query: str) -> tuple[int, int | None, str]:
             found[name] = value
         else:
             rest.append(part)
-    step = bounded(found["checkpoint"], 0, LARGEST_STEP) if "checkpoint" in found else None
-    return bounded(found.get("run", "0"), 0, 1), step, "&".join(rest)
+    step = bounded("checkpoint", found["checkpoint"], 0, LARGEST_STEP) if "checkpoint" in found else None
+    return bounded("run", found.get("run", "0"), 0, 1), step, "&".join(rest)
 
 
 def asked(query: str) -> dict[str, Any]:
@@ -38,12 +38,12 @@ def asked(query: str) -> dict[str, Any]:
         ValueError: an unknown name, or a value that is no number or out of range.
     """
     given = _given(query, {"seed", "n", "columns", "label", "to", "t", "shifts", "values", "sampling", "scale"})
-    n = bounded(given.get("n", "16"), 1, MOST)
+    n = bounded("n", given.get("n", "16"), 1, MOST)
     return {
         "n": n,
-        "columns": min(bounded(given.get("columns", "4"), 1, MOST), n),
-        "to": bounded(given["to"], 0, MOST_CLASSES) if "to" in given else None,
-        "t": real(given.get("t", "0"), 0, 1),
+        "columns": min(bounded("columns", given.get("columns", "4"), 1, MOST), n),
+        "to": bounded("to", given["to"], 0, MOST_CLASSES) if "to" in given else None,
+        "t": real("t", given.get("t", "0"), 0, 1),
         **_drawing(given),
     }
 
@@ -56,10 +56,10 @@ def asked_of_mix(query: str) -> dict[str, Any]:
     """
     given = _given(query, {"seed", "n", "first", "second", "label", "t", "shifts", "values", "sampling", "scale"})
     return {
-        "n": bounded(given.get("n", "16"), 2, MOST),
-        "first": bounded(given.get("first", "0"), 0, MOST - 1),
-        "second": bounded(given.get("second", "1"), 0, MOST - 1),
-        "t": real(given.get("t", "0.5"), 0, 1),
+        "n": bounded("n", given.get("n", "16"), 2, MOST),
+        "first": bounded("first", given.get("first", "0"), 0, MOST - 1),
+        "second": bounded("second", given.get("second", "1"), 0, MOST - 1),
+        "t": real("t", given.get("t", "0.5"), 0, 1),
         **_drawing(given),
     }
 
@@ -72,9 +72,9 @@ def asked_of_film(query: str) -> dict[str, Any]:
     """
     given = _given(query, {"seed", "n", "frames", "label", "to", "shifts", "values", "sampling", "scale"})
     return {
-        "n": bounded(given.get("n", "8"), 1, MOST),
-        "frames": bounded(given.get("frames", "60"), 2, MOST_FRAMES),
-        "to": bounded(given.get("to", "0"), 0, MOST_CLASSES),
+        "n": bounded("n", given.get("n", "8"), 1, MOST),
+        "frames": bounded("frames", given.get("frames", "60"), 2, MOST_FRAMES),
+        "to": bounded("to", given.get("to", "0"), 0, MOST_CLASSES),
         **_drawing(given),
     }
 
@@ -82,10 +82,10 @@ def asked_of_film(query: str) -> dict[str, Any]:
 def _drawing(given: dict[str, str]) -> dict[str, Any]:
     """What all of these take."""
     return {
-        "seed": bounded(given.get("seed", "0"), 0, LARGEST_SEED),
-        "label": bounded(given.get("label", "0"), 0, MOST_CLASSES),
-        "shifts": [real(s, -100, 100) for s in given.get("shifts", "").split(",") if s][:DIRECTIONS],
-        "scale": bounded(given.get("scale", "1"), 1, LARGEST_SCALE),
+        "seed": bounded("seed", given.get("seed", "0"), 0, LARGEST_SEED),
+        "label": bounded("label", given.get("label", "0"), 0, MOST_CLASSES),
+        "shifts": [real("shifts", s, -100, 100) for s in given.get("shifts", "").split(",") if s][:DIRECTIONS],
+        "scale": bounded("scale", given.get("scale", "1"), 1, LARGEST_SCALE),
         **_conditions(given),
     }
 
@@ -98,11 +98,11 @@ def asked_of_translator(query: str) -> dict[str, Any]:
     """
     given = _given(query, {"of", "name", "shrink", "seed", "label", "values", "sampling"})
     return {
-        "of": bounded(given.get("of", "0"), 0, 10**6),
+        "of": bounded("of", given.get("of", "0"), 0, 10**6),
         "name": plain(given.get("name", ""))[:LONGEST_NAME] or "that was dropped",
-        "shrink": bounded(given.get("shrink", "0"), 0, 1) == 1,
-        "seed": bounded(given.get("seed", "0"), 0, LARGEST_SEED),
-        "label": bounded(given.get("label", "0"), 0, MOST_CLASSES),
+        "shrink": bounded("shrink", given.get("shrink", "0"), 0, 1) == 1,
+        "seed": bounded("seed", given.get("seed", "0"), 0, LARGEST_SEED),
+        "label": bounded("label", given.get("label", "0"), 0, MOST_CLASSES),
         **_conditions(given),
     }
 
@@ -134,17 +134,31 @@ def by_name(text: str) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def bounded(text: str, low: int, high: int) -> int:
-    """An integer in a range."""
-    value = int(text[:12])
+def bounded(name: str, text: str, low: int, high: int) -> int:
+    """An integer in a range.
+
+    Raises:
+        ValueError: it is none, or outside; its `name` is told.
+    """
+    try:
+        value = int(text[:12])
+    except ValueError:
+        raise ValueError(f"{name}: {text[:12]!r} is no whole number") from None
     if not low <= value <= high:
-        raise ValueError(f"{value} is outside {low} to {high}")
+        raise ValueError(f"{name}: {value} is outside {low} to {high}")
     return value
 
 
-def real(text: str, low: float, high: float) -> float:
-    """A number in a range."""
-    value = float(text[:32])
+def real(name: str, text: str, low: float, high: float) -> float:
+    """A number in a range.
+
+    Raises:
+        ValueError: as `bounded`.
+    """
+    try:
+        value = float(text[:32])
+    except ValueError:
+        raise ValueError(f"{name}: {text[:32]!r} is no number") from None
     if not low <= value <= high:
-        raise ValueError(f"{value} is outside {low} to {high}")
+        raise ValueError(f"{name}: {value} is outside {low:g} to {high:g}")
     return value
