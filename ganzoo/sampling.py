@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 TAKEN = {
     "as_json", "checkpoint", "conditions", "data_root", "dataset", "device", "features", "from", "grid", "help",
-    "host", "inception_weights", "json", "label", "labels", "metrics", "n", "no_browser", "other", "out", "port",
-    "run", "scale", "seconds", "seed", "seeds", "self", "set", "sets", "source", "split", "start", "values", "walk",
-    "what",
+    "host", "inception_weights", "json", "label", "labels", "metrics", "n", "no_browser", "nproc", "other", "out",
+    "port", "run", "scale", "seconds", "seed", "seeds", "self", "set", "sets", "source", "split", "start", "values",
+    "walk", "what",
 }  # fmt: skip
 """Names that the commands and methods which draw have options of already."""
 
