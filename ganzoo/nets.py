@@ -349,9 +349,10 @@ class ConvFeatures(nn.Module):
 
     With `batch_norm`, every convolution but the first is followed by it, and weights start as in `init_normal`
     (Radford et al. 2016). `wrap` is applied to each convolution: spectral normalisation, for one. With `hidden`, a
-    fully connected layer of so many units comes last, with the same activation; with `norm_hidden`, with batch
-    normalisation too. Digits are learnt faster with it by some games, and in colour (`emoji`) the generators of `dcgan`
-    and `lsgan` made all samples alike against it.
+    fully connected layer of so many units comes last, with the same activation.
+
+    That layer is normalised too, but not in colour. Real images and fakes are normalised each by themselves, so fakes
+    that are all alike look like nothing there: digits escape from that and are learnt faster, colour was not.
     """
 
     def __init__(
@@ -362,7 +363,6 @@ class ConvFeatures(nn.Module):
         batch_norm: bool = False,
         wrap: Callable[[nn.Module], nn.Module] = lambda layer: layer,
         hidden: int = 0,
-        norm_hidden: bool = False,
     ):
         super().__init__()
         widths, smallest = channels(data, width)[::-1], pyramid(data)[0]
@@ -376,8 +376,9 @@ class ConvFeatures(nn.Module):
             self.layers.append(nn.LeakyReLU(0.2, inplace=True))
         self.layers.append(nn.Flatten())
         if hidden:
-            self.layers.append(wrap(Linear(self.size, hidden, bias=not norm_hidden)))
-            if norm_hidden:
+            normed = batch_norm and data.shape[0] == 1
+            self.layers.append(wrap(Linear(self.size, hidden, bias=not normed)))
+            if normed:
                 self.layers.append(nn.BatchNorm1d(hidden))
             self.layers.append(nn.LeakyReLU(0.2, inplace=True))
             self.size = hidden
@@ -392,15 +393,14 @@ class ConvDiscriminator(nn.Module):
     """The discriminator of Radford et al. 2016, sized from the data: images and y to logits (N, 1).
 
     A condition enters as one more channel of the image, into which it is mapped. Without `batch_norm` each sample is
-    judged by itself, as gradient penalties ask (Gulrajani et al. 2017, section 4). `hidden` and `norm_hidden`: see
-    `ConvFeatures`.
+    judged by itself, as gradient penalties ask (Gulrajani et al. 2017, section 4). `hidden`: see `ConvFeatures`.
     """
 
-    def __init__(self, data: DataSpec, width: int, batch_norm: bool = True, hidden: int = 0, norm_hidden: bool = False):
+    def __init__(self, data: DataSpec, width: int, batch_norm: bool = True, hidden: int = 0):
         super().__init__()
         self.condition = Condition(data, data.shape[1] * data.shape[2])
         inputs = data.shape[0] + (self.condition.size > 0)
-        self.features = ConvFeatures(data, width, inputs, batch_norm, hidden=hidden, norm_hidden=norm_hidden)
+        self.features = ConvFeatures(data, width, inputs, batch_norm, hidden=hidden)
         self.head = nn.Linear(self.features.size, 1)
         if batch_norm:
             init_normal(self.head)
@@ -416,7 +416,7 @@ class ConvEncoder(nn.Module):
 
     def __init__(self, data: DataSpec, outputs: int, width: int, hidden: int = 0):
         super().__init__()
-        self.features = ConvFeatures(data, width, batch_norm=True, hidden=hidden, norm_hidden=True)
+        self.features = ConvFeatures(data, width, batch_norm=True, hidden=hidden)
         self.head = nn.Linear(self.features.size, outputs)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -37,7 +37,7 @@ class BGAN(ganzoo.GAN):
     def __init__(self, data: ganzoo.DataSpec, options: Options):
         super().__init__(data, options)
         self.generator = ConvGenerator(self.data, options.latent_dim, options.width, options.hidden)
-        self.discriminator = ConvDiscriminator(self.data, options.width, hidden=options.hidden, norm_hidden=True)
+        self.discriminator = ConvDiscriminator(self.data, options.width, hidden=options.hidden)
 
     def discriminator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
         return {"adversarial": losses.minimax_discriminator(*self.discriminate(real, fake))}

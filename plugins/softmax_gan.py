@@ -47,7 +47,7 @@ class SoftmaxGAN(ganzoo.GAN):
     def __init__(self, data: ganzoo.DataSpec, options: Options):
         super().__init__(data, options)
         self.generator = ConvGenerator(self.data, options.latent_dim, options.width, options.hidden)
-        self.discriminator = ConvDiscriminator(self.data, options.width, hidden=options.hidden, norm_hidden=True)
+        self.discriminator = ConvDiscriminator(self.data, options.width, hidden=options.hidden)
 
     def discriminator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
         on_real, _ = log_probabilities(*self.discriminate(real, fake))

@@ -30,7 +30,7 @@ class Discriminator(nn.Module):
 
     def __init__(self, data: ganzoo.DataSpec, width: int, hidden: int):
         super().__init__()
-        self.features = ConvFeatures(data, width, batch_norm=True, hidden=hidden, norm_hidden=True)
+        self.features = ConvFeatures(data, width, batch_norm=True, hidden=hidden)
         self.head = nn.Linear(self.features.size, 1)
 
     def forward(self, x: Tensor, y: None = None) -> tuple[Tensor, Tensor]:
