@@ -55,14 +55,14 @@ class BEGAN(ganzoo.GAN):
 
     k: Tensor
     seen: Tensor
-    """Mean errors of the last step, of real samples and of fakes: (2,)."""
+    """Sums over the parts of the step's batch: mean errors of real samples and of fakes, and their number: (3,)."""
 
     def __init__(self, data: ganzoo.DataSpec, options: Options):
         super().__init__(data, options)
         self.generator = ConvGenerator(self.data, options.latent_dim, options.width, options.hidden)
         self.discriminator = ConvAutoencoder(self.data, options.code, options.width)
         self.register_buffer("k", torch.zeros(()))
-        self.register_buffer("seen", torch.zeros(2), persistent=False)
+        self.register_buffer("seen", torch.zeros(3), persistent=False)
 
     def sample_latent(self, n: int) -> Tensor:
         """Uniform in [-1, 1), as in section 3.5."""
@@ -70,14 +70,15 @@ class BEGAN(ganzoo.GAN):
 
     def discriminator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
         on_real, on_fake = (-minus.mean() for minus, _ in self.discriminate(real, fake))
-        self.seen.copy_(torch.stack([on_real, on_fake]).detach())
+        self.seen.add_(torch.stack([on_real, on_fake, torch.ones_like(on_real)]).detach())
         self.watch("convergence", on_real + (self.options.diversity * on_real - on_fake).abs())
         self.watch("k", self.k)
         return {"real": on_real, "fake": -self.k.clone() * on_fake}
 
     def after_discriminator_step(self) -> None:
         """Equation 5's k, by the errors that D saw in its step."""
-        real, fake = self.seen.unbind()
+        real, fake = (self.seen[:2] / self.seen[2]).unbind()
+        self.seen.zero_()
         self.k.add_(self.options.proportion * (self.options.diversity * real - fake)).clamp_(0, 1)
 
     def generator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:

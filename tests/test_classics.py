@@ -304,6 +304,15 @@ def test_began_keeps_the_fakes_error_at_a_share_of_that_of_real_samples():
     assert {name: term.item() for name, term in gan.generator_loss(fake, fake).items()} == {"error": 0}
 
 
+def test_the_balance_of_began_follows_all_parts_of_a_batch():
+    gan = made("began", diversity=0.5, proportion=0.1)
+    real, fake = Batch(torch.zeros(2, 1, 28, 28)), Batch(torch.zeros(2, 1, 28, 28), z=torch.zeros(2, 4))
+    for errors in ((0.9, 0.1), (0.7, 0.3)):
+        saying(gan, *energies(*errors), torch.zeros(2, 4)).discriminator_loss(real, fake)
+    gan.after_discriminator_step()
+    assert gan.k.item() == pytest.approx(0.1 * (0.5 * 0.8 - 0.2))
+
+
 # Encoders
 
 
