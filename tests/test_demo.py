@@ -120,6 +120,36 @@ def test_a_mixture_is_of_two_pictures_that_are_there(player):
     assert pixels(player.mix(3, 4, 0, 3, 0.5, scale=3)).shape == (36, 36)
 
 
+@pytest.mark.parametrize("name", ["stylegan2", "stylegan3"])
+def test_styles_of_two_pictures_are_mixed_by_layer(name: str):
+    model = registry().get("models", name)
+    options = model.Options(latent_dim=8, channel_base=64, channel_max=8)
+    gan = build(model, DataSpec("grey", (1, 16, 16), 5, classes=("a", "b")), options)
+    with torch.no_grad():  # Pictures of new weights are all grey.
+        for values in gan.generator.synthesis.parameters():
+            values.mul_(5 if values.dim() == 4 and values.shape[0] == 1 else 1)
+        gan.generator.mapping.w_avg.normal_(generator=torch.Generator().manual_seed(0))
+    player = Player(Sampler(gan))
+    layers = player.facts()["styles"]
+    assert layers == gan.generator.mapping.layers
+    with own_draws(gan, 3):
+        z = gan.sample_latent(9)
+    y = torch.tensor([1])
+    one, other = (gan.generator.mapping(z[i : i + 1], y, psi=0.7) for i in (1, 8))
+    expected = gan.generator.synthesis(torch.cat([one[:, :2], other[:, 2:]], 1), *["const"] * (name == "stylegan2"))
+    found = pixels(player.mix(3, 9, 1, 8, 0.5, label=1, sampling={"truncation": 0.7}, layer=2))
+    np.testing.assert_allclose(found[2:-2, 2:-2], to_uint8(expected.clamp(-1, 1))[0, 0].numpy(), atol=1)
+    assert np.ptp(found) > 40
+    with pytest.raises(UsageError, match=f"layer {layers}: model '{name}' has styles in layers 0 to {layers - 1}"):
+        player.mix(3, 9, 1, 8, 0.5, layer=layers)
+
+
+def test_a_model_without_styles_mixes_none(player):
+    assert player.facts()["styles"] == 0
+    with pytest.raises(UsageError, match="layer 1: model 'tiny' has no styles"):
+        player.mix(3, 4, 0, 1, 0.5, layer=1)
+
+
 @pytest.mark.parametrize("model", [Tiny, Plain])
 def test_a_film_of_the_walk_goes_there_and_back_without_a_seam(model):
     player = player_of(model)

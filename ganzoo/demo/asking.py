@@ -11,6 +11,7 @@ LONGEST_VALUES = 8192
 LARGEST_SEED = 2**31 - 1
 LARGEST_STEP = 10**11
 MOST_CLASSES = 10**6
+MOST_LAYERS = 1000
 LONGEST_NAME = 80
 
 
@@ -54,12 +55,15 @@ def asked_of_mix(query: str) -> dict[str, Any]:
     Raises:
         ValueError: as `asked`.
     """
-    given = _given(query, {"seed", "n", "first", "second", "label", "t", "shifts", "values", "sampling", "scale"})
+    given = _given(
+        query, {"seed", "n", "first", "second", "label", "t", "layer", "shifts", "values", "sampling", "scale"}
+    )
     return {
         "n": bounded("n", given.get("n", "16"), 2, MOST),
         "first": bounded("first", given.get("first", "0"), 0, MOST - 1),
         "second": bounded("second", given.get("second", "1"), 0, MOST - 1),
         "t": real("t", given.get("t", "0.5"), 0, 1),
+        "layer": bounded("layer", given.get("layer", "0"), 0, MOST_LAYERS),
         **_drawing(given),
     }
 

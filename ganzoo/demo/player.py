@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from ganzoo.gan import GAN
 from ganzoo.runs.film import LARGEST, enlarged, film
 from ganzoo.runs.pictures import tile
 from ganzoo.runs.sampler import Sampler
-from ganzoo.runs.walk import along, between, on_the_way
+from ganzoo.runs.walk import along, between, mixed_styles, on_the_way, style_layers
 from ganzoo.sampling import drawing
 from ganzoo.training.draws import own_draws
 
@@ -77,6 +78,7 @@ class Player:
             "classes": list(data.classes) if self.gan.conditional else [],
             "attributes": [a._asdict() for a in data.attributes] if self.gan.conditional else [],
             "directions": len(self.directions),
+            "styles": style_layers(self.gan),
             "reach": REACH,
             "counts": [n**2 for n in (1, 2, 3, 4, 6, 8)],
             "largest": LARGEST,
@@ -133,8 +135,11 @@ class Player:
     def mix(
         self, seed: int, n: int, first: int, second: int, t: float, label: int = 0, shifts: Sequence[float] = (),
         values: dict[str, float] | None = None, sampling: Mapping[str, Any] | None = None, scale: int = 1,
+        layer: int = 0,
     ) -> bytes:  # fmt: skip
         """A PNG of one sample whose latents are on the way between those of two of the `n` that `draw` shows.
+
+        Or, with `layer`, one whose styles are those of the first up to that layer, and from it on those of the second.
 
         Args:
             seed: of the latents.
@@ -143,10 +148,15 @@ class Player:
             second: of the one at `t` = 1; between, latents turn on a sphere (see `between`).
             t: how far, 0 to 1.
             label, shifts, values, sampling, scale: as of `draw`.
+            layer: from which layer on, counted from 0, styles are the second's; 0: latents are mixed instead, by `t`.
 
         Raises:
-            UsageError: there is no such one, or both are the same; or as `draw`.
+            UsageError: there is no such one, or both are the same; there is no such layer; or as `draw`.
         """
+        layers = style_layers(self.gan)
+        if layer and layer >= layers:
+            has = f"styles in layers 0 to {layers - 1}" if layers else "no styles"
+            raise UsageError(f"layer {layer}: model '{self.gan.name}' has {has}")
         for one in (first, second):
             if one >= n:
                 raise UsageError(f"there is no picture {one}: there are {n}, counted from 0")
@@ -156,9 +166,10 @@ class Player:
         gan = drawing(self.gan, sampling or {})
         with self.lock, own_draws(gan, seed):
             z = gan.sample_latent(n)
-            z = between(z[first : first + 1], z[second : second + 1], t)
+            near, far, moved = z[first : first + 1], z[second : second + 1], self._shift(z, shifts)
             y = self._condition(label, 1, values) if gan.conditional else gan.sample_labels(1)
-            images = gan.generate(z + self._shift(z, shifts), y)
+            with mixed_styles(gan, far + moved, layer) if layer else nullcontext():
+                images = gan.generate((near if layer else between(near, far, t)) + moved, y)
         return _png(images, 1, scale)
 
     def film(

@@ -147,6 +147,8 @@ def facts_of(shown: Sequence[Exhibit]) -> dict[str, Any]:
                 *(_of_one(o, sides[1]["title"]) for o in other["sampling"] if o["name"] not in mine),
             ],
         }
+        if "styles" in facts:
+            facts["styles"] = min(facts["styles"], other["styles"])
         if "directions" in facts:
             facts["directions"] = max(facts["directions"], other["directions"])
     return facts

@@ -97,6 +97,28 @@ def on_the_way(gan: GAN, z: Tensor, first: Tensor | None, last: Tensor | None, t
         return gan.generate(z, first if t < 0.5 else last)
 
 
+def style_layers(gan: GAN) -> int:
+    """How many layers have a style of their own; 0: the generator has no `mapping` of latents to (N, layers, w)."""
+    mapping = getattr(gan.generator, "mapping", None)
+    layers = getattr(mapping, "layers", None)
+    return layers if isinstance(mapping, nn.Module) and isinstance(layers, int) else 0
+
+
+@contextmanager
+def mixed_styles(gan: GAN, other: Tensor, layer: int) -> Iterator[None]:
+    """Inside, layers from this one on, counted from 0, have the styles of other latents (Karras et al. 2019, 3.1)."""
+
+    def mix(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
+        theirs = module.forward(other, *inputs[1:])  # The same condition and truncation; not the hook again.
+        return torch.cat([output[:, :layer], theirs[:, layer:]], dim=1)
+
+    hook = gan.generator.get_submodule("mapping").register_forward_hook(mix)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
 @contextmanager
 def mixed_embeddings(gan: GAN, last: Tensor, t: float) -> Iterator[bool]:
     """Inside, what embeds a class gives a mixture with the embedding of `last`; whether anything does."""
