@@ -339,7 +339,7 @@ def test_the_demo_draws_what_its_controls_say(open_page, tmp_path, device):
             expect(image).not_to_have_attribute("src", old)
             expect(image).to_have_attribute("src", first)
 
-        for name in ("grid", "walk"):
+        for name in ("grid", "walk", "mix"):
             expect(page.locator(f"#{name}")).to_have_attribute("src", first)
         page.evaluate("Promise.all([...document.images].map((i) => i.decode()))")
         changed("grid", lambda: page.get_by_text("7", exact=True).first.click())
