@@ -6,7 +6,7 @@ programs in PyTorch, so that a state of theirs is one of ours.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +21,8 @@ from ganzoo.gan import Network
 from ganzoo.nets import vector
 from ganzoo.precision import computed, exactly
 
+State = dict[str, Tensor]
+"""Tensors of a network by name."""
 LARGEST, SMALLEST = 1024, 8
 """Sides of images."""
 MAPPING_RATE = 0.01
@@ -284,11 +286,14 @@ class Discriminator(nn.Module):
             self.mapping = MappingNetwork(0, data.condition_size, self.size, CRITIC_DEPTH, None, arithmetic)
         self.b4 = Epilogue(widths[4], self.size if data.conditional else 1, group, arithmetic)
 
+    def blocks(self) -> list[nn.Module]:
+        """The highest resolution first, which holds the layer from RGB; the last is that at 4 x 4."""
+        return [self.get_submodule(f"b{side}") for side in (*self.sides, 4)]
+
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         h = x
-        for s in self.sides:
-            h = self.get_submodule(f"b{s}")(h)
-        h = self.b4(h)
+        for block in self.blocks():
+            h = block(h)
         return (h * self.mapping(x, y)).sum(1, keepdim=True) / math.sqrt(self.size) if self.conditional else h
 
 
@@ -349,3 +354,9 @@ def _plain(value: Any) -> dict[str, Any]:
     """A dictionary, or what is in one of the programs' own class; of anything else nothing."""
     items = value if isinstance(value, dict) else getattr(value, "items", None)
     return items if isinstance(items, dict) else {}
+
+
+def trained(networks: Mapping[str, Network], state: Callable[[Mapping[str, Tensor]], State]) -> dict[str, State]:
+    """What a snapshot's G and D, where they are there, were when training ended, by the names of the players here."""
+    named = {"G": "generator", "D": "discriminator"}
+    return {ours: state(networks[theirs].tensors) for theirs, ours in named.items() if theirs in networks}

@@ -63,6 +63,7 @@ from ganzoo.styles import (
     refuse_other_sizes,
     spec_of,
     told_by,
+    trained,
     widths,
 )
 
@@ -495,17 +496,11 @@ class StyleGAN3(ganzoo.GAN):
             "margin": told.get("margin_size", 10),
             "group": group_of(networks.get("D")),
         }
-        trained = {
-            ours: from_published(networks[name].tensors)
-            for name, ours in (("G", "generator"), ("D", "discriminator"))
-            if name in networks
-        }
-        return Imported(spec, validated(cls.Options, options), {"generator": state}, trained)
+        players = trained(networks, from_published)
+        return Imported(spec, validated(cls.Options, options), {"generator": state}, players)
 
     def discriminator_layers(self) -> list[nn.Module]:
-        """Blocks, the highest resolution first, which holds the layer from RGB; the last is that at 4 x 4."""
-        critic = self.discriminator
-        return [critic.get_submodule(f"b{side}") for side in (*critic.sides, 4)]
+        return self.discriminator.blocks()
 
     def turns(self) -> list[ganzoo.Turn]:
         """The phases, in the order of the authors' program. All see the same real images; R1 is of them alone."""

@@ -4,6 +4,7 @@ import gc
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import chdir
 from functools import lru_cache
@@ -120,3 +121,25 @@ def _end_what_was_started():
 
 TINY = ("tiny", "--dataset", "small-digits", "--batch-size", "32", "--loggers", "none")
 """A run that takes a millisecond a step."""
+
+
+@pytest.fixture
+def opened():
+    """A server of the demo that shows what it is given, on a host, and answers."""
+    from ganzoo.demo.server import bind
+
+    begun = []
+
+    def start(*shown, host: str = "127.0.0.1"):
+        server = bind(0, host)
+        server.show(*shown)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+        thread.start()
+        begun.append((server, thread))
+        return server
+
+    yield start
+    for server, thread in begun:
+        server.shutdown()
+        server.server_close()
+        thread.join()

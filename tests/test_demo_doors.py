@@ -35,26 +35,6 @@ def playing() -> Player:
     return Player(Sampler(build(Tiny, DIGITS, Tiny.Options())))
 
 
-@pytest.fixture
-def opened():
-    """A server of a demo, on a host, that answers."""
-    begun = []
-
-    def start(what, host="127.0.0.1"):
-        server = bind(0, host)
-        server.show(what)
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-        thread.start()
-        begun.append((server, thread))
-        return server
-
-    yield start
-    for server, thread in begun:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-
 def ask(server, path, data=None, **headers):
     """Status and content of an answer."""
     connection = HTTPConnection("127.0.0.1", server.server_port, timeout=PATIENCE)
@@ -87,7 +67,7 @@ def test_what_others_can_reach_needs_one(host):
 
 
 def test_nothing_is_told_and_nothing_drawn_without_the_token(opened, playing, monkeypatch):
-    server = opened(playing, "0.0.0.0")
+    server = opened(playing, host="0.0.0.0")
     assert re.fullmatch(rf"http://127\.0\.0\.1:{server.server_port}/\?token=[\w-]{{22}}", server.address)
     token = urlsplit(server.address).query
     drawn = ask(server, f"/image.png?n=4&{token}")
@@ -108,7 +88,7 @@ def test_nothing_is_told_and_nothing_drawn_without_the_token(opened, playing, mo
                 {"Sec-Fetch-Site": "same-site"}, {"Host": "a:1", "Origin": "http://a:2"}]
 )  # fmt: skip
 def test_the_page_of_another_site_gets_no_picture_even_with_the_token(opened, playing, headers):
-    server = opened(playing, "0.0.0.0")
+    server = opened(playing, host="0.0.0.0")
     path = f"/image.png?n=4&{urlsplit(server.address).query}"
     assert ask(server, path, **headers)[0] == 403
     own = {"Host": "a:9000", "Origin": "http://a:9000", "Sec-Fetch-Site": "same-origin"}
@@ -119,7 +99,7 @@ def test_the_page_of_another_site_gets_no_picture_even_with_the_token(opened, pl
 @pytest.mark.parametrize(("host", "status"), [("127.0.0.1", 404), ("0.0.0.0", 403)])
 @pytest.mark.parametrize("target", ["http://[", "http://[x]/", "http://[::1"])
 def test_what_is_no_address_is_refused_and_nobody_is_told(opened, playing, capfd, host, status, target):
-    server = opened(playing, host)
+    server = opened(playing, host=host)
     for method in ("GET", "POST"):
         with socket.create_connection(("127.0.0.1", server.server_port), timeout=PATIENCE) as connection:
             connection.sendall(f"{method} {target} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode())
@@ -131,7 +111,7 @@ def test_what_is_no_address_is_refused_and_nobody_is_told(opened, playing, capfd
 
 def test_pictures_are_taken_with_the_token_alone(opened):
     shown = player(held=HELD)
-    server = opened(shown, "0.0.0.0")
+    server = opened(shown, host="0.0.0.0")
     buffer, token = io.BytesIO(), urlsplit(server.address).query
     Image.new("L", (8, 8), 7).save(buffer, "PNG")
     assert ask(server, "/source.png", buffer.getvalue())[0] == 403

@@ -21,7 +21,7 @@ from ganzoo.data import Maker
 from ganzoo.demo import showing
 from ganzoo.demo.about import About
 from ganzoo.demo.player import Player
-from ganzoo.demo.server import bind, render
+from ganzoo.demo.server import render
 from ganzoo.demo.showing import Exhibit, exhibits_of, facts_of, set_beside
 from ganzoo.demo.translating import Translating
 from ganzoo.errors import UsageError
@@ -50,26 +50,6 @@ def made(tmp_path_factory):
 def run(made, tmp_path):
     shutil.copytree(made / "mine", tmp_path / "mine")
     return tmp_path / "mine"
-
-
-@pytest.fixture
-def opened():
-    """A server of what is shown, that answers."""
-    begun = []
-
-    def start(*shown):
-        server = bind(0)
-        server.show(*shown)
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-        thread.start()
-        begun.append((server, thread))
-        return server
-
-    yield start
-    for server, thread in begun:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def ask(server, path: str, data: bytes | None = None) -> tuple[int, bytes]:
