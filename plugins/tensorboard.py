@@ -22,7 +22,7 @@ _opened = count()
 
 
 class TensorBoard(ganzoo.Logger):
-    """Event files in the folder `tensorboard` of the run.
+    """Event files in the run's folder, by whose name TensorBoard shows them.
 
     Written here and not by torch's `SummaryWriter`, whose thread prints a traceback when the disk is full, and leaves
     half a record, at which TensorBoard stops reading.
@@ -37,10 +37,9 @@ class TensorBoard(ganzoo.Logger):
         from torch.utils.tensorboard import summary
 
         self.event, self.summaries = Event, summary
-        place = folder / "tensorboard"
-        place.mkdir(exist_ok=True)
+        before = folder / "tensorboard"  # Where versions up to 0.2 put them, and a resumed run of theirs goes on.
         name = f"events.out.tfevents.{int(time.time()):010d}.{socket.gethostname()}.{os.getpid()}.{next(_opened)}"
-        self.path = place / name
+        self.path = (before if before.is_dir() else folder) / name
         # A run that was killed may have logged beyond the step it goes on from: TensorBoard drops those.
         self._write(
             {"file_version": "brain.Event:2"},

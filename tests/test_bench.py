@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from contextlib import closing
 
 import pytest
 import torch
@@ -12,9 +13,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ganzoo.data import DataSpec
 from ganzoo.errors import GanzooError
+from ganzoo.plugins import registry
+from ganzoo.preparing import prepare
 from ganzoo.settings import resolve
-from ganzoo.speed.bench import same_network
+from ganzoo.speed.bench import Contest, Products, same_network
 from ganzoo.speed.yardsticks import Roofline, TutorialProcess, tutorial_loop
+from ganzoo_test_plugins import Tiny
 
 TINY = ("tiny", "--dataset", "small-digits", "--seconds", "0.01", "--device", "cpu")
 CPU = torch.device("cpu")
@@ -92,6 +96,25 @@ class Counted(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         self.names[func._overloadpacket.__name__] += 1
         return func(*args, **(kwargs or {}))
+
+
+LAZY = {"dataset": "small-digits", "device": "cpu", "engine": "eager", "batch_size": 8, "regularise": ("r1:every=4",)}
+
+
+def test_the_products_of_a_mean_step_are_those_of_all_steps_of_a_period():
+    trainer = prepare(resolve(Tiny, LAZY), registry().check()).trainer
+    lazy = Products(trainer)
+    period = Roofline(lambda: [trainer.advance() for _ in range(4)])
+    assert lazy.operations == period.operations / 4
+    assert lazy(2, CPU) > 0
+    lines = [line.operations for _, line in lazy.lines]
+    assert [share for share, _ in lazy.lines] == [1 / 4, 3 / 4]
+    assert lines[0] > lines[1]  # With the penalty, and without.
+
+
+def test_a_segment_has_every_lazy_turn_as_often_as_it_is_due():
+    with closing(Contest(resolve(Tiny, LAZY), registry().check(), 0.01)) as contest:
+        assert (contest.our_steps, contest.segments) == (4, 1)
 
 
 def test_the_tutorial_loop_trains_in_a_process_of_its_own():

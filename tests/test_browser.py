@@ -651,6 +651,10 @@ def test_two_runs_are_shown_beside_each_other_and_move_together(open_page, axe, 
         assert page.evaluate("document.documentElement.scrollWidth") <= WIDTHS[device]
         page.get_by_role("group", name="Enlarge a picture of plain").get_by_label("Enlarge picture 3").click()
         expect(page.locator("#which")).to_have_text("Picture 3 of seed 5, plain")
+        page.keyboard.press("Escape")
+        with page.expect_download() as download:
+            page.get_by_role("button", name="Download GIF").last.click()
+        assert download.value.suggested_filename == "walk-plain.gif"  # Not that of the other one.
 
 
 @pytest.mark.parametrize(("device", "scheme"), [("phone", "light"), ("desktop", "dark")])

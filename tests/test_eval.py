@@ -492,7 +492,7 @@ def test_the_best_checkpoint_is_the_one_with_the_lowest_fid(evaluated):
 def test_tensorboard_shows_what_the_numbers_depend_on(evaluated):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    events = EventAccumulator(str(evaluated / "with" / "tensorboard"))
+    events = EventAccumulator(str(evaluated / "with"))
     events.Reload()
     tags = [tag for tag in events.Tags()["scalars"] if tag.startswith("fid")]
     assert tags == ["fid/small-digits-test-10000/labels-reference/look-10101010/resize-none"]

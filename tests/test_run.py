@@ -97,7 +97,7 @@ def test_tensorboard_holds_scalars_and_both_kinds_of_images(ganzoo, tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     ganzoo("run", "tiny", "--dataset", "small-digits", "--steps", 50, "--out", "r")
-    events = EventAccumulator(str(tmp_path / "r" / "tensorboard"))
+    events = EventAccumulator(str(tmp_path / "r"))
     events.Reload()
     assert set(events.Tags()["images"]) == {"real", "generated"}
     assert {"loss/discriminator", "loss/generator", "speed/images_per_second"} <= set(events.Tags()["scalars"])

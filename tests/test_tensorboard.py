@@ -13,7 +13,7 @@ reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumul
 
 
 def read(folder: Path):
-    return reader.EventAccumulator(str(folder / "tensorboard")).Reload()
+    return reader.EventAccumulator(str(folder)).Reload()
 
 
 def next_second() -> None:
@@ -91,3 +91,18 @@ def test_both_players_losses_are_in_the_chart_of_losses(ganzoo, tmp_path):
     tags = read(tmp_path / "r").Tags()["scalars"]
     assert {"loss/generator", "loss/discriminator", "speed/images_per_second"} <= set(tags)
     assert all("/" in tag for tag in tags)
+
+
+def test_tensorboard_shows_runs_by_the_names_of_their_folders(tmp_path):
+    from tensorboard.backend.event_processing.event_multiplexer import EventMultiplexer
+
+    for name in ("first light", "second"):
+        (tmp_path / name).mkdir()
+        TensorBoard(tmp_path / name, 0)
+    shown = EventMultiplexer().AddRunsFromDirectory(str(tmp_path))
+    assert set(shown.Runs()) == {"first light", "second"}
+
+
+def test_a_run_whose_events_are_in_a_folder_of_their_own_goes_on_there(tmp_path):
+    (tmp_path / "tensorboard").mkdir()
+    assert TensorBoard(tmp_path, 0).path.parent == tmp_path / "tensorboard"

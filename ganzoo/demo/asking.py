@@ -4,7 +4,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from ganzoo.demo.player import DIRECTIONS, LARGEST_SCALE, MOST, MOST_FRAMES
-from ganzoo.errors import plain
+from ganzoo.errors import UsageError, plain
 from ganzoo.files import from_json
 
 LONGEST_VALUES = 8192
@@ -19,7 +19,7 @@ def place(query: str) -> tuple[int, int | None, str]:
     """Which of the runs that are shown a query is for, the step of its checkpoint, or None, and the rest of the query.
 
     Raises:
-        ValueError: as `asked`.
+        UsageError: as `asked`.
     """
     found, rest = dict[str, str](), list[str]()
     for part in query.split("&"):
@@ -36,7 +36,7 @@ def asked(query: str) -> dict[str, Any]:
     """The arguments of `Player.draw` in a query.
 
     Raises:
-        ValueError: an unknown name, or a value that is no number or out of range.
+        UsageError: an unknown name, or a value that is no number or out of range.
     """
     given = _given(query, {"seed", "n", "columns", "label", "to", "t", "shifts", "values", "sampling", "scale"})
     n = bounded("n", given.get("n", "16"), 1, MOST)
@@ -53,7 +53,7 @@ def asked_of_mix(query: str) -> dict[str, Any]:
     """The arguments of `Player.mix` in a query.
 
     Raises:
-        ValueError: as `asked`.
+        UsageError: as `asked`.
     """
     given = _given(
         query, {"seed", "n", "first", "second", "label", "t", "layer", "shifts", "values", "sampling", "scale"}
@@ -72,7 +72,7 @@ def asked_of_film(query: str) -> dict[str, Any]:
     """The arguments of `Player.film` in a query.
 
     Raises:
-        ValueError: as `asked`.
+        UsageError: as `asked`.
     """
     given = _given(query, {"seed", "n", "frames", "label", "to", "shifts", "values", "sampling", "scale"})
     return {
@@ -98,7 +98,7 @@ def asked_of_translator(query: str) -> dict[str, Any]:
     """What a query says of a translation: which held-out picture, or how a dropped one is called, and how it is drawn.
 
     Raises:
-        ValueError: as `asked`.
+        UsageError: as `asked`.
     """
     given = _given(query, {"of", "name", "shrink", "seed", "label", "values", "sampling"})
     return {
@@ -112,20 +112,22 @@ def asked_of_translator(query: str) -> dict[str, Any]:
 
 
 def _given(query: str, known: set[str]) -> dict[str, str]:
-    given = {
-        name: values[-1] for name, values in parse_qs(query, max_num_fields=20, strict_parsing=bool(query)).items()
-    }
+    try:
+        fields = parse_qs(query, max_num_fields=20, strict_parsing=bool(query))
+    except ValueError as error:
+        raise UsageError(f"what is asked for cannot be read: {error}") from None
+    given = {name: values[-1] for name, values in fields.items()}
     if given.keys() - known:
-        raise ValueError(f"unknown: {', '.join(sorted(given.keys() - known))}")
+        raise UsageError(f"unknown: {', '.join(sorted(given.keys() - known))}")
     return given
 
 
 def _conditions(given: dict[str, str]) -> dict[str, Any]:
     values, sampling = (by_name(given.get(name, "{}")) for name in ("values", "sampling"))
     if values is None or not all(isinstance(v, int | float) for v in values.values()):
-        raise ValueError("values must be numbers by name")
+        raise UsageError("values must be numbers by name")
     if sampling is None or not all(isinstance(v, int | float | str) for v in sampling.values()):
-        raise ValueError("sampling must be options of drawing by name")
+        raise UsageError("sampling must be options of drawing by name")
     return {"values": values, "sampling": sampling}
 
 
@@ -133,7 +135,7 @@ def by_name(text: str) -> dict[str, Any] | None:
     """A JSON object, if it is one and no longer than a page would send."""
     try:
         value = from_json(text.encode()) if len(text) <= LONGEST_VALUES else None
-    except RecursionError:
+    except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
 
@@ -142,14 +144,14 @@ def bounded(name: str, text: str, low: int, high: int) -> int:
     """An integer in a range.
 
     Raises:
-        ValueError: it is none, or outside; its `name` is told.
+        UsageError: it is none, or outside; its `name` is told.
     """
     try:
         value = int(text[:12])
     except ValueError:
-        raise ValueError(f"{name}: {text[:12]!r} is no whole number") from None
+        raise UsageError(f"{name}: {text[:12]!r} is no whole number") from None
     if not low <= value <= high:
-        raise ValueError(f"{name}: {value} is outside {low} to {high}")
+        raise UsageError(f"{name}: {value} is outside {low} to {high}")
     return value
 
 
@@ -157,12 +159,12 @@ def real(name: str, text: str, low: float, high: float) -> float:
     """A number in a range.
 
     Raises:
-        ValueError: as `bounded`.
+        UsageError: as `bounded`.
     """
     try:
         value = float(text[:32])
     except ValueError:
-        raise ValueError(f"{name}: {text[:32]!r} is no number") from None
+        raise UsageError(f"{name}: {text[:32]!r} is no number") from None
     if not low <= value <= high:
-        raise ValueError(f"{name}: {value} is outside {low:g} to {high:g}")
+        raise UsageError(f"{name}: {value} is outside {low:g} to {high:g}")
     return value

@@ -309,7 +309,7 @@ class Handler(BaseHTTPRequestHandler):
         try:
             side, step, query = place(query)
             if side >= len(self.server.shown):
-                raise ValueError(f"there is no run {side}: {len(self.server.shown)} shown, counted from 0")
+                raise UsageError(f"there is no run {side}: {len(self.server.shown)} shown, counted from 0")
             exhibit = self.server.shown[side]
             name = exhibit.model
             if path == "/walk.gif":
@@ -323,7 +323,7 @@ class Handler(BaseHTTPRequestHandler):
             self._answer(HTTPStatus.OK, content, kind, {"X-Notes": quote("; ".join(notes))})
         except Busy as error:
             self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, one_line(error))
-        except (UsageError, ValueError) as error:
+        except UsageError as error:
             self._refuse(HTTPStatus.BAD_REQUEST, one_line(error))
         except GanzooError as error:  # A checkpoint that is damaged.
             self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR, one_line(error))

@@ -2,9 +2,12 @@
 
 import statistics
 import time
+from collections import Counter
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import Any
+
+import torch
 
 from ganzoo.gan import GAN
 from ganzoo.plugins import Registry
@@ -14,9 +17,11 @@ from ganzoo.speed.yardsticks import Discriminator, Generator, Roofline, Tutorial
 from ganzoo.training.capture import GROUP
 from ganzoo.training.engine import forget_peak_memory, peak_memory
 from ganzoo.training.modes import settle
+from ganzoo.training.trainer import Trainer
 
 SEGMENTS, FEWEST = 10, 3
-"""Short segments of each, taken in turn; what is reported are medians over them. Fewer where a step is long."""
+"""Short segments of each, taken in turn; what is reported are medians over them. Fewer where a step is long, and one
+where all turns come round only in longer than there is."""
 WARM_UP = 2
 """Steps of each side that are not counted."""
 
@@ -45,6 +50,7 @@ class Result:
     roofline_share: float
     """Time of the step's matrix products by themselves over that of the step: median over pairs of neighbours."""
     operations_per_image: float
+    """Of those products; where turns are lazy, the mean over all steps, as of all else."""
     matrix_rate: float
     """Floating-point operations a second of those products."""
     setup_seconds: float
@@ -55,6 +61,24 @@ class Result:
     def to_json(self) -> dict[str, Any]:
         """As plain values."""
         return asdict(self)
+
+
+class Products:
+    """The matrix products of a mean step: those of each set of turns that are due together, as often as they are."""
+
+    def __init__(self, trainer: Trainer):
+        """Take a step of each, and note its products. Before steps are recorded: a replay shows no operators."""
+        schedule = trainer.schedule
+        self.lines: list[tuple[float, Roofline]] = []
+        """Each with the share of steps that are so."""
+        for pattern, times in Counter(map(schedule.pattern, range(schedule.period))).items():
+            trainer.step = schedule.step_with(pattern, trainer.step)
+            self.lines.append((times / schedule.period, Roofline(trainer.advance)))
+        self.operations = sum(share * line.operations for share, line in self.lines)
+
+    def __call__(self, passes: int, device: torch.device) -> float:
+        """All products, so many times over; the seconds that those of so many mean steps take."""
+        return sum(share * line(passes, device) for share, line in self.lines)
 
 
 class Contest:
@@ -69,7 +93,7 @@ class Contest:
         self.trainer = prepare(plan, registry).trainer
         self.device, self.batch = self.trainer.engine.device, plan.options.batch_size
         prepared = time.perf_counter() - begun
-        self.roofline = Roofline(self.trainer.advance)  # Before steps are recorded: a replay shows no operators.
+        self.roofline = Products(self.trainer)
         forget_peak_memory(self.device)
         begun = time.perf_counter()
         self.mode = settle(self.trainer, plan.settings.engine)
@@ -80,10 +104,14 @@ class Contest:
         self.loop = TutorialProcess(registry.get("datasets", "mnist").unpack(), self.batch, str(self.device))
         self.loop(WARM_UP)
         theirs, products = self.loop(1), self.roofline(1, self.device)
-        self.segments = min(SEGMENTS, max(FEWEST, int(seconds / (ours + theirs + products))))
+        period = self.trainer.schedule.period
+        fewest = FEWEST if ours * period * FEWEST < seconds else 1
+        self.segments = min(SEGMENTS, max(fewest, int(seconds / (ours * period + theirs + products))))
         each = seconds / self.segments / 3
         self.our_steps, self.their_steps, self.passes = (max(1, round(each / one)) for one in (ours, theirs, products))
-        if self.trainer.recorded is not None:
+        if period > 1:  # Every turn as often as it is due.
+            self.our_steps += -self.our_steps % period
+        elif self.trainer.recorded is not None:
             self.our_steps += -self.our_steps % GROUP  # Whole groups, as in all but the last steps of a run.
 
     def ours(self) -> None:
