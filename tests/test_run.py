@@ -66,7 +66,7 @@ def test_a_run_directory_is_complete(ganzoo, tmp_path):
         "samples/00000050.png", "samples/00000100.png", "samples/00000120.png",
         "checkpoints/step-00000120.pt", "checkpoints/step-00000120.json",
     } <= names  # fmt: skip
-    assert any(name.startswith("tensorboard/events") for name in names)
+    assert any(name.startswith("events.out.tfevents.") for name in names)
     assert not any(name.endswith(".part") for name in names)
     assert "samples/00000120.png" in result.out
     lines = read_metrics(folder)
