@@ -8,16 +8,16 @@ D maximises L_S + L_C, G maximises L_C - L_S (here, as everywhere, by its non-sa
 condition vectors "naming" is regression of the attributes, beside the class.
 
 Where D learns to name fakes too, it learns that G is right: let G draw some fours that look like nines, and D calls
-them fours, G draws more of them, and the two classes trade places. So here D learns names from real images alone, and
-`classify_fakes` has the paper's term.
+them fours, G draws more of them, and the two classes trade places. Where it does not, G draws what is named easily, and
+samples of a class are more alike than images of it. So by default D names fours of G's as what they are (`adc`), and G
+is to make what D takes for a real four and not for one of those. What is learnt of the name is chosen by `classifier`,
+from the same features:
 
-The name may be learnt in other ways, by `classifier`, from the same features:
-
-    ac            the paper's cross-entropy
-    tac           a twin classifier names fakes alone, and G avoids what it knows: Gong et al., Twin Auxiliary
-                  Classifiers GAN, 2019, equation 6
     adc           twice the classes, real and fake ones: Hou et al., Conditional GANs with Auxiliary Discriminative
                   Classifier, 2022, equations 9 and 10
+    ac            the paper's cross-entropy, of real images alone unless `classify_fakes` has its other term
+    tac           a twin classifier names fakes alone, and G avoids what it knows: Gong et al., Twin Auxiliary
+                  Classifiers GAN, 2019, equation 6
     contra        features near the class's proxy and to others of the class: Kang & Park, ContraGAN, 2020, equation 8
     d2d-ce        near the proxy, and apart from others of other classes: Kang et al., Rebooting ACGAN, 2021, equation 6
     multi-hinge   margins between classes, one of which is "fake": Kavalerov et al., A Multi-Class Hinge Loss for
@@ -243,15 +243,17 @@ class ACGAN(ganzoo.GAN):
         loss: losses.Name = Field(
             "hinge", description="The adversarial loss.", json_schema_extra={"absent": "non-saturating"}
         )
-        classifier: Literal["ac", "tac", "adc", "contra", "d2d-ce", "multi-hinge"] = Field(
-            "ac", description="How classes are learnt."
+        classifier: Literal["ac", "tac", "adc", "contra", "d2d-ce", "multi-hinge"] | None = Field(
+            None,
+            description="How classes are learnt; none: by adc, and attributes by ac, which alone can.",
+            json_schema_extra={"absent": "ac"},
         )
         auxiliary: float = Field(1.0, ge=0, le=100, description="Weight of the class loss, in both players.")
         classify_fakes: float = Field(
             0.0,
             ge=0,
             le=100,
-            description="Weight of the class loss of fakes in D's turn, beside that of real images.",
+            description="With classifier ac: weight of the class loss of fakes in D's turn, beside real images'.",
             json_schema_extra={"absent": 1.0},
         )
 
@@ -263,16 +265,18 @@ class ACGAN(ganzoo.GAN):
             "b2": 0.999,
             "norm": "batch",
             "loss": "non-saturating",
+            "classifier": "ac",
             "classify_fakes": 1.0,
         },
     }
 
     def __init__(self, data: ganzoo.DataSpec, options: Options):
         super().__init__(data, options)
-        classifier = CLASSIFIERS[options.classifier]
+        named = options.classifier or ("ac" if self.data.attributes else "adc")
+        classifier = CLASSIFIERS[named]
         if classifier.for_classes and self.data.attributes:
             raise UsageError(
-                f"model 'acgan': --classifier {options.classifier} names classes, and data set '{data.name}' has "
+                f"model 'acgan': --classifier {named} names classes, and data set '{data.name}' has "
                 "attributes: choose --classifier ac"
             )
         self.batch_statistics = issubclass(classifier, Contrastive)  # Features of a batch are compared.

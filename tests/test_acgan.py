@@ -12,6 +12,7 @@ from ganzoo_plugins.acgan import (
     Auxiliary,
     Contrastive,
     DataToData,
+    Discriminative,
     conditional_contrast,
     crammer_singer,
     data_to_data,
@@ -20,11 +21,13 @@ from torch import Tensor, nn
 
 from ganzoo.data import Attribute, Batch, DataSpec
 from ganzoo.errors import UsageError
+from ganzoo.fields import as_recorded
 from ganzoo.settings import resolve
 from ganzoo.testing import check_gan
 from ganzoo.training.engine import seed_everything
 
 DATA = DataSpec("made-up", (1, 28, 28), 12, tuple("abc"))
+TILTED = DataSpec("made-up", (1, 28, 28), 12, tuple("abc"), attributes=(Attribute("tilt"),))
 CHOICES = sorted(CLASSIFIERS)
 
 
@@ -135,7 +138,17 @@ def test_a_model_with_another_classifier_keeps_all_rules_of_the_contract(name):
     check_gan(ACGAN, DATA, {"width": 2, "batch_size": 4, "latent_dim": 4, "classifier": name})
 
 
-def test_names_are_learnt_from_real_images_alone_unless_asked():
+def test_unless_said_classes_are_told_apart_from_fakes_of_them_and_attributes_named():
+    heads = [ACGAN(data, ACGAN.Options(width=2)).discriminator.auxiliary for data in (DATA, TILTED)]
+    assert [isinstance(head, Discriminative) for head in heads] == [True, False]
+    assert isinstance(heads[1], Auxiliary)
+
+
+def test_a_run_of_before_the_choice_learns_names_as_it_did():
+    assert as_recorded(ACGAN.Options, {})["classifier"] == "ac"
+
+
+def test_the_papers_classifier_learns_names_from_real_images_alone_unless_asked():
     for classify_fakes, terms in ((0.0, ["adversarial", "class of real"]), (0.5, [..., ..., "class of fake"])):
         gan = build(classify_fakes=classify_fakes)
         found = gan.discriminator_loss(*batches(gan))
@@ -145,12 +158,12 @@ def test_names_are_learnt_from_real_images_alone_unless_asked():
 
 def test_the_papers_preset_classifies_fakes_in_both_turns():
     options = resolve(ACGAN, {}, "paper").options
-    assert (options.norm, options.loss, options.classify_fakes) == ("batch", "non-saturating", 1.0)
+    assert (options.norm, options.loss) == ("batch", "non-saturating")
+    assert (options.classifier, options.classify_fakes) == ("ac", 1.0)
     assert (options.lr, options.b1, options.b2, options.lr_hold) == (2e-4, 0.5, 0.999, 1.0)
 
 
 def test_a_classifier_of_classes_refuses_attributes_in_a_line():
-    tilted = DataSpec("made-up", (1, 28, 28), 12, tuple("abc"), attributes=(Attribute("tilt"),))
-    assert isinstance(build("ac", tilted).discriminator.auxiliary, Auxiliary)
+    assert isinstance(build("ac", TILTED).discriminator.auxiliary, Auxiliary)
     with pytest.raises(UsageError, match="--classifier tac names classes, and data set 'made-up' has attributes"):
-        build("tac", tilted)
+        build("tac", TILTED)

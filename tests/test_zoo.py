@@ -290,7 +290,7 @@ def test_the_papers_dcgan_draws_uniform_latents():
 
 
 def test_acgan_takes_the_softmax_once_and_on_both_sides():
-    gan = build("acgan", classify_fakes=1.0).eval()
+    gan = build("acgan", classifier="ac", classify_fakes=1.0).eval()
     real, fake = batch(gan), batch(gan)._replace(z=torch.zeros(4, 4))
     terms = gan.discriminator_loss(real, fake)
     for side, term in ((real, "class of real"), (fake, "class of fake")):
