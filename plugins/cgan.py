@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 import ganzoo
 from ganzoo import losses
-from ganzoo.fields import R1, R1_EVERY
+from ganzoo.fields import R1
+from ganzoo.lazy_r1 import LazyR1
 from ganzoo.nets import (
     Condition,
     Dropout,
@@ -115,7 +116,7 @@ NETWORKS = {
 LATENTS = {"normal": torch.randn, "uniform": torch.rand}
 
 
-class CGAN(ganzoo.GAN):
+class CGAN(LazyR1):
     """The GAN that draws what it is asked for.
 
     The preset `tutorial` is the one that PyTorch courses teach: least squares, dropout in D, and 0.8 where they mean
@@ -188,19 +189,6 @@ class CGAN(ganzoo.GAN):
         if isinstance(self.generator, PaperGenerator):
             z = torch.cat([z, torch.rand(n, self.generator.noise, device=self.device)], dim=1)
         return z
-
-    def turns(self) -> list[ganzoo.Turn]:
-        """Between those of the two players R1, lazily as Karras et al. 2020 have it: D is to learn nothing by heart.
-
-        Without it samples are best after some twenty epochs, and then become worse.
-        """
-        discriminator, generator = super().turns()
-        lazy = [ganzoo.Turn("discriminator", self.penalty, every=R1_EVERY)] if self.options.r1 else []
-        return [discriminator, *lazy, generator]
-
-    def penalty(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
-        """gamma / 2 E[|grad D(x)|^2] (Mescheder et al. 2018, equation 9), as strong as if it were in every step."""
-        return {"penalty": R1_EVERY * self.options.r1 / 2 * losses.zero_centred_penalty(self.discriminate, real)}
 
     def discriminator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
         return {"adversarial": self.loss.discriminator(*self.discriminate(real, fake))}

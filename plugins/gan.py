@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 import ganzoo
 from ganzoo import losses
-from ganzoo.fields import R1, R1_EVERY
+from ganzoo.fields import R1
+from ganzoo.lazy_r1 import LazyR1
 from ganzoo.nets import Dropout, Maxout, MLPDiscriminator, MLPGenerator, init_uniform, mlp, networks
 from ganzoo.optim import SGD, Rule, exponential, ramp
 
@@ -65,7 +66,7 @@ NETWORKS = {
 }
 
 
-class GAN(ganzoo.GAN):
+class GAN(LazyR1):
     """The first adversarial network.
 
     The preset `tutorial` is the one that PyTorch courses teach. `paper` follows the code its authors published for
@@ -125,19 +126,6 @@ class GAN(ganzoo.GAN):
             generator, discriminator = NETWORKS[options.network]
             self.generator, self.discriminator = generator(self.data, options.latent_dim), discriminator(self.data)
         self.loss = losses.ADVERSARIAL[options.loss]
-
-    def turns(self) -> list[ganzoo.Turn]:
-        """Between those of the two players R1, lazily as Karras et al. 2020 have it: D is to learn nothing by heart.
-
-        Without it samples are best after some twenty epochs, and then become worse.
-        """
-        discriminator, generator = super().turns()
-        lazy = [ganzoo.Turn("discriminator", self.penalty, every=R1_EVERY)] if self.options.r1 else []
-        return [discriminator, *lazy, generator]
-
-    def penalty(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
-        """gamma / 2 E[|grad D(x)|^2] (Mescheder et al. 2018, equation 9), as strong as if it were in every step."""
-        return {"penalty": R1_EVERY * self.options.r1 / 2 * losses.zero_centred_penalty(self.discriminate, real)}
 
     def discriminator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
         return {"adversarial": self.loss.discriminator(*self.discriminate(real, fake))}

@@ -260,6 +260,20 @@ def test_the_papers_wgan_and_lsgan_train_at_the_datas_own_size():
     assert (lsgan.lr, lsgan.b1, lsgan.a, lsgan.b, lsgan.c, lsgan.ema) == (2e-4, 0.5, 0, 1, 1, 0)
 
 
+@pytest.mark.parametrize("name", ["gan", "cgan", "dcgan"])
+def test_the_slope_of_d_at_real_images_is_punished_in_every_16th_step_but_in_the_papers_recipe(name):
+    gan = build(name, r1=0.5).eval()
+    real = batch(gan)
+    x = real.x.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(gan.discriminator(x, real.y if gan.conditional else None).sum(), x)
+    expected = 16 * 0.5 / 2 * slope.square().flatten(1).sum(1).mean()
+    lazy = gan.turns()[1]
+    assert (lazy.player, lazy.every) == ("discriminator", 16)
+    torch.testing.assert_close(lazy.loss(real, gan.fake(real)), {"penalty": expected})
+    assert [turn.every for turn in build(name, r1=0.0).turns()] == [1, 1]
+    assert (model(name).Options().r1, recipe(name)[1].r1) == (1.0, 0.0)
+
+
 @pytest.mark.parametrize("name", ["acgan", "dcgan", "dragan", "infogan", "lsgan", "wgan", "wgan-gp"])
 def test_a_papers_rates_stay_and_those_of_the_default_fall(name):
     _, paper = recipe(name)
