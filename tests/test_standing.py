@@ -285,6 +285,18 @@ def test_all_models_are_shown_at_the_steps_at_which_all_drew(run):  # noqa: F811
     assert json.loads(html.partition('id="data">')[2].partition("</script>")[0])["growth"] == told
 
 
+def test_where_no_two_steps_are_common_to_all_models_those_of_half_of_them_are_shown(run):  # noqa: F811
+    folders = [run(name, fid, options={"lr": fid}) for name, fid in (("a", 4.0), ("b", 5.0), ("c", 6.0))]
+    for folder, steps in zip(folders, ([10, 20, 30, 77], [10, 20, 55], [33]), strict=True):
+        grids(folder, steps)
+    assert growth(build(folders).lines)["steps"] == [10, 20]
+
+
+def test_a_line_is_broken_behind_the_colon_of_its_preset_and_not_within_a_word(run):  # noqa: F811
+    html = page(build([run("a", 4.0, preset="short"), run("b", 5.0)]), registry())
+    assert "tiny:<wbr>short" in html
+
+
 def test_of_many_steps_some_are_shown_the_first_and_last_among_them(run):  # noqa: F811
     folder = run("a", 4.0)
     grids(folder, list(range(0, 300, 10)))

@@ -127,15 +127,16 @@ def _encoded(image: Image.Image, kind: str, **options: Any) -> str:
 
 
 def growth(lines: Sequence[Line]) -> dict[str, Any] | None:
-    """The grids that runs drew while they trained, at steps at which several did; None where there are no two.
+    """The grids that runs drew while they trained, at steps at which all of them did, or else half.
 
-    Returns `steps` and, by line, `name` and `sources`, text or None for each step.
+    Returns `steps` and, by line, `name` and `sources`, text or None for each step; None where there are no two steps.
     """
     grids = [(line, grids_of(drawn(line).folder)) for line in lines]
     grids = [(line, found) for line, found in grids if found][:GROWING]
     steps = sorted({step for _, found in grids for step in found})
-    shared = [step for step in steps if all(step in found for _, found in grids)]
-    steps = spread_out(shared if len(shared) > 1 else steps)
+    drew = {step: sum(step in found for _, found in grids) for step in steps}
+    shared = ([step for step in steps if drew[step] >= fewest] for fewest in (len(grids), len(grids) / 2))
+    steps = spread_out(next((some for some in shared if len(some) > 1), steps))
     if len(steps) < 2:
         return None
     most = min(LARGEST_PICTURE, GROWTH // (len(steps) * len(grids)))
