@@ -245,7 +245,7 @@ class ACGAN(ganzoo.GAN):
         )
         classifier: Literal["ac", "tac", "adc", "contra", "d2d-ce", "multi-hinge"] | None = Field(
             None,
-            description="How classes are learnt; none: by adc, and attributes by ac, which alone can.",
+            description="How classes are learnt; none: adc, but ac for attributes or with --classify-fakes.",
             json_schema_extra={"absent": "ac"},
         )
         auxiliary: float = Field(1.0, ge=0, le=100, description="Weight of the class loss, in both players.")
@@ -272,7 +272,7 @@ class ACGAN(ganzoo.GAN):
 
     def __init__(self, data: ganzoo.DataSpec, options: Options):
         super().__init__(data, options)
-        named = options.classifier or ("ac" if self.data.attributes else "adc")
+        named = options.classifier or ("ac" if self.data.attributes or options.classify_fakes else "adc")
         classifier = CLASSIFIERS[named]
         if classifier.for_classes and self.data.attributes:
             raise UsageError(

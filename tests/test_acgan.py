@@ -140,8 +140,9 @@ def test_a_model_with_another_classifier_keeps_all_rules_of_the_contract(name):
 
 def test_unless_said_classes_are_told_apart_from_fakes_of_them_and_attributes_named():
     heads = [ACGAN(data, ACGAN.Options(width=2)).discriminator.auxiliary for data in (DATA, TILTED)]
-    assert [isinstance(head, Discriminative) for head in heads] == [True, False]
-    assert isinstance(heads[1], Auxiliary)
+    heads.append(ACGAN(DATA, ACGAN.Options(width=2, classify_fakes=0.5)).discriminator.auxiliary)
+    assert [isinstance(head, Discriminative) for head in heads] == [True, False, False]
+    assert [isinstance(head, Auxiliary) for head in heads] == [False, True, True]
 
 
 def test_a_run_of_before_the_choice_learns_names_as_it_did():
