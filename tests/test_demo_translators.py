@@ -2,7 +2,6 @@
 
 import io
 import struct
-import threading
 import zlib
 from http.client import HTTPConnection
 from urllib.parse import quote, unquote
@@ -20,7 +19,7 @@ from ganzoo.data import DataRequest, Maker, normalise
 from ganzoo.data.making import edges, grey, hole, smaller
 from ganzoo.demo import translating
 from ganzoo.demo.asking import asked_of_translator
-from ganzoo.demo.server import render, serve
+from ganzoo.demo.server import render
 from ganzoo.demo.showing import player_of
 from ganzoo.demo.translating import MOST_BYTES, Translating
 from ganzoo.errors import UsageError
@@ -58,25 +57,6 @@ def noise(*shape: int) -> torch.Tensor:
 HELD = Batch(
     normalise(noise(3, 1, 8, 8)), torch.tensor([2, 0, 1]), source=normalise(255 - noise(3, 1, 8, 8))
 )  # fmt: skip
-
-
-@pytest.fixture
-def served():
-    """Serve a player; gives what posts to it, and the server."""
-    servers = []
-
-    def start(what: Translating):
-        server = serve(what, 0)
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        servers.append((server, thread))
-        return server
-
-    yield start
-    for server, thread in servers:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def ask(server, path, data=None, headers=None, length=None):
@@ -243,20 +223,20 @@ def test_a_model_that_goes_both_ways_starts_from_images_the_other_way():
 # To whom, and what is refused
 
 
-def test_the_page_shows_what_there_is_to_choose(served):
-    status, body, headers = ask(served(player(Classed, held=HELD)), "/")
+def test_the_page_shows_what_there_is_to_choose(opened):
+    status, body, headers = ask(opened(player(Classed, held=HELD)), "/")
     assert (status, headers["Content-Type"]) == (200, "text/html; charset=utf-8")
     text = body.decode()
     assert text.count('name="of" value=') == 3
     assert 'alt="held-out picture 1, c"' in text
     assert text.count('name="label"') >= 3
-    assert ask(served(player()), "/image.png")[0] == 404
+    assert ask(opened(player()), "/image.png")[0] == 404
 
 
-def test_a_dropped_picture_is_answered_with_notes_and_leaves_no_trace(served, tmp_path, monkeypatch):
+def test_a_dropped_picture_is_answered_with_notes_and_leaves_no_trace(opened, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    server = served(player())
+    server = opened(player())
     status, body, headers = ask(server, "/made.png?name=red.png&seed=0", png(noise(3, 9, 11)))
     assert (status, headers["Content-Type"], read(body).shape) == (200, "image/png", (1, 9, 11))
     assert unquote(headers["X-Notes"]) == "colour pictures are taken as grey, which the model was trained on"
@@ -286,9 +266,9 @@ BAD = {
 
 @pytest.mark.parametrize("kind", BAD)
 @pytest.mark.parametrize("path", ["/source.png", "/made.png"])
-def test_a_bad_picture_is_refused_in_one_line(served, kind, path, capfd):
+def test_a_bad_picture_is_refused_in_one_line(opened, kind, path, capfd):
     data, told = BAD[kind]
-    status, body, headers = ask(served(player()), f"{path}?name=cat.png", data)
+    status, body, headers = ask(opened(player()), f"{path}?name=cat.png", data)
     assert (status, headers["Content-Type"]) == (400, "text/plain; charset=utf-8")
     line = body.decode()
     assert told in line
@@ -297,11 +277,11 @@ def test_a_bad_picture_is_refused_in_one_line(served, kind, path, capfd):
     assert capfd.readouterr().err == ""
 
 
-def test_too_many_pixels_are_refused_before_they_are_decoded(served, monkeypatch):
+def test_too_many_pixels_are_refused_before_they_are_decoded(opened, monkeypatch):
     monkeypatch.setattr(translating, "MOST_PIXELS", 100)
-    assert ask(served(player()), "/made.png", png(noise(1, 10, 10)))[0] == 200
+    assert ask(opened(player()), "/made.png", png(noise(1, 10, 10)))[0] == 200
     monkeypatch.setattr("ganzoo.data.imagefiles._plain", lambda *_: pytest.fail("it was decoded"))
-    status, body, _ = ask(served(player()), "/made.png", png(noise(1, 10, 11)))
+    status, body, _ = ask(opened(player()), "/made.png", png(noise(1, 10, 11)))
     assert (status, b"has 11 x 10 pixels" in body) == (400, True)
     larger = player(Enlarged, DataSpec("d", (1, 16, 16), 10, source_shape=(1, 4, 4)), maker=Maker.named("smaller:4"))
     with pytest.raises(UsageError, match="what is made of it would be too large"):
@@ -309,20 +289,20 @@ def test_too_many_pixels_are_refused_before_they_are_decoded(served, monkeypatch
 
 
 @pytest.mark.parametrize("sent", [b"x" * 1000, bytes(2**20)])
-def test_too_many_bytes_are_refused_before_they_are_read(served, monkeypatch, sent):
-    server = served(player())
+def test_too_many_bytes_are_refused_before_they_are_read(opened, monkeypatch, sent):
+    server = opened(player())
     monkeypatch.setattr(Translating, "picture", lambda *_, **__: pytest.fail("it was looked at"))
     status, body, _ = ask(server, "/made.png", sent, length=MOST_BYTES + 1)
     assert (status, body) == (413, b"a picture of 33,554,433 bytes is too large: 33,554,432 at most")
 
 
 @pytest.mark.parametrize("length", ["", "-1", "x", "1e3", "9" * 30])
-def test_a_length_that_is_none_is_refused(served, length):
-    assert ask(served(player()), "/made.png", b"x", length=length)[0] == 411
+def test_a_length_that_is_none_is_refused(opened, length):
+    assert ask(opened(player()), "/made.png", b"x", length=length)[0] == 411
 
 
-def test_a_picture_that_does_not_come_whole_is_refused(served):
-    server = served(player())
+def test_a_picture_that_does_not_come_whole_is_refused(opened):
+    server = opened(player())
     connection = HTTPConnection("127.0.0.1", server.server_port, timeout=PATIENCE)
     connection.putrequest("POST", "/made.png")
     connection.putheader("Content-Length", "1000")
@@ -337,25 +317,25 @@ def test_a_picture_that_does_not_come_whole_is_refused(served):
     "headers", [{"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"}, {"Origin": "http://evil.example"},
                 {"Origin": "null"}]
 )  # fmt: skip
-def test_nothing_is_made_for_the_page_of_another_site(served, monkeypatch, headers):
-    server = served(player(held=HELD))
+def test_nothing_is_made_for_the_page_of_another_site(opened, monkeypatch, headers):
+    server = opened(player(held=HELD))
     monkeypatch.setattr(Translating, "picture", lambda *_, **__: pytest.fail("it was made"))
     for kind in ("source", "made", "target"):
         assert ask(server, f"/{kind}.png", headers=headers)[0] == 403
     assert ask(server, "/made.png", png(noise(1, 8, 8)), headers=headers)[0] == 403
 
 
-def test_a_target_is_no_place_for_a_picture(served):
-    assert ask(served(player(held=HELD)), "/target.png", b"x")[0] == 404
-    assert ask(served(player(held=HELD)), "/", b"x")[0] == 404
+def test_a_target_is_no_place_for_a_picture(opened):
+    assert ask(opened(player(held=HELD)), "/target.png", b"x")[0] == 404
+    assert ask(opened(player(held=HELD)), "/", b"x")[0] == 404
 
 
 @pytest.mark.parametrize(
     "query", ["of=-1", "of=99", "of=x", "seed=-1", "shrink=2", "label=1e3", "values=[]", "sampling={", "file=x",
               "sampling=" + quote('{"lr": 1}'), "values=" + quote('{"x": 1}')]
 )  # fmt: skip
-def test_a_bad_request_is_refused_in_one_line(served, query):
-    status, body, _ = ask(served(player(held=HELD)), f"/made.png?{query}")
+def test_a_bad_request_is_refused_in_one_line(opened, query):
+    status, body, _ = ask(opened(player(held=HELD)), f"/made.png?{query}")
     assert (status, len(body.decode().splitlines())) == (400, 1)
 
 
