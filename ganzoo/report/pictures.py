@@ -31,7 +31,7 @@ WIDEST = 1020
 ALL_PICTURES, LARGEST_PICTURE = 5_000_000, 800_000
 """Characters of all pictures of one kind in a page, and of one: a page of fifty lines can still be sent by mail."""
 
-FRAMES, GROWING, GROWTH = 8, 40, 2_500_000
+FRAMES, GROWING, GROWTH = 8, 40, 1_000_000
 """Steps and lines of which grids are shown as they grew, and characters of all of them."""
 LARGEST_GRID, MOST_PIXELS = 2**23, 2**24
 """Bytes and pixels of a grid beyond which it is not looked at."""
