@@ -4,27 +4,23 @@ A sample is two or four times as large as its source, in pairs. Training has two
 3.2): first by pixels alone, then against a discriminator, which rests until then.
 """
 
-import pickle
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
-import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
 from ganzoo import gan
 from ganzoo.data import Batch, DataSpec
-from ganzoo.errors import UsageError, one_line
+from ganzoo.errors import UsageError
+from ganzoo.perceptual import VGG, Seen
 from ganzoo.precision import single
 
 TIMES = (2, 4)
 """How many times a model enlarges an image."""
-DEPTHS = (64, 64, 0, 128, 128, 0, 256, 256, 256, 256, 0, 512, 512, 512, 512, 0, 512, 512, 512, 512)
-"""Channels of VGG-19's convolutions up to the one before its last pooling; 0 is a pooling (Simonyan & Zisserman 2015,
-table 1, column E)."""
-MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of ImageNet's colours, as torchvision's networks take them."""
+TINY = 1e-6
+"""Added to a size that may be 0."""
 
 
 def times(name: str, data: DataSpec) -> int:
@@ -44,62 +40,6 @@ def times(name: str, data: DataSpec) -> int:
             f"sources of {w} x {h} pixels and images of {width} x {height}: make some with --source smaller:4"
         )
     return found
-
-
-class VGG(nn.Module):
-    """Features of VGG-19, conv5_4, by weights that torchvision offers: images (N, C, H, W) to (N, 512, H/16, W/16).
-
-    They are constant, and no part of what a run saves.
-    """
-
-    def __init__(self, path: Path, activated: bool):
-        """`activated`: after its rectifier, or before.
-
-        Raises:
-            UsageError: the file is missing, damaged or holds other weights.
-        """
-        super().__init__()
-        self.activated = activated
-        held = _read(path)
-        before, place = 3, 0
-        self.names: list[str] = []
-        for width in DEPTHS:
-            if not width:
-                place += 1
-                continue
-            for name, shape in (("weight", (width, before, 3, 3)), ("bias", (width,))):
-                value = held.get(f"features.{place}.{name}")
-                if not (isinstance(value, Tensor) and value.is_floating_point() and tuple(value.shape) == shape):
-                    raise UsageError(f"--vgg-weights {path}: these are not torchvision's weights of vgg19")
-                self.register_buffer(f"{name}{place}", value.float(), persistent=False)
-            self.names.append(str(place))
-            before, place = width, place + 2
-        for name, values in (("mean", MEAN), ("deviation", DEVIATION)):
-            self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        mean, deviation = cast(Tensor, self.mean), cast(Tensor, self.deviation)
-        h = ((x + 1) / 2 - mean) / deviation
-        places = iter(self.names)
-        for width in DEPTHS:
-            if not width:
-                h = F.max_pool2d(h, 2)
-                continue
-            place = next(places)
-            h = F.conv2d(h, getattr(self, f"weight{place}"), getattr(self, f"bias{place}"), padding=1)
-            if self.activated or place != self.names[-1]:
-                h = F.relu(h)
-        return h
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        held = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise UsageError(f"--vgg-weights {path}: {error.strerror or one_line(error)}") from error
-    except (RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
-        raise UsageError(f"--vgg-weights {path}: the file is damaged, or holds more than weights") from error
-    return held if isinstance(held, dict) else {}
 
 
 class Discriminator(nn.Module):
@@ -143,6 +83,11 @@ class Options(gan.Options):
         description="torchvision's file of VGG-19's weights (vgg19-dcbb9e9d.pth), for the papers' content term; "
         "default: pixels.",
     )
+    content: str | None = Field(
+        None,
+        description="The content term where VGG's weights cannot be had: an extractor of ganzoo's, by name (digits, "
+        "emoji) or as a file of ganzoo features train; default: pixels.",
+    )
 
 
 class SuperResolution(gan.GAN):
@@ -156,14 +101,18 @@ class SuperResolution(gan.GAN):
     def __init__(self, data: DataSpec, options: Options):
         super().__init__(data, options)
         self.times = times(self.name, self.data)
-        self.vgg: VGG | None = None
+        self.seen_by: VGG | Seen | None = None
+        if options.vgg_weights is not None and options.content is not None:
+            raise UsageError("--vgg-weights and --content are two content terms: give one")
         if options.vgg_weights is not None and min(self.data.shape[1:]) < 16:
             raise UsageError("--vgg-weights: VGG halves an image four times, and needs 16 pixels or more")
 
     def turns(self) -> Any:
-        """As usual. They are asked for before training: drawing samples takes no weights of VGG."""
-        if self.options.vgg_weights is not None and self.vgg is None:
-            self.vgg = VGG(Path(self.options.vgg_weights), self.activated).to(self.device)
+        """As usual. They are asked for before training: drawing samples takes no content term."""
+        if self.seen_by is None and self.options.vgg_weights is not None:
+            self.seen_by = VGG(Path(self.options.vgg_weights), self.activated).to(self.device)
+        if self.seen_by is None and self.options.content is not None:
+            self.seen_by = Seen(self.options.content, self.data.name, self.data.shape, self.device)
         return super().turns()
 
     def begun(self) -> Tensor:
@@ -171,10 +120,15 @@ class SuperResolution(gan.GAN):
         return (self.clock.fraction >= self.options.pretrain).to(self.clock.fraction.dtype)
 
     def features(self, x: Tensor) -> Tensor | None:
-        """What VGG sees in images (N, C, H, W) in [-1, 1], in float32; None without its weights."""
-        if self.vgg is None:
-            return None
-        return single(self.vgg(x.expand(-1, 3, -1, -1)))
+        """What VGG, or an extractor, sees in images (N, C, H, W) in [-1, 1], in float32; None where pixels count."""
+        return None if self.seen_by is None else single(self.seen_by(x))
+
+    def size(self, features: Tensor, of_vgg: float) -> Tensor | float:
+        """What features of real images are divided by: VGG's by what a paper says, others by their own size.
+
+        (N, 1, 1, 1), the root mean square of each image's; of extractors no paper says anything.
+        """
+        return of_vgg if isinstance(self.seen_by, VGG) else features.square().mean((1, 2, 3), True).sqrt() + TINY
 
     def pictures(self, examples: Batch) -> dict[str, Tensor]:
         """Source and output; between them, what bicubic interpolation makes of the source."""

@@ -8,7 +8,8 @@ how much more real it is than the others are on average (section 3.2, equations 
 
 with lambda = 5 10^-3 and eta = 10^-2. The content term is the distance of VGG's features before their rectifier, where
 `--vgg-weights` names the file with its weights; **by default there is none, and pixels count in full** (eta = 1).
-G is trained by pixels first, then with D.
+`--content digits` compares the maps of an extractor of ganzoo's, each divided by its size in the real image. G is
+trained by pixels first, then with D.
 
 G maps s (N, C', h, w) to (N, C, 2h, 2w) or (N, C, 4h, 4w), as the data has it, of any size; D maps (N, C, H, W) to
 logits (N, 1).
@@ -135,7 +136,7 @@ class ESRGAN(SuperResolution):
         }
         seen, known = self.features(fake.x), self.features(real.x)
         if seen is not None and known is not None:
-            terms["features"] = begun * (seen - known).abs().mean()
+            terms["features"] = begun * ((seen - known) / self.size(known, 1.0)).abs().mean()
         return terms
 
 

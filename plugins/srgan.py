@@ -7,7 +7,8 @@ G enlarges an image s to x (section 2.2):
 
 The content term is the mean squared difference of VGG's features (equation 5, conv5_4, both divided by 12.75 as
 section 3.2 says), where `--vgg-weights` names the file with its weights; **by default it is that of pixels** (equation
-4), for which nothing has to be had. G is trained by pixels first, then with D.
+4), for which nothing has to be had. `--content digits` compares the maps of an extractor of ganzoo's instead, each
+divided by its size in the real image. G is trained by pixels first, then with D.
 
 G, SRResNet, maps s (N, C', h, w) to (N, C, 2h, 2w) or (N, C, 4h, 4w), as the data has it, of any size; D maps
 (N, C, H, W) to logits (N, 1).
@@ -96,7 +97,7 @@ class SRGAN(SuperResolution):
         ours, theirs = self.features(fake.x), self.features(real.x)
         if ours is not None and theirs is not None:
             terms["pixels"] = (1 - begun) * pixels
-            terms["features"] = begun * ((ours - theirs) / VGG_SCALE).square().mean()
+            terms["features"] = begun * ((ours - theirs) / self.size(theirs, VGG_SCALE)).square().mean()
         return terms
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 import torchvision
+from ganzoo_plugins.digits import Digits
 from ganzoo_plugins.esrgan import ESRGAN, Dense, RRDBNet
 from ganzoo_plugins.srgan import SRGAN, SRResNet
 from PIL import Image
@@ -15,7 +16,8 @@ from torch import nn
 from ganzoo import losses
 from ganzoo.data import Batch, DataSpec, ImageSet, Loader
 from ganzoo.errors import UsageError
-from ganzoo.super_resolution import VGG
+from ganzoo.metrics.extractor import Coordinates
+from ganzoo.perceptual import VGG
 from ganzoo.training.engine import Engine, seed_everything
 from ganzoo.training.trainer import Trainer
 from published import check_numbers, waves
@@ -171,12 +173,12 @@ def test_features_are_those_of_torchvisions_network(vgg):
 @pytest.mark.parametrize("model", MODELS)
 def test_with_vggs_weights_the_content_term_is_of_features(vgg, model):
     gan = made(model, vgg_weights=str(vgg[1]))
-    assert gan.vgg is None, "only training takes them"
+    assert gan.seen_by is None, "only training takes them"
     gan.turns()
     real, fake = batches(gan)
     assert gan.generator_loss(real, fake)["features"] == 0
     gan.clock.fraction.fill_(1)
-    terms, (ours, theirs) = gan.generator_loss(real, fake), (gan.vgg(fake.x), gan.vgg(real.x))
+    terms, (ours, theirs) = gan.generator_loss(real, fake), (gan.seen_by(fake.x), gan.seen_by(real.x))
     expected = ((ours - theirs) / 12.75).square().mean() if model is SRGAN else (ours - theirs).abs().mean()
     torch.testing.assert_close(terms["features"], expected)
     if model is SRGAN:
@@ -195,6 +197,59 @@ def test_weights_that_are_none_are_one_line(tmp_path):
     ):
         with pytest.raises(UsageError, match=f"--vgg-weights .*{name}: {message}"):
             made(SRGAN, vgg_weights=str(tmp_path / name)).turns()
+
+
+# Extractors of ganzoo's in its place
+
+DIGITS = DataSpec("small", (1, 28, 28), 16, source_shape=(1, 7, 7))
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_an_extractors_maps_can_be_the_content_term(model):
+    gan = made(model, DIGITS, content="digits")
+    gan.turns()
+    real = Batch(torch.rand(4, 1, 28, 28) * 2 - 1, source=torch.rand(4, 1, 7, 7) * 2 - 1)
+    fake = gan.fake(real)
+    assert gan.generator_loss(real, fake)["features"] == 0, "pixels come first"
+    gan.clock.fraction.fill_(1)
+    terms = gan.generator_loss(real, fake)
+    net = Digits().net
+    ours, theirs = net.body[:-2](fake.x), net.body[:-2](real.x)
+    apart = (ours - theirs) / theirs.square().mean((1, 2, 3), keepdim=True).sqrt()
+    torch.testing.assert_close(terms["features"], apart.square().mean() if model is SRGAN else apart.abs().mean())
+    terms["features"].backward()
+    assert all(p.grad is not None for p in gan.generator.parameters()), "G learns from it"
+    assert not any("extractor" in name for name in gan.state_dict()), "and no run saves it"
+
+
+def test_making_the_content_term_draws_no_random_numbers():
+    gan = made(SRGAN, DIGITS, content="digits")
+    before = torch.get_rng_state()
+    gan.turns()
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_maps_of_an_extractor_take_grey_and_colour_of_any_size():
+    digits, x = Digits(), torch.rand(2, 3, 20, 40) * 2 - 1
+    grey = 0.299 * x[:, :1] + 0.587 * x[:, 1:2] + 0.114 * x[:, 2:]
+    torch.testing.assert_close(digits.maps(x), digits.maps(grey))
+    assert digits.maps(x).shape[2:] == digits.net.body[:-2](grey).shape[2:]
+
+
+def test_content_terms_that_cannot_be_are_one_line():
+    for name, message in (
+        ("digit", "--content digit: no feature extractor is named 'digit': did you mean 'digits'"),
+        ("absent.safetensors", "--content absent.safetensors: cannot read absent.safetensors: No such file"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            made(SRGAN, DIGITS, content=name).turns()
+    with pytest.raises(UsageError, match="--vgg-weights and --content are two content terms: give one"):
+        made(SRGAN, content="digits", vgg_weights="any")
+
+
+def test_an_extractor_without_maps_says_so():
+    with pytest.raises(UsageError, match="feature extractor 'coordinates' has no feature maps"):
+        Coordinates(2).maps(torch.zeros(1, 1, 8, 8))
 
 
 # What does not fit

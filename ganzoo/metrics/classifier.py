@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ganzoo.data import ImageSet, Loader, normalise, resize, to_channels
+from ganzoo.data.pixels import luma
 from ganzoo.data.views import Views
 from ganzoo.errors import GanzooError, UsageError, one_line
 from ganzoo.files import cache_dir, read_bytes, whole
@@ -67,6 +68,11 @@ class Classifier(nn.Module):
         """Vectors (N, features), after the ReLU, and logits (N, classes), for x (N, C, side, side) in [-1, 1]."""
         vectors = F.relu(self.neck(self.drop(self.body(x))))
         return Features(vectors, self.head(vectors))
+
+    def maps(self, x: Tensor) -> Tensor:
+        """What its last convolution sees: (N, 4 width, h, w), after the ReLU, for x (N, C, H, W) of any size."""
+        maps: Tensor = self.body[:-2](x)
+        return maps
 
 
 def _block(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
@@ -304,6 +310,10 @@ class Trained(FeatureExtractor):
         fitted = resize(to_channels(images, self.shape.channels), self.shape.side)
         features: Features = self.net(normalise(fitted.to(self.net.head.weight.device)))
         return features
+
+    def maps(self, x: Tensor) -> Tensor:
+        fitting = x if x.shape[1] == self.shape.channels else luma(x) if x.shape[1] == 3 else x.expand(-1, 3, -1, -1)
+        return self.net.maps(fitting)
 
 
 class Embedded(Trained):

@@ -6,6 +6,8 @@ from typing import ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
+from ganzoo.errors import UsageError
+
 MOST = 10_000
 """Images of each side that go into metrics which compare all pairs; FID takes any number."""
 
@@ -62,6 +64,14 @@ class FeatureExtractor(nn.Module):
     def extract(self, images: Tensor) -> Features:
         """Look at uint8 images (N, C, H, W) on the CPU, C 1 or 3; the answer is on the extractor's device."""
         raise NotImplementedError
+
+    def maps(self, x: Tensor) -> Tensor:
+        """Feature maps (N, K, h, w) of images (N, C, H, W) in [-1, 1], C 1 or 3, with gradients: for content terms.
+
+        Raises:
+            UsageError: it has none, as by default.
+        """
+        raise UsageError(f"feature extractor '{self.name}' has no feature maps that a model could learn from")
 
 
 class Coordinates(FeatureExtractor):
