@@ -1,10 +1,12 @@
 """Runs on the hub: pushed to and fetched from a stand-in of it, by the hub's own client."""
 
 import json
+import os
 import re
 import shutil
 import socket
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -131,6 +133,16 @@ def test_what_is_fetched_is_fetched_once(there):
     commit = there.commit("me/digits")
     zoo.load(f"hf://me/digits@{commit}", device="cpu")
     assert len(there.requests) == before + 1  # A commit never changes.
+
+
+def test_a_download_that_was_killed_is_cleared_away_a_day_later(there, tmp_path):
+    home = tmp_path / "cache" / "hub" / "me--digits"
+    for name, hours in ((".part-old", 25), (".part-young", 1)):
+        (home / name).mkdir(parents=True)
+        (home / name / "run.json").write_text("{")
+        os.utime(home / name, (time.time() - 3600 * hours,) * 2)
+    zoo.load("hf://me/digits", device="cpu")
+    assert [path.name for path in home.glob(".part-*")] == [".part-young"]
 
 
 def test_what_was_fetched_before_is_taken_while_the_hub_is_down(there, capfd):

@@ -9,8 +9,9 @@ import re
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -29,6 +30,8 @@ NEEDED = ("run.json", "config.json", "generator.safetensors")
 LARGEST_GRID, MOST_WEIGHTS, MOST_FILES = 32 * 2**20, 16, 10_000
 SECONDS = 15
 """For which the hub may be silent."""
+ABANDONED = 24 * 3600
+"""Seconds after which a download that did not end is nobody's."""
 
 
 class Address(NamedTuple):
@@ -151,6 +154,10 @@ def _download(address: Address, commit: str, sizes: Mapping[str, int], folder: P
     import huggingface_hub
 
     folder.parent.mkdir(parents=True, exist_ok=True)
+    for left in folder.parent.glob(".part-*"):  # By a process that was killed; a younger one may be at work.
+        with suppress(OSError):
+            if time.time() - left.stat().st_mtime > ABANDONED:
+                shutil.rmtree(left, ignore_errors=True)
     part = Path(tempfile.mkdtemp(prefix=".part-", dir=folder.parent))
     try:
         for name, size in sizes.items():
