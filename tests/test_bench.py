@@ -179,3 +179,9 @@ def test_a_mistake_in_the_last_model_is_told_before_the_first_is_measured(ganzoo
     assert result.code == 2
     assert "did you mean 'tiny'" in result.err
     assert not result.out
+
+
+def test_a_size_that_the_model_cannot_have_is_one_line_and_no_table(ganzoo):
+    result = ganzoo("bench", "stylegan2", "--dataset", "small-digits", "--image-size", 48, "--device", "cpu")
+    assert (result.code, result.out) == (2, "")
+    assert "sides that are powers of two" in result.err

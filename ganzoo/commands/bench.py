@@ -77,11 +77,11 @@ def command(
     # All of them first, so that a mistake in the last does not cost the time of the others.
     plans = [resolve(cls, given | {"batch_size": size}, preset) for cls in classes for size in sizes]
     width = max(len(_named(plan.model.name, plan.preset)) for plan in plans)
-    if not as_json:
-        click.secho(f"{'model':{width}}  {_HEAD}", bold=True)
-    results = []
+    results: list[Any] = []
     for plan in plans:
         result = measure(plan, plugins, seconds)
+        if not as_json and not results:  # Not before something stands below it.
+            click.secho(f"{'model':{width}}  {_HEAD}", bold=True)
         results.append(result.to_json())
         if not as_json:
             click.echo(f"{_named(result.model, result.preset):{width}}  {_line(result)}")
