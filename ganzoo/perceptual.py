@@ -21,10 +21,10 @@ MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class VGG(nn.Module):
-    """Features of VGG-19, conv5_4, by weights that torchvision offers: images (N, 1 or 3, H, W) in [-1, 1] to
-    (N, 512, H/16, W/16).
+    """Features of VGG-19, conv5_4, by weights that torchvision offers.
 
-    They are constant, and no part of what a run saves.
+    Images (N, C, H, W) in [-1, 1], C 1 or 3, to (N, 512, H/16, W/16). The weights are constant, and no part of what a
+    run saves.
     """
 
     def __init__(self, path: Path, activated: bool):
@@ -77,7 +77,7 @@ def _read(path: Path) -> dict[str, Any]:
     return held if isinstance(held, dict) else {}
 
 
-class Seen:
+class Maps:
     """Feature maps of one of ganzoo's extractors: images (N, C, H, W) in [-1, 1] to (N, K, h, w).
 
     No module of torch's: its weights are not the model's, to be trained, averaged or saved.

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ganzoo import gan
 from ganzoo.data import Batch, DataSpec
 from ganzoo.errors import UsageError
-from ganzoo.perceptual import VGG, Seen
+from ganzoo.perceptual import VGG, Maps
 from ganzoo.precision import single
 
 TIMES = (2, 4)
@@ -101,7 +101,7 @@ class SuperResolution(gan.GAN):
     def __init__(self, data: DataSpec, options: Options):
         super().__init__(data, options)
         self.times = times(self.name, self.data)
-        self.seen_by: VGG | Seen | None = None
+        self.perceptual: VGG | Maps | None = None
         if options.vgg_weights is not None and options.content is not None:
             raise UsageError("--vgg-weights and --content are two content terms: give one")
         if options.vgg_weights is not None and min(self.data.shape[1:]) < 16:
@@ -109,10 +109,10 @@ class SuperResolution(gan.GAN):
 
     def turns(self) -> Any:
         """As usual. They are asked for before training: drawing samples takes no content term."""
-        if self.seen_by is None and self.options.vgg_weights is not None:
-            self.seen_by = VGG(Path(self.options.vgg_weights), self.activated).to(self.device)
-        if self.seen_by is None and self.options.content is not None:
-            self.seen_by = Seen(self.options.content, self.data.name, self.data.shape, self.device)
+        if self.perceptual is None and self.options.vgg_weights is not None:
+            self.perceptual = VGG(Path(self.options.vgg_weights), self.activated).to(self.device)
+        if self.perceptual is None and self.options.content is not None:
+            self.perceptual = Maps(self.options.content, self.data.name, self.data.shape, self.device)
         return super().turns()
 
     def begun(self) -> Tensor:
@@ -121,14 +121,14 @@ class SuperResolution(gan.GAN):
 
     def features(self, x: Tensor) -> Tensor | None:
         """What VGG, or an extractor, sees in images (N, C, H, W) in [-1, 1], in float32; None where pixels count."""
-        return None if self.seen_by is None else single(self.seen_by(x))
+        return None if self.perceptual is None else single(self.perceptual(x))
 
     def size(self, features: Tensor, of_vgg: float) -> Tensor | float:
         """What features of real images are divided by: VGG's by what a paper says, others by their own size.
 
         (N, 1, 1, 1), the root mean square of each image's; of extractors no paper says anything.
         """
-        return of_vgg if isinstance(self.seen_by, VGG) else features.square().mean((1, 2, 3), True).sqrt() + TINY
+        return of_vgg if isinstance(self.perceptual, VGG) else features.square().mean((1, 2, 3), True).sqrt() + TINY
 
     def pictures(self, examples: Batch) -> dict[str, Tensor]:
         """Source and output; between them, what bicubic interpolation makes of the source."""

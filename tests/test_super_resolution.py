@@ -173,18 +173,18 @@ def test_features_are_those_of_torchvisions_network(vgg):
 @pytest.mark.parametrize("model", MODELS)
 def test_with_vggs_weights_the_content_term_is_of_features(vgg, model):
     gan = made(model, vgg_weights=str(vgg[1]))
-    assert gan.seen_by is None, "only training takes them"
+    assert gan.perceptual is None, "only training takes them"
     gan.turns()
     real, fake = batches(gan)
     assert gan.generator_loss(real, fake)["features"] == 0
     gan.clock.fraction.fill_(1)
-    terms, (ours, theirs) = gan.generator_loss(real, fake), (gan.seen_by(fake.x), gan.seen_by(real.x))
+    terms, (ours, theirs) = gan.generator_loss(real, fake), (gan.perceptual(fake.x), gan.perceptual(real.x))
     expected = ((ours - theirs) / 12.75).square().mean() if model is SRGAN else (ours - theirs).abs().mean()
     torch.testing.assert_close(terms["features"], expected)
     if model is SRGAN:
         assert terms["pixels"] == 0
-    assert not any("vgg" in name for name in gan.state_dict()), "and no run saves them"
-    assert not any("vgg" in name for name, _ in gan.named_parameters())
+    assert not any("perceptual" in name for name in gan.state_dict()), "and no run saves them"
+    assert not any("perceptual" in name for name, _ in gan.named_parameters())
 
 
 def test_weights_that_are_none_are_one_line(tmp_path):
@@ -219,7 +219,8 @@ def test_an_extractors_maps_can_be_the_content_term(model):
     torch.testing.assert_close(terms["features"], apart.square().mean() if model is SRGAN else apart.abs().mean())
     terms["features"].backward()
     assert all(p.grad is not None for p in gan.generator.parameters()), "G learns from it"
-    assert not any("extractor" in name for name in gan.state_dict()), "and no run saves it"
+    assert not any("perceptual" in name for name in gan.state_dict()), "and no run saves it"
+    assert not any("perceptual" in name for name, _ in gan.named_parameters())
 
 
 def test_making_the_content_term_draws_no_random_numbers():
@@ -271,9 +272,10 @@ def test_vgg_needs_images_that_it_can_halve_four_times():
         SRGAN(DataSpec("tiny", (3, 8, 8), 10, source_shape=(3, 4, 4)), SRGAN.Options(vgg_weights="any"))
 
 
-def test_a_run_enlarges_pictures(ganzoo, tmp_path):
+@pytest.mark.parametrize("content", [(), ("--content", "digits")])
+def test_a_run_enlarges_pictures(ganzoo, tmp_path, content):
     arguments = "run srgan --dataset small-halves --width 4 --blocks 1 --batch-size 32 --steps 2 --engine eager"
-    done = ganzoo(*arguments.split(), "--out", "large", "--loggers", "none", "--quiet")
+    done = ganzoo(*arguments.split(), *content, "--out", "large", "--loggers", "none", "--quiet")
     assert done.code == 0, done.err
     Image.new("L", (4, 4), 90).save(tmp_path / "grey.png")
     result = ganzoo("sample", "large", "--from", "grey.png", "-o", "out.png")
