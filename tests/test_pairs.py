@@ -180,6 +180,23 @@ def test_a_translator_is_measured_by_pairs_over_each_source_once(ganzoo, tmp_pat
     assert not {"ms-ssim", "cycle"} & (unasked["metrics"].keys() | unasked["left_out"].keys())
 
 
+def test_a_translator_is_measured_by_what_needs_no_extractor_where_none_is_known(ganzoo):
+    data = ("--dataset", "small-pairs", "--image-size", 16)
+    assert ganzoo("run", "tiny-translator", *data, *RUN, "--out", "r").code == 0
+    told = ganzoo("eval", "r", "--json")
+    assert told.code == 0, told.err
+    result = json.loads(told.out)
+    assert {"psnr", "ssim", "l1"} <= result["metrics"].keys()
+    assert not {"fid", "accuracy"} & (result["metrics"].keys() | result["left_out"].keys())
+    assert result["protocol"]["extractor"] is None
+    (caution,) = result["cautions"]
+    assert "was not measured: no feature extractor is known for 'small-pairs': train one with" in caution
+    assert f"caution: {caution}" in ganzoo("eval", "r").err
+    named = ganzoo("eval", "r", "--metrics", "fid")
+    assert named.code == 2
+    assert "no feature extractor is known for 'small-pairs'" in named.err
+
+
 # LPIPS, by a stand-in of its network
 
 

@@ -142,6 +142,7 @@ class Evaluator:
         data_options: Any = MappingProxyType({}),
         source: str | None = None,
         device: torch.device | None = None,
+        without_features: bool = False,
     ):
         """Open everything.
 
@@ -157,11 +158,16 @@ class Evaluator:
             data_options: the data set's own options, as `DataRequest` takes them.
             source: how sources are made of its images, likewise.
             device: where to compute.
+            without_features: where no extractor is known for the data, and neither one nor metrics were named, to
+                measure what needs none, and to say so among the cautions.
 
         Raises:
             UsageError, GanzooError: a name is unknown, the data or the weights cannot be had.
         """
         self.device = device or torch.device("cpu")
+        self.unseen: str | None = None
+        """Why nothing was looked at through an extractor, though metrics would have."""
+        self._may_lack = without_features and features is None and metrics is None
         with own_randomness(0, self.device):  # Networks draw weights before they load any.
             self._open(registry, dataset, metrics, features, weights, split, shape, root, data_options, source)
 
@@ -189,7 +195,13 @@ class Evaluator:
             assert shape is not None
             extractor = Coordinates(shape[0])
         elif features is not None or any(metric.features for metric in self.chosen.values()):
-            extractor = choose_extractor(registry, dataset, features, weights, root, shape, data_options)
+            try:
+                extractor = choose_extractor(registry, dataset, features, weights, root, shape, data_options)
+            except UsageError as error:
+                if not self._may_lack:
+                    raise
+                self.unseen = str(error)
+                self.chosen = {key: metric for key, metric in self.chosen.items() if not metric.features}
         self.extractor = extractor.to(self._statistics_device).eval() if extractor else None
         device = self._statistics_device
         self.reference = Reference(kind(), self.extractor, split, shape, root, device, data_options, source)
@@ -274,6 +286,8 @@ class Evaluator:
             )
             left_out: dict[str, str] = {}
             metrics = [] if world.rank else self._metrics(setting, left_out)
+            if not (world.rank or metrics) and self.unseen:
+                raise UsageError(self.unseen)
             features = world.on_first(lambda: any(metric.features for metric in metrics))
             for batch in world.in_turn(self._looked_at(batches, features, world)):
                 here = batch.on(self._statistics_device)
@@ -343,6 +357,8 @@ class Evaluator:
                     f"FID of {n:,} images against {real:,} with {features:,} features: with fewer images than features "
                     "it is biased upwards and says little"
                 )
+        if self.unseen:
+            found.append(f"FID and whatever else needs an extractor was not measured: {self.unseen}")
         if self.reference.data.split == "train" and self.reference.split == "test":
             found.append(f"'{self.reference.name}' has no test split here: the reference is the training images")
         reached = extractor.accuracy if extractor is not None else None

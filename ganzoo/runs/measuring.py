@@ -61,8 +61,11 @@ def measure_run(
         options = {**options, "data_options": {**recorded, **own} if recorded is not None else None}
     source = known.source if gan.translates else None
     evaluator = world.first_before_others(
-        lambda: Evaluator(plugins, name, shape=sampler.data.shape, root=root, source=source, **options)
-    )
+        lambda: Evaluator(
+            plugins, name, shape=sampler.data.shape, root=root, source=source, without_features=gan.translates,
+            **options,
+        )
+    )  # fmt: skip
     asked = labels or "reference"
     n = n or count_of(gan, evaluator.reference, MEASURED)
     batches = generated(gan, n, seed, evaluator.reference, asked, world)
