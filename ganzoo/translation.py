@@ -106,12 +106,15 @@ class UNet(nn.Module):
     continued by their last pixels and cut again. `width` channels after the first halving; they double up to 8 times.
     The three levels of the decoder after the innermost have dropout, the outermost two none, as in the authors' code.
     With a `latent_dim`, each level of the encoder sees a latent z (N, `latent_dim`) too, at every pixel (Zhu et al.
-    2017, Toward Multimodal Image-to-Image Translation, figure 3).
+    2017, Toward Multimodal Image-to-Image Translation, figure 3). `resized`: the last level doubles the map by nearest
+    neighbours and convolves it, which leaves no checkerboard (Odena et al. 2016), where the paper's convolution is
+    transposed.
     """
 
     def __init__(
-        self, inputs: int, outputs: int, halvings: int, width: int = 64, dropout: float = 0.5, latent_dim: int = 0
-    ):
+        self, inputs: int, outputs: int, halvings: int, width: int = 64, dropout: float = 0.5, latent_dim: int = 0,
+        resized: bool = False,
+    ):  # fmt: skip
         super().__init__()
         self.halvings = halvings
         widths = [width * min(2**level, 8) for level in range(halvings)]
@@ -126,6 +129,8 @@ class UNet(nn.Module):
             joined = widths[level] * (1 if level == halvings - 1 else 2)
             after = widths[level - 1] if level else outputs
             layers = [nn.ReLU(), nn.ConvTranspose2d(joined, after, 4, 2, 1, bias=not level)]
+            if resized and not level:
+                layers[1:] = [nn.Upsample(scale_factor=2), nn.Conv2d(joined, after, 3, padding=1)]
             if level:
                 layers.append(nn.InstanceNorm2d(after, affine=True))
                 if halvings - 4 <= level < halvings - 1 and level > 1:

@@ -39,13 +39,24 @@ class Pix2Pix(ganzoo.GAN):
     )
     channels_last = ("cuda",)
     translates = True
-    presets = {"paper": {"image_size": 256, "batch_size": 1, "width": 64, "decay": 1.0, "ema": 0.0, "epochs": 200}}
+    presets = {
+        "paper": {
+            "image_size": 256, "batch_size": 1, "width": 64, "resize_conv": False, "decay": 1.0, "ema": 0.0,
+            "epochs": 200,
+        },
+    }  # fmt: skip
 
     class Options(ganzoo.Options):
         """Adam 2e-4 (0.5, 0.999), as in the paper."""
 
         batch_size: int = Field(16, ge=1, le=65536, description="Images in a batch, over all processes.")
         width: int = Field(32, ge=1, le=1024, description="Channels next to the image; they double at each halving.")
+        resize_conv: bool = Field(
+            True,
+            description="Double the last map by nearest neighbours and convolve it: no checkerboard, which the paper's "
+            "transposed convolution leaves.",
+            json_schema_extra={"absent": False},
+        )
         l1: float = Field(100.0, ge=0, le=1e6, description="Weight of the distance to the target (lambda).")
         dropout: float = Field(0.5, ge=0, lt=1, description="Share of the decoder's channels that are dropped.")
         decay: float = Field(
@@ -61,7 +72,7 @@ class Pix2Pix(ganzoo.GAN):
         super().__init__(data, options)
         sources, images = same_size(self.name, self.data, least=6)
         halvings = min((min(self.data.shape[1:]) - 1).bit_length(), 8)
-        self.generator = UNet(sources, images, halvings, options.width, options.dropout)
+        self.generator = UNet(sources, images, halvings, options.width, options.dropout, resized=options.resize_conv)
         self.discriminator = PatchDiscriminator(sources + images, patch_halvings(self.data), options.width, affine=True)
 
     def generate(self, z: Tensor, y: Tensor | None, source: Tensor | None = None) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 import ganzoo
 from ganzoo.data import Batch, DataSpec, ImageSet, Loader
 from ganzoo.errors import UsageError
+from ganzoo.fields import as_recorded, validated
 from ganzoo.plugins import registry
 from ganzoo.training.engine import Engine, seed_everything
 from ganzoo.training.trainer import Trainer
@@ -76,7 +77,7 @@ def test_the_papers_networks_have_the_published_number_of_parameters(model, data
 
 @pytest.mark.parametrize("size", [(8, 8), (28, 28), (33, 50)])
 def test_translators_take_any_size_and_keep_it(size):
-    for net in (UNet(1, 3, 3, 4), ResidualTranslator(1, 3, 1, 4)):
+    for net in (UNet(1, 3, 3, 4), UNet(1, 3, 3, 4, resized=True), ResidualTranslator(1, 3, 1, 4)):
         out = net(torch.rand(2, 1, *size))
         assert out.shape == (2, 3, *size)
         assert out.abs().max() <= 1
@@ -120,6 +121,23 @@ def test_a_pool_holds_whole_batches_and_keeps_floats_exactly():
 
 
 # pix2pix
+
+
+def test_a_resized_last_level_leaves_no_checkerboard():
+    """Of an even map, every pixel within gets the same number, where a transposed convolution has four kinds."""
+    torch.manual_seed(0)
+
+    def kinds(resized: bool) -> int:
+        last = UNet(1, 1, 2, 4, resized=resized).up[-1]
+        return len(last(torch.ones(1, 8, 6, 6))[0, 0, 2:-2, 2:-2].unique())
+
+    assert (kinds(resized=True), kinds(resized=False)) == (1, 4)
+
+
+def test_runs_of_pix2pix_recorded_before_keep_their_transposed_convolution():
+    options = validated(Pix2Pix.Options, as_recorded(Pix2Pix.Options, {"width": 4}))
+    assert not options.resize_conv
+    assert Pix2Pix.Options().resize_conv
 
 
 def test_pix2pix_shows_the_discriminator_the_source_beside_the_image():
