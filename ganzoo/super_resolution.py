@@ -87,6 +87,7 @@ class Options(gan.Options):
         None,
         description="The content term where VGG's weights cannot be had: an extractor of ganzoo's, by name (digits, "
         "emoji) or as a file of ganzoo features train; default: pixels.",
+        json_schema_extra={"absent": None},
     )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from ganzoo.errors import GanzooError, UsageError
+from ganzoo.fields import value_in_words
 from ganzoo.metrics.base import NO_LABELS
 
 FORMAT = 1
@@ -113,7 +114,7 @@ def _same_sampling(a: Mapping[str, Any], b: Mapping[str, Any]) -> None:
 
 def _told(sampling: Any) -> str:
     """`truncation 0.7, order 2`."""
-    return ", ".join(f"{str(key).replace('_', '-')} {value}" for key, value in (sampling or {}).items())
+    return ", ".join(f"{str(key).replace('_', '-')} {value_in_words(value)}" for key, value in (sampling or {}).items())
 
 
 def _same(prefix: str, a: Mapping[str, Any], b: Mapping[str, Any]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
+from ganzoo.fields import value_in_words
 from ganzoo.report.read import RunRecord
 
 SURE = 0.05
@@ -203,7 +204,7 @@ def name_lines(lines: Sequence[Line]) -> None:
         others = [other for other in lines if other is not line]
         twins = [o for o in others if o.model == line.model]
         apart = [k for k in line.options if any(o.options.get(k) != line.options[k] for o in twins)]
-        line.name = line.model + "".join(f", {k.replace('_', '-')} {line.options[k]}" for k in apart)
+        line.name = line.model + "".join(f", {k.replace('_', '-')} {value_in_words(line.options[k])}" for k in apart)
         given = {run.name for run in line.runs}
         if len(given) == 1 and (name := given.pop()):
             line.name = f"{name} ({line.model})"
