@@ -67,7 +67,7 @@ def word_vectors(information: np.ndarray, size: int) -> np.ndarray:
 
     The rows of its singular vectors of the largest values, each times the root of its value, and of the sign that makes
     its largest number positive. A word that these do not reach, as `zodiac`, which stands with few others, gets what
-    rounding leaves of it: another direction on each machine, far from all words.
+    rounding leaves of it: another direction on each machine.
     """
     left, values, _ = np.linalg.svd(information)
     left = left[:, :size]
