@@ -10,10 +10,11 @@ import torch
 from torch import nn
 
 import ganzoo as zoo
+from ganzoo import plugins
 from ganzoo.data import DataRequest, DataSpec, ImageSet
 from ganzoo.errors import UsageError
 from ganzoo.metrics.base import Measured, Setting
-from ganzoo.metrics.evaluation import comes_with, comparable, drawn_as, generated
+from ganzoo.metrics.evaluation import Evaluator, comes_with, comparable, drawn_as, generated
 from ganzoo.metrics.pairs import L1, LPIPS, PSNR, SSIM, Cycle, MultiScaleSSIM, unit
 from ganzoo.metrics.reference import Reference
 from ganzoo_test_plugins import Pairs, SmallDigits, Tiny, Unpaired
@@ -195,6 +196,23 @@ def test_a_translator_is_measured_by_what_needs_no_extractor_where_none_is_known
     named = ganzoo("eval", "r", "--metrics", "fid")
     assert named.code == 2
     assert "no feature extractor is known for 'small-pairs'" in named.err
+
+
+def test_data_without_classes_is_not_told_to_train_an_extractor():
+    class Plain(Pairs):
+        name = "plain-pairs"
+
+        def load(self, request):
+            pairs = super().load(request)
+            return ImageSet(pairs.images, sources=pairs.sources)
+
+    registry = plugins.Registry()
+    registry._items["datasets"]["plain-pairs"] = (Plain, None)
+    registry._items["metrics"]["l1"] = plugins.registry()._items["metrics"]["l1"]
+    registry._items["metrics"]["fid"] = plugins.registry()._items["metrics"]["fid"]
+    evaluator = Evaluator(registry, "plain-pairs", without_features=True)
+    (caution,) = evaluator.cautions(["l1"], 10)
+    assert "and it has no classes to train one by: name one with --features" in caution
 
 
 # LPIPS, by a stand-in of its network

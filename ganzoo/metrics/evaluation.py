@@ -205,6 +205,11 @@ class Evaluator:
         self.extractor = extractor.to(self._statistics_device).eval() if extractor else None
         device = self._statistics_device
         self.reference = Reference(kind(), self.extractor, split, shape, root, device, data_options, source)
+        if self.unseen and not self.reference.data.classes:
+            self.unseen = (
+                f"no feature extractor is known for '{dataset}', and it has no classes to train one by: name one with "
+                f"--features ({', '.join(registry.names('features'))})"
+            )
 
     @property
     def _statistics_device(self) -> torch.device:
