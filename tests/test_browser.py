@@ -355,7 +355,7 @@ def test_the_demo_draws_what_its_controls_say(open_page, tmp_path, device):
             page.locator("#save").click()
         download.value.save_as(tmp_path / "saved.png")
         assert (tmp_path / "saved.png").read_bytes().startswith(b"\x89PNG")
-        assert page.evaluate("[...document.images].every((i) => i.naturalWidth > 0)")
+        page.wait_for_function("[...document.images].every((i) => i.naturalWidth > 0)")
         assert page.evaluate("document.documentElement.scrollWidth") <= WIDTHS[device]
     finally:
         server.shutdown()
@@ -399,7 +399,7 @@ def test_a_page_for_others_draws_by_the_token_in_its_address_and_after_a_reload_
             )
             settled(page)
             expect(page.locator(".fault")).to_be_empty()
-            assert page.evaluate("[...document.images].every((i) => !i.getAttribute('src') || i.naturalWidth > 0)")
+            page.wait_for_function("[...document.images].every((i) => !i.getAttribute('src') || i.naturalWidth > 0)")
             page.reload()
         settled(page)
         assert page.url == url
@@ -751,7 +751,7 @@ def test_a_translator_shows_before_and_after_of_held_out_and_dropped_pictures(op
         assert page.evaluate("document.documentElement.scrollWidth") <= WIDTHS[device]
         changed(lambda: page.get_by_role("radio", name="held-out picture 3, b").check(force=True))
         expect(page.locator("#targetbox")).to_be_visible()
-        assert page.evaluate("[...document.images].every((i) => i.alt && i.naturalWidth > 0)")
+        page.wait_for_function("[...document.images].every((i) => i.alt && i.naturalWidth > 0)")
 
 
 @pytest.mark.parametrize(("device", "scheme"), [("phone", "light"), ("desktop", "light"), ("desktop", "dark")])
