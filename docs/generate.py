@@ -21,6 +21,7 @@ from ganzoo import hookspecs
 from ganzoo.cli import COMMANDS
 from ganzoo.commands.run import MODEL, train_command
 from ganzoo.data import DataSpec
+from ganzoo.fields import value_in_words
 from ganzoo.plugins import GROUP, Registry, discover
 from ganzoo.sampling import sampling_fields
 
@@ -116,7 +117,10 @@ def flag(name: str) -> str:
 
 def flags(values: dict[str, Any]) -> list[str]:
     """A preset as one would type it."""
-    return [f"{flag(name)} {value}" for name, value in values.items()]
+    return [
+        flag(name if value else f"no-{name}") if isinstance(value, bool) else f"{flag(name)} {value_in_words(value)}"
+        for name, value in values.items()
+    ]
 
 
 def code(items: Iterable[str]) -> str:

@@ -53,7 +53,7 @@ class Pix2Pix(ganzoo.GAN):
             1,
             ge=1,
             le=65536,
-            description="Images in a batch, over all processes; up to 64 x 64 pixels 16 is as good, and faster.",
+            description="Images in a batch, over all processes; at 32 x 32 pixels 16 is as good, and faster.",
         )
         width: int = Field(32, ge=1, le=1024, description="Channels next to the image; they double at each halving.")
         resize_conv: bool = Field(
