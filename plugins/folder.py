@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 OWN_SIZE_LIMIT = 128
 """Square images of one size up to this keep it by default; all else is brought to `DEFAULT_SIZE`."""
 DEFAULT_SIZE = 64
+SMALLEST = 8
+"""Sides of images, as `--image-size` has it."""
 TEST_SHARE, FEWEST_TO_SHARE = 0.1, 100
 """The share that is held out for tests unless told otherwise, where there are so many pictures."""
 NARROW = (255, 1023, 4095)
@@ -86,6 +88,13 @@ class Folder(ganzoo.Dataset):
     def pictures(root: Path, options: Options) -> Pictures:
         """As `pictures` finds them."""
         return pictures(root, options)
+
+    @staticmethod
+    def rule(found: Pictures, options: Options, notes: list[str]) -> "Rule":
+        """As a run decodes them."""
+        from ganzoo.data.imagefiles import survey
+
+        return rule_of(found, options, survey(found.sources).wide, notes)
 
     def load(self, request: ganzoo.DataRequest) -> ganzoo.ImageSet:
         from ganzoo.data.imagefiles import Rule, load_files
@@ -241,23 +250,30 @@ def settled(
     train: Pictures, request: ganzoo.DataRequest, options: Options, notes: list[str]
 ) -> tuple[int, int, "Rule"]:
     """Side, channels and rule of decoding. Always told of the training images, so that both splits come out alike."""
-    from ganzoo.data.imagefiles import Rule, survey
+    from ganzoo.data.imagefiles import survey
 
     seen = survey(train.sources)
     if options.layout == SIDE_BY_SIDE:
         seen = seen._replace(sizes={(width // 2, height) for width, height in seen.sizes})
-    white = options.white or (narrow(train, notes) if seen.wide else None)
-    channels = request.channels or (1 if seen.grey else 3)
+    coloured = seen.transparent and len(set(ImageColor.getrgb(options.background)[:3])) > 1
+    channels = request.channels or (1 if seen.grey and not coloured else 3)
     size = request.image_size or natural_size(seen.sizes)
     small = min(min(sides) for sides in seen.sizes)
     if small < size:
         notes.append(
             f"some pictures are smaller than {size} x {size} (the smallest side: {small} pixels) and are enlarged: "
-            f"--image-size {max(8, small)} would enlarge {'none' if small >= 8 else 'fewer'}"
+            f"--image-size {max(SMALLEST, small)} would enlarge {'none' if small >= SMALLEST else 'fewer'}"
         )
     if seen.transparent:
         notes.append(f"transparent pixels are laid on {options.background} (--background)")
-    return size, channels, Rule(options.background, white)
+    return size, channels, rule_of(train, options, seen.wide, notes)
+
+
+def rule_of(found: Pictures, options: Options, wide: bool, notes: list[str]) -> "Rule":
+    """How pixels become 8 bits; `wide` says whether some have more, `notes` are added to."""
+    from ganzoo.data.imagefiles import Rule
+
+    return Rule(options.background, options.white or (narrow(found, notes) if wide else None))
 
 
 def split(found: Pictures, wanted: str, share: float | None) -> tuple[Pictures, Pictures, list[str]]:
@@ -310,7 +326,7 @@ def natural_size(sizes: set[tuple[int, int]]) -> int:
     """The side that images get when none is asked for."""
     if len(sizes) == 1:
         [(width, height)] = sizes
-        if width == height <= OWN_SIZE_LIMIT:
+        if width == height and SMALLEST <= width <= OWN_SIZE_LIMIT:
             return width
     return DEFAULT_SIZE
 
@@ -322,7 +338,15 @@ def readable(
     if not options.skip_broken:
         return train, chosen
     left = without_broken(train, options, notes, root)
-    return left, left if chosen is train else without_broken(chosen, options, notes, root)
+    if chosen is train:
+        return left, left
+    held = without_broken(chosen, options, notes, root)
+    if left.labels is not None and (odd := set(held.labels or ()) - set(left.labels)):
+        raise UsageError(
+            f"the training pictures of {some(class_order(odd))} in {root} are all broken, and those for tests are not: "
+            "mend one, or leave the class out"
+        )
+    return left, held
 
 
 def without_broken(part: Pictures, options: Options, notes: list[str], root: Path) -> Pictures:

@@ -17,6 +17,7 @@ from PIL import Image
 import ganzoo as zoo
 from conftest import PATIENCE, start
 from ganzoo.data import DataRequest, ImageSet
+from ganzoo.data.given import dataset_of
 from ganzoo.runs.run import Run
 from ganzoo_test_plugins import SmallDigits, Tiny
 
@@ -285,6 +286,39 @@ def test_a_data_set_of_pictures_is_taken_with_its_classes(mode, channels):
     run = zoo.train("tiny", out="a", steps=2, **{**SHORT, "dataset": Photos(mode)})
     data = run.sampler.data
     assert (data.shape, data.count, data.classes) == ((channels, 8, 8), 40, ("dark", "light"))
+
+
+class Numbered(Photos):
+    """Pictures of a kind, all of one value, with targets that are no classes."""
+
+    def __init__(self, mode, value, targets):
+        self.mode, self.value, self.targets = mode, value, targets
+
+    def __getitem__(self, index):
+        return Image.new(self.mode, (8, 8), self.value), self.targets[index]
+
+
+@pytest.mark.parametrize(
+    ("mode", "value", "expected"),
+    [("I;16", 0x8000, [128]), ("RGBA", (9, 9, 9, 0), [255] * 3), ("LA", (9, 255), [9] * 3)],
+)
+def test_pictures_in_memory_are_taken_as_those_in_files_are(mode, value, expected):
+    held = dataset_of(Numbered(mode, value, [0, 1] * 20), "given")().load(zoo.DataRequest())
+    assert held.images[0, :, 0, 0].tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("targets", "told"),
+    [([0.5] * 40, "targets are floating-point numbers"), (torch.zeros(40, 3).long(), r"targets are of shape (40, 3)")],
+)
+def test_targets_that_are_no_classes_are_said_to_be_left_out(capsys, targets, told):
+    assert dataset_of(Numbered("L", 9, targets), "given")().load(zoo.DataRequest()).labels is None
+    assert told in capsys.readouterr().err
+
+
+def test_a_picture_in_memory_whose_white_nobody_knows_is_refused():
+    with pytest.raises(zoo.UsageError, match=r"item 0 is a picture of mode F, and nobody says .* white"):
+        dataset_of(Numbered("F", 0.5, [0] * 40), "given")
 
 
 X = torch.zeros(40, 1, 8, 8)

@@ -280,7 +280,7 @@ def test_a_bad_picture_is_refused_in_one_line(opened, kind, path, capfd):
 def test_too_many_pixels_are_refused_before_they_are_decoded(opened, monkeypatch):
     monkeypatch.setattr(translating, "MOST_PIXELS", 100)
     assert ask(opened(player()), "/made.png", png(noise(1, 10, 10)))[0] == 200
-    monkeypatch.setattr("ganzoo.data.imagefiles._plain", lambda *_: pytest.fail("it was decoded"))
+    monkeypatch.setattr("ganzoo.data.imagefiles.eight_bits", lambda *_: pytest.fail("it was decoded"))
     status, body, _ = ask(opened(player()), "/made.png", png(noise(1, 10, 11)))
     assert (status, b"has 11 x 10 pixels" in body) == (400, True)
     larger = player(Enlarged, DataSpec("d", (1, 16, 16), 10, source_shape=(1, 4, 4)), maker=Maker.named("smaller:4"))

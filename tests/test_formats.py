@@ -690,7 +690,13 @@ def test_what_is_converted_is_the_same_data(ganzoo, tmp_path, out, source):
 def test_a_converted_zip_is_stylegans(ganzoo, tmp_path):
     root = write(tmp_path / "pets", {f"{c}/{i}.png": noise(i, (20, 30)) for c in ("b", "a") for i in range(2)})
     result = ganzoo("data", "convert", root, "out.zip", "--image-size", "16", "--json")
-    assert json.loads(result.out) == {"out": "out.zip", "pictures": 4, "left_out": 0, "classes": {"a": 2, "b": 2}}
+    assert json.loads(result.out) == {
+        "out": "out.zip",
+        "pictures": 4,
+        "left_out": 0,
+        "broken": [],
+        "classes": {"a": 2, "b": 2},
+    }
     with zipfile.ZipFile(tmp_path / "out.zip") as archive:
         labels = json.loads(archive.read("dataset.json"))["labels"]
         assert [label for _, label in labels] == [0, 0, 1, 1]
@@ -715,6 +721,8 @@ def test_an_npz_becomes_a_folder_of_png(ganzoo, tmp_path):
         (("convert", "pets", "pets"), "is there already"),
         (("convert", "pets", "out.tar"), "name a .zip to write, or a folder"),
         (("convert", "pets", "out", "--channels", "1"), "--channels goes with --image-size"),
+        (("convert", "pets", "out", "--background", "black"), "--background goes with --image-size"),
+        (("convert", "pets", "out", "--test-share", "0.2"), "--test-share is for runs"),
         (("convert", "broken", "out"), "1 of 2 pictures cannot be read"),
         (("inspect", "pets", "--labl-column", "x"), "--label-column"),
     ],
@@ -976,3 +984,131 @@ def test_a_table_of_very_many_columns_is_refused_before_it_takes_memory(tmp_path
         table = "\n".join(json.dumps({"file_name": "a.png", column: 1}) for column in columns)
     with pytest.raises(UsageError, match=f"{name} has 1,002 columns, more than 1,000"):
         read_pictures(write(tmp_path / "set", {"a.png": png(), name: table}))
+
+
+# What was silent once
+
+
+@pytest.mark.parametrize(
+    "rows",
+    ["p0.png,dog\np1.png,cat\np2.png,dog\np3.png,cat\n", "p0,dog\np1,cat\np2,dog\np3,cat\n"],
+    ids=["names", "stems"],
+)
+def test_a_table_without_a_header_loses_no_picture_however_it_names_them(tmp_path, rows):
+    root = write(tmp_path / "a", {f"images/p{i}.png": png() for i in range(4)} | {"labels.csv": rows})
+    assert classes_of(load(root)) == {"cat": 2, "dog": 2}
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_tars_are_split_by_how_their_names_begin(tmp_path, capsys, labelled):
+    def shard(name: str, level: int, count: int) -> None:
+        files: dict[str, bytes | str] = {f"{i:04d}.png": png(level) for i in range(count)}
+        packed(tmp_path / name, files | ({f"{i:04d}.cls": str(i % 2) for i in range(count)} if labelled else {}))
+
+    shard("train-0000.tar", 10, 4)
+    shard("train-0001.tar", 20, 4)
+    shard("val-0000.tar", 30, 2)
+    shard("extra-0000.tar", 40, 2)
+    train, test = load(tmp_path), load(tmp_path, "test")
+    assert sorted(train.images[:, 0, 0, 0].tolist()) == [10] * 4 + [20] * 4
+    assert test.images[:, 0, 0, 0].tolist() == [30, 30]
+    assert "extra-0000.tar are left out" in capsys.readouterr().err
+    if labelled:
+        assert classes_of(train) == {"0": 4, "1": 4}
+
+
+def test_a_class_whose_training_pictures_are_all_broken_is_named(tmp_path):
+    root = write(
+        tmp_path / "a",
+        {"train/a/0.png": png(), "train/b/0.png": "x", "test/a/1.png": png(), "test/b/1.png": png()},
+    )
+    with pytest.raises(UsageError, match=r"the training pictures of b in .* are all broken"):
+        load(root, "test", skip_broken=True)
+
+
+def test_parquet_keeps_its_classes_where_a_gap_made_floats_of_them(tmp_path, capsys):
+    parquet(tmp_path / "a.parquet", [0.0, 1.0, 0.0, 1.0], score=[0.25, 1.0, 0.5, 2.0])
+    assert classes_of(load(tmp_path / "a.parquet")) == {"0": 2, "1": 2}
+    parquet(tmp_path / "b.parquet", [0.5, 1.0, 0.5, 1.0])
+    assert load(tmp_path / "b.parquet").labels is None
+    assert "neither text nor whole numbers are not used (beside label)" in capsys.readouterr().err
+    with pytest.raises(UsageError, match=r"no column of text or whole numbers \(beside label\)"):
+        load(tmp_path / "b.parquet", label_column="label")
+
+
+def test_coloured_backgrounds_are_coloured_behind_grey_pictures_too(tmp_path):
+    clear = io.BytesIO()
+    Image.new("LA", (16, 16), (60, 0)).save(clear, "PNG")
+    write(tmp_path, {"a.png": clear.getvalue(), "b.png": clear.getvalue()})
+    assert load(tmp_path, background="#ff0000").images[0, :, 0, 0].tolist() == [255, 0, 0]
+    assert load(tmp_path).images[0, :, 0, 0].tolist() == [255]
+
+
+def test_a_picture_named_twice_in_dataset_json_is_refused(tmp_path):
+    labels = json.dumps({"labels": [["a.png", 0], ["b.png", 1], ["a.png", 1]]})
+    with pytest.raises(UsageError, match=r"names pictures twice \(1\): a.png"):
+        load(write(tmp_path / "a", {"a.png": png(), "b.png": png(), "dataset.json": labels}))
+
+
+def test_a_row_of_jsonl_without_a_name_is_told_by_its_number_and_text_may_hold_other_line_ends(tmp_path):
+    told = '{"file_name": "a.png", "label": "x\u2028y"}\n{"file_name": "b.png", "label": "z"}\n'
+    root = write(tmp_path / "a", {"a.png": png(), "b.png": png(), "metadata.jsonl": told})
+    assert load(root, label_column="label").classes == ("x\u2028y", "z")
+    (root / "metadata.jsonl").write_text(told + '{"label": "z"}\n', encoding="utf-8")
+    with pytest.raises(UsageError, match="1 rows have no `file_name`, the first of them row 3"):
+        load(root)
+
+
+def test_pictures_smaller_than_any_size_that_can_be_asked_for_are_enlarged(tmp_path):
+    write(tmp_path, {"a.png": png(size=(1, 1)), "b.png": png(size=(1, 1))})
+    assert load(tmp_path).images.shape == (2, 3, 64, 64)
+
+
+def test_what_is_not_finite_is_black(tmp_path):
+    pixels = np.full((16, 16), 0.5, np.float32)
+    pixels[0, :3] = np.inf, -np.inf, np.nan
+    Image.fromarray(pixels).save(tmp_path / "a.tif")
+    assert load(tmp_path, white=1).images.flatten()[:4].tolist() == [0, 0, 0, 128]
+
+
+@pytest.mark.parametrize("out", ["out", "out.zip"])
+def test_classes_that_are_called_like_splits_stay_classes_when_converted(ganzoo, tmp_path, out):
+    files: dict[str, bytes | str] = {f"p{i}.png": png() for i in range(4)}
+    write(tmp_path / "a", files | {"labels.csv": "file,label\np0.png,train\np1.png,test\np2.png,a/b\np3.png,train\n"})
+    result = ganzoo("data", "convert", "a", out)
+    assert result.code == 0
+    assert "cannot be those of folders (3): a/b as a_b, test as test_, train as train_" in result.err
+    found = read_pictures(tmp_path / out)
+    assert found.splits is None
+    kept = {"a/b", "test", "train"} if out == "out.zip" else {"a_b", "test_", "train_"}
+    assert set(found.labels or ()) == kept
+
+
+def test_convert_decodes_as_a_run_does_and_says_what_it_says(ganzoo, tmp_path):
+    deep = np.linspace(0, 4095, 256).reshape(16, 16).astype(np.uint16)
+    (tmp_path / "a").mkdir()
+    Image.fromarray(deep).save(tmp_path / "a" / "x.png")
+    write(tmp_path / "a", {"y.png": "broken"})
+    result = ganzoo("data", "convert", "a", "out", "--image-size", "16", "--skip-broken", "--json")
+    assert "4,095 is taken for white" in result.err
+    assert json.loads(result.out)["broken"] == ["y.png"]
+    (made,) = (tmp_path / "out").glob("*.png")
+    with Image.open(made) as picture:
+        assert picture.getextrema() == ((0, 255),) * 3
+
+
+def test_pictures_that_only_lack_their_white_are_copied_and_no_picture_loses_its_ending(ganzoo, tmp_path):
+    (tmp_path / "a").mkdir()
+    Image.fromarray(np.full((16, 16), 0.5, np.float32)).save(tmp_path / "a" / "x.tif")
+    data = io.BytesIO()
+    Image.new("RGB", (16, 16)).save(data, "WEBP")
+    write(tmp_path / "a", {"y.png": data.getvalue()})
+    assert ganzoo("data", "convert", "a", "out", "--skip-broken").code == 0
+    assert sorted(path.suffix for path in (tmp_path / "out").iterdir()) == [".tif", ".webp"]
+
+
+def test_notes_are_told_where_a_run_would_be_refused(ganzoo, tmp_path):
+    write(tmp_path / "a", {"x.png": "broken"})
+    (tmp_path / "b").mkdir()
+    (tmp_path / "a" / "link").symlink_to(tmp_path / "b")
+    assert "links to folders (link, ...) are not followed" in ganzoo("data", "inspect", "a").out

@@ -6,11 +6,13 @@ from typing import Any
 import click
 
 from ganzoo.commands.options import OfData, data_given, echo_json, json_option
-from ganzoo.errors import GanzooError, UsageError
+from ganzoo.errors import GanzooError, UsageError, plain
 
 SHOWN = 40
 """Classes, groups and files that are shown; JSON has more of them."""
 COLUMNS, ROWS = 20, 8
+DECODING = ("channels", "background", "white")
+"""Options that say how pictures are decoded."""
 UNEVEN = 10
 """Times that the largest class is the smallest, from which on `--balance` is mentioned."""
 
@@ -85,36 +87,50 @@ def convert(path: Path, out: Path, image_size: int | None, channels: str | None,
     """
     from ganzoo.data import choose_options
     from ganzoo.data.imagefiles import ImageFiles, Rule, faults
+    from ganzoo.data.inspection import class_folders, counts
     from ganzoo.data.inspection import convert as write
-    from ganzoo.data.inspection import counts
+    from ganzoo.data.tree import some
+    from ganzoo.errors import note_once
 
-    if channels is not None and image_size is None:
-        raise UsageError("--channels goes with --image-size: without it, files are copied as they are stored")
-    source = _folder()
-    options = choose_options(source, data_given(values))
+    source, own = _folder(), data_given(values)
+    decoding = [f"--{name}" for name, value in (("channels", channels), *own.items()) if name in DECODING and value]
+    if decoding and image_size is None:
+        raise UsageError(f"{decoding[0]} goes with --image-size: without it, files are copied as they are stored")
+    if "test_share" in own:
+        raise UsageError("--test-share is for runs: convert keeps the splits that there are, and makes none")
+    options = choose_options(source, own)
     found = source.pictures(path, options)
     if found.partners is not None or found.others is not None:
         raise UsageError(f"{path} holds {found.format}: convert takes one kind of pictures")
-    rule = Rule(options.background, options.white)
-    broken = faults(found.sources, rule)
+    # What only lacks --white is not broken.
+    broken = faults(found.sources, Rule(options.background, options.white or 1))
     if broken and not options.skip_broken:
         raise UsageError(
             f"{len(broken):,} of {len(found):,} pictures cannot be read: {next(iter(broken.values()))}; "
             "mend them, or leave them out with --skip-broken"
         )
+    notes = list(found.notes)
+    left_out = [found.names[i] for i in broken]
     found = found.at([i for i in range(len(found)) if i not in broken])
     if not len(found):
         raise UsageError(f"none of the pictures in {path} can be read")
-    images = ImageFiles(found.sources, image_size, int(channels or 3), rule) if image_size else None
+    images = None
+    if image_size:
+        images = ImageFiles(found.sources, image_size, int(channels or 3), source.rule(found, options, notes))
+    if other := [f"{name} as {folder}" for name, folder in class_folders(found).items() if folder != name]:
+        notes.append(f"names of classes that cannot be those of folders ({len(other):,}): {some(other)}")
+    for told in notes:
+        note_once(told if str(path) in told else f"{path}: {told}")
     write(found, out, images)
     kinds = counts(found)
-    result = {"out": str(out), "pictures": len(found), "left_out": len(broken), "classes": kinds}
+    result = {"out": str(out), "pictures": len(found), "left_out": len(left_out), "broken": left_out, "classes": kinds}
     if as_json:
         echo_json(result)
         return
     classes = f" in {len(kinds):,} classes" if kinds else ""
-    left = f" ({len(broken):,} broken ones left out)" if broken else ""
-    click.echo(f"{out}: {len(found):,} pictures{classes}{left}")
+    click.echo(f"{out}: {len(found):,} pictures{classes}")
+    if left_out:
+        click.echo(f"left out, for they cannot be read ({len(left_out):,}): {plain(', '.join(left_out))}")
 
 
 def _folder() -> Any:
@@ -154,7 +170,6 @@ def _sources(data: Any) -> dict[str, Any] | None:
 
 def _show(report: dict[str, Any]) -> None:
     """The report as text."""
-    from ganzoo.errors import plain
 
     def line(name: str, text: object) -> None:
         click.echo(f"{name:12} {plain(str(text))}")
@@ -190,6 +205,8 @@ def _show(report: dict[str, Any]) -> None:
     if broken["count"] > SHOWN:
         click.echo(f"  and {broken['count'] - SHOWN:,} more (--json has them)")
     if "refused" in run:
+        for note in report["notes"]:
+            line("note", note)
         line("a run", f"would be refused: {run['refused']}")
         return
     c, h, w = run["shape"]

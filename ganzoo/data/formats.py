@@ -8,7 +8,6 @@ A folder, a zip and a tar are read alike: each is a tree of names. Where the cla
 import csv
 import io
 import os
-import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -25,6 +24,7 @@ from ganzoo.data.tree import (
     TRAINING,
     Pictures,
     Tree,
+    by_beginning,
     class_order,
     shards,
     some,
@@ -69,7 +69,7 @@ def read_pictures(
             parquet = [root / name for name in tree.files if name.lower().endswith(".parquet")]
             if parquet:
                 return _parquet(root, parquet, label_column, skip_unlabelled)
-            tree = shards(tree)
+            tree = shards(tree, notes)
     elif root.suffix.lower() == ".npz":
         if label_column not in (None, NO_COLUMN):
             raise UsageError(f"--label-column is for tables of labels: {root} has none")
@@ -117,28 +117,24 @@ def _arrays(path: Path) -> Pictures:
 
 def _parquet(root: Path, paths: list[Path], label_column: str | None, skip_unlabelled: bool) -> Pictures:
     """Parquet files, split by how their names begin, as Hugging Face's are."""
-    of = {path.name: re.split(r"[-_.]", path.name.casefold(), maxsplit=1)[0] for path in paths}
-    testing = min((part for part in of.values() if part in TESTING), key=TESTING.index, default=None)
-    training = next((part for part in TRAINING if part in of.values()), None)
-    notes: list[str] = []
-    if training and testing:
-        if unused := [name for name, part in of.items() if part not in (training, testing)]:
-            notes.append(f"beside the files of {training} and {testing}, {some(unused)} are left out")
-        paths = [path for path in paths if of[path.name] in (training, testing)]
-    if len(set(of)) < len(paths):
+    split, unused = by_beginning(path.name for path in paths)
+    notes = [f"beside the files of the two splits, {some(unused)} are left out"] if unused else []
+    paths = [path for path in paths if not split or path.name in split]
+    if len({path.name for path in paths}) < len(paths):
         raise UsageError(f"{root} holds two Parquet files of one name: give one of their folders")
     rows = read_parquet(paths)
     where = str(paths[0]) if len(paths) == 1 else f"{root}/*.parquet"
     files: dict[str, Source] = dict(zip(rows.names, rows.sources, strict=True))
     if not files:
         raise UsageError(f"no images in {where}: it has no rows")
-    splits = None
-    if training and testing:
-        splits = ["train" if of[file] == training else "test" for file in rows.files]
+    splits = [split[file] for file in rows.files] if split else None
     table = Table(rows.names, "image", rows.columns)
     labels = _column(where, Path(where).name, table, label_column, notes) if rows.columns else None
+    told = f" (beside {some(rows.unread)})" if rows.unread else ""
     if label_column not in (None, NO_COLUMN) and labels is None:
-        raise UsageError(f"--label-column {label_column}: {where} has no column beside its images")
+        raise UsageError(f"--label-column {label_column}: {where} has no column of text or whole numbers{told}")
+    if labels is None and rows.unread:
+        notes.append(f"columns of {where} that hold neither text nor whole numbers are not used{told}")
     found = Pictures("Parquet, without classes", rows.names, rows.sources, None, splits, notes)
     return found if labels is None else _with_labels(found, labels, "Parquet", where, skip_unlabelled)
 
@@ -161,7 +157,8 @@ def _labelled(tree: Tree, label_column: str | None, skip_unlabelled: bool, folde
     tops = _splits(tree, folders_only, notes)
     names = [name for name in tree.pictures if not tops or name.split("/")[0] in tops]
     if empty := next((top for top in tops if not any(name.startswith(f"{top}/") for name in names)), None):
-        raise UsageError(f"no images in {tree.root / empty} (looked for {' '.join(ENDINGS)})")
+        link = "; links to folders are not followed" if (tree.root / empty).is_symlink() else ""
+        raise UsageError(f"no images in {tree.root / empty} (looked for {' '.join(ENDINGS)}){link}")
     splits = [tops[name.split("/")[0]] for name in names] if len(set(tops.values())) > 1 else None
     found = None if folders_only else _files_of_labels(tree, names, [*tops], label_column, notes)
     if label_column not in (None, NO_COLUMN) and (found is None or found.format != "a table"):
@@ -224,7 +221,8 @@ def _splits(tree: Tree, folders_only: bool, notes: list[str]) -> dict[str, str]:
     others = [top for top in filled if top not in (*training, *testing[:1])]
     if others or flat:
         what = [*others, *flat]
-        notes.append(f"beside {training[0]}/ and {', '.join(t + '/' for t in testing[:1])}, {some(what)} are left out")
+        used = " and ".join(f"{top}/" for top in (training[0], *testing[:1]))
+        notes.append(f"beside {used}, {some(what)} are left out")
     return {training[0]: "train"} | ({testing[0]: "test"} if testing else {})
 
 
@@ -314,6 +312,11 @@ def _absent(where: str, absent: list[str]) -> None:
         raise UsageError(f"{where} names pictures that are not there ({len(absent):,}): {some(absent)}")
 
 
+def _once(where: str, twice: list[str]) -> None:
+    if twice:
+        raise UsageError(f"{where} names pictures twice ({len(twice):,}): {some(twice)}")
+
+
 def _dataset_json(tree: Tree, name: str, names: list[str], place: str, notes: list[str]) -> Labels | None:
     """StyleGAN's: {"labels": [[FILE, NUMBER], ...]}, or null for none."""
     where, known = f"{tree.root / name}", set(names)
@@ -333,14 +336,18 @@ def _dataset_json(tree: Tree, name: str, names: list[str], place: str, notes: li
     if not (isinstance(titles, list) and all(isinstance(title, str) and title for title in titles)):
         titles = []
     of: dict[str, str] = {}
+    twice: list[str] = []
     for pair in listed if isinstance(listed, list) else [None]:
         if not (isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str)):
             raise UsageError(f"{where} is damaged: labels are a list of [file, number], not {plain(str(pair))[:80]}")
         given = -1 if pair[1] is None else pair[1]
         if isinstance(given, bool) or not isinstance(given, int) or (given < 0 and pair[1] is not None):
             raise UsageError(f"{where}: the label of {plain(pair[0])[:80]} is {plain(str(pair[1]))[:40]}, no class")
-        of[place + _clean(pair[0])] = "" if given < 0 else titles[given] if given < len(titles) else str(given)
+        file = place + _clean(pair[0])
+        twice += [file] if file in of else []
+        of[file] = "" if given < 0 else titles[given] if given < len(titles) else str(given)
     _absent(where, [file for file in of if file not in known])
+    _once(where, twice)
     return Labels(of, name, "dataset.json")
 
 
@@ -361,13 +368,15 @@ def _table(tree: Tree, name: str, names: list[str], place: str) -> Table | None:
     """
     where, base = f"{tree.root / name}", name.removeprefix(place).lower()
     huggingface = base in ("metadata.csv", "metadata.jsonl")
-    columns = dict(_rows(tree, name, where, set(names), place))
     known = set(names)
     ways: list[dict[str, str]] = [{n.removeprefix(place): n for n in names}]
     if not huggingface:
         ways += [_only(names, os.path.basename), _only(names, lambda n: PurePosixPath(n).stem)]
+    columns = dict(_rows(tree, name, where, {place + n for n in ways[0]}.union(*ways), place))
     if huggingface and "file_name" not in columns:
         raise UsageError(f"{where} has no column `file_name` (it has: {some([*columns])})")
+    if huggingface and (bare := [i for i, value in enumerate(columns["file_name"], 1) if not value.strip()]):
+        raise UsageError(f"{where}: {len(bare):,} rows have no `file_name`, the first of them row {bare[0]}")
     for way in ways:
         for column in ["file_name"] if huggingface else columns:
             given = [_clean(value) for value in columns[column]]
@@ -375,8 +384,7 @@ def _table(tree: Tree, name: str, names: list[str], place: str) -> Table | None:
             hits = sum(file in known for file in found)
             if given and (huggingface or hits * 2 > len(given)):
                 _absent(where, [value for value, file in zip(given, found, strict=True) if file not in known])
-                if twice := [file for file, count in Counter(found).items() if count > 1]:
-                    raise UsageError(f"{where} names pictures twice ({len(twice):,}): {some(twice)}")
+                _once(where, [file for file, count in Counter(found).items() if count > 1])
                 return Table(found, column, columns)
     return None
 
@@ -396,7 +404,7 @@ def _rows(tree: Tree, name: str, where: str, known: set[str], place: str) -> Ite
     text = tree.text(name)
     if name.lower().endswith(".jsonl"):
         rows = []
-        for number, line in enumerate(text.splitlines(), 1):
+        for number, line in enumerate(text.split("\n"), 1):  # Not splitlines: text may hold other ends of lines.
             if line.strip():
                 try:
                     row = from_json(line.encode())
@@ -420,7 +428,8 @@ def _rows(tree: Tree, name: str, where: str, known: set[str], place: str) -> Ite
         return
     head = [cell.strip() for cell in lines[0]]
     _few_columns(where, len(head), len(lines))
-    if any(place + _clean(cell) in known for cell in head):  # Its first row is of a picture: there is no header.
+    if any(_clean(cell) in known or place + _clean(cell) in known for cell in head):
+        # Its first row is of a picture: there is no header.
         head = [str(i + 1) for i in range(len(head))]
     else:
         lines = lines[1:]

@@ -8,8 +8,9 @@ from PIL import Image
 from torch import Tensor
 
 from ganzoo.data import memory
+from ganzoo.data.imagefiles import eight_bits, is_wide
 from ganzoo.data.sets import DataRequest, Dataset, ImageSet, open_dataset
-from ganzoo.errors import GanzooError, UsageError, one_line
+from ganzoo.errors import GanzooError, UsageError, note_once, one_line
 
 RANGES = ((0.0, 1.0), (-1.0, 1.0))
 """What floating-point pixels may lie in."""
@@ -110,11 +111,22 @@ class Items(torch.utils.data.Dataset[Tensor]):
         item = self.data[index]
         image = item[0] if isinstance(item, tuple | list) else item
         if isinstance(image, Image.Image):
-            array = np.array(image if image.mode in ("L", "RGB") else image.convert("RGB"))
+            array = np.array(image if image.mode in ("L", "RGB") else _eight_bits(image, index))
             image = torch.from_numpy(array.reshape(*array.shape[:2], -1)).permute(2, 0, 1)
         if not isinstance(image, Tensor):
             raise UsageError(f"item {index} of the data is no image of PIL's and no tensor, but {type(image).__name__}")
         return pixels(image.unsqueeze(0) if image.dim() == 3 else image, self.value_range)[0].contiguous()
+
+
+def _eight_bits(image: Image.Image, index: int) -> Image.Image:
+    """A picture of another kind as files of that kind are taken: 16 bits scaled, transparency laid on white."""
+    try:
+        return eight_bits(image, 1 if is_wide(image) else 3)
+    except UsageError as error:
+        raise UsageError(
+            f"item {index} is a picture of mode {image.mode}, and nobody says which of its numbers is white: hand over "
+            "tensors, uint8 or floats with value_range="
+        ) from error
 
 
 def pixels(images: Tensor, value_range: tuple[float, float] | None) -> Tensor:
@@ -146,7 +158,11 @@ def _labels(data: Any) -> Tensor | None:
             return None
         known = [data[i][1] for i in range(len(data))]
     labels = torch.as_tensor(known)
-    return labels.long() if labels.dim() == 1 and not labels.is_floating_point() else None
+    if labels.dim() == 1 and not labels.is_floating_point():
+        return labels.long()
+    kind = "floating-point numbers" if labels.dim() == 1 else f"of shape {tuple(labels.shape)}"
+    note_once(f"the data's targets are {kind}, no numbers of classes: its images are taken without")
+    return None
 
 
 def _names(labels: Tensor | None) -> tuple[str, ...]:

@@ -95,7 +95,7 @@ class ImageFiles(torch.utils.data.Dataset[Tensor]):
             # A JPEG can be decoded at 1/2, 1/4 or 1/8: much faster for photos, and still twice the size wanted.
             if not self.half and self.grid == 1:
                 picture.draft(None, (2 * self.size, 2 * self.size))
-            square = _middle(_half(_plain(picture, self.channels, self.rule), self.half), self.grid)
+            square = _middle(_half(eight_bits(picture, self.channels, self.rule), self.half), self.grid)
             square = square.resize((self.size, self.size), Image.Resampling.BILINEAR)
             pixels = np.array(square).reshape(self.size, self.size, self.channels)
         return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
@@ -158,7 +158,7 @@ class WholePictures(torch.utils.data.Dataset[Tensor]):
             UsageError: it is broken, not an image, or a decompression bomb; it is named.
         """
         with _strict(), _opened(self.paths[index]) as picture:
-            pixels = np.array(_plain(picture, self.channels))
+            pixels = np.array(eight_bits(picture, self.channels))
         return torch.from_numpy(pixels).view(*pixels.shape[:2], self.channels).permute(2, 0, 1).contiguous()
 
 
@@ -210,7 +210,7 @@ def survey(paths: Sequence[Source], most: int = SURVEYED) -> Survey:
         for path in paths[:: -(-len(paths) // most)]:
             with _opened(path) as picture:
                 sizes.add(picture.size)
-                wide = wide or _is_wide(picture)
+                wide = wide or is_wide(picture)
                 transparent = transparent or picture.has_transparency_data
                 grey = grey and _is_grey(picture)
     return Survey(sizes, grey, wide, transparent)
@@ -247,7 +247,7 @@ def brightest(paths: Sequence[Source]) -> int | None:
             with _opened(path) as picture:
                 if picture.mode == "F" or (picture.mode == "I" and picture.format != "PPM"):
                     return None
-                if _is_wide(picture):
+                if is_wide(picture):
                     most = max(most or 0, int(np.asarray(picture).max()))
     return most
 
@@ -258,7 +258,7 @@ def faults(paths: Sequence[Source], rule: Rule = USUAL) -> dict[int, str]:
     def fault(path: Source) -> str | None:
         try:
             with _opened(path) as picture:
-                _plain(picture, 3, rule)
+                eight_bits(picture, 3, rule)
         except UsageError as error:
             return str(error)
         return None
@@ -267,19 +267,19 @@ def faults(paths: Sequence[Source], rule: Rule = USUAL) -> dict[int, str]:
         return {i: text for i, text in enumerate(pool.map(fault, paths)) if text is not None}
 
 
-def _is_wide(picture: Image.Image) -> bool:
+def is_wide(picture: Image.Image) -> bool:
     return picture.mode in ("I", "F") or picture.mode.startswith("I;16")
 
 
 def _is_grey(picture: Image.Image) -> bool:
-    if picture.mode in ("1", "L", "LA", "F") or _is_wide(picture):
+    if picture.mode in ("1", "L", "LA", "F") or is_wide(picture):
         return True
     picture.draft(None, (64, 64))
-    red, green, blue = np.array(_plain(picture, 3)).reshape(-1, 3).T
+    red, green, blue = np.array(eight_bits(picture, 3)).reshape(-1, 3).T
     return bool((red == green).all() and (green == blue).all())
 
 
-def _plain(picture: Image.Image, channels: int, rule: Rule = USUAL) -> Image.Image:
+def eight_bits(picture: Image.Image, channels: int, rule: Rule = USUAL) -> Image.Image:
     """The picture upright, opaque, with 8 bits in each channel: mode L or RGB.
 
     Raises:
@@ -299,7 +299,7 @@ def _plain(picture: Image.Image, channels: int, rule: Rule = USUAL) -> Image.Ima
                 "--white (255, say), or save it with 8 or 16 bits"
             )
         picture = _scaled(picture, rule.white)
-    elif _is_wide(picture):
+    elif is_wide(picture):
         picture = _scaled(picture, rule.white or 65535)  # PIL would cut off above 255.
     elif picture.has_transparency_data:
         picture = picture.convert("RGBA")
@@ -310,7 +310,7 @@ def _plain(picture: Image.Image, channels: int, rule: Rule = USUAL) -> Image.Ima
 
 def _scaled(picture: Image.Image, white: float) -> Image.Image:
     """8 bits, of which 255 is `white`; what is not finite is black."""
-    values = np.nan_to_num(np.asarray(picture).astype(np.float64), nan=0.0).clip(0, white)
+    values = np.nan_to_num(np.asarray(picture).astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0).clip(0, white)
     return Image.fromarray((values * 255 / white + 0.5).astype(np.uint8))
 
 

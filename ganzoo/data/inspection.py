@@ -18,7 +18,7 @@ from PIL import Image
 
 from ganzoo.data.archives import Pixels, Source
 from ganzoo.data.imagefiles import ImageFiles, Rule, faults, survey
-from ganzoo.data.tree import Pictures, class_order
+from ganzoo.data.tree import TESTING, TRAINING, Pictures, class_order
 from ganzoo.errors import GanzooError, UsageError, one_line
 from ganzoo.files import regular, whole
 
@@ -159,14 +159,22 @@ ENDINGS_OF = {
     b"\x89PNG": ".png", b"P5": ".pgm", b"P6": ".ppm", b"\xff\xd8\xff": ".jpg", b"GIF8": ".gif", b"BM": ".bmp",
     b"II*\0": ".tif", b"MM\0*": ".tif",
 }  # fmt: skip
+FOLDERS = (*TRAINING, *TESTING, *(f"{split}{side}" for split in (*TRAINING, *TESTING) for side in "ab"))
+"""Names of folders that say of pictures what no class does, in lower case."""
+
+
+def _ending(data: bytes) -> str | None:
+    """By how a file begins, whatever it is called."""
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return ".webp"
+    if data[4:8] == b"ftyp":
+        return ".avif" if data[8:12] in (b"avif", b"avis") else ".heic"
+    return next((ending for start, ending in ENDINGS_OF.items() if data.startswith(start)), None)
 
 
 def _files(found: Pictures, images: ImageFiles | None) -> Iterator[tuple[str, bytes]]:
     """The new name and the bytes of each picture."""
-    classes = class_order(set(found.labels or ()))
-    safe = {name: _safe(name, i) for i, name in enumerate(classes)}
-    if len(set(safe.values())) < len(safe):
-        safe = {name: f"{i:05d}" for i, name in enumerate(classes)}
+    safe = class_folders(found)
     stored = images is None and not isinstance(found.sources[0], Pixels)
     decoded = iter(()) if images is None else images.decoded("converting")
     for i, source in enumerate(found.sources):
@@ -177,10 +185,19 @@ def _files(found: Pictures, images: ImageFiles | None) -> Iterator[tuple[str, by
         else:
             with Image.open(io.BytesIO(content(source))) as picture:
                 data = _png(np.asarray(picture))
-        ending = next((e for start, e in ENDINGS_OF.items() if data.startswith(start)), Path(found.names[i]).suffix)
+        ending = _ending(data) or Path(found.names[i]).suffix
         parts = [] if found.splits is None else [found.splits[i]]
         parts += [] if found.labels is None else [safe[found.labels[i]]]
         yield "/".join([*parts, f"img{i:08d}{ending.lower()}"]), data
+
+
+def class_folders(found: Pictures) -> dict[str, str]:
+    """The folder of each class: its name, as far as it can be one and means nothing else there."""
+    classes = class_order(set(found.labels or ()))
+    safe = {name: _safe(name, i) for i, name in enumerate(classes)}
+    if len(set(safe.values())) < len(safe):
+        return {name: f"{i:05d}" for i, name in enumerate(classes)}
+    return safe
 
 
 def _png(pixels: Any) -> bytes:
@@ -191,6 +208,8 @@ def _png(pixels: Any) -> bytes:
 
 
 def _safe(name: str, number: int) -> str:
-    """A class's name as a folder's, or its number where it would be none."""
-    plain = name.isprintable() and not set(name) & set('/\\:*?"<>|') and name.strip(". ") == name
-    return name if plain and 0 < len(name.encode(errors="replace")) <= 100 else f"{number:05d}"
+    """A class's name as a folder's, what cannot be in one replaced, or its number where nothing is left of it."""
+    plain = "".join("_" if c in '/\\:*?"<>|' or not c.isprintable() else c for c in name).strip(". ")
+    if plain.casefold() in FOLDERS:
+        plain += "_"
+    return plain if 0 < len(plain.encode(errors="replace")) <= 100 else f"{number:05d}"

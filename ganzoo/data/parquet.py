@@ -12,6 +12,8 @@ from ganzoo.files import from_json, memory, regular
 MOST_ROWS, MOST_CELLS = 2_000_000, 50_000_000
 """Rows of a file, and values beside and with images: memory is taken for each, and a file of any size can tell of any
 number."""
+BROKEN = "\0"
+"""Stands for a number that is not whole, in whose column there are no classes."""
 USUAL = ("image", "img")
 """The column that is meant where several hold bytes."""
 
@@ -25,7 +27,12 @@ class Rows(NamedTuple):
     files: list[str]
     """The name of the file that each row is in."""
     columns: dict[str, list[str]]
-    """The other columns that hold text or whole numbers; numbers of named classes as their names, none as ''."""
+    """The other columns that hold text or whole numbers; numbers of named classes as their names, none as ''.
+
+    A column of whole numbers with gaps is one of floats in many programs.
+    """
+    unread: list[str]
+    """The columns that hold neither."""
 
 
 def read_parquet(paths: list[Path]) -> Rows:
@@ -38,7 +45,7 @@ def read_parquet(paths: list[Path]) -> Rows:
         parquet: Any = import_module("pyarrow.parquet")
     except ImportError:
         raise UsageError(f"{paths[0]}: Parquet is read with pyarrow: `pip install 'ganzoo[parquet]'`") from None
-    found = Rows([], [], [], {})
+    found = Rows([], [], [], {}, [])
     left = min(LARGEST_UNPACKED, memory() // 4)
     for path in paths:
         try:
@@ -48,6 +55,9 @@ def read_parquet(paths: list[Path]) -> Rows:
             raise
         except Exception as error:  # pyarrow's kinds are many.
             raise UsageError(f"{path} is damaged, or no Parquet file: {one_line(error)[:200]}") from error
+    for name in [name for name, texts in found.columns.items() if BROKEN in texts]:
+        del found.columns[name]
+        found.unread.append(name)
     return found
 
 
@@ -67,8 +77,9 @@ def _append(found: Rows, path: Path, parquet: Any, stream: Any, left: int) -> in
         raise UsageError(f"{path} has {about.num_rows:,} rows of {1 + len(kept)} columns, more than are read")
     if sum(about.row_group(i).total_byte_size for i in range(about.num_row_groups)) > left:
         raise UsageError(f"{path}: Parquet files of more than {left:,} bytes are not held in memory")
-    if not found.columns:
+    if not found.names:
         found.columns.update({name: [] for name in kept})
+        found.unread.extend([f.name for f in schema if f.name not in (image, *kept)])
     leaves = [first.schema.column(i) for i in range(len(first.schema))]
     listed = [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
     (times, least), row, claimed, size = BOMB, 0, 0, stream.seek(0, io.SEEK_END)
@@ -118,7 +129,8 @@ def _image_column(path: Path, schema: Any) -> str:
 
 
 def _is_plain(kind: str) -> bool:
-    return kind.startswith(("int", "uint", "dictionary")) or kind in ("string", "large_string", "bool")
+    texts = kind in ("string", "large_string", "bool")
+    return texts or kind.startswith(("int", "uint", "dictionary", "float", "double", "halffloat"))
 
 
 def _class_names(schema: Any) -> dict[str, list[str]]:
@@ -135,8 +147,12 @@ def _class_names(schema: Any) -> dict[str, list[str]]:
 
 
 def _text(value: Any, titles: list[str]) -> str:
-    if value is None:
+    if value is None or value != value:
         return ""
+    if isinstance(value, float):
+        if not value.is_integer():
+            return BROKEN
+        value = int(value)
     if isinstance(value, int) and not isinstance(value, bool) and titles:
         return titles[value] if 0 <= value < len(titles) else "" if value < 0 else str(value)  # -1: not labelled.
     return str(value)

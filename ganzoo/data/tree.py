@@ -3,7 +3,7 @@
 import hashlib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -163,15 +163,35 @@ def within(files: Any) -> dict[str, Source]:
     return {"/".join(name.split("/")[around:]): files[name] for name in kept}
 
 
-def shards(tree: Tree) -> Tree:
+def by_beginning(names: Iterable[str]) -> tuple[dict[str, str], list[str]]:
+    """How files are split whose names begin with their split, as Hugging Face's do: `train` or `test` of each.
+
+    Empty where they are not split; and those that are of neither split, where others are.
+    """
+    of = {name: re.split(r"[-_.]", name.casefold(), maxsplit=1)[0] for name in names}
+    training = next((part for part in TRAINING if part in of.values()), None)
+    testing = next((part for part in TESTING if part in of.values()), None)
+    if training is None or testing is None:
+        return {}, []
+    known = {training: "train", testing: "test"}
+    return {n: known[part] for n, part in of.items() if part in known}, [n for n in of if of[n] not in known]
+
+
+def shards(tree: Tree, notes: list[str]) -> Tree:
     """A folder that holds tars and no pictures: what is in the tars, each as a folder is."""
     tars = [name for name in tree.files if "/" not in name and name.lower().endswith(TAR)]
     files: dict[str, Source] = {}
-    for name in tars:
+    splits, unused = by_beginning(tars)
+    if unused:
+        notes.append(f"beside the tars of the two splits, {some(unused)} are left out")
+    for name in splits or tars:
         held, _ = members(tree.root / name)
         for member, source in within(held).items():
+            member = f"{splits[name]}/{member}" if splits else member
             if member in files:
-                member = f"{name.split('.')[0]}-{member}" if "/" not in member else member
+                folder, _, base = member.rpartition("/")
+                if folder in ("", *splits.values()):
+                    member = f"{folder}/{name.split('.')[0]}-{base}".lstrip("/")
             if member in files:
                 raise UsageError(f"{tree.root}: two tars hold '{plain(member)[:100]}': give one of them")
             files[member] = source
