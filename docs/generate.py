@@ -188,9 +188,14 @@ def interface(base: type[Any]) -> str:
     lines += [f"- `{name}`" for name in stated]
     abstract = getattr(base, "__abstractmethods__", frozenset())
     for name, method in vars(base).items():
-        if name in abstract:
+        if name in abstract or (inspect.isfunction(method) and to_be_stated(method)):
             lines.append(f"- `{name}{signature(method)}`: {first_line(method)}")
     return "\n".join(lines)
+
+
+def to_be_stated(method: Any) -> bool:
+    """Whether it raises that a subclass does not state it."""
+    return "does not state" in inspect.getsource(method)
 
 
 def first_line(thing: Any) -> str:
@@ -303,7 +308,7 @@ def methods_of_gan(_: Any) -> str:
 
 LOSSES = ("discriminator_loss", "generator_loss")
 """Methods that every model has: the page begins with them."""
-RULES = ("Adam", "RMSprop", "SGD", "exponential", "ramp", "linear_decay")
+RULES = ("Adam", "RMSprop", "SGD", "exponential", "ramp", "linear_decay", "cosine")
 """What a model needs of `ganzoo.optim`."""
 
 

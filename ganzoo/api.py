@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -194,12 +195,21 @@ def resume(
         UsageError, GanzooError, KeyboardInterrupt, Stopped: as `train`.
     """
     folder, plugins = (run.folder, run.plugins) if isinstance(run, TrainedRun) else (Path(run), registry().check())
+    named: dict[str, str | None] = {}
     if model is not None:
-        plugins, _ = _model(plugins, model)
+        plugins, cls = _model(plugins, model)
+        named["model"] = cls.name
     if dataset is not None:
-        plugins, _ = _data(plugins, dataset, value_range)
+        plugins, named["dataset"] = _data(plugins, dataset, value_range)
     for name in changes.keys() - set(CHANGES):
         raise UsageError(f"a run cannot be resumed with another '{name}': {did_you_mean(name, list(CHANGES))}")
+    if named:
+        info = open_run(folder)
+        settings = info.get("settings")
+        own_data = settings.get("dataset") if isinstance(settings, dict) else None
+        for what, own in (("model", info["model"]), ("dataset", own_data)):
+            if own is not None and named.get(what, own) != own:
+                raise UsageError(f"{folder} is of {what} '{own}', not '{named[what]}': a run goes on with its own")
     with _in_python():
         _trained(lambda watchers: resume_run(folder, plugins, changes, watchers(), warn).folder, progress, callback)
     return TrainedRun(folder, str(changes.get("device", "auto")), plugins)
@@ -459,7 +469,8 @@ class _Told(Watcher):
         if self.enough:
             return
         try:
-            self.enough = self.callback(int(line["step"]), dict(line)) is False
+            answer: Any = self.callback(int(line["step"]), dict(line))
+            self.enough = isinstance(answer, bool | np.bool_) and not answer
         except BaseException as error:
             self.error, self.enough = error, True
 

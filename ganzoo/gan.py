@@ -66,7 +66,7 @@ class Turn(NamedTuple):
     every: int = 1
     """Taken only in steps whose number, counted from 0, it divides: lazy regularisation."""
     repeat: int = 1
-    """Taken so often in one step, each time on a batch of its own: n_critic."""
+    """Taken so often in one step, each time after the first on a batch of its own: n_critic."""
     fresh: bool = False
     """Whether it gets fakes, and reals, of its own, not those of the turn before."""
 

@@ -73,6 +73,8 @@ class Regulariser(nn.Module):
     """Whose losses it adds to."""
     every: int = 1
     """In every so many steps: 1 joins the player's first turn; more is a turn of its own."""
+    whole_batches: ClassVar[bool] = False
+    """Whether parts of a batch, as `--accumulate` has them, are another thing to it than the batch."""
 
     def __init__(self, data: DataSpec, options: Any):
         """Make it; an option named `every` decides `self.every`.

@@ -233,7 +233,7 @@ def _train(run: Run, prepared: Prepared, registry: Registry, watchers: Sequence[
         run.begin(trainer)
         if prepared.initial is not None:  # From here on nothing needs the other run.
             run.save(trainer)
-        trainer.fit(run)
+        late = trainer.fit(run)
         status = "finished"
     except (Stopped, Enough, KeyboardInterrupt):
         status = "stopped"
@@ -255,3 +255,5 @@ def _train(run: Run, prepared: Prepared, registry: Registry, watchers: Sequence[
             if status == "finished":  # Otherwise something else is on its way to the user.
                 whose = blame(error) or f"cannot write in {run.folder}"
                 raise GanzooError(f"{whose}: {one_line(error)}") from error
+    if late is not None:  # Whoever trains one run after the other is not to go on.
+        raise Stopped(late, f"{run.folder} is finished, and saved")

@@ -16,7 +16,7 @@ from ganzoo import __version__
 from ganzoo.data import LARGEST_SIDE, DataRequest, DataSpec, ImageSet, Loader, Views, limited, open_dataset
 from ganzoo.errors import GanzooError, UsageError, did_you_mean, one_line, warn
 from ganzoo.gan import GAN
-from ganzoo.ingredients import parse
+from ganzoo.ingredients import Regulariser, added, parse
 from ganzoo.nets import has_batch_statistics
 from ganzoo.plugins import Registry
 from ganzoo.runs.transfer import begin_with, freeze, frozen_layers, refuse_unknown, tell, weights_of
@@ -145,7 +145,7 @@ def refuse_parts(gan: GAN, batch: int, accumulate: int, processes: int) -> None:
     """See that a batch of so many can be looked at in `accumulate` equal parts in each of the processes.
 
     Raises:
-        UsageError: it cannot be divided, or a part is too small for the model.
+        UsageError: it cannot be divided, a part is too small for the model, or a regulariser takes no parts.
     """
     parts, judged = processes * accumulate, gan.judged_together
     if accumulate > 1 and batch % parts:
@@ -154,6 +154,8 @@ def refuse_parts(gan: GAN, batch: int, accumulate: int, processes: int) -> None:
             f"--accumulate {accumulate}: a batch of {batch} cannot be looked at in so many equal parts{among}: see "
             "--batch-size"
         )
+    if accumulate > 1 and (whole := [r.name for r in added(gan.regularisers, Regulariser) if r.whole_batches]):
+        raise UsageError(f"--accumulate {accumulate}: regulariser '{whole[0]}' takes whole batches; leave one out")
     part = batch // parts
     if part % judged:
         raise UsageError(

@@ -16,6 +16,7 @@ class TopK(ganzoo.Regulariser):
     name = "topk"
     summary = "the generator learns from the fakes that the discriminator likes best (Sinha et al. 2020)"
     player = "generator"
+    whole_batches = True
 
     class Options(ganzoo.IngredientOptions):
         """k falls in a line, where the paper has it fall by a factor at each epoch."""

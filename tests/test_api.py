@@ -7,9 +7,11 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -163,6 +165,41 @@ def test_a_second_interrupt_ends_the_call_and_not_the_process():
     with pytest.raises(KeyboardInterrupt):
         zoo.train("tiny", out="a", steps=120, callback=twice, **SHORT)
     assert zoo.TrainedRun("a").status["status"] == "stopped"
+
+
+@pytest.mark.parametrize(("answer", "ends"), [(np.False_, True), (np.float64(1), False), (0, False)])
+def test_what_numpy_calls_false_ends_a_training_and_numbers_do_not(answer, ends):
+    run = zoo.train("tiny", out="a", steps=120, callback=lambda *_: answer, **SHORT)
+    assert run.status["step"] == (50 if ends else 120)
+
+
+def test_time_in_a_callback_is_no_training():
+    run = zoo.train("tiny", out="a", steps=60, callback=lambda *_: time.sleep(2), **SHORT)
+    assert run.status["seconds"] < 2
+
+
+def test_an_interrupt_when_all_is_done_is_still_told_and_the_run_is_finished():
+    def last(step, values):
+        if step == 60:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt, match="a is finished, and saved"):
+        zoo.train("tiny", out="a", steps=60, callback=last, **SHORT)
+    assert zoo.TrainedRun("a").status["status"] == "finished"
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ({"dataset": "emoji"}, "a is of dataset 'small-digits', not 'emoji'"),
+        ({"dataset": torch.zeros(40, 1, 8, 8).byte()}, "a is of dataset 'small-digits', not"),
+        ({"model": Mine}, "a is of model 'tiny', not 'mine'"),
+    ],
+)
+def test_a_run_does_not_go_on_with_another_model_or_other_data(other, message):
+    run = zoo.train("tiny", out="a", steps=2, **SHORT)
+    with pytest.raises(zoo.UsageError, match=message):
+        zoo.resume(run, steps=4, progress=False, **other)
 
 
 def test_sigterm_is_stopped():

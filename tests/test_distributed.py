@@ -103,7 +103,7 @@ def test_all_agree_on_the_clock_and_stop_at_one_step(found):
     first, second = found[2]
     assert first["said"] == second["said"]
     assert first["said"][-1][1] == signal.SIGTERM
-    assert all(clock < 1000 for clock, _ in second["said"])
+    assert all(clock < 1000 for clock, *_ in second["said"])
     assert first["mean"].tolist() == second["mean"].tolist() == [0.5, 4.0]
     assert first["first"] == second["first"] == '{"rank": 0}'
 
@@ -117,7 +117,7 @@ def test_what_all_share_comes_to_the_first_in_the_order_of_one(found):
 
 
 def test_alone_nothing_is_said():
-    assert ALONE.agree(7, 3.25, 15) == (3.25, 15)
+    assert ALONE.agree(7, 3.25, 15, True) == (3.25, 15, True)
     assert ALONE.others("x") == []
     assert list(ALONE.in_turn("abc")) == ["a", "b", "c"]
     assert ALONE.on_first(lambda: 4) == ALONE.first_before_others(lambda: 4) == 4
@@ -279,6 +279,22 @@ def test_an_error_in_another_process_than_the_first_ends_all_in_one_line(tmp_pat
     assert "model 'tiny' failed in generator_loss, step 43: ZeroDivisionError: boom" in told[0]
     assert state(tmp_path / "r")["step"] == 30
     assert json.loads((tmp_path / "r" / "status.json").read_text())["status"] == "failed"
+
+
+def test_a_callback_that_ends_training_ends_it_in_all_processes_and_the_run_is_saved(tmp_path):
+    """Called in the first alone, it asks to end at step 50."""
+    script = tmp_path / "ends.py"
+    script.write_text(
+        "import ganzoo\n"
+        "ganzoo.train('tiny', dataset='small-digits', batch_size=32, loggers=(), engine='eager', progress=False,\n"
+        "             steps=100_000, out='r', callback=lambda step, values: False)\n"
+        "print('goes on')\n"
+    )
+    process = torchrun(script, cwd=tmp_path, env={**CLEAN, "OMP_NUM_THREADS": "1"})
+    out, err = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, out) == (0, "goes on\n" * 2), err
+    assert json.loads((tmp_path / "r" / "status.json").read_text())["status"] == "stopped"
+    assert 50 < state(tmp_path / "r")["step"] < 100_000
 
 
 def test_the_scores_that_two_find_are_those_that_one_measures(ganzoo, tmp_path):

@@ -300,3 +300,46 @@ def test_ingredients_are_options_of_the_command_and_stand_in_its_record(ganzoo):
     wrong = ganzoo(*run, "--regularise", "lecan", "--out", "s")
     assert (wrong.code, "did you mean 'lecam'" in wrong.err) == (2, True)
     assert not Path("s").exists()
+
+
+class Seldom(Tiny):
+    """A discriminator that moves in every second step."""
+
+    def turns(self):
+        return [
+            ganzoo.Turn("generator", self.generator_loss),
+            ganzoo.Turn("discriminator", self.discriminator_loss, every=2),
+        ]
+
+
+def test_an_augmentation_suits_a_discriminator_that_does_not_move_in_every_step(digits):
+    trainer = make(digits, Seldom, augment=["diffaugment"])
+    go(trainer, 5)
+    assert trainer.step == 5
+
+
+def test_augmentations_are_told_of_a_real_batch_once_whatever_looks_at_it(digits):
+    ramp = "ada:p=0.5,ramp=0.1"
+    plain, lazy = make(digits, augment=[ramp]), make(digits, augment=[ramp], regularise=["r1:every=2"])
+    go(plain, 4)
+    go(lazy, 4)
+    assert torch.equal(*(trainer.gan.augmentations[0].p for trainer in (plain, lazy)))
+
+
+class Own(Tiny):
+    """A model with a lazy penalty of the name of a regulariser."""
+
+    def turns(self):
+        return [
+            ganzoo.Turn("discriminator", self.r1_loss),
+            ganzoo.Turn("generator", self.generator_loss),
+        ]
+
+    def r1_loss(self, real, fake):
+        return self.discriminator_loss(real, fake)
+
+
+def test_a_regulariser_with_the_name_of_a_turn_is_told_beside_it(digits):
+    values = make(digits, Own, regularise=["r1:every=2"]).advance()
+    assert {"r1_loss", "r1_loss after"} <= values.keys()
+    assert values["r1_loss"] != values["r1_loss after"]

@@ -209,3 +209,26 @@ def test_new_prints_json_too(ganzoo):
 )
 def test_classes_are_named_after_models(name, cls):
     assert class_name(name) == cls
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "cls"),
+    [
+        ("none", (), "None"),
+        ("turn", ("--template", "three-player"), "Turn"),
+        ("generator", ("--template", "translating"), "Generator"),
+        ("field", ("--augmentation",), "Field"),
+    ],
+)
+def test_a_name_whose_class_would_hide_another_is_refused_with_one_that_would_not(ganzoo, tmp_path, name, options, cls):
+    result = ganzoo("new", name, *options)
+    assert result.code == 2
+    assert f"its class would be {cls}, which is taken; try my-{name}" in result.err
+    assert not any(tmp_path.iterdir())
+    assert ganzoo("new", f"my-{name}", *options).code == 0
+
+
+def test_the_name_of_a_plugin_of_any_kind_is_taken(ganzoo, tmp_path):
+    result = ganzoo("new", "ada")
+    assert (result.code, any(tmp_path.iterdir())) == (2, False)
+    assert "'ada' is taken" in result.err

@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 
+from conftest import TINY
 from ganzoo.data import DataRequest, Loader
 from ganzoo.errors import GanzooError
 from ganzoo.training import ema as averaging
@@ -263,3 +264,10 @@ def test_an_average_by_groups_is_that_of_all_at_once(monkeypatch):
     for a, b in zip(mine, expected, strict=True):
         torch.testing.assert_close(a, b)
     assert averaging._groups([]) == [slice(0, 0)]
+
+
+def test_a_regulariser_that_ranks_a_batch_takes_no_parts_of_one(ganzoo, tmp_path):
+    refused = ganzoo("run", *TINY, "--steps", 2, "--regularise", "topk", "--accumulate", 2, "--out", "r")
+    assert refused.code == 2
+    assert "regulariser 'topk' takes whole batches" in refused.err
+    assert not (tmp_path / "r").exists()

@@ -517,3 +517,29 @@ def test_saved_begins_with_the_generator(digits):
     model = type("Wrong", (Tiny,), {"saved": ("discriminator",)})
     with pytest.raises(GanzooError, match="it begins with 'generator'"):
         make(digits, model)
+
+
+class Often(Tiny):
+    """The generator first, then the discriminator twice; each turn numbers what it tells by one name."""
+
+    def turns(self):
+        return [
+            ganzoo.Turn("generator", self.generator_loss),
+            ganzoo.Turn("discriminator", self.discriminator_loss, repeat=2),
+        ]
+
+    def generator_loss(self, real, fake):
+        self.told = 1
+        self.watch("score", torch.tensor(1.0))
+        return super().generator_loss(real, fake)
+
+    def discriminator_loss(self, real, fake):
+        self.told += 1
+        self.watch("score", torch.tensor(float(self.told)))
+        return super().discriminator_loss(real, fake)
+
+
+def test_a_turn_that_repeats_itself_tells_of_the_last_time_and_of_no_other_turns_values(digits):
+    values = make(digits, Often).advance()
+    told = {name: value.item() for name, value in values.items() if "score" in name}
+    assert told == {"score": 1.0, "score after": 3.0}

@@ -54,6 +54,9 @@ def command(
     if name in plugins.names(begins.kinds):
         source = plugins.provider(begins.kinds, name).source
         raise UsageError(f"'{name}' is taken: {source} has {a(begins.noun)} of that name")
+    for plugin in plugins.plugins:  # Whatever it brings: no two are loaded by one name.
+        if plugin.name == name:
+            raise UsageError(f"'{name}' is taken: {plugin.source} has a plugin of that name; try my-{name}")
     files = write_package(name, Path(), template)
     if as_json:
         echo_json({"name": name, "template": template, "files": [str(f) for f in files]})

@@ -1,5 +1,6 @@
 """A new plugin package from templates: written whole or not at all."""
 
+import ast
 import importlib.util
 import keyword
 import re
@@ -110,13 +111,13 @@ def write_package(name: str, parent: Path, template: str = "unconditional") -> l
         f"{module}.py": start.module,
         f"tests/test_{module}.py": "test.py.tmpl",
     }
+    refuse_hiding(name, start.noun, Template(_template(start.module)).substitute(names))
     # Beside the target, so that the last move is one rename.
     part = parent / f".{name}.{secrets.token_hex(4)}.part"
     try:
         for path, template in files.items():
             (part / path).parent.mkdir(parents=True, exist_ok=True)
-            text = (resources.files("ganzoo.kit") / "templates" / template).read_text(encoding="utf-8")
-            (part / path).write_text(Template(text).substitute(names), encoding="utf-8")
+            (part / path).write_text(Template(_template(template)).substitute(names), encoding="utf-8")
         part.rename(folder)
     except OSError as error:
         raise GanzooError(f"cannot write {folder}: {error.strerror or error}") from error
@@ -140,6 +141,26 @@ def checked(name: str, noun: str = "model") -> str:
     if importlib.util.find_spec(module) is not None:
         raise UsageError(f"'{name}' is taken: a module named {module} is installed; try my-{name}")
     return module
+
+
+def refuse_hiding(name: str, noun: str, module: str) -> None:
+    """Refuse a name whose class would be a word of Python, or would hide what its module imports or defines.
+
+    Raises:
+        UsageError: it would.
+    """
+    cls = class_name(name)
+    named: list[str] = []
+    for node in [] if keyword.iskeyword(cls) else ast.parse(module).body:
+        found = node.names if isinstance(node, ast.Import | ast.ImportFrom) else ()
+        named += [alias.asname or alias.name for alias in found]
+        named += [node.name] if isinstance(node, ast.ClassDef) else []
+    if named.count(cls) != 1:
+        raise UsageError(f"'{name}' cannot name {a(noun)}: its class would be {cls}, which is taken; try my-{name}")
+
+
+def _template(name: str) -> str:
+    return (resources.files("ganzoo.kit") / "templates" / name).read_text(encoding="utf-8")
 
 
 def a(noun: str) -> str:

@@ -261,7 +261,7 @@ class Run:
             self.sample(trainer)
         elif self._first_due is not None and time.monotonic() >= self._first_due:
             self._first_grid(trainer)
-        enough = any(watcher.enough for watcher in self.watchers)
+        enough = stop.enough or (self.world.size == 1 and self.enough)  # Several processes end at the same step.
         if scores or stop.requested is not None or enough or step % self.checkpoint_interval == 0:
             self.save(trainer, scores.get("fid"))
         if stop.requested is not None:
@@ -270,6 +270,11 @@ class Run:
             )
         if enough:
             raise Enough(self.folder)
+
+    @property
+    def enough(self) -> bool:
+        """Whether a watcher wants the training to end."""
+        return any(watcher.enough for watcher in self.watchers)
 
     def look_around(self) -> None:
         """Wait as the work on the same cores makes it best; say so once."""
@@ -306,10 +311,11 @@ class Run:
         with (self.folder / "metrics.jsonl").open("a") as file:
             file.write(json.dumps(line, allow_nan=False) + "\n")
         told = {grouped(name): value for name, value in values.items()}
-        for logger in self.loggers:
-            logger.scalars(trainer.step, told)
-        for watcher in self.watchers:
-            watcher.log(line)
+        with self.meter.aside():
+            for logger in self.loggers:
+                logger.scalars(trainer.step, told)
+            for watcher in self.watchers:
+                watcher.log(line)
 
     def sample(self, trainer: Trainer) -> Path:
         """A grid of the averaged networks, always of the same latents and examples. Training does not notice."""

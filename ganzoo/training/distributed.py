@@ -113,16 +113,17 @@ class World:
             dist.all_reduce(total)
         return total.div_(self.size)
 
-    def agree(self, step: int, elapsed: float, heard: int | None) -> tuple[float, int | None]:
-        """The first process's clock, and the signal that any process heard: the same answer for all at one step.
+    def agree(self, step: int, elapsed: float, heard: int | None, enough: bool) -> tuple[float, int | None, bool]:
+        """The first process's clock, the signal that any process heard, and whether any has `enough`: the same answer
+        for all at one step.
 
         Alone, what was given. Together they speak every half a second or so; in between, the clock stands still. A
         process whose launcher is gone behaves as if it had been told to stop.
         """
         if self.size == 1:
-            return elapsed, heard
+            return elapsed, heard, enough
         if step < self._due:
-            return self._elapsed, None
+            return self._elapsed, None, False
         if os.getppid() != self._parent:
             heard = heard or signal.SIGTERM
         now = time.perf_counter()
@@ -130,11 +131,12 @@ class World:
         ahead = min(max(1, int(AGREE_SECONDS * pace)), 100) if self._due else 1
         self._last = step, now
         first = self.rank == 0
-        said = torch.tensor([heard or 0, elapsed if first else 0.0, ahead if first else 0], dtype=torch.float64)
+        told = [heard or 0, elapsed if first else 0.0, ahead if first else 0, enough]
+        said = torch.tensor(told, dtype=torch.float64)
         with self._talk():
             dist.all_reduce(said, dist.ReduceOp.MAX)
         signalled, self._elapsed, self._due = int(said[0]), float(said[1]), step + int(said[2])
-        return self._elapsed, signalled or None
+        return self._elapsed, signalled or None, bool(said[3])
 
     def on_first(self, work: Callable[[], T]) -> T:
         """Do something in the first process alone; every process gets what it returned."""
@@ -226,7 +228,8 @@ def joined(kept: str = KEPT) -> Iterator[World]:
     """Meet the other processes that the launcher started, if there are any; part from them at the end.
 
     `kept` says what is left when one of them does not come to its end.
-    When a process fails, it says why and ends; the others notice and end with the same exit code, saying nothing.
+    When a process fails, it says why and ends; the others notice and end with the same exit code, saying nothing. An
+    exception that is `together` is no failure: all raise it at the same step.
 
     Raises:
         UsageError: the launcher's environment variables make no sense.
@@ -240,6 +243,9 @@ def joined(kept: str = KEPT) -> Iterator[World]:
         yield world
         world._wait(PATIENCE)  # The launcher ends all when one has ended: let the first write to the end.
     except Exception as error:
+        if getattr(error, "together", False):
+            world._wait(PATIENCE)
+            raise
         told = f"{world.rank} {getattr(error, 'exit_code', 1)}"
         with suppress(RuntimeError):  # The store dies with the process that keeps it.
             told = store.compare_set("end", "", told).decode()

@@ -43,6 +43,8 @@ class Stop:
     def __init__(self) -> None:
         self.heard: int | None = None
         self.requested: int | None = None
+        self.enough = False
+        """Whether a watcher of any process has ended the training."""
 
     def __enter__(self) -> "Stop":
         ours = STOPPING if threading.current_thread() is threading.main_thread() else ()

@@ -44,6 +44,10 @@ class Keeper(Protocol):
 
     meter: Meter
 
+    @property
+    def enough(self) -> bool:
+        """Whether somebody who follows this process's training wants it to end."""
+
     def until_due(self, trainer: "Trainer") -> int:
         """How many steps may be taken before something is to be logged, looked at, saved or measured."""
 
@@ -118,17 +122,24 @@ class Trainer:
         """Real images seen before `step`, over all processes; so far, unless said."""
         return self.schedule.batches_before(self.step if step is None else step) * self.loader.batch_size
 
-    def fit(self, run: Keeper) -> None:
-        """Train until the budget is spent, a signal comes, or a value is not finite; the run directory looks on."""
+    def fit(self, run: Keeper) -> int | None:
+        """Train until the budget is spent, a signal comes, or a value is not finite; the run directory looks on.
+
+        Returns:
+            The signal that came when nothing was left to stop, if one did.
+        """
         begun = time.perf_counter() - self.elapsed - run.meter.aside_seconds
         with Stop() as stop:
             try:
                 while self.fraction < 1:
                     values = self.advance(run.until_due(self))
                     clock = time.perf_counter() - begun - run.meter.aside_seconds
-                    self.elapsed, stop.requested = self.world.agree(self.step, clock, stop.heard)
+                    self.elapsed, stop.requested, stop.enough = self.world.agree(
+                        self.step, clock, stop.heard, run.enough
+                    )
                     run.after_step(self, values, stop)
                 run.finish(self)
+                return stop.heard
             except RuntimeError as error:
                 if not (self.engine.deterministic and "deterministic" in str(error)):
                     raise
@@ -160,10 +171,13 @@ class Trainer:
         for name, value in settings["clock"].items():
             tensor: Tensor = getattr(gan.clock, name)
             tensor.copy_(value) if isinstance(value, Tensor) else tensor.fill_(value)
-        before, unseen = "", {augmentation.name for augmentation in added(gan.augmentations, Augmentation)}
-        for move in self.schedule.moves[pattern]:
+        before, names, untold = None, dict[str, str](), True
+        unseen = {augmentation.name for augmentation in added(gan.augmentations, Augmentation)}
+        moves = self.schedule.moves[pattern]
+        for move in moves:
             turn = move.turn
             if move.draws:
+                untold = True
                 real = arranged_batch(next(batches)) if self.channels_last else next(batches)
                 if not gan.sees_labels:
                     real = real._replace(y=None)
@@ -193,14 +207,16 @@ class Trainer:
             with torch.no_grad():
                 if turn.player == "discriminator":
                     gan.after_discriminator_step()
-                    if said:
+                    if said and untold:  # Once for each real batch: lazy turns look at the same.
                         given |= _told_of(said[0] if len(said) == 1 else torch.cat(said), gan)
                         unseen.clear()
-            # A turn that repeats itself tells of the last time; what two turns tell by one name gets two.
-            again = turn.name == before
-            values |= given if again else {_another(name, values, turn.name): value for name, value in given.items()}
-            before = turn.name
-        if unseen:
+                        untold = False
+            # What two turns tell by one name gets two; a turn that repeats itself tells of the last time.
+            if turn is not before:
+                before, names = turn, {}
+            names |= {name: _another(name, values, turn.name) for name in given if name not in names}
+            values |= {names[name]: value for name, value in given.items()}
+        if unseen and any(move.turn.player == "discriminator" for move in moves):
             raise GanzooError(
                 f"model '{gan.name}' never calls self.discriminate with real samples in a turn of the discriminator: "
                 f"augmentation '{min(unseen)}' enters there"

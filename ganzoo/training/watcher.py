@@ -11,6 +11,9 @@ from ganzoo.training.trainer import Trainer
 class Enough(Exception):
     """A watcher ended the training; everything is saved in `folder`."""
 
+    together = True
+    """Processes of one run raise it at the same step."""
+
     def __init__(self, folder: Path):
         super().__init__(f"{folder} was ended early; it is saved")
         self.folder = folder

@@ -91,7 +91,7 @@ def agreement(world):
     """Clocks and signals, one process having heard one at the fifth step."""
     said = []
     for step in range(1, 400):
-        said.append(world.agree(step, step + 1000.0 * world.rank, 15 if world.rank and step >= 5 else None))
+        said.append(world.agree(step, step + 1000.0 * world.rank, 15 if world.rank and step >= 5 else None, False))
         if said[-1][1]:
             break
     return {"said": said, "mean": world.mean(torch.tensor([float(world.rank), 4.0])), "size": world.size}
