@@ -3,9 +3,11 @@
 import json
 import os
 import pickle
+import sys
 from collections import OrderedDict
 from io import BytesIO
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -157,6 +159,42 @@ def test_all_three_networks_are_read():
     }  # fmt: skip
     assert found["D"].tensors["b4.out.bias"].shape == (32,)
     assert found["G"].attributes["img_resolution"] == 16
+
+
+@pytest.mark.parametrize("protocol", [3, 4, 5])
+def test_a_snapshot_of_any_python_is_read(tmp_path, monkeypatch, protocol: int):
+    """Python 3.7, which the authors ask for, writes protocol 3."""
+
+    class Kept:
+        def __init__(self, meta):
+            self.meta = meta
+
+        def __reduce__(self):
+            return sys.modules["torch_utils.persistence"]._reconstruct_persistent_obj, (self.meta,)
+
+    def _reconstruct_persistent_obj(meta):
+        return Kept(meta)
+
+    class EasyDict(dict):
+        __module__, __qualname__ = "dnnlib.util", "EasyDict"
+
+    _reconstruct_persistent_obj.__module__ = "torch_utils.persistence"
+    _reconstruct_persistent_obj.__qualname__ = "_reconstruct_persistent_obj"
+    for name in ("torch_utils", "torch_utils.persistence", "dnnlib", "dnnlib.util"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    sys.modules["torch_utils.persistence"]._reconstruct_persistent_obj = _reconstruct_persistent_obj
+    sys.modules["dnnlib.util"].EasyDict = EasyDict
+    again = written(tmp_path, pickle.dumps(pickle.loads(SNAPSHOT.read_bytes()), protocol))
+    found, expected = networks(again), networks(SNAPSHOT)
+    for name, network in expected.items():
+        assert found[name].kind == network.kind
+        assert found[name].tensors.keys() == network.tensors.keys()
+        assert all(torch.equal(found[name].tensors[key], value) for key, value in network.tensors.items())
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_sets_are_data_at_every_protocol(protocol: int):
+    assert unpickled(BytesIO(pickle.dumps([{1}, frozenset("a"), 7], protocol)))[2] == 7
 
 
 def test_a_folder_that_is_there_is_not_written_to(ganzoo, tmp_path):

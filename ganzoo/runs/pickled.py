@@ -26,10 +26,11 @@ NAMES = re.compile(
     r"collections OrderedDict|torch_utils\.persistence _reconstruct_persistent_obj|dnnlib\.util EasyDict"
     r"|torch\._utils _rebuild_(parameter|tensor_v2)|torch\.storage _load_from_bytes|torch [A-Z][A-Za-z0-9]*Storage"
     r"|torch (device|Size|float16|float32|float64|int64|memory_format)|_codecs encode"
+    r"|(__builtin__|builtins) (set|frozenset)"
     r"|numpy\._?core\.multiarray (scalar|_reconstruct)"
     r"|numpy (dtype|ndarray)"
 )
-"""What the pickles of NVIDIA's programs name."""
+"""What the pickles of NVIDIA's programs name; sets by name before protocol 4, as Python 3.7 writes them."""
 TENSORFLOW = "dnnlib.tflib.network Network"
 DTYPES = {
     "Float": torch.float32, "Double": torch.float64, "Half": torch.float16, "BFloat16": torch.bfloat16,
