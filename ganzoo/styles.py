@@ -321,10 +321,14 @@ def refuse_other_sizes(model: str, data: DataSpec) -> None:
 
 
 def told_by(network: Network) -> dict[str, Any]:
-    """The arguments by name that a published network was made with, those of its synthesis network among them."""
+    """The arguments by name that a published network was made with, those of its synthesis network among them.
+
+    Of one that is neither a number nor a text the kind alone: a container in a stranger's file has no end when shown.
+    """
     given = _plain(network.attributes.get("_init_kwargs"))
     # A program of 2020 has these apart.
-    return {**given, **_plain(given.get("synthesis_kwargs"))}
+    every = {**given, **_plain(given.get("synthesis_kwargs"))}
+    return {k: v if isinstance(v, int | float | str | None) else type(v).__name__ for k, v in every.items()}
 
 
 def spec_of(generator: Network) -> tuple[DataSpec, int, int]:

@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import sys
+import tracemalloc
 from collections import OrderedDict
 from io import BytesIO
 from pathlib import Path
@@ -19,8 +20,9 @@ from ganzoo.gan import Imported
 from ganzoo.plugins import Registry, registry
 from ganzoo.runs import weights
 from ganzoo.runs.imports import NETWORKS, import_snapshot
-from ganzoo.runs.pickled import Made, Unsafe, _network, networks, tensor, unpickled
+from ganzoo.runs.pickled import Made, Unsafe, _network, _storages, networks, streamed, tensor, unpickled
 from ganzoo.runs.sampler import load
+from ganzoo.runs.snapshots import networks_in
 from ganzoo_test_plugins import Plain
 
 SNAPSHOT = Path(__file__).parent / "data" / "stylegan2_16px.pkl"
@@ -91,7 +93,7 @@ def test_an_imported_snapshot_of_stylegan3_gives_its_images(ganzoo, tmp_path, co
     ],
 )
 def test_a_stylegan3_snapshot_of_another_configuration_is_one_line(tmp_path, monkeypatch, said, message):
-    found = networks(SNAPSHOT.with_name("stylegan3_16px_t.pkl"))
+    found = networks_in([SNAPSHOT.with_name("stylegan3_16px_t.pkl")])
     given = {"channel_base": 64, "channel_max": 4, **said}
     lying = found["G_ema"]._replace(attributes={**found["G_ema"].attributes, "_init_kwargs": given})
     monkeypatch.setattr("ganzoo.runs.imports.networks_in", lambda paths: {**found, "G_ema": lying})
@@ -109,7 +111,7 @@ def test_an_imported_run_holds_the_networks_as_they_were_in_training_too(ganzoo,
     out = tmp_path / "run"
     result = ganzoo("import", str(SNAPSHOT), "-o", str(out), "--json")
     assert json.loads(result.out)["trained"] == ["discriminator", "generator"]
-    found, kept = networks(SNAPSHOT), weights.read(out / NETWORKS)
+    found, kept = networks_in([SNAPSHOT]), weights.read(out / NETWORKS)
     for theirs, ours in (("G", "generator"), ("D", "discriminator")):
         wanted = {f"{ours}.{k}": v for k, v in found[theirs].tensors.items() if not k.endswith("resample_filter")}
         assert wanted.keys() == {k for k in kept if k.startswith(ours)}
@@ -153,7 +155,7 @@ def test_a_discriminator_that_does_not_fit_is_left_out_and_named(tmp_path, capsy
 
 
 def test_all_three_networks_are_read():
-    found = networks(SNAPSHOT)
+    found = networks_in([SNAPSHOT])
     assert {name: network.kind for name, network in found.items()} == {
         "G": "Generator", "D": "Discriminator", "G_ema": "Generator"
     }  # fmt: skip
@@ -185,7 +187,7 @@ def test_a_snapshot_of_any_python_is_read(tmp_path, monkeypatch, protocol: int):
     sys.modules["torch_utils.persistence"]._reconstruct_persistent_obj = _reconstruct_persistent_obj
     sys.modules["dnnlib.util"].EasyDict = EasyDict
     again = written(tmp_path, pickle.dumps(pickle.loads(SNAPSHOT.read_bytes()), protocol))
-    found, expected = networks(again), networks(SNAPSHOT)
+    found, expected = networks_in([again]), networks_in([SNAPSHOT])
     for name, network in expected.items():
         assert found[name].kind == network.kind
         assert found[name].tensors.keys() == network.tensors.keys()
@@ -195,6 +197,22 @@ def test_a_snapshot_of_any_python_is_read(tmp_path, monkeypatch, protocol: int):
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 def test_sets_are_data_at_every_protocol(protocol: int):
     assert unpickled(BytesIO(pickle.dumps([{1}, frozenset("a"), 7], protocol)))[2] == 7
+
+
+def test_a_snapshot_is_read_once_and_let_go(tmp_path, monkeypatch):
+    read = []
+    real = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: read.append(path) or real(path))
+    import_snapshot([SNAPSHOT], tmp_path / "run", registry())
+    assert read.count(SNAPSHOT) == 1
+    stream = BytesIO(SNAPSHOT.read_bytes())
+    networks(stream)
+    assert stream.closed
+
+
+def test_a_snapshot_that_memory_does_not_hold_three_times_is_refused_unread(ganzoo, tmp_path, monkeypatch):
+    monkeypatch.setattr("ganzoo.runs.snapshots.memory", lambda: 3 * SNAPSHOT.stat().st_size - 3)
+    assert "more than this machine's memory holds" in unread(ganzoo, tmp_path, SNAPSHOT.read_bytes())
 
 
 def test_a_folder_that_is_there_is_not_written_to(ganzoo, tmp_path):
@@ -226,7 +244,7 @@ def test_a_folder_that_is_there_is_not_written_to(ganzoo, tmp_path):
     ],
 )
 def test_absurd_shapes_are_one_line_before_any_memory_is_taken(tmp_path, monkeypatch, said, message):
-    found = networks(SNAPSHOT)
+    found = networks_in([SNAPSHOT])
     lying = found["G_ema"]._replace(attributes={**found["G_ema"].attributes, **said})
     monkeypatch.setattr("ganzoo.runs.imports.networks_in", lambda paths: {**found, "G_ema": lying})
     built = []
@@ -272,7 +290,7 @@ def test_a_call_hidden_in_a_storage_is_refused_too(ganzoo, tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     hidden = pickle.dumps(Calls(os.system, f"touch {MARKER}"), protocol=2)
     with pytest.raises(Unsafe, match="system"):
-        tensor(rebuilt(Made("torch.storage _load_from_bytes", (hidden,)), (2,), (1,)))
+        tensor(rebuilt(Made("torch.storage _load_from_bytes", (hidden,)), (2,), (1,)), _storages())
     assert not Path(MARKER).exists()
 
 
@@ -303,7 +321,7 @@ def test_what_is_no_snapshot_is_one_line(ganzoo, tmp_path, content: bytes):
 
 def test_a_snapshot_of_the_tensorflow_program_is_told_apart(tmp_path):
     with pytest.raises(GanzooError, match="TensorFlow"):
-        networks(written(tmp_path, b"\x80\x02cdnnlib.tflib.network\nNetwork\n."))
+        networks_in([written(tmp_path, b"\x80\x02cdnnlib.tflib.network\nNetwork\n.")])
 
 
 def rebuilt(stored: Made, size: tuple[int, ...], stride: tuple[int, ...], offset: int = 0) -> Made:
@@ -322,8 +340,8 @@ def kept(values: torch.Tensor) -> Made:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.float64, torch.int64, torch.uint8])
 def test_tensors_are_what_torch_wrote(dtype: torch.dtype):
     values = torch.arange(12).to(dtype)
-    assert torch.equal(tensor(rebuilt(kept(values), (2, 3), (3, 1), 4)), values[4:10].view(2, 3))
-    assert torch.equal(tensor(rebuilt(kept(values), (3, 2), (1, 3))), values[:6].view(2, 3).t())
+    assert torch.equal(tensor(rebuilt(kept(values), (2, 3), (3, 1), 4), _storages()), values[4:10].view(2, 3))
+    assert torch.equal(tensor(rebuilt(kept(values), (3, 2), (1, 3)), _storages()), values[:6].view(2, 3).t())
 
 
 @pytest.mark.parametrize(
@@ -332,7 +350,7 @@ def test_tensors_are_what_torch_wrote(dtype: torch.dtype):
 )
 def test_a_tensor_that_claims_more_than_is_there_is_refused(size, stride, offset):
     with pytest.raises(Unsafe, match="claims the shape"):
-        tensor(rebuilt(kept(torch.arange(12.0)), size, stride, offset))
+        tensor(rebuilt(kept(torch.arange(12.0)), size, stride, offset), _storages())
 
 
 def test_a_storage_that_claims_more_than_is_there_is_refused():
@@ -340,7 +358,7 @@ def test_a_storage_that_claims_more_than_is_there_is_refused():
     at = len(content) - 48 - 8
     absurd = content[:at] + (2**60).to_bytes(8, "little") + content[at + 8 :]
     with pytest.raises(Unsafe, match="shorter"):
-        tensor(rebuilt(Made("torch.storage _load_from_bytes", (absurd,)), (12,), (1,)))
+        tensor(rebuilt(Made("torch.storage _load_from_bytes", (absurd,)), (12,), (1,)), _storages())
 
 
 def test_one_storage_that_is_named_a_thousand_times_does_not_fill_the_memory(tmp_path):
@@ -355,3 +373,75 @@ def test_one_storage_that_is_named_a_thousand_times_does_not_fill_the_memory(tmp
     deep["_modules"]["again"] = Made(name, ({"class_name": "x", "state": deep},))
     with pytest.raises(Unsafe, match="too deep"):
         _network(Made(name, ({"class_name": "Generator", "state": deep},)), 100_000)
+
+
+# What is small, and has no end when it is shown, hashed or walked through
+
+
+def nested(levels: int = 18) -> tuple:
+    """A tuple of two to the power of so many numbers, each level stored once."""
+    found: tuple = (0,)
+    for _ in range(levels):
+        found = (found, found)
+    return found
+
+
+def test_what_is_nested_without_end_is_never_shown():
+    with pytest.raises(ValueError, match="has a shape that is none"):
+        tensor(rebuilt(kept(torch.zeros(4)), nested(), (1, 1)), _storages())
+    name = unpickled(BytesIO(SNAPSHOT.read_bytes()))["G_ema"].name
+    state = {"_parameters": {}, "_buffers": {}, "_modules": {}}
+    with pytest.raises(ValueError, match="class has no name"):
+        _network(Made(name, ({"class_name": nested(), "state": state},)), 1000)
+    stream = BytesIO(b"".join(pickle.dumps(part, 2) for part in (1001, {"little_endian": True}, [], [nested()])))
+    with pytest.raises(ValueError, match="a storage has no name"):
+        streamed(stream)
+
+
+@pytest.mark.parametrize("model", ["stylegan2", "stylegan3"])
+def test_arguments_of_a_network_that_are_nested_without_end_are_told_by_their_kind(model):
+    snapshot = {"stylegan2": SNAPSHOT, "stylegan3": SNAPSHOT.with_name("stylegan3_16px_t.pkl")}[model]
+    found = networks_in([snapshot])
+    given = {"channel_base": nested(), "channel_max": 4}
+    lying = found["G_ema"]._replace(attributes={**found["G_ema"].attributes, "_init_kwargs": given})
+    with pytest.raises(UsageError, match=r"'?tuple'?$"):
+        registry().get("models", model).from_snapshot({"G_ema": lying})
+
+
+def test_a_list_that_holds_itself_a_thousand_times_takes_no_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr("ganzoo.runs.pickled.MOST_MODULES", 10)
+    itself: list = []
+    itself.extend([itself] * 20_000)
+    parts = (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True}, itself, [])
+    path = written(tmp_path, b"".join(pickle.dumps(part, 2) for part in parts))
+    itself.clear()
+    tracemalloc.start()
+    try:
+        with pytest.raises(GanzooError, match="holds more than any network has"):
+            networks_in([path])
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_storage_that_many_tensors_name_is_read_once(monkeypatch):
+    read = []
+    monkeypatch.setattr("ganzoo.runs.pickled.streamed", lambda stream: read.append(stream) or streamed(stream))
+    shared = rebuilt(kept(torch.arange(4.0)), (4,), (1,))
+    state = {"_parameters": {str(i): shared for i in range(100)}, "_buffers": {}, "_modules": {}}
+    name = unpickled(BytesIO(SNAPSHOT.read_bytes()))["G_ema"].name
+    read.clear()
+    found = _network(Made(name, ({"class_name": "Generator", "state": state},)), 100_000)
+    assert len(found.tensors) == 100
+    assert len(read) == 1
+
+
+@pytest.mark.parametrize("names", [["x" * 10_000], range(1000)])
+def test_names_that_many_modules_share_do_not_fill_the_memory(monkeypatch, names):
+    monkeypatch.setattr("ganzoo.runs.pickled.MOST_MODULES", 100)
+    parameters = dict.fromkeys(names)
+    name = unpickled(BytesIO(SNAPSHOT.read_bytes()))["G_ema"].name
+    leaf = Made(name, ({"state": {"_parameters": parameters, "_buffers": {}, "_modules": {}}},))
+    state = {"_parameters": {}, "_buffers": {}, "_modules": dict.fromkeys("abc", leaf)}
+    with pytest.raises(Unsafe, match="or their names"):
+        _network(Made(name, ({"class_name": "Generator", "state": state},)), 100_000)

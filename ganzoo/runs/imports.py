@@ -1,6 +1,5 @@
 """A run directory made of another program's networks."""
 
-import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from ganzoo import __version__
 from ganzoo.errors import GanzooError, UsageError, one_line, warn
-from ganzoo.files import whole, write_json
+from ganzoo.files import digest, whole, write_json
 from ganzoo.gan import GAN, Imported, Network
 from ganzoo.plugins import Registry
 from ganzoo.runs import weights
@@ -76,7 +75,7 @@ def import_snapshot(paths: Sequence[Path], out: Path, plugins: Registry) -> tupl
         "settings": {"dataset": told.data.name, "image_size": side, "channels": channels},
         "parameters": {name: sum(p.numel() for p in player.parameters()) for name, player in gan.players().items()},
         "imported": {
-            **_told([{"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()} for path in paths]),
+            **_told([{"file": path.name, "sha256": digest(path)} for path in paths]),
             "averaged": sorted(told.averaged),
             "trained": sorted({name.partition(".")[0] for name in trained}),
         },

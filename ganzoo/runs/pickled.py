@@ -12,14 +12,13 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from io import BytesIO
-from pathlib import Path
+from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ganzoo.errors import GanzooError, one_line, plain
-from ganzoo.files import memory
+from ganzoo.errors import plain
 from ganzoo.gan import Network
 
 NAMES = re.compile(
@@ -39,8 +38,9 @@ DTYPES = {
 }  # fmt: skip
 MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 """How torch begins what it writes in its older format: a file, or the bytes of a storage."""
-MOST_STEPS, MOST_MODULES, DEEPEST = 5_000_000, 20_000, 32
-"""Operations of one pickle; modules of one network, and tensors too; how deep they lie in each other."""
+MOST_STEPS, MOST_MODULES, DEEPEST, LONGEST = 5_000_000, 20_000, 32, 1_000
+"""Operations of one pickle; modules of one network, and tensors too; how deep they lie in each other; characters of
+their names. Whatever a pickle holds once may stand in it a million times, so that each is reckoned where it stands."""
 CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 VALUES = {
     "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "BINBYTES",
@@ -66,29 +66,16 @@ Storage = Callable[[Any], Tensor]
 """The numbers of a storage that a pickle refers to, in one row."""
 
 
-def networks(path: Path) -> dict[str, Network]:
-    """The networks that a snapshot holds, by name: `G`, `D`, `G_ema`.
+def networks(stream: BytesIO) -> dict[str, Network]:
+    """The networks that a snapshot holds, by name: `G`, `D`, `G_ema`. The stream is closed: what it held is let go.
 
     Raises:
-        GanzooError: it cannot be read, is no such snapshot, is damaged, or names what no snapshot needs.
+        Unsafe: it is no such snapshot, or holds what none needs.
+        ValueError and the like: it is damaged.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Of pickletools, where it meets damaged text.
-            return _networks(path)
-    except OSError as error:
-        raise GanzooError(f"cannot read {path}: {error.strerror or error}") from error
-    except Unsafe as error:
-        raise GanzooError(f"{path}: {error}; nothing in it was run") from error
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RuntimeError) as error:
-        raise GanzooError(f"{path} is damaged, or no pickle of networks: {one_line(error)[:200]}") from error
-
-
-def _networks(path: Path) -> dict[str, Network]:
-    size = path.stat().st_size
-    if size > memory():
-        raise Unsafe(f"it is larger than this machine's memory ({size / 1e9:,.0f} GB)")
-    found = unpickled(BytesIO(path.read_bytes()))
+    size = len(stream.getvalue())
+    with stream:
+        found = unpickled(stream)
     if not isinstance(found, dict):
         raise Unsafe("it holds no networks by name")
     left = 4 * size  # Two networks may share what is stored once.
@@ -195,17 +182,22 @@ def _persistent(made: Made) -> bool:
 
 def _network(made: Made, most: int) -> Network:
     """The network, if its tensors take no more than so many bytes: what is stored once may be named a million times."""
-    state = _state(made)
+    state, kind = _state(made), made.arguments[0]["class_name"]
+    if not isinstance(kind, str):
+        raise ValueError("a network's class has no name")
     tensors: dict[str, Tensor] = {}
+    storage, named = _storages(), 0
     for prefix, inner in _modules(state, "", 0, [0]):
-        for held in ("_parameters", "_buffers"):
-            for name, value in inner[held].items():
-                if value is not None:
-                    tensors[f"{prefix}{name}"] = found = tensor(value)
-                    most -= found.nbytes
-                if most < 0 or len(tensors) > MOST_MODULES:
-                    raise Unsafe("its tensors are more than the file could hold")
-    return Network(str(made.arguments[0]["class_name"]), state, tensors)
+        for name, value in chain(inner["_parameters"].items(), inner["_buffers"].items()):
+            named += 1
+            if named > MOST_MODULES or len(prefix) + len(str(name)) > LONGEST:
+                raise Unsafe("its tensors, or their names, are more than any network has")
+            if value is not None:
+                tensors[f"{prefix}{name}"] = found = tensor(value, storage)
+                most -= found.nbytes
+            if most < 0:
+                raise Unsafe("its tensors are more than the file could hold")
+    return Network(kind, state, tensors)
 
 
 def _state(made: Any) -> dict[str, Any]:
@@ -219,19 +211,19 @@ def _state(made: Any) -> dict[str, Any]:
 
 def _modules(state: dict[str, Any], prefix: str, depth: int, seen: list[int]) -> Iterator[tuple[str, dict[str, Any]]]:
     """A module and those in it, each with the beginning of its tensors' names."""
-    seen[0] += 1
-    if depth > DEEPEST or seen[0] > MOST_MODULES:
-        raise Unsafe("its modules are too many, or lie too deep in each other")
     yield prefix, state
     for name, inner in state["_modules"].items():
+        seen[0] += 1
+        if depth == DEEPEST or seen[0] > MOST_MODULES or len(prefix) > LONGEST:
+            raise Unsafe("its modules are too many, or lie too deep in each other")
         if inner is not None:
             yield from _modules(_state(inner), f"{prefix}{name}.", depth + 1, seen)
 
 
-def tensor(made: Any, storage: Storage | None = None) -> Tensor:
+def tensor(made: Any, storage: Storage) -> Tensor:
     """The tensor that a call of torch's would have rebuilt, on the CPU.
 
-    `storage` gives the numbers of what it refers to in one row, where they do not stand in the pickle.
+    `storage` gives the numbers of what it refers to in one row.
 
     Raises:
         Unsafe: it is larger than what the file holds of it.
@@ -242,38 +234,48 @@ def tensor(made: Any, storage: Storage | None = None) -> Tensor:
     if not (isinstance(made, Made) and made.name == "torch._utils _rebuild_tensor_v2"):
         raise ValueError("a parameter is no tensor")
     stored, offset, size, stride = made.arguments[:4]
-    values = (storage or _storage)(stored)
+    values = storage(stored)
     numbers = [offset, *size, *stride]
     if not (len(size) == len(stride) <= 8 and all(type(n) is int and 0 <= n < 2**40 for n in numbers)):
-        raise ValueError(f"a tensor has the shape {plain(str(size))[:80]}")
+        raise ValueError("a tensor has a shape that is none")
     last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
     if math.prod(size) > len(values) or (math.prod(size) and last >= len(values)):
-        raise Unsafe(f"a tensor claims the shape {plain(str(size))[:80]}, and {len(values):,} numbers are there")
+        raise Unsafe(f"a tensor claims the shape {tuple(size)}, and {len(values):,} numbers are there")
     return values.as_strided(size, stride, offset).clone(memory_format=torch.contiguous_format)
 
 
-def _storage(made: Any) -> Tensor:
-    """The numbers of a storage that torch has written, in one row: a file of its older format, within the pickle."""
-    if not (isinstance(made, Made) and made.name == "torch.storage _load_from_bytes"):
-        raise ValueError("a tensor has no storage")
-    content = made.arguments[0]
-    stream = BytesIO(content)
-    if unpickled(stream) != MAGIC:
-        raise ValueError("a storage does not begin as torch's do")
-    found, storage = streamed(content, stream)
-    return storage(found)
+def _storages() -> Storage:
+    """Gives the numbers of storages that stand within the pickle as torch has written them: files of its older format.
+
+    Each is read once, however many tensors refer to it.
+    """
+    read: dict[int, Tensor] = {}
+
+    def storage(made: Any) -> Tensor:
+        if not (isinstance(made, Made) and made.name == "torch.storage _load_from_bytes"):
+            raise ValueError("a tensor has no storage")
+        content = made.arguments[0]
+        if id(content) not in read:
+            stream = BytesIO(content)
+            if unpickled(stream) != MAGIC:
+                raise ValueError("a storage does not begin as torch's do")
+            found, inner = streamed(stream)
+            read[id(content)] = inner(found)
+        return read[id(content)]
+
+    return storage
 
 
-def legacy(content: bytes, stream: BytesIO) -> bool:
-    """Whether the file begins as torch's did before version 1.6; the stream stands behind that."""
-    beginning = content[:16]
-    if MAGIC.to_bytes(10, "little") not in beginning:
+def legacy(stream: BytesIO) -> bool:
+    """Whether the file begins as torch's did before version 1.6; if so, the stream stands behind that."""
+    if MAGIC.to_bytes(10, "little") not in stream.getvalue()[:16]:
         return False
     return bool(unpickled(stream) == MAGIC)
 
 
-def streamed(content: bytes, stream: BytesIO) -> tuple[Any, Storage]:
-    """What a file of torch's older format holds, and where its numbers are."""
+def streamed(stream: BytesIO) -> tuple[Any, Storage]:
+    """What a file of torch's older format holds from there on, and where its numbers are."""
+    content = stream.getvalue()
     protocol, system = unpickled(stream), unpickled(stream)
     if protocol != PROTOCOL:
         raise ValueError("it is of a version of that format which is not known")
@@ -284,6 +286,8 @@ def streamed(content: bytes, stream: BytesIO) -> tuple[Any, Storage]:
     places: dict[str, tuple[int, int]] = {}
     at = stream.tell()
     for key in keys:
+        if not isinstance(key, str):
+            raise ValueError("a storage has no name")
         count = int.from_bytes(content[at : at + 8], "little", signed=True)
         length = count * sizes[key].itemsize
         if not 0 <= length <= len(content) - at - 8:
@@ -293,8 +297,7 @@ def streamed(content: bytes, stream: BytesIO) -> tuple[Any, Storage]:
 
     def storage(made: Any) -> Tensor:
         dtype, key = reference(made)
-        start, length = places[key]
-        return row(content[start : start + length], dtype)
+        return row(content, dtype, *places[key])
 
     return found, storage
 
@@ -306,19 +309,20 @@ def _sizes(found: Any) -> dict[str, torch.dtype]:
     seen = 0
     while rest:
         value = rest.pop()
-        seen += 1
+        inner: Any = ()
+        if isinstance(value, Made) and value.name == "persistent":
+            dtype, key = reference(value)
+            sizes[key] = dtype
+        elif isinstance(value, Made):
+            inner = value.arguments if isinstance(value.arguments, tuple) else ()
+        elif isinstance(value, dict):
+            inner = value.values()
+        elif isinstance(value, list | tuple):
+            inner = value
+        seen += len(inner)
         if seen > 100 * MOST_MODULES:
             raise Unsafe("it holds more than any network has")
-        if isinstance(value, Made):
-            if value.name == "persistent":
-                dtype, key = reference(value)
-                sizes[key] = dtype
-            else:
-                rest.extend(value.arguments if isinstance(value.arguments, tuple) else ())
-        elif isinstance(value, dict):
-            rest.extend(value.values())
-        elif isinstance(value, list | tuple):
-            rest.extend(value)
+        rest.extend(inner)
     return sizes
 
 
@@ -332,7 +336,11 @@ def reference(made: Any) -> tuple[torch.dtype, str]:
     return DTYPES[kind.name.removeprefix("torch ").removesuffix("Storage")], key
 
 
-def row(content: bytes, dtype: torch.dtype) -> Tensor:
-    if not content:
+def row(content: bytes, dtype: torch.dtype, start: int = 0, length: int | None = None) -> Tensor:
+    """The numbers that stand there, in one row that shares their memory: it is to be copied, not written to."""
+    length = len(content) if length is None else length
+    if not length:
         return torch.empty(0, dtype=dtype)
-    return torch.frombuffer(bytearray(content), dtype=dtype)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Of torch, that nobody is to write to it.
+        return torch.frombuffer(content, dtype=dtype, count=length // dtype.itemsize, offset=start)

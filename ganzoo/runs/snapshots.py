@@ -4,8 +4,10 @@ Both kinds of torch's own are read, archives and what it wrote before version 1.
 in them is run, and no tensor is larger than what the file holds of it.
 """
 
+import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -15,13 +17,14 @@ from torch import Tensor
 from ganzoo.errors import GanzooError, UsageError, one_line, plain
 from ganzoo.files import memory
 from ganzoo.gan import Network
-from ganzoo.runs import pickled
 from ganzoo.runs.pickled import (
+    LONGEST,
     MOST_MODULES,
     Made,
     Storage,
     Unsafe,
     legacy,
+    networks,
     reference,
     row,
     streamed,
@@ -54,34 +57,35 @@ def networks_in(paths: Sequence[Path]) -> dict[str, Network]:
 def _networks(path: Path) -> dict[str, Network]:
     try:
         size = path.stat().st_size
-        if size > memory() // 2:
+        if size > memory() // 3:  # It is held as a file, as what is read of it, and as tensors.
             raise GanzooError(f"{path} takes {size:,} bytes, more than this machine's memory holds")
-        content = path.read_bytes()
+        stream = BytesIO(path.read_bytes())
     except OSError as error:
         raise GanzooError(f"cannot read {path}: {error.strerror or error}") from error
     try:
-        if content.startswith(b"PK"):
-            return _named(*_archived(content), path, size)
-        stream = BytesIO(content)
-        if legacy(content, stream):
-            return _named(*streamed(content, stream), path, size)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Of pickletools, where it meets damaged text.
+            if stream.getvalue().startswith(b"PK"):
+                return _named(*_archived(stream), path, size)
+            if legacy(stream):
+                return _named(*streamed(stream), path, size)
+            return networks(stream)
     except Unsafe as error:
         raise GanzooError(f"{path}: {error}; nothing in it was run") from error
     except (
         ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RuntimeError, RecursionError,
-        zipfile.BadZipFile, NotImplementedError, EOFError,
+        MemoryError, zipfile.BadZipFile, NotImplementedError, EOFError,
     ) as error:  # fmt: skip
-        raise GanzooError(f"{path} is damaged, or no state dict: {one_line(error)[:200]}") from error
-    return pickled.networks(path)
+        raise GanzooError(f"{path} is damaged, or holds no networks: {one_line(error)[:200]}") from error
 
 
-def _archived(content: bytes) -> tuple[Any, Storage]:
+def _archived(stream: BytesIO) -> tuple[Any, Storage]:
     """What an archive of torch's holds, and where its numbers are."""
-    archive = zipfile.ZipFile(BytesIO(content))
+    archive = zipfile.ZipFile(stream)
     entries = {entry.filename: entry for entry in archive.infolist()}
     if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries.values()):
         raise Unsafe("it is compressed, which torch's archives are not")
-    if len(entries) < len(archive.infolist()) or sum(e.file_size for e in entries.values()) > len(content):
+    if len(entries) < len(archive.infolist()) or sum(e.file_size for e in entries.values()) > len(stream.getvalue()):
         raise Unsafe("its parts overlap")
     pickles = [name for name in entries if name.endswith("data.pkl")]
     if len(pickles) != 1 or entries[pickles[0]].file_size > LARGEST_PICKLE:
@@ -90,9 +94,13 @@ def _archived(content: bytes) -> tuple[Any, Storage]:
     if f"{folder}byteorder" in entries and archive.read(f"{folder}byteorder") != b"little":
         raise ValueError("it is of a machine with another order of bytes")
 
+    @cache
+    def part(key: str) -> bytes:
+        return archive.read(f"{folder}data/{key}")
+
     def storage(made: Any) -> Tensor:
         dtype, key = reference(made)
-        return row(archive.read(f"{folder}data/{key}"), dtype)
+        return row(part(key), dtype)
 
     return unpickled(BytesIO(archive.read(pickles[0]))), storage
 
@@ -101,15 +109,17 @@ def _named(found: Any, storage: Storage, path: Path, size: int) -> dict[str, Net
     """State dicts by name, or one, which is called as its file."""
     if not isinstance(found, dict):
         raise ValueError("it holds no tensors by name")
+    if sum(len(part) for part in (found, *found.values()) if isinstance(part, dict)) > 100 * MOST_MODULES:
+        raise Unsafe("it holds more than any network has")
     inner = {str(name): value for name, value in found.items() if isinstance(value, dict) and _holds_tensors(value)}
     states: Mapping[str, Any] = inner or ({path.stem: found} if _holds_tensors(found) else {})
+    if sum(map(len, states.values())) > MOST_MODULES:
+        raise Unsafe("its tensors are more than any network has")
     left, read = 4 * size, {}
     for name, state in states.items():
-        if len(state) > MOST_MODULES:
-            raise Unsafe("its tensors are more than any network has")
         tensors = {}
         for key, value in state.items():
-            if not isinstance(key, str):
+            if not isinstance(key, str) or len(key) > LONGEST:
                 raise ValueError("a tensor has no name")
             tensors[key] = made = tensor(value, storage)
             left -= made.nbytes
