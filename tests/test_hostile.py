@@ -9,6 +9,7 @@ import shutil
 import struct
 import subprocess
 import sys
+import tracemalloc
 import zipfile
 import zlib
 
@@ -18,7 +19,7 @@ import torch
 
 from ganzoo import files
 from ganzoo.errors import GanzooError, UsageError
-from ganzoo.runs.checkpoint import Checkpoints
+from ganzoo.runs.checkpoint import Checkpoints, _backed
 from ganzoo.runs.folder import read_metrics
 
 
@@ -507,6 +508,20 @@ def test_lists_that_share_lists_are_not_walked_through_for_ever(one, monkeypatch
         shared = [shared, shared]
     store.save(2, {"random": shared})
     assert_refused(store)
+
+
+def test_a_list_that_holds_itself_many_times_takes_no_memory(monkeypatch):
+    monkeypatch.setattr("ganzoo.runs.checkpoint.MOST_VALUES", 1_000)
+    itself: list = []
+    itself.extend([itself] * 20_000)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match="more than 1,000 values"):
+            _backed({"x": itself}, 100)
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
+        itself.clear()
 
 
 def test_a_checkpoint_larger_than_memory_is_refused_unread(one, monkeypatch):

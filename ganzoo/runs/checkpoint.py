@@ -205,17 +205,19 @@ def _backed(state: Any, size: int) -> None:
     rest, seen = [state], 0
     while rest:
         value = rest.pop()
-        seen += 1
-        if seen > MOST_VALUES:
-            raise ValueError(f"more than {MOST_VALUES:,} values")
+        inner: Any = ()
         if isinstance(value, torch.Tensor):
             storage = value.untyped_storage()
             storages[storage._cdata] = storage.nbytes()
             if value.numel() * value.element_size() > storage.nbytes():
                 raise ValueError(f"a tensor of {tuple(value.shape)}")
         elif isinstance(value, dict):
-            rest.extend(value.values())
+            inner = value.values()
         elif isinstance(value, list | tuple):
-            rest.extend(value)
+            inner = value
+        seen += len(inner)
+        if seen > MOST_VALUES:
+            raise ValueError(f"more than {MOST_VALUES:,} values")
+        rest.extend(inner)
     if sum(storages.values()) > size:
         raise ValueError("tensors larger than the file")
