@@ -173,6 +173,51 @@ def test_a_second_push_replaces_the_first(there, trained, tmp_path):
     assert there.commit("me/digits") != old
 
 
+def test_a_push_removes_nothing_that_no_push_left(there, trained, capfd):
+    from ganzoo.runs.push import push
+
+    there.files["me/digits"] |= {"vae.safetensors": b"mine", "samples/00000001.png": b"mine"}
+    record = json.loads(there.files["me/digits"]["run.json"])
+    record["pushed"]["files"] += ["notes.txt", 5]
+    there.files["me/digits"] |= {"notes.txt": b"mine", "run.json": json.dumps(record).encode()}
+    push(trained, "me/digits")
+    assert [n for n, data in there.files["me/digits"].items() if data == b"mine"] == [
+        "vae.safetensors", "samples/00000001.png", "notes.txt"
+    ]  # fmt: skip
+    assert capfd.readouterr().err == ""
+
+
+def test_a_repository_of_another_program_is_not_written_over(ganzoo, hub, trained):
+    hub.files["me/other"] = {"config.json": b"{}", "model.safetensors": b"theirs", "run.json": b"[" * 100_000}
+    before = dict(hub.files["me/other"])
+    line = only_line(ganzoo("push", trained, "me/other"), 2)
+    assert "hf://me/other is no run of ganzoo's, and its config.json would be replaced: choose another name" in line
+    assert hub.files["me/other"] == before
+
+
+def test_a_card_that_was_filled_in_stays_and_that_is_said(there, ganzoo, trained):
+    card = there.files["me/digits"]["README.md"]
+    filled = card.replace(b"library_name", b"license: cc0-1.0\nlibrary_name")
+    there.files["me/digits"]["README.md"] = filled
+    for _ in range(2):
+        result = ganzoo("push", trained, "me/digits")
+        assert (result.code, there.files["me/digits"]["README.md"]) == (0, filled)
+        assert "note: the README.md of hf://me/digits is not as ganzoo wrote it, and stays as it is" in result.err
+        assert "README.md" not in result.out
+    del there.files["me/digits"]["README.md"]
+    assert ganzoo("push", trained, "me/digits").err == ""
+    assert there.files["me/digits"]["README.md"] == card
+
+
+def test_a_card_that_nobody_touched_is_written_anew(there, trained, tmp_path):
+    from ganzoo.runs.push import push
+
+    shutil.copytree(trained, tmp_path / "r")
+    (tmp_path / "r" / "eval.json").unlink()
+    push(tmp_path / "r", "me/digits")
+    assert b"How good it is" not in there.files["me/digits"]["README.md"]
+
+
 def test_a_private_push_makes_a_private_repository(ganzoo, hub, trained):
     assert ganzoo("push", trained, "me/secret", "--private").code == 0
     assert hub.private["me/secret"]

@@ -112,7 +112,7 @@ def fetch(address: Address) -> Path:
     folder = home / str(info.sha)
     try:
         if not folder.is_dir():
-            _download(address, str(info.sha), sizes, folder)
+            download(address, str(info.sha), sizes, folder)
         write_text(newest, str(info.sha))
     except OSError as error:
         raise GanzooError(f"cannot keep {address} in {home}: {error.strerror or error}") from error
@@ -149,8 +149,13 @@ def _wanted(address: Address, there: Mapping[str, int | None]) -> dict[str, int]
     return sizes
 
 
-def _download(address: Address, commit: str, sizes: Mapping[str, int], folder: Path) -> None:
-    """Fetch the files into `folder`, all or none."""
+def download(address: Address, commit: str, sizes: Mapping[str, int], folder: Path) -> None:
+    """Fetch the files into `folder`, all or none.
+
+    Raises:
+        UsageError, GanzooError: as `local`.
+        OSError: the disk would not take them.
+    """
     import huggingface_hub
 
     folder.parent.mkdir(parents=True, exist_ok=True)
