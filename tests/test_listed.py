@@ -60,6 +60,23 @@ def test_a_run_that_was_killed_and_one_that_is_damaged_say_so(ganzoo, run, tmp_p
     }
 
 
+@pytest.mark.parametrize("number", ["1e999", "1" + "0" * 400, "-1e999", "true"])
+def test_a_damaged_run_hides_no_other(ganzoo, run, tmp_path, number):
+    for name in ("damaged", "whole"):
+        shutil.copytree(run, tmp_path / name)
+    (tmp_path / "damaged" / "status.json").write_text(
+        f'{{"status": "finished", "step": {number}, "seconds": {number}}}'
+    )
+    info = json.loads((run / "run.json").read_text()) | {"steps": "HERE"}
+    (tmp_path / "damaged" / "run.json").write_text(json.dumps(info).replace('"HERE"', number))
+    with (tmp_path / "damaged" / "metrics.jsonl").open("a") as file:
+        file.write(f'{{"step": {number}, "seconds": {number}, "fid": {number}}}\n')
+    lines = ganzoo("list", "runs", tmp_path).out.splitlines()
+    assert [line.split()[5:] for line in lines[1:]] == [["-", "-"], ["-", "-"]]
+    damaged, whole = rows(ganzoo, tmp_path).values()
+    assert (damaged["steps"], damaged["best_fid"], whole["step"]) == (None, None, 60)
+
+
 def test_a_run_within_a_run_is_none_and_links_are_not_followed(run, tmp_path):
     (tmp_path / "link").symlink_to(run)
     copy = tmp_path / "outer"

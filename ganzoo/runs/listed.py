@@ -11,6 +11,8 @@ from ganzoo.runs.folder import open_run, read_metrics
 from ganzoo.runs.lock import being_written
 from ganzoo.runs.marks import marks_of
 
+LARGEST = 1e15
+
 
 class Listed(NamedTuple):
     """One run, as a line of a table."""
@@ -62,8 +64,7 @@ def listed(folder: Path) -> Listed:
     settings, last = info.get("settings"), lines[-1] if lines else {}
     known = settings if isinstance(settings, dict) else {}
     told = ended if isinstance(ended, dict) else {}
-    steps = info.get("steps")
-    steps = steps if isinstance(steps, int) else None
+    steps = None if (most := _number(info, "steps")) is None else int(most)
     running = being_written(folder)
     # A run that was stopped saves steps which no line of the log tells of.
     step, seconds = (max(_number(line, name) or 0.0 for line in (last, told)) for name in ("step", "seconds"))
@@ -85,11 +86,14 @@ def listed(folder: Path) -> Listed:
 
 def _left(step: float, seconds: float, steps: int | None, most: float | None) -> float | None:
     ends = [most - seconds] if most is not None else []
-    if steps and step:
+    if steps and step >= 1:
         ends.append((steps - step) * seconds / step)
     return max(min(ends), 0.0) if ends else None
 
 
 def _number(values: Mapping[str, Any], name: str) -> float | None:
+    """A number of a size that a run has, or None: JSON knows 1e999 too, and whole numbers of any length."""
     value = values.get(name)
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if abs(value) < LARGEST else None

@@ -23,7 +23,7 @@ from ganzoo.runs.hub import (
     download,
     parse,
     told,
-)  # fmt: skip
+)
 from ganzoo.runs.sampler import load
 
 CARD = "README.md"
