@@ -3,6 +3,8 @@
 import builtins
 import json
 import shutil
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -40,16 +42,23 @@ def frames_of(path) -> list[np.ndarray]:
         return found
 
 
+def durations_of(path) -> list[int]:
+    """Milliseconds for which each frame stays."""
+    with Image.open(path) as picture:
+        found = []
+        for number in range(picture.n_frames):
+            picture.seek(number)
+            picture.load()
+            found.append(picture.info["duration"])
+        return found
+
+
 def test_a_film_of_training_has_a_frame_for_each_grid_and_the_last_one_stays(ganzoo, run):
     result = ganzoo("video", run, "-o", run / "t.gif", "--fps", 5, "--hold", 1, "--json")
     assert result.code == 0, result.err
     assert json.loads(result.out) == {"file": str(run / "t.gif"), "frames": 3, "seconds": 1.6}
+    assert durations_of(run / "t.gif") == [200, 200, 1200]
     with Image.open(run / "t.gif") as picture:
-        durations = []
-        for number in range(picture.n_frames):
-            picture.seek(number)
-            durations.append(picture.info["duration"])
-        assert durations == [200, 200, 1200]
         assert picture.info["loop"] == 0
 
 
@@ -76,6 +85,19 @@ def test_runs_stand_side_by_side_each_with_its_newest_grid(run, tmp_path):
     assert not np.array_equal(right[1], right[2])
 
 
+def test_a_run_that_has_no_grid_yet_is_black_and_says_so(run, tmp_path, monkeypatch):
+    told = []
+    real = film._beside
+    monkeypatch.setattr(film, "_beside", lambda grids, titles: told.append(titles) or real(grids, titles))
+    other = shutil.copytree(run, tmp_path / "other")
+    (other / "samples" / "00000010.png").unlink()
+    frames = list(film.training([film.grids_of(run), film.grids_of(other)], scale=2))
+    assert told[:2] == [["tiny, step 10", "tiny, no grid yet"], ["tiny, step 20", "tiny, step 20"]]
+    first, second = (frame[28:, frame.shape[1] // 2 + 8 :] for frame in frames[:2])
+    assert first.max() == 0
+    assert second.max() > 100
+
+
 @pytest.mark.parametrize("kind", ["mp4", "gif", "webp"])
 def test_two_films_of_the_same_frames_are_equal_byte_for_byte(run, kind):
     for name in ("a", "b"):
@@ -88,6 +110,16 @@ def test_a_film_in_memory_is_the_one_that_is_written(run, kind):
     frames = list(film.training([film.grids_of(run)]))
     film.write_film(run / f"one.{kind}", frames, 8)
     assert film.film(f".{kind}", frames, 8) == (run / f"one.{kind}").read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["gif", "webp"])
+@pytest.mark.parametrize("fps", [8, 12, 24, 30, 50])
+def test_a_film_lasts_as_long_as_is_told(tmp_path, kind, fps):
+    frames = [np.full((8, 8, 3), 5 * i, np.uint8) for i in range(fps)]
+    film.write_film(tmp_path / f"f.{kind}", frames, fps, hold=1)
+    durations = durations_of(tmp_path / f"f.{kind}")
+    assert (len(durations), sum(durations)) == (fps, 2000)
+    assert max(durations[:-1]) - min(durations[:-1]) <= (10 if kind == "gif" else 1)
 
 
 def test_an_mp4_has_all_frames_in_even_size(tmp_path):
@@ -121,6 +153,7 @@ def test_without_pyav_an_mp4_is_refused_with_what_to_install(ganzoo, run, monkey
         (["video", "nowhere"], "nowhere is not a run directory"),
         (["video", "run", "-o", "film.avi"], "end the name in .mp4, .gif or .webp"),
         (["video", "run", "--fps", "0"], "--fps"),
+        (["video", "run", "--fps", "51", "-o", "f.gif"], "50 frames in a second at most, not 51: choose .mp4 or .webp"),
         (["sample", "run", "--walk", "-o", "walk.png"], "end the name in .mp4, .gif or .webp"),
         (["sample", "run", "--walk", "--from", "x.png"], "leave it out beside --from"),
         (["sample", "run", "--walk", "--grid"], "a walk is a grid already"),
@@ -147,6 +180,28 @@ def test_a_run_without_grids_and_a_damaged_grid_are_told_in_a_line(run):
     shutil.rmtree(run / "samples")
     with pytest.raises(UsageError, match="has kept no grids of samples yet"):
         film.grids_of(run)
+
+
+def test_a_film_of_too_many_frames_is_refused_before_any_is_made(ganzoo, run, monkeypatch):
+    for name in ("ganzoo.runs.film._read", "ganzoo.runs.sampler.load"):
+        monkeypatch.setattr(name, None)  # Would be called.
+    result = ganzoo("sample", run, "--walk", "--seconds", 130, "-o", run / "w.webp")
+    assert (result.code, result.err.count("\n")) == (2, 1)
+    assert "a .webp of 3,120 frames would not be read by anybody: choose .mp4" in result.err
+    monkeypatch.setattr(film, "MOST_FRAMES", 2)
+    result = ganzoo("video", run, "-o", run / "t.gif")
+    assert (result.code, result.err) == (2, "error: a .gif of 3 frames would not be read by anybody: choose .mp4\n")
+
+
+@pytest.mark.parametrize("side", [10_000, 20_000])
+def test_a_grid_of_which_pillow_warns_is_one_line(ganzoo, run, side):
+    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    parts = ((b"IHDR", header), (b"IDAT", zlib.compress(bytes(10))), (b"IEND", b""))
+    chunks = (struct.pack(">I", len(c)) + k + c + struct.pack(">I", zlib.crc32(k + c)) for k, c in parts)
+    (run / "samples" / "00000010.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
+    result = ganzoo("video", run, "-o", run / "t.gif")
+    assert (result.code, result.err.count("\n")) == (1, 1)
+    assert "00000010.png is a picture of absurd size: no grid is so large" in result.err
 
 
 def test_a_grid_of_absurd_size_is_not_read(run, monkeypatch):

@@ -40,9 +40,9 @@ def command(
     from ganzoo.runs.hub import beside
 
     target = out or beside(runs[0], "training.webp")
-    check_film(target)
     grids = [grids_of(run) for run in runs]
     count = len({step for found in grids for step in found.steps})
+    check_film(target, count, fps)
     frames = tqdm(training(grids, scale), total=count, unit=" frames", leave=False, disable=None, delay=2)
     written = write_film(target, frames, fps, hold)
     if as_json:

@@ -16,7 +16,7 @@ def film(
     """Write the film; returns what is told of it.
 
     Raises:
-        UsageError, GanzooError: as `walk` and `write_film`.
+        UsageError, GanzooError: as `check_film`, `walk` and `write_film`.
     """
     from tqdm import tqdm
 
@@ -27,7 +27,8 @@ def film(
     from ganzoo.runs.sampler import load
     from ganzoo.runs.walk import walk
 
-    check_film(target)
+    frames = max(2, round(seconds * FPS))
+    check_film(target, frames, FPS)
     sampler = load(run, device, registry().check(), checkpoint=checkpoint)
     names = sampler.data.classes if sampler.gan.conditional else ()
     through = parse_labels(label, names) if label is not None else None
@@ -39,7 +40,6 @@ def film(
         classes = [sampler.classes(n, [one]) for one in through]
     columns = min(columns, n) or max(1, round(n**0.5))
     heads = titles(column_classes(classes[0], columns), names) if through is None else []
-    frames = max(2, round(seconds * FPS))
 
     def shown():  # type: ignore[no-untyped-def]
         for images in walk(sampler, n, classes, seeds, frames, values, sampling):

@@ -3,7 +3,9 @@
 import io
 import math
 import re
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -17,6 +19,8 @@ from ganzoo.runs.folder import open_run
 KINDS = (".mp4", ".gif", ".webp")
 MOST_FRAMES = 3_000
 """Of a .gif or a .webp, whose frames are all held until the last."""
+FASTEST = 50
+"""Frames in a second of a .gif, which counts hundredths: what stays for one of them is shown ten times slower."""
 LARGEST = 2**25
 """Pixels of a grid beyond which it is not read, and of a frame beyond which none is made."""
 GRID = re.compile(r"\d{8,12}\.png")
@@ -48,12 +52,14 @@ def grids_of(folder: Path) -> Grids:
 def training(runs: Sequence[Grids], scale: int | None = None) -> Iterator[np.ndarray]:
     """A frame for each step that any of the runs has a grid of: the newest grid of each, side by side beneath its name.
 
+    A run that has none at that step yet is black.
+
     uint8 (H, W, 3), all of one size. `scale` enlarges grids pixel by pixel; None: small ones to a size that one sees.
 
     Raises:
         GanzooError: a grid is damaged, or larger than any that is written here.
     """
-    shown = [_read(grids.files[0]) for grids in runs]
+    shown = [np.zeros_like(_read(grids.files[0])) for grids in runs]
     tallest = max(grid.shape[0] for grid in shown)
     scale = scale or enlarging(tallest)
     last = [-1] * len(runs)
@@ -63,7 +69,10 @@ def training(runs: Sequence[Grids], scale: int | None = None) -> Iterator[np.nda
             behind = last[i] + 1
             if behind < len(grids.steps) and grids.steps[behind] <= step:
                 last[i], shown[i] = behind, _read(grids.files[behind])
-        titles = [f"{g.name}, step {g.steps[max(at, 0)]:,}" for g, at in zip(runs, last, strict=True)]
+        titles = [
+            f"{g.name}, " + ("no grid yet" if at < 0 else f"step {g.steps[at]:,}")
+            for g, at in zip(runs, last, strict=True)
+        ]
         frame = _beside([enlarged(grid, scale) for grid in shown], titles)
         size = size or (frame.shape[0], frame.shape[1])
         yield fitted(frame, size)
@@ -108,7 +117,7 @@ def write_film(target: Path, frames: Iterable[np.ndarray], fps: float, hold: flo
         How many frames were written.
 
     Raises:
-        UsageError: another ending, too many frames for it, or PyAV is not there.
+        UsageError: another ending, or PyAV is not there.
         GanzooError: the disk would not take it.
     """
     write = _writer(target)
@@ -136,13 +145,18 @@ def film(kind: str, frames: Iterable[np.ndarray], fps: float) -> bytes:
     return buffer.getvalue()
 
 
-def check_film(target: Path) -> None:
-    """Check that a film can be written as `target`, before any frame is made.
+def check_film(target: Path, frames: int, fps: float) -> None:
+    """Check that a film of so many frames can be written as `target`, before any frame is made.
 
     Raises:
-        UsageError: as `write_film`.
+        UsageError: as `write_film`; or too many frames for it, or too many in a second.
     """
     _writer(target)
+    kind = target.suffix.lower()
+    if kind != ".mp4" and frames > MOST_FRAMES:
+        raise UsageError(f"a {kind} of {frames:,} frames would not be read by anybody: choose .mp4")
+    if kind == ".gif" and fps > FASTEST:
+        raise UsageError(f"a .gif shows {FASTEST} frames in a second at most, not {fps:g}: choose .mp4 or .webp")
 
 
 def _writer(target: Path):  # type: ignore[no-untyped-def]
@@ -196,13 +210,10 @@ def _webp(file: IO[bytes], frames: Iterable[np.ndarray], fps: float, hold: int, 
 def _animated(  # type: ignore[no-untyped-def]
     file: IO[bytes], kind: str, frames: Iterable[np.ndarray], fps: float, hold: int, loop: bool, **options
 ) -> int:
-    pictures: list[Image.Image] = []
-    for frame in frames:
-        if len(pictures) == MOST_FRAMES:
-            raise UsageError(f"a {kind} of more than {MOST_FRAMES:,} frames would not be read by anybody: choose .mp4")
-        pictures.append(Image.fromarray(frame))
-    each = round(1000 / fps)
-    durations = [each] * (len(pictures) - 1) + [each * (1 + hold)]
+    pictures = [Image.fromarray(frame) for frame in frames]
+    unit = 10 if kind == "GIF" else 1  # Milliseconds; what is rounded at one frame is made good at the next.
+    turns = [round(1000 / unit * at / fps) for at in (*range(len(pictures)), len(pictures) + hold)]
+    durations = [unit * (after - before) for before, after in pairwise(turns)]
     # A film that begins anew says how often, 0 for ever; one that does not says nothing.
     again = {"loop": 0 if loop else 1} if loop or kind == "WEBP" else {}
     pictures[0].save(file, kind, save_all=True, append_images=pictures[1:], duration=durations, **again, **options)
@@ -212,12 +223,16 @@ def _animated(  # type: ignore[no-untyped-def]
 def _read(path: Path) -> np.ndarray:
     """A grid as uint8 (H, W, 3)."""
     try:
-        with Image.open(path, formats=("PNG",)) as picture:
-            if picture.width * picture.height > LARGEST:
-                raise GanzooError(
-                    f"{path} is a picture of {picture.width} x {picture.height} pixels: no grid is so large"
-                )
-            return np.asarray(picture.convert("RGB"))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path, formats=("PNG",)) as picture:
+                if picture.width * picture.height > LARGEST:
+                    raise GanzooError(
+                        f"{path} is a picture of {picture.width} x {picture.height} pixels: no grid is so large"
+                    )
+                return np.asarray(picture.convert("RGB"))
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise GanzooError(f"{path} is a picture of absurd size: no grid is so large") from error
     except (OSError, ValueError, SyntaxError) as error:  # What Pillow says to what is no picture.
         raise GanzooError(f"{path} is damaged: {one_line(error)}") from error
 
