@@ -160,6 +160,8 @@ def test_without_pyav_an_mp4_is_refused_with_what_to_install(ganzoo, run, monkey
         (["sample", "run", "--seeds", "5-2"], "--seeds 5-2: give 10,000 at most, in order"),
         (["sample", "run", "--seeds", "a"], "--seeds a: write 0-15, or 3,7"),
         (["sample", "run", "--seeds", "0-3", "-n", "4"], "leave out -n"),
+        (["sample", "run", "--seeds", "0-1", "--seed", "5"], "--seeds says which seeds: leave out --seed"),
+        (["sample", "run", "--seconds", "3"], "--seconds is how long a walk takes: add --walk, or leave it out"),
         (["sample", "run", "--scale", "2", "-o", "x.npz"], "name a .png, or add --grid"),
         (["sample", "run", "--walk", "--label", "11"], "--label 11: classes are 0 to 9"),
     ],

@@ -570,6 +570,8 @@ def test_where_samples_go_is_checked_before_they_are_drawn(ganzoo, tmp_path, mon
         (("-o", "v1.2"), "end the name in .png or .npz"),
         (("-o", "r"), "is not an empty folder"),
         (("-o", "a.npz", "--grid"), "a.png exists already"),
+        (("-o", "a", "--grid"), "a.png exists already"),
+        (("--from", "test", "-o", "a", "--grid"), "a.png exists already"),
     ]:
         result = ganzoo("sample", "r", *arguments)
         assert result.code == 2

@@ -389,3 +389,7 @@ def test_vectors_are_drawn_as_an_npz_or_a_plot(ganzoo, tmp_path):
     assert (tmp_path / "r" / "sample.png").stat().st_size > 1000
     refused = ganzoo("sample", "r", "-o", "folder")
     assert (refused.code, "makes vectors, not pictures" in refused.err) == (2, True)
+    for given in (("--grid",), ("--scale", 4, "-o", "t.png")):
+        refused = ganzoo("sample", "r", "-n", 5, *given)
+        assert (refused.code, refused.err.count("\n")) == (2, 1)
+        assert f"model 'plain' makes vectors, and {given[0]} is for pictures: leave it out" in refused.err

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 MOST = 1_000_000
 PLACES = 4
 """By which a walk leads, where nobody names seeds."""
+SECONDS = 8.0
+"""That a walk takes, unless asked."""
 
 
 @click.command(name="sample", cls=OfRun, context_settings={"help_option_names": ["-h", "--help"]})
@@ -37,12 +39,10 @@ PLACES = 4
 @click.option(
     "-n", "n", type=click.IntRange(1, MOST), help="Number of images, in total.  [default: 64; all of a folder]"
 )
-@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True, help="Seed of the latents.")
+@click.option("--seed", type=click.IntRange(0, 2**31 - 1), help="Seed of the latents.  [default: 0]")
 @click.option("--seeds", metavar="0-15", help="Several seeds: each draws each of the classes, a row of the grid.")
 @click.option("--walk", is_flag=True, help="A film along a closed way through latents and classes, as --out names it.")
-@click.option(
-    "--seconds", type=click.FloatRange(0.1, 600), default=8.0, show_default=True, help="With --walk: how long it takes."
-)
+@click.option("--seconds", type=click.FloatRange(0.1, 600), help="With --walk: how long it takes.  [default: 8]")
 @click.option("--scale", type=click.IntRange(1, 16), help="Enlarge a grid or a film, pixel by pixel.")
 @click.option("--grid", is_flag=True, help="Also write all images as one grid, beside an .npz or a folder.")
 @checkpoint_option
@@ -58,9 +58,9 @@ PLACES = 4
 )
 @json_option
 def command(
-    run: Path, label: str | None, sets: tuple[str, ...], start: str | None, n: int | None, seed: int,
-    seeds: str | None, walk: bool, seconds: float, scale: int | None, grid: bool, checkpoint: str | None, device: str,
-    out: Path | None, as_json: bool, **sampling: Any,
+    run: Path, label: str | None, sets: tuple[str, ...], start: str | None, n: int | None, seed: int | None,
+    seeds: str | None, walk: bool, seconds: float | None, scale: int | None, grid: bool, checkpoint: str | None,
+    device: str, out: Path | None, as_json: bool, **sampling: Any,
 ) -> None:  # fmt: skip
     """Draw images from the averaged generator of RUN.
 
@@ -88,7 +88,8 @@ def command(
 
     chosen = {name: value for name, value in sampling.items() if value is not None}
     several = parse_seeds(seeds) if seeds is not None else None
-    _refuse_pairs(start, n, several, walk, scale, grid, out)
+    _refuse_pairs(start, n, seed, several, walk, seconds, scale, grid, out)
+    seed = seed or 0
     if start is not None:
         from ganzoo.runs.sources import TEST
 
@@ -99,14 +100,17 @@ def command(
         from ganzoo.commands.walking import film
 
         target = out or beside(run, "walk.webp")
-        _tell(film(run, target, label, parse_values(sets), n, several or range(seed, seed + PLACES), seconds, scale,
-                   checkpoint, device, chosen), as_json)  # fmt: skip
+        _tell(film(run, target, label, parse_values(sets), n, several or range(seed, seed + PLACES), seconds or SECONDS,
+                   scale, checkpoint, device, chosen), as_json)  # fmt: skip
         return
     n, target = n or 64, out or beside(run, "sample.png")
     check_target(target, grid)
     sampler = load(run, device, registry().check(), checkpoint=checkpoint)
     if sampler.gan.translates:
         raise UsageError(f"model '{sampler.gan.name}' makes images from images: say --from PICTURE, FOLDER or test")
+    for given, flag in ((grid, "--grid"), (scale is not None, "--scale")):
+        if given and not sampler.data.is_images:
+            raise UsageError(f"model '{sampler.gan.name}' makes vectors, and {flag} is for pictures: leave it out")
     labels = parse_labels(label, sampler.data.classes) if label is not None else None
     drawn, classes = _drawn(sampler, n, labels, several or [seed], several is not None, parse_values(sets), chosen)
     told = {"seed": seed} if several is None else {"seeds": list(several)}
@@ -141,13 +145,17 @@ def _drawn(
 
 
 def _refuse_pairs(
-    start: str | None, n: int | None, seeds: Sequence[int] | None, walk: bool, scale: int | None, grid: bool,
-    out: Path | None,
+    start: str | None, n: int | None, seed: int | None, seeds: Sequence[int] | None, walk: bool, seconds: float | None,
+    scale: int | None, grid: bool, out: Path | None,
 ) -> None:  # fmt: skip
     """Options that mean nothing together."""
     for given, name in ((walk, "--walk"), (seeds is not None, "--seeds"), (scale is not None, "--scale")):
         if given and start is not None:
             raise UsageError(f"{name} is for models that draw from latents: leave it out beside --from")
+    if seconds is not None and not walk:
+        raise UsageError("--seconds is how long a walk takes: add --walk, or leave it out")
+    if seed is not None and seeds is not None:
+        raise UsageError("--seeds says which seeds: leave out --seed")
     if seeds is not None and n is not None and not walk:
         raise UsageError("--seeds draws each class once with each seed: leave out -n")
     if walk and grid:
@@ -212,8 +220,7 @@ def _translate(
         names = [f"{name}.png" for name in sources.names]
         files = write_each(made() if not grid else _keeping(made(), kept), names, target)
         if kept and not target.suffix:
-            beside = target.with_name(f"{target.name}.png")
-            files += write(torch.stack(kept), None, beside, max(1, round(len(kept) ** 0.5)), grid=False)
+            files += write(torch.stack(kept), None, _beside(target), max(1, round(len(kept) ** 0.5)), grid=False)
     shown = list(shapes.pop()) if len(shapes) == 1 else None
     result = {"images": len(sources), "shape": shown, "seed": seed, "files": [str(p) for p in files]}
     if as_json:
@@ -277,9 +284,14 @@ def check_target(target: Path, grid: bool) -> None:
         raise UsageError(f"{target}: end the name in .png or .npz, or name a folder")
     if not kind and target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise UsageError(f"{target} exists already and is not an empty folder")
-    beside = target.with_suffix(".png")
-    if kind == ".npz" and grid and beside.exists():
+    if kind != ".png" and grid and (beside := _beside(target)).exists():
         raise UsageError(f"{beside} exists already, and the grid would replace it: remove it, or choose another --out")
+
+
+def _beside(target: Path) -> Path:
+    """Where the grid of an .npz or of a folder goes: not in it, for a folder holds images of one size."""
+    named = target if target.name else target.absolute()  # `.` has no name of its own.
+    return named.with_suffix(".png") if named.suffix else named.with_name(f"{named.name}.png")
 
 
 def write(images, classes, target: Path, columns: int, grid: bool, known=(), scale=1) -> list[Path]:  # type: ignore[no-untyped-def]
@@ -307,7 +319,6 @@ def write(images, classes, target: Path, columns: int, grid: bool, known=(), sca
         if kind == ".npz":
             arrays = {"images": images.numpy()} | ({"labels": classes.numpy()} if classes is not None else {})
             _save_arrays(target, arrays)
-            beside = target.with_suffix(".png")
         else:
             target.mkdir(exist_ok=True)
             paths = [
@@ -321,10 +332,10 @@ def write(images, classes, target: Path, columns: int, grid: bool, known=(), sca
                     path.unlink(missing_ok=True)
                 target.rmdir()
                 raise
-            beside = target.with_name(f"{target.name}.png")  # Not in it: the folder holds images of one size.
-        if grid:
-            save_png(beside, sheet())
-        return [target, beside] if grid else [target]
+        if not grid:
+            return [target]
+        save_png(_beside(target), sheet())
+        return [target, _beside(target)]
     except OSError as error:
         raise GanzooError(f"cannot write {target}: {error.strerror or error}") from error
 
