@@ -151,11 +151,12 @@ class Known(NamedTuple):
     """Its first score, lower being better; None where it has none."""
 
 
-def draw(space: Space, known: Sequence[Known], seed: int) -> dict[str, Any] | None:
+def draw(space: Space, known: Sequence[Known], seed: int, count: int) -> dict[str, Any] | None:
     """The options of another trial, by Optuna's tree-structured Parzen estimator: where earlier ones scored low.
 
-    The first ten are at random (Bergstra et al. 2011, Algorithms for Hyper-Parameter Optimization, section 4). The
-    same trials before it, and the same seed, give the same. None where no other could be found.
+    Of the `count` trials that there are to be, the first third is at random: three at least, and ten at most (Bergstra
+    et al. 2011, Algorithms for Hyper-Parameter Optimization, section 4). The same trials before it, and the same seed,
+    give the same. None where no other could be found.
 
     Raises:
         UsageError: Optuna is not installed.
@@ -177,7 +178,8 @@ def draw(space: Space, known: Sequence[Known], seed: int) -> dict[str, Any] | No
             distributions[name] = optuna.distributions.IntDistribution(low, high, log=values.logarithmic)
         else:
             distributions[name] = optuna.distributions.FloatDistribution(*values[:2], log=values.logarithmic)
-    sampler = optuna.samplers.TPESampler(seed=seed + len(known))  # It does not depend on how often the work stopped.
+    # The seed does not depend on how often the work stopped.
+    sampler = optuna.samplers.TPESampler(seed=seed + len(known), n_startup_trials=min(10, max(3, count // 3)))
     study = optuna.create_study(sampler=sampler)
     for trial in known:
         if trial.score is not None:

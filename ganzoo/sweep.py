@@ -134,7 +134,7 @@ class Sweep:
         self.trials: list[Trial] = self._known()
         self.mistaken = True  # Whatever failed was asked wrongly.
         if not (self._is_whole_grid() or self.trials):
-            draw(self.space, [], asked.seed)  # Whether it can be done is known before anything is made.
+            draw(self.space, [], asked.seed, self.count)  # Whether it can be done is known before anything is made.
 
     def _count(self) -> int:
         there = self.combinations
@@ -270,7 +270,7 @@ class Sweep:
             options = combination(lists, len(self.trials))
         else:
             known = [Known(t.options, self._cost(t.scores[0]) if t.scores else None) for t in self.trials]
-            found = draw(self.space, known, self.asked.seed)
+            found = draw(self.space, known, self.asked.seed, self.count)
             if found is None:
                 say(f"note: no more than {len(self.trials)} different trials were found")
                 return False

@@ -277,10 +277,22 @@ def test_later_trials_are_drawn_near_those_that_did_well():
     space = {"lr": Span(1e-5, 1e-1, False), "n": [1, 2]}
     known: list[Known] = []
     while len(known) < 30:
-        options = draw(space, known, 0)
+        options = draw(space, known, 0, 30)
         known.append(Known(options, abs(options["lr"] / 1e-3 - 1)))
     near = [1e-4 < trial.options["lr"] < 1e-2 for trial in known]
     assert sum(near[:10]) < sum(near[20:])
+
+
+def test_of_the_nine_trials_that_nobody_chose_six_are_drawn_by_what_the_first_scored(scored):
+    scores, _ = scored
+    ranges, drawn = asked(sets=("lr=1e-5:1e-1",)), []
+    for sign in (1, -1):
+        scores["of"] = lambda options, share, sign=sign: sign * options.lr
+        drawn.append([t.options["lr"] for t in run(Sweep(ranges, registry(), Path(f"sign{sign}"))).trials])
+    low, high = drawn
+    assert len(low) == 9
+    assert low[:3] == high[:3]
+    assert sum(low[3:]) < sum(high[3:])
 
 
 def test_where_there_is_no_other_trial_the_search_ends(scored):
