@@ -115,12 +115,21 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
+REPEATED = ("augment", "regularise")
+"""Options that are given once for each of several."""
+
+
 def flags(values: dict[str, Any]) -> list[str]:
     """A preset as one would type it."""
-    return [
-        flag(name if value else f"no-{name}") if isinstance(value, bool) else f"{flag(name)} {value_in_words(value)}"
-        for name, value in values.items()
-    ]
+    typed: list[str] = []
+    for name, value in values.items():
+        if isinstance(value, bool):
+            typed.append(flag(name if value else f"no-{name}"))
+        elif name in REPEATED:
+            typed += [f"{flag(name)} {each}" for each in value] or [f"{flag(name)} none"]
+        else:
+            typed.append(f"{flag(name)} {value_in_words(value)}")
+    return typed
 
 
 def code(items: Iterable[str]) -> str:

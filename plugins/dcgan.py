@@ -12,7 +12,7 @@ image: maps are halved until their shorter side is at most 7.
 
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor
 
 import ganzoo
@@ -25,7 +25,7 @@ from ganzoo.nets import ConvDiscriminator, ConvGenerator
 class DCGAN(LazyR1):
     """The convolutional GAN that others start from.
 
-    With `--conditional` both players are told the class or condition vector: G beside its latent, D as one more
+    With `--conditional yes` both players are told the class or condition vector: G beside its latent, D as one more
     channel of the image. The preset `pictures`, for pictures in colour, tells them where there is one. The penalty R1
     keeps D from learning some thousands of pictures by heart, and from winning before G draws anything: without it
     two of six runs on digits collapse. The preset `paper` has the widths, batch and
@@ -36,7 +36,7 @@ class DCGAN(LazyR1):
     paper = "Radford et al., Unsupervised Representation Learning with DCGANs, 2016, https://arxiv.org/abs/1511.06434"
     channels_last = ("cuda", "cpu")
     presets = {
-        "pictures": {"conditional": None},
+        "pictures": {"conditional": "auto"},
         "paper": {
             "image_size": 64, "width": 128, "hidden": 0, "batch_size": 128, "latent": "uniform",
             "lr": 2e-4, "lr_hold": 1.0, "b1": 0.5, "b2": 0.999, "ema": 0.0, "r1": 0.0,
@@ -56,10 +56,16 @@ class DCGAN(LazyR1):
         latent: Literal["normal", "uniform"] = Field(
             "normal", description="Latents from the normal distribution, or uniform in [-1, 1) as in the paper."
         )
-        conditional: bool | None = Field(
-            False,
-            description="Tell both players the condition; none, as `--preset pictures` has it: where there is one.",
+        conditional: Literal["no", "yes", "auto"] = Field(
+            "no", description="Whether both players are told the condition; auto: where there is one."
         )
+
+        @field_validator("conditional", mode="before")
+        @classmethod
+        def _once_a_switch(cls, value: object) -> object:
+            """As earlier runs recorded it."""
+            known = {None: "auto", True: "yes", False: "no"}
+            return known[value] if value is None or isinstance(value, bool) else value
 
     def __init__(self, data: ganzoo.DataSpec, options: Options):
         super().__init__(data, options)
@@ -72,7 +78,7 @@ class DCGAN(LazyR1):
 
     @classmethod
     def uses_labels(cls, data: ganzoo.DataSpec, options: Any) -> bool:
-        return data.conditional if options.conditional is None else options.conditional
+        return data.conditional if options.conditional == "auto" else bool(options.conditional == "yes")
 
     def discriminator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
         return {"adversarial": losses.minimax_discriminator(*self.discriminate(real, fake))}

@@ -150,6 +150,16 @@ def test_bench_prints_a_line_for_each_batch_size(ganzoo):
     assert "x*" in first  # The loop trains another network.
 
 
+def test_bench_takes_the_options_of_the_data_set_and_of_sources(ganzoo):
+    styled = ("--dataset", "emoji", "--style", "noto", "--image-size", "8", "--seconds", "0.1")
+    assert ganzoo("bench", "tiny", *styled).code == 0
+    other = ganzoo("bench", "tiny", "--dataset", "mnist", "--style", "noto")
+    assert (other.code, "the data set is 'mnist'" in other.err) == (2, True)
+    made = ganzoo("bench", "pix2pix", "--source", "edges", "--width", "4", "--seconds", "0.1")
+    assert made.code == 2  # An option of the model is none of bench's, and sources are.
+    assert "--width" in made.err
+
+
 def test_bench_as_json_has_what_reports_read(ganzoo):
     result = ganzoo("bench", *TINY, "--batch-size", "8", "--json")
     assert result.code == 0, result.err

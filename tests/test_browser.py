@@ -588,6 +588,8 @@ def test_a_direction_keeps_its_name_in_the_browser_and_in_the_address(open_page)
         page.evaluate("history.replaceState(null, '', '/')")
         page.reload()  # Nothing in the address: this browser knows it.
         expect(page.get_by_label("name of direction 2")).to_have_value("how bold <b>")
+        page.evaluate("location.hash = '#seed=5'")  # Another address says nothing of names.
+        expect(page.get_by_label("name of direction 2")).to_have_value("how bold <b>")
         page.get_by_label("name of direction 2").fill("")
         expect(page.get_by_role("slider", name="direction 2", exact=True)).to_be_visible()
         other = open_page(shared, 390)  # Another browser has it from the address.

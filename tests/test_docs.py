@@ -81,7 +81,8 @@ def place(ganzoo, trained, tmp_path, monkeypatch):
     """A folder with what the pages take for granted: a run, a snapshot, pictures, a hub. Few images are measured."""
     monkeypatch.setattr("ganzoo.runs.measuring.MEASURED", 500)
     monkeypatch.setattr("ganzoo.metrics.training.N", 500)
-    shutil.copytree(trained, tmp_path / "runs" / "mine")
+    for name in ("mine", "digits"):
+        shutil.copytree(trained, tmp_path / "runs" / name)
     shutil.copy(SNAPSHOT, tmp_path / "ffhq.pkl")
     shutil.copy(SNAPSHOT.with_name("stylegan3_16px_t.pkl"), tmp_path / "afhqv2.pkl")
     with np.load(SNAPSHOT.with_name("biggan_32px.npz")) as file:
@@ -205,6 +206,14 @@ def generate():
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def test_every_preset_can_be_typed_as_the_reference_writes_it(generate):
+    from ganzoo.plugins import registry
+
+    for name in registry().names("models"):
+        for values in registry().get("models", name).presets.values():
+            parse(["run", name, *shlex.split(" ".join(generate.flags(values)))])
 
 
 GENERATED = ["models.md", "hooks.md", "cli.md", "write-a-plugin.md"]

@@ -277,7 +277,6 @@ def picture(path, side: int, mode: str = "RGB") -> None:
 @pytest.mark.parametrize(
     ("first", "second", "told"),
     [
-        ((4, "RGB", 4), (4, "RGB", 4), "takes images of 6 x 6 pixels or more, and those of 'folder' have 4 x 4"),
         ((16, "RGB", 4), (16, "RGB", 1), "trainB holds one picture: a set without pairs takes 2 or more"),
         ((16, "RGB", 4), (16, "RGB", 0), "trainB holds no pictures"),
         ((16, "L", 4), (16, "RGB", 4), "sources of 1 channels and images of 3, which are never the same: say"),

@@ -204,15 +204,15 @@ def test_an_unconditional_model_does_not_see_labels(name: str):
 
 
 def test_dcgan_takes_labels_when_asked_to_and_misses_them_where_there_are_none():
-    assert build("dcgan", conditional=True).data.classes == tuple("abc")
+    assert build("dcgan", conditional="yes").data.classes == tuple("abc")
     with pytest.raises(UsageError, match="needs labels"):
-        build("dcgan", images(classes=0), conditional=True)
+        build("dcgan", images(classes=0), conditional="yes")
 
 
 def test_dcgan_for_pictures_takes_labels_where_there_are_any():
-    assert build("dcgan", conditional=None).data.classes == tuple("abc")
-    assert not build("dcgan", images(classes=0), conditional=None).data.conditional
-    assert model("dcgan").presets["pictures"]["conditional"] is None
+    assert build("dcgan", conditional="auto").data.classes == tuple("abc")
+    assert not build("dcgan", images(classes=0), conditional="auto").data.conditional
+    assert model("dcgan").presets["pictures"]["conditional"] == "auto"
 
 
 # What each paper makes its own

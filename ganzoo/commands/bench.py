@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ganzoo.commands.options import Explained, echo_json, json_option
+from ganzoo.commands.options import OfData, data_given, echo_json, json_option
 
 if TYPE_CHECKING:
     from ganzoo.speed.bench import Result
@@ -28,12 +28,13 @@ class Sizes(click.ParamType):
         return sizes
 
 
-@click.command(name="bench", cls=Explained, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(name="bench", cls=OfData, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("models", metavar="MODEL...", nargs=-1, required=True)
 @click.option("--preset", help="Measure the models as this preset makes them, instead of their defaults.")
 @click.option("--batch-size", "sizes", type=Sizes(), default="64", show_default=True, help="One line for each.")
 @click.option("--dataset", default="mnist", show_default=True, help="Data set, by name (`ganzoo list datasets`).")
 @click.option("--data-root", type=click.Path(path_type=Path), help="Where the data set's files are.")
+@click.option("--source", help="Make a source of each image, as `ganzoo run` does: smaller:4, grey, edges or hole.")
 @click.option("--image-size", type=click.IntRange(8, 1024), help="Side of the images; default: the data's own.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 or mps.")
 @click.option(
@@ -72,7 +73,8 @@ def command(
     from ganzoo.speed.bench import measure
 
     plugins = registry().check()
-    given = {name: value for name, value in values.items() if value is not None} | {"loggers": ()}
+    own = data_given(values)
+    given = {name: value for name, value in values.items() if value is not None} | {"loggers": (), "data_options": own}
     classes = [plugins.get("models", model) for model in models]
     # All of them first, so that a mistake in the last does not cost the time of the others.
     plans = [resolve(cls, given | {"batch_size": size}, preset) for cls in classes for size in sizes]

@@ -74,12 +74,9 @@ def explained(case: Case) -> str | None:
     for option, field in cls.Options.model_fields.items():
         if not field.description:
             return Fault(f"option '{option}' has no description", "write Field(..., description=...)")
-    for option, field in cls.Sampling.model_fields.items():
-        if not field.description:
-            return Fault(f"option '{option}' of Sampling has no description", "write Field(..., description=...)")
     for option, field in sampling_fields(cls).items():
         if not field.description:
-            return Fault(f"option of drawing '{option}' has no description", "write Field(..., description=...)")
+            return Fault(f"option '{option}' of Sampling has no description", "write Field(..., description=...)")
         if field.is_required():
             return Fault(
                 f"option of drawing '{option}' has no default, with which training would draw",

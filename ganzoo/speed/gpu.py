@@ -133,14 +133,21 @@ def trainer(
     shape, count = (3, side, side), max(batch, 512)
     draw = torch.Generator().manual_seed(0)
     pixels = torch.randint(256, (count, *shape), dtype=torch.uint8, generator=draw)
-    data = ImageSet(pixels, torch.arange(count) % len(CLASSES), CLASSES)
+    labels = torch.arange(count) % len(CLASSES)
+    data = ImageSet(pixels, labels, CLASSES)
     if model.translates:
         small = issubclass(model, SuperResolution)
         data = replace(data, sources=pixels[:, :, ::4, ::4].contiguous() if small else pixels.flip(0))
         data = model.sourced(data)
     chosen = model.Options(**{**options, **suite.options.get(model.name, {}), "batch_size": batch})
     seed_everything(0)
-    gan = build(model, data.spec("made-up"), chosen)
+    try:
+        gan = build(model, data.spec("made-up"), chosen)
+    except UsageError:
+        if not (model.translates and model.supervised):
+            raise
+        data = replace(data, paired=False, source_labels=labels.flip(0))  # It learns from classes of other images.
+        gan = build(model, data.spec("made-up"), chosen)
     loader = Loader(data, batch, 0, engine.device, sources=gan.translates, labelled=gan.labelled())
     return Trainer(gan, loader, engine, steps=10**6)
 

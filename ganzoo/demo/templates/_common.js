@@ -107,7 +107,7 @@ function recall() {
 function tell() {
   for (const slider of all(".slider")) {
     const e = slider.querySelector("input[type=range]"), list = choices(e), [low, high, value] = [e.min, e.max, e.value].map(Number);
-    const text = list ? list[value].text : value.toFixed(2), at = (v) => `${(100 * (v - low)) / (high - low || 1)}%`;
+    const text = list ? list[value].text : e.step === "1" ? e.value : value.toFixed(2), at = (v) => `${(100 * (v - low)) / (high - low || 1)}%`;
     slider.querySelector("output").textContent = text;
     if (list) {  // What is said of the weights that it began with is said of no others.
       const of = (name) => $(`${name}${Number(e.dataset.side) || ""}`);
