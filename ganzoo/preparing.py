@@ -129,7 +129,7 @@ def prepare(
     spec = replace(spec, counts=gan.data.counts)  # As it draws: what uses no classes has none, and is recorded so.
     if settings.sync_batchnorm:
         gan = synchronised(gan, engine.device, world)
-    mix(gan, spec, settings, registry, plan.options.batch_size)
+    mix(gan, spec, settings, registry, plan.options.batch_size, begins)
     refuse_parts(gan, plan.options.batch_size, settings.accumulate, world.size)
     examiner = world.first_before_others(lambda: _examiner(settings, registry, gan, engine, measured))
     frozen = _frozen(gan, settings)
@@ -198,11 +198,12 @@ def _begin(trainer: Trainer, plan: Plan, frozen: Sequence[nn.Module], world: Wor
     return report
 
 
-def mix(gan: GAN, spec: DataSpec, settings: Settings, registry: Registry, batch_size: int) -> None:
+def mix(gan: GAN, spec: DataSpec, settings: Settings, registry: Registry, batch_size: int, begins: bool = True) -> None:
     """Add the augmentations and regularisers that the settings name to a model.
 
     Raises:
-        UsageError: one is unknown, named twice, or cannot be had with such options or data.
+        UsageError: one is unknown, named twice, or cannot be had with such options or data; or, where a run `begins`,
+            with such a model.
     """
     places: dict[str, tuple[str, Any, tuple[str, ...]]] = {
         "augmentations": ("--augment", gan.augmentations, settings.augment),
@@ -220,6 +221,8 @@ def mix(gan: GAN, spec: DataSpec, settings: Settings, registry: Registry, batch_
                             f"'{name}' has no option '{key}': {did_you_mean(key, [*cls.Options.model_fields])}"
                         )
                 ingredient = cls(gan.data if kind == "regularisers" else spec, validated(cls.Options, values))
+                if begins and (why := ingredient.unfit(gan)):
+                    raise UsageError(f"model '{gan.name}' {why}: leave it out")
             except UsageError as error:
                 raise UsageError(f"{flag} {text}: {str(error).removeprefix('--')}") from None
             if name in names:

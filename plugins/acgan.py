@@ -279,6 +279,7 @@ class ACGAN(ganzoo.GAN):
                 f"model 'acgan': --classifier {named} names classes, and data set '{data.name}' has "
                 "attributes: choose --classifier ac"
             )
+        self.real_entropy = losses.ADVERSARIAL[options.loss].entropy
         self.batch_statistics = issubclass(classifier, Contrastive)  # Features of a batch are compared.
         self.generator = ConvGenerator(self.data, options.latent_dim, options.width)
         self.discriminator = Discriminator(self.data, options.width, options.norm, classifier)

@@ -70,6 +70,7 @@ class BicycleGAN(ganzoo.GAN):
     name = "bicyclegan"
     paper = "Zhu et al., Toward Multimodal Image-to-Image Translation, 2017, https://arxiv.org/abs/1711.11586"
     channels_last = ("cuda",)
+    judges = 2  # Sizes of an image.
     translates = True
     saved = ("generator", "encoder")
     presets = {"paper": {"image_size": 256, "batch_size": 2, "width": 64, "ema": 0.0, "epochs": 60}}

@@ -84,6 +84,7 @@ class DiscoGAN(TwoWay):
         "https://arxiv.org/abs/1703.05192"
     )
     batch_statistics = True  # Of features the mean over the batch is compared.
+    real_entropy = 0.5
     presets = {"paper": {"image_size": 64, "batch_size": 200, "width": 64, "ema": 0.0}}
 
     class Options(ganzoo.Options):
