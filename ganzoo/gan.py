@@ -162,6 +162,8 @@ class GAN(nn.Module):
     regularises one of them regularises each; scores are those of the first."""
     judged_together: int = 1
     """Samples that the discriminator judges as one, pack by pack: parts of a batch hold whole packs, or are refused."""
+    makers: ClassVar[tuple[str, ...] | None] = None
+    """Those of `saved` that fakes are made by; None: all. Players that hold one of these see fakes with their graph."""
     channels_last: ClassVar[tuple[str, ...]] = ()
     """Kinds of devices, `cuda` or `cpu`, on which convolutions are to find channels last in memory, being faster so.
     A network that reshapes maps does so by `reshape` or `flatten` then: `view` would fail."""
