@@ -253,6 +253,13 @@ class GAN(nn.Module):
             return data
         return replace(data, sources=data.images, paired=False, source_labels=None)
 
+    def refuse_idle(self) -> None:
+        """Called where a run begins, not where one goes on or is drawn from.
+
+        Raises:
+            UsageError: an option was given that does nothing with such data, or without another.
+        """
+
     # What is known
 
     @property

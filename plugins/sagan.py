@@ -35,8 +35,11 @@ from ganzoo.residual import (
     SpectralLinear,
     UpBlock,
     called,
+    discriminator_maps,
+    generator_maps,
     generator_widths,
     initialise,
+    refuse_unattended,
 )
 
 
@@ -104,6 +107,11 @@ class SAGAN(ganzoo.GAN):
         self.generator = Generator(self.data, o.latent_dim, o.width, o.attention)
         self.discriminator = Discriminator(self.data, o.width, o.attention)
         initialise(self.discriminator, "xavier", clear=True)
+
+    def refuse_idle(self) -> None:
+        if self.options.attention != self.Options.model_fields["attention"].default:
+            maps = generator_maps(self.data) + discriminator_maps(self.data)
+            refuse_unattended("--attention", self.options.attention, maps, self.data)
 
     @classmethod
     def uses_labels(cls, data: ganzoo.DataSpec, options: Any) -> bool:
