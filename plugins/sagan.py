@@ -5,8 +5,9 @@ In both networks some layer lets every position see all others, where a convolut
     y_j = x_j + gamma o(sum_i b_ji g(x_i)),    b_ji = softmax_i(<theta(x_j), phi(x_i)>),    gamma = 0 at the start
 
 Theta and phi have an eighth of the channels, g half of them; phi and g are max-pooled to half the size, as in the
-authors' program. Each weight of both networks is divided by its largest singular value (section 4.1), and D learns four
-times as fast as G, one step each (TTUR, section 4.2). The loss is the hinge (equation 4):
+authors' program. Each weight of both networks is divided by its largest singular value (section 4.1), but for the gains
+and biases that y gives to G's batch normalisations, and D learns four times as fast as G, one step each (TTUR, section
+4.2). The loss is the hinge (equation 4):
 
     D minimises  E[max(0, 1 - D(x, y))] + E[max(0, 1 + D(G(z), y))],    G minimises  -E[D(G(z), y)]
 

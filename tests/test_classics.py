@@ -422,6 +422,17 @@ def test_vaegan_measures_likeness_by_the_discriminators_features():
     torch.testing.assert_close(e, {"prior": losses.gaussian_divergence(*code), "likeness": apart})
 
 
+def test_vaegan_tells_the_score_of_what_is_made_of_the_prior():
+    gan = made("vaegan")
+    real, fake = sides(gan)
+    _, (on_fake, _), (on_again, _) = gan.sides(real, fake)
+    assert gan.watched()["D(G(z))"] == torch.sigmoid(on_fake).mean()
+    with torch.no_grad():
+        assert torch.equal(on_fake, gan.discriminator(fake.x)[0])
+        assert torch.equal(on_again, gan.discriminator(fake.source)[0])
+        assert not torch.equal(on_fake, on_again)
+
+
 def test_clustergan_finds_noise_and_cluster_again():
     gan = made("clustergan", beta_noise=2.0, beta_cluster=3.0, spread=0.5).eval()
     z = gan.sample_latent(3000)
