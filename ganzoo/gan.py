@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate
 from types import MappingProxyType
-from typing import Any, ClassVar, NamedTuple, cast
+from typing import Any, ClassVar, Literal, NamedTuple, cast
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -151,8 +151,19 @@ class GAN(nn.Module):
     discriminator that names classes, say. The data must have classes; `labelled` and `recognise` go with it."""
     saved: ClassVar[tuple[str, ...]] = ("generator",)
     """Attributes whose modules a run keeps and averages, and can sample with: an encoder, the second generator."""
+    judged: ClassVar[Literal["samples", "parts", "latents"]] = "samples"
+    """What the discriminator sees of a fake: its `x`; the parts that `x` was made of, or with, which a change of `x`
+    would not reach; or its latent, against the codes of real samples. What is mixed in may ask for samples."""
+    real_entropy: float = 1.0
+    """What -E[log D(x)] is multiplied by in the discriminator's loss, where this is a cross-entropy: 0.5 in a mean over
+    both sides, say. 0: it has no such term."""
+    judges: int = 1
+    """Discriminators that answer together: so many tensors of logits come first in the tuple that `judge` returns. What
+    regularises one of them regularises each; scores are those of the first."""
     judged_together: int = 1
     """Samples that the discriminator judges as one, pack by pack: parts of a batch hold whole packs, or are refused."""
+    makers: ClassVar[tuple[str, ...] | None] = None
+    """Those of `saved` that fakes are made by; None: all. Players that hold one of these see fakes with their graph."""
     channels_last: ClassVar[tuple[str, ...]] = ()
     """Kinds of devices, `cuda` or `cpu`, on which convolutions are to find channels last in memory, being faster so.
     A network that reshapes maps does so by `reshape` or `flatten` then: `view` would fail."""
@@ -241,6 +252,13 @@ class GAN(nn.Module):
         if not (cls.own_sources and data.is_images):
             return data
         return replace(data, sources=data.images, paired=False, source_labels=None)
+
+    def refuse_idle(self) -> None:
+        """Called where a run begins, not where one goes on or is drawn from.
+
+        Raises:
+            UsageError: an option was given that does nothing with such data, or without another.
+        """
 
     # What is known
 
@@ -442,16 +460,17 @@ class GAN(nn.Module):
         else:
             outputs = _split(single(self.judge(self.augmented(_joined(batches)))), [len(b.x) for b in batches])
         for i, (batch, output) in enumerate(zip(batches, outputs, strict=True)):
-            logits, *rest = output if isinstance(output, tuple) else (output,)
-            self.watch("D(x)" if batch.z is None else "D(G(z))", self.score(logits.detach()))
+            verdicts = self.verdicts(output)
+            logits = verdicts[0].detach()
+            self.watch("D(x)" if batch.z is None else "D(G(z))", self.score(logits))
             if batch.z is None:
-                self._real_logits = logits.detach()
-            heeded = logits
+                self._real_logits = logits
+            heeded = verdicts
             for regulariser in cast(Any, self.regularisers):
                 if regulariser.player == self.moving:
-                    heeded = regulariser.heed(self, heeded, batch)
-            if heeded is not logits:
-                outputs[i] = (heeded, *rest) if isinstance(output, tuple) else heeded
+                    heeded = tuple(regulariser.heed(self, verdict, batch) for verdict in heeded)
+            if heeded is not verdicts:
+                outputs[i] = (*heeded, *output[len(heeded) :]) if isinstance(output, tuple) else heeded[0]
         return outputs[0] if len(batches) == 1 else tuple(outputs)
 
     def augmented(self, batch: Batch) -> Batch:
@@ -464,6 +483,10 @@ class GAN(nn.Module):
     def judge(self, batch: Batch) -> Any:
         """The discriminator's output for a batch: `self.discriminator(x, y)`; overridden where it sees the source."""
         return self.discriminator(batch.x, batch.y)
+
+    def verdicts(self, output: Any) -> tuple[Tensor, ...]:
+        """The logits of each of `judges`, in what `judge` or `discriminate` says of a batch."""
+        return output[: self.judges] if isinstance(output, tuple) else (output,)
 
     def surface(self, x: Tensor, y: Tensor | None) -> Tensor:
         """What pictures of points shade the plane with: the score of each of `x` (N, D) by itself, float (N,).

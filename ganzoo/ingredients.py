@@ -46,6 +46,10 @@ class Augmentation(nn.Module):
         super().__init__()
         self.data, self.options = data, options
 
+    def unfit(self, gan: GAN) -> str | None:
+        """Why it cannot be mixed with a model, in words that follow its name; None: it can. Asked as a run begins."""
+        return unreached(gan)
+
     def forward(self, x: Tensor) -> Tensor:
         """Images, float (N, C, H, W) in [-1, 1], to images of the same shape, each changed by itself."""
         raise GanzooError(f"augmentation '{self.name}' does not state forward")
@@ -86,6 +90,10 @@ class Regulariser(nn.Module):
         self.data, self.options = data, options
         self.every = getattr(options, "every", self.every)
 
+    def unfit(self, gan: GAN) -> str | None:
+        """Why it cannot be mixed with a model, in words that follow its name; None: it can. Asked as a run begins."""
+        return None
+
     def attach(self, gan: GAN) -> None:
         """Called once, with the model it is added to, before anything is trained or loaded: for buffers of its size."""
 
@@ -99,6 +107,15 @@ class Regulariser(nn.Module):
     def heed(self, gan: GAN, logits: Tensor, batch: Batch) -> Tensor:
         """The logits (N, 1) as `gan.discriminate` gives them in the player's turns: unchanged unless overridden."""
         return logits
+
+
+def unreached(gan: GAN) -> str | None:
+    """Why what changes the `x` of fakes, or goes by its gradient, cannot be mixed with a model; None: it can."""
+    return {
+        "samples": None,
+        "parts": "judges fakes by the parts that they are made of, which nothing that is done to the whole reaches",
+        "latents": "judges latents, not what is made of them",
+    }[gan.judged]
 
 
 Ingredient = TypeVar("Ingredient", Augmentation, Regulariser)

@@ -111,15 +111,17 @@ class Adversarial(NamedTuple):
     generator: Callable[[Tensor], Tensor]
     score: Callable[[Tensor], Tensor]
     """What to show of the discriminator's output: a probability where the loss gives it that meaning."""
+    entropy: float = 0.0
+    """What -E[log D(x)] is multiplied by in the discriminator's; 0: it is no cross-entropy."""
 
 
 Name = Literal["minimax", "non-saturating", "cross-entropy", "least-squares", "mean-squared", "hinge"]
 """The losses that a model may offer by name, as the type of an option."""
 
 ADVERSARIAL: dict[Name, Adversarial] = {
-    "minimax": Adversarial(minimax_discriminator, minimax_generator, torch.sigmoid),
-    "non-saturating": Adversarial(minimax_discriminator, non_saturating_generator, torch.sigmoid),
-    "cross-entropy": Adversarial(cross_entropy_discriminator, non_saturating_generator, torch.sigmoid),
+    "minimax": Adversarial(minimax_discriminator, minimax_generator, torch.sigmoid, 1.0),
+    "non-saturating": Adversarial(minimax_discriminator, non_saturating_generator, torch.sigmoid, 1.0),
+    "cross-entropy": Adversarial(cross_entropy_discriminator, non_saturating_generator, torch.sigmoid, 0.5),
     "least-squares": Adversarial(least_squares_discriminator, least_squares_generator, raw),
     "mean-squared": Adversarial(least_squares_discriminator, mean_squared_generator, raw),
     "hinge": Adversarial(hinge_discriminator, hinge_generator, raw),
@@ -176,19 +178,20 @@ def zero_centred_penalties(*pairs: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
     return tuple(g.flatten(1).square().sum(1).mean() for g in gradients)
 
 
-def zero_centred_penalty(judge: Callable[[Any], Any], batch: Any) -> Tensor:
+def zero_centred_penalty(judge: Callable[[Any], Any], batch: Any, judges: int = 1) -> Tensor:
     """E[|grad D(x)|^2] at a batch by itself, for turns that see no loss: R1 of a real batch, R2 of fakes.
 
     Args:
         judge: `GAN.discriminate`, by which logits, or logits and more, are made of a batch. Nothing that it computes
             here is of half precision.
         batch: a `ganzoo.Batch`.
+        judges: how many tensors of logits there are, each of a discriminator whose penalty is added: `GAN.judges`.
     """
     x = batch.x.detach().requires_grad_()
     with exactly(x.device.type):
         output = judge(batch._replace(x=x))
-        (penalty,) = zero_centred_penalties((x, output[0] if isinstance(output, tuple) else output))
-    return penalty
+        logits = output[:judges] if isinstance(output, tuple) else (output,)
+        return torch.stack([zero_centred_penalties((x, verdict))[0] for verdict in logits]).sum()
 
 
 # Predicting a condition or a code

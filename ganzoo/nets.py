@@ -1,6 +1,7 @@
 """Building blocks that several models share. Networks take `(z, y)` or `(x, y)`; `y` is None when unconditional."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import torch
@@ -241,25 +242,27 @@ class MLPDiscriminator(nn.Module):
 
 
 def networks(
-    kind: str, data: DataSpec, latent_dim: int, width: int = 32, batch_norm: bool = True, hidden: int = 0
+    kind: str, data: DataSpec, latent_dim: int, width: int = 32, batch_norm: bool = True, hidden: int = 0, pack: int = 1
 ) -> tuple[nn.Module, nn.Module]:
     """A generator and a discriminator, as the option `network` names them: `conv`, those of DCGAN, or `mlp`.
 
     The fully connected ones take data of any shape, and have sizes of their own: as by default for images, and two
-    layers of 128 for vectors, as Metz et al. 2017 take for points in the plane.
+    layers of 128 for vectors, as Metz et al. 2017 take for points in the plane. The discriminator judges `pack` samples
+    at once, joined along their first axis.
 
     Raises:
         UsageError: convolutions of data without pixels.
     """
     if kind == "mlp":
+        judged = replace(data, shape=(pack * data.shape[0], *data.shape[1:]))
         if data.is_images:
-            return MLPGenerator(data, latent_dim), MLPDiscriminator(data)
-        return MLPGenerator(data, latent_dim, (128, 128)), MLPDiscriminator(data, (128, 128))
+            return MLPGenerator(data, latent_dim), MLPDiscriminator(judged)
+        return MLPGenerator(data, latent_dim, (128, 128)), MLPDiscriminator(judged, (128, 128))
     if not data.is_images:
         raise UsageError(
             f"the model's networks are convolutional, and data set '{data.name}' holds vectors: choose --network mlp"
         )
-    return ConvGenerator(data, latent_dim, width, hidden), ConvDiscriminator(data, width, batch_norm, hidden)
+    return ConvGenerator(data, latent_dim, width, hidden), ConvDiscriminator(data, width, batch_norm, hidden, pack)
 
 
 def init_uniform(module: nn.Module, bound: float) -> None:
@@ -393,13 +396,14 @@ class ConvDiscriminator(nn.Module):
     """The discriminator of Radford et al. 2016, sized from the data: images and y to logits (N, 1).
 
     A condition enters as one more channel of the image, into which it is mapped. Without `batch_norm` each sample is
-    judged by itself, as gradient penalties ask (Gulrajani et al. 2017, section 4). `hidden`: see `ConvFeatures`.
+    judged by itself, as gradient penalties ask (Gulrajani et al. 2017, section 4). `hidden`: see `ConvFeatures`. With
+    `pack`, it judges so many images at once, joined along their channels.
     """
 
-    def __init__(self, data: DataSpec, width: int, batch_norm: bool = True, hidden: int = 0):
+    def __init__(self, data: DataSpec, width: int, batch_norm: bool = True, hidden: int = 0, pack: int = 1):
         super().__init__()
         self.condition = Condition(data, data.shape[1] * data.shape[2])
-        inputs = data.shape[0] + (self.condition.size > 0)
+        inputs = pack * data.shape[0] + (self.condition.size > 0)
         self.features = ConvFeatures(data, width, inputs, batch_norm, hidden=hidden)
         self.head = nn.Linear(self.features.size, 1)
         if batch_norm:

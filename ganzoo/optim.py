@@ -62,6 +62,28 @@ def cosine(start: float, end: float, steps: float) -> Callable[[Progress], float
     return value
 
 
+def late(rate: float, begin: float, b1: float, b2: float, each: int = 1) -> Schedule:
+    """`rate`, of an Adam whose gradients are 0 until the share `begin` of the budget: its steps are those of one that
+    begins there.
+
+    Adam counts the steps in which it rests, and by then takes its averages, which are still 0, for those of many
+    gradients: its first steps would be three times as long and more. `each`: its steps in one of training, of which
+    the first is gone by.
+    """
+    if begin <= 0:
+        return rate
+
+    def value(progress: Progress) -> float:
+        if progress.fraction < begin:
+            return rate
+        rested = math.ceil(progress.step * begin / progress.fraction - 1e-6)  # What is left out is rounding.
+        counted, own = each * progress.step + 1, each * (progress.step - rested) + 1
+        first, second = ((1 - b**counted) / (1 - b**own) for b in (b1, b2))
+        return rate * first / math.sqrt(second)
+
+    return value
+
+
 class Rule(Protocol):
     """An update rule: how to build its optimizer, and what its settings are at a moment of training."""
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ganzoo import __version__
 from ganzoo.data import LARGEST_SIDE, DataRequest, DataSpec, ImageSet, Loader, Views, limited, open_dataset
+from ganzoo.data.making import Maker
 from ganzoo.errors import GanzooError, UsageError, did_you_mean, one_line, warn
 from ganzoo.gan import GAN
 from ganzoo.ingredients import Regulariser, added, parse
@@ -88,6 +89,20 @@ def refuse_sources(plan: Plan) -> None:
         raise UsageError(f"--source {source}: model '{model.name}' {does}: leave it out")
 
 
+def refuse_other_holes(plan: Plan) -> None:
+    """See that a model with an option `hole`, the share of each side that it fills, gets sources with such holes.
+
+    Raises:
+        UsageError: `--source` makes others.
+    """
+    source, hole = plan.settings.source, getattr(plan.options, "hole", None)
+    if source is not None and hole is not None and Maker.named(source) != (filled := Maker("hole", hole)):
+        raise UsageError(
+            f"--source {source}: model '{plan.model.name}' fills a hole of --hole {hole:g} of each side: give "
+            f"--source {filled.text}, or another --hole"
+        )
+
+
 def prepare(
     plan: Plan, registry: Registry, world: World = ALONE, measured: Any = None, begins: bool = True
 ) -> Prepared:
@@ -106,6 +121,8 @@ def prepare(
     engine = choose(world.device(settings.device), settings.precision, settings.deterministic)
     refuse(settings.engine, engine.device, world.size)
     refuse_sources(plan)
+    if begins:
+        refuse_other_holes(plan)
     world.use(engine.device)
     data = world.first_before_others(lambda: load_data(settings, registry))
     spec = data.spec(settings.dataset)
@@ -126,10 +143,12 @@ def prepare(
         warn(told)
     seed_everything(settings.seed)
     gan = build(plan.model, spec, plan.options)
+    if begins:
+        gan.refuse_idle()
     spec = replace(spec, counts=gan.data.counts)  # As it draws: what uses no classes has none, and is recorded so.
     if settings.sync_batchnorm:
         gan = synchronised(gan, engine.device, world)
-    mix(gan, spec, settings, registry, plan.options.batch_size)
+    mix(gan, spec, settings, registry, plan.options.batch_size, begins)
     refuse_parts(gan, plan.options.batch_size, settings.accumulate, world.size)
     examiner = world.first_before_others(lambda: _examiner(settings, registry, gan, engine, measured))
     frozen = _frozen(gan, settings)
@@ -161,6 +180,11 @@ def refuse_parts(gan: GAN, batch: int, accumulate: int, processes: int) -> None:
         raise UsageError(
             f"model '{gan.name}' judges {judged} samples together, and each of {parts} parts of a batch of {batch} has "
             f"{part}: --batch-size must be a multiple of {parts * judged}"
+        )
+    if batch == parts and gan.own_sources and gan.conditional:
+        raise UsageError(
+            f"model '{gan.name}' takes the class that an image is to have from others of its part of a batch, and a "
+            f"part of one has none: --batch-size must be at least {2 * parts}"
         )
     if batch == parts and any(map(has_batch_statistics, gan.players().values())):
         raise UsageError(
@@ -200,11 +224,12 @@ def _begin(trainer: Trainer, plan: Plan, frozen: Sequence[nn.Module], world: Wor
     return report
 
 
-def mix(gan: GAN, spec: DataSpec, settings: Settings, registry: Registry, batch_size: int) -> None:
+def mix(gan: GAN, spec: DataSpec, settings: Settings, registry: Registry, batch_size: int, begins: bool = True) -> None:
     """Add the augmentations and regularisers that the settings name to a model.
 
     Raises:
-        UsageError: one is unknown, named twice, or cannot be had with such options or data.
+        UsageError: one is unknown, named twice, or cannot be had with such options or data; or, where a run `begins`,
+            with such a model.
     """
     places: dict[str, tuple[str, Any, tuple[str, ...]]] = {
         "augmentations": ("--augment", gan.augmentations, settings.augment),
@@ -222,6 +247,8 @@ def mix(gan: GAN, spec: DataSpec, settings: Settings, registry: Registry, batch_
                             f"'{name}' has no option '{key}': {did_you_mean(key, [*cls.Options.model_fields])}"
                         )
                 ingredient = cls(gan.data if kind == "regularisers" else spec, validated(cls.Options, values))
+                if begins and (why := ingredient.unfit(gan)):
+                    raise UsageError(f"model '{gan.name}' {why}: leave it out")
             except UsageError as error:
                 raise UsageError(f"{flag} {text}: {str(error).removeprefix('--')}") from None
             if name in names:

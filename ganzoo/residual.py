@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ganzoo.data import DataSpec
+from ganzoo.errors import UsageError
 from ganzoo.nets import pyramid
 from ganzoo.precision import exactly
 
@@ -243,6 +244,25 @@ def discriminator_maps(data: DataSpec) -> list[int]:
 def called(size: Iterable[int]) -> int:
     """What a map is called where attention is asked for: the power of two that is not below its shorter side."""
     return 1 << (min(size) - 1).bit_length()
+
+
+def generator_maps(data: DataSpec) -> list[int]:
+    """What the map that each of the generator's blocks makes is `called`."""
+    return [called(size) for size in pyramid(data)[1:]]
+
+
+def refuse_unattended(flag: str, attention: Iterable[int], maps: Iterable[int], data: DataSpec) -> None:
+    """See that there is a map of each size that attention is asked for.
+
+    Raises:
+        UsageError: there is none.
+    """
+    there = sorted(set(maps))
+    for size in set(attention).difference(there):
+        raise UsageError(
+            f"{flag} {size}: no map of images of {data.shape[2]} x {data.shape[1]} has that size: choose from "
+            f"{', '.join(map(str, there))}, or none"
+        )
 
 
 class Discriminator(nn.Module):

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ganzoo import gan
 from ganzoo.data import Batch, DataSpec
 from ganzoo.errors import UsageError
+from ganzoo.optim import Adam, Rule, late
 from ganzoo.perceptual import VGG, Maps
 from ganzoo.precision import single
 
@@ -115,6 +116,13 @@ class SuperResolution(gan.GAN):
         if self.perceptual is None and self.options.content is not None:
             self.perceptual = Maps(self.options.content, self.data.name, self.data.shape, self.device)
         return super().turns()
+
+    def optimizer(self, player: str) -> Rule:
+        """As usual. The discriminator's Adam begins with its phase: its averages are 0 until then."""
+        o = self.options
+        if player != "discriminator":
+            return super().optimizer(player)
+        return Adam(late(o.lr, o.pretrain, o.b1, o.b2, o.n_critic), o.b1, o.b2)
 
     def begun(self) -> Tensor:
         """1 once the first phase is over, 0 before: a scalar on the device."""

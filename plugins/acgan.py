@@ -15,7 +15,8 @@ from the same features:
 
     adc           twice the classes, real and fake ones: Hou et al., Conditional GANs with Auxiliary Discriminative
                   Classifier, 2022, equations 9 and 10
-    ac            the paper's cross-entropy, of real images alone unless `classify_fakes` has its other term
+    ac            the paper's cross-entropy, of real images alone unless `classify_fakes` has its other term (so do
+                  `contra` and `d2d-ce`)
     tac           a twin classifier names fakes alone, and G avoids what it knows: Gong et al., Twin Auxiliary
                   Classifiers GAN, 2019, equation 6
     contra        features near the class's proxy and to others of the class: Kang & Park, ContraGAN, 2020, equation 8
@@ -253,7 +254,8 @@ class ACGAN(ganzoo.GAN):
             0.0,
             ge=0,
             le=100,
-            description="With classifier ac: weight of the class loss of fakes in D's turn, beside real images'.",
+            description="With classifier ac, contra or d2d-ce: weight of the class loss of fakes in D's turn, beside "
+            "real images'.",
             json_schema_extra={"absent": 1.0},
         )
 
@@ -279,9 +281,18 @@ class ACGAN(ganzoo.GAN):
                 f"model 'acgan': --classifier {named} names classes, and data set '{data.name}' has "
                 "attributes: choose --classifier ac"
             )
+        self.real_entropy = losses.ADVERSARIAL[options.loss].entropy
         self.batch_statistics = issubclass(classifier, Contrastive)  # Features of a batch are compared.
         self.generator = ConvGenerator(self.data, options.latent_dim, options.width)
         self.discriminator = Discriminator(self.data, options.width, options.norm, classifier)
+
+    def refuse_idle(self) -> None:
+        o = self.options
+        if o.classify_fakes and type(self.discriminator.auxiliary).of_fake is not Classifier.of_fake:
+            raise UsageError(
+                f"--classify-fakes weighs the class loss of fakes, and --classifier {o.classifier} has one of its own: "
+                "leave it out, or choose ac, contra or d2d-ce"
+            )
 
     def discriminator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
         o, classifier = self.options, self.discriminator.auxiliary

@@ -76,8 +76,8 @@ class BEGAN(ganzoo.GAN):
         return {"real": on_real, "fake": -self.k.clone() * on_fake}
 
     def after_discriminator_step(self) -> None:
-        """Equation 5's k, by the errors that D saw in its step."""
-        real, fake = (self.seen[:2] / self.seen[2]).unbind()
+        """Equation 5's k, by the errors that D saw in its step; in one that saw none, a penalty's, k stays."""
+        real, fake = (self.seen[:2] / self.seen[2].clamp(min=1)).unbind()
         self.seen.zero_()
         self.k.add_(self.options.proportion * (self.options.diversity * real - fake)).clamp_(0, 1)
 

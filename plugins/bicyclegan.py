@@ -27,7 +27,7 @@ from torch.func import functional_call
 import ganzoo
 from ganzoo import losses
 from ganzoo.errors import UsageError
-from ganzoo.nets import ConvFeatures, weighted_layers
+from ganzoo.nets import ConvFeatures, around, weighted_layers
 from ganzoo.optim import Adam, Rule, linear_decay
 from ganzoo.precision import single
 from ganzoo.translation import (
@@ -70,6 +70,7 @@ class BicycleGAN(ganzoo.GAN):
     name = "bicyclegan"
     paper = "Zhu et al., Toward Multimodal Image-to-Image Translation, 2017, https://arxiv.org/abs/1711.11586"
     channels_last = ("cuda",)
+    judges = 2  # Sizes of an image.
     translates = True
     saved = ("generator", "encoder")
     presets = {"paper": {"image_size": 256, "batch_size": 2, "width": 64, "ema": 0.0, "epochs": 60}}
@@ -140,8 +141,7 @@ class BicycleGAN(ganzoo.GAN):
     def encoded(self, real: ganzoo.Batch) -> tuple[Tensor, Tensor, Tensor]:
         """G(s, E(x)), and the means and logarithms of variances that the codes were drawn by; all in float32."""
         mean, log_variance = single(self.encoder(real.x))
-        z = mean + (log_variance / 2).exp() * torch.randn_like(mean)
-        return single(self.generator(real.source, z=z)), mean, log_variance
+        return single(self.generator(real.source, z=around(mean, log_variance))), mean, log_variance
 
     def pictures(self, examples: ganzoo.Batch) -> dict[str, Tensor]:
         source, x = examples.source, examples.x
@@ -170,7 +170,7 @@ class BicycleGAN(ganzoo.GAN):
             "random": generator_of_scales(self.discriminate(fake)),
             "encoded": generator_of_scales(self.judge_encoded(encoded)),
             "l1": o.l1 * (encoded - real.x).abs().mean(),
-            "kl": o.kl * kl(mean, log_variance),
+            "kl": o.kl * losses.gaussian_divergence(mean, log_variance),
             "latent": o.latent * (found - fake.z).abs().mean(),
         }
 
@@ -180,11 +180,6 @@ class BicycleGAN(ganzoo.GAN):
     def optimizer(self, player: str) -> Rule:
         o = self.options
         return Adam(linear_decay(o.lr, o.decay), o.b1, o.b2)
-
-
-def kl(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """How far Gaussians (N, K) are from N(0, 1), summed over columns, mean over rows: a scalar."""
-    return (mean.square() + log_variance.exp() - 1 - log_variance).sum(1).mean() / 2
 
 
 def _held(module: nn.Module) -> dict[str, Tensor]:

@@ -59,8 +59,10 @@ from ganzoo.residual import (
     conditions,
     discriminator_maps,
     discriminator_widths,
+    generator_maps,
     generator_widths,
     initialise,
+    refuse_unattended,
 )
 from ganzoo.settings import validated
 from ganzoo.training.draws import own_draws
@@ -363,6 +365,13 @@ class BigGAN(ganzoo.GAN):
         for network in (self.generator, self.discriminator):
             initialise(network, o.init)
         self._standing: dict[Any, nn.Module] = {}
+
+    def refuse_idle(self) -> None:
+        o, maps, critics = self.options, generator_maps(self.data), discriminator_maps(self.data)
+        if o.attention != self.Options.model_fields["attention"].default:
+            shared = critics if o.attention_discriminator is None else []
+            refuse_unattended("--attention", o.attention, maps + shared, self.data)
+        refuse_unattended("--attention-discriminator", o.attention_discriminator or (), critics, self.data)
         """The last generator with standing statistics, by what it depends on."""
 
     @classmethod

@@ -60,6 +60,7 @@ class CCGAN(ganzoo.GAN):
     translates = True
     supervised = True
     saved = ("generator", "discriminator")
+    makers = ("generator",)
 
     class Options(ganzoo.Options):
         """Adam 2e-4 (0.5, 0.999), as is usual for such networks."""

@@ -183,6 +183,7 @@ class CGAN(LazyR1):
         self.generator = generator(self.data, options.latent_dim)
         self.discriminator = discriminator(self.data)
         self.loss = losses.ADVERSARIAL[options.loss]
+        self.real_entropy = self.loss.entropy
 
     def sample_latent(self, n: int) -> Tensor:
         z = LATENTS[self.options.latent](n, self.options.latent_dim, device=self.device)

@@ -66,7 +66,11 @@ class Discriminators(nn.Module):
 
 
 class CoGAN(ganzoo.GAN):
-    """Pairs of images learnt without pairs. `--sampling kind=second` draws the others; grids show pairs as well."""
+    """Pairs of images learnt without pairs.
+
+    `ganzoo sample RUN --kind second` draws the others, `ganzoo compare cogan --sampling kind=second` measures them.
+    Grids show pairs as well.
+    """
 
     name = "cogan"
     paper = "Liu & Tuzel, Coupled Generative Adversarial Networks, 2016, https://arxiv.org/abs/1606.07536"

@@ -12,6 +12,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import ganzoo
+from ganzoo.errors import UsageError
+from ganzoo.ingredients import unreached
 from ganzoo.precision import single
 
 
@@ -31,15 +33,36 @@ class Consistency(ganzoo.Regulariser):
         shift: float = Field(0.125, ge=0, le=0.5, description="Most that an image is shifted, as a share of its side.")
         flip: bool = Field(True, description="Whether images may be flipped left to right.")
 
+    def __init__(self, data: ganzoo.DataSpec, options: Options):
+        super().__init__(data, options)
+        if not data.is_images:
+            raise UsageError(
+                f"regulariser 'consistency' flips and shifts images, and data set '{data.name}' has vectors: leave it "
+                "out"
+            )
+
+    def unfit(self, gan: ganzoo.GAN) -> str | None:
+        return unreached(gan) if self.options.fake else None
+
     def terms(self, gan: ganzoo.GAN, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
         sides = {"consistency of real": (self.options.real, real), "consistency of fake": (self.options.fake, fake)}
         return {name: weight * self.distance(gan, batch) for name, (weight, batch) in sides.items() if weight}
 
     def distance(self, gan: ganzoo.GAN, batch: ganzoo.Batch) -> Tensor:
         """E[(D(x) - D(T(x)))^2] over a batch."""
-        same, moved = (single(gan.judge(b)) for b in (batch, batch._replace(x=self.moved(batch.x))))
-        same, moved = (output[0] if isinstance(output, tuple) else output for output in (same, moved))
-        return (same - moved).square().mean()
+        same, moved = (single(gan.judge(b)) for b in (batch, self.along(batch)))
+        pairs = zip(gan.verdicts(same), gan.verdicts(moved), strict=True)
+        return torch.stack([(one - other).square().mean() for one, other in pairs]).sum()
+
+    def along(self, batch: ganzoo.Batch) -> ganzoo.Batch:
+        """The batch with its images moved, and with each its source, where this is of the same size: they are judged
+        together."""
+        x, source = batch.x, batch.source
+        if source is None or source.shape[2:] != x.shape[2:]:
+            return batch._replace(x=self.moved(x))
+        both = self.moved(torch.cat([x, source.to(x.dtype)], dim=1))
+        x, source = both.split([x.shape[1], source.shape[1]], dim=1)
+        return batch._replace(x=x, source=source)
 
     def moved(self, x: Tensor) -> Tensor:
         """Each image flipped by chance and shifted by whole pixels, with its border reflected: (N, C, H, W)."""

@@ -6,9 +6,10 @@ made there and back should be what it was (section 2.3). Beside it, features in 
 
     D minimises  (-E[log D(x)] - E[log(1 - D(G(s)))]) / 2
     G and F minimise  (1 - r) (0.1 adversarial + 0.9 features) + r E[(F(G(s)) - s)^2],    and the other way round,
-    features = the sum over three of D's maps of the mean of (E[map(x)] - E[map(G(s))])^2
+    features = the sum over D's maps but the first of the mean of (E[map(x)] - E[map(G(s))])^2
 
-with r = 0.01 at first, to find the other side, and 0.5 later. D moves once for two moves of the generators.
+with r = 0.01 at first, to find the other side, and 0.5 later. D moves once for two moves of the generators. From 64
+pixels on, as in the paper, three maps count; from 32 two, from 16 one, and of fewer pixels none.
 
 G maps s (N, C', H, W) to (N, C, H, W) in [-1, 1], F back, both through a bottleneck without a way around; the
 discriminators map them to logits (N, 1, h, w), one for a whole image of 64, 32 or 16 pixels.
@@ -84,6 +85,7 @@ class DiscoGAN(TwoWay):
         "https://arxiv.org/abs/1703.05192"
     )
     batch_statistics = True  # Of features the mean over the batch is compared.
+    real_entropy = 0.5
     presets = {"paper": {"image_size": 64, "batch_size": 200, "width": 64, "ema": 0.0}}
 
     class Options(ganzoo.Options):

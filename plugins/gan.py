@@ -126,6 +126,7 @@ class GAN(LazyR1):
             generator, discriminator = NETWORKS[options.network]
             self.generator, self.discriminator = generator(self.data, options.latent_dim), discriminator(self.data)
         self.loss = losses.ADVERSARIAL[options.loss]
+        self.real_entropy = self.loss.entropy
 
     def discriminator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
         return {"adversarial": self.loss.discriminator(*self.discriminate(real, fake))}

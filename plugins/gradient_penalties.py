@@ -13,6 +13,7 @@ from torch import Tensor
 
 import ganzoo
 from ganzoo import losses
+from ganzoo.ingredients import unreached
 
 
 class Options(ganzoo.IngredientOptions):
@@ -34,7 +35,7 @@ class R1(ganzoo.Regulariser):
 
     def penalty(self, gan: ganzoo.GAN, batch: ganzoo.Batch) -> Tensor:
         """The weighted penalty at a batch, through the run's augmentations as the discriminator sees it."""
-        return self.every * self.options.gamma / 2 * losses.zero_centred_penalty(gan.discriminate, batch)
+        return self.every * self.options.gamma / 2 * losses.zero_centred_penalty(gan.discriminate, batch, gan.judges)
 
 
 class R2(R1):
@@ -42,6 +43,9 @@ class R2(R1):
 
     name = "r2"
     summary = "zero-centred gradient penalty on fakes, lazily (Mescheder et al. 2018)"
+
+    def unfit(self, gan: ganzoo.GAN) -> str | None:
+        return unreached(gan)
 
     def terms(self, gan: ganzoo.GAN, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
         return {self.name: self.penalty(gan, fake)}

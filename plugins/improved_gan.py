@@ -101,7 +101,8 @@ class ImprovedGAN(ganzoo.GAN):
 class LabelSmoothing(ganzoo.Regulariser):
     """What real samples are to be called is `target` instead of 1: section 3.4, with fakes still called 0.
 
-    -t log D - (1 - t) log(1 - D) = -log D + (1 - t) logit: so it is a term beside the cross-entropy that a model has.
+    -t log D - (1 - t) log(1 - D) = -log D + (1 - t) logit: so it is a term beside the cross-entropy that a model has,
+    as heavy as that.
     """
 
     name = "label-smoothing"
@@ -112,10 +113,12 @@ class LabelSmoothing(ganzoo.Regulariser):
 
         target: float = Field(0.9, gt=0, le=1, description="Probability of being real that real images are to have.")
 
+    def unfit(self, gan: ganzoo.GAN) -> str | None:
+        return None if gan.real_entropy else "does not go down the cross-entropy of what D says of real images"
+
     def terms(self, gan: ganzoo.GAN, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
-        output = gan.discriminate(real)
-        logits = output[0] if isinstance(output, tuple) else output
-        return {self.name: (1 - self.options.target) * logits.mean()}
+        logits = torch.stack([said.mean() for said in gan.verdicts(gan.discriminate(real))]).sum()
+        return {self.name: gan.real_entropy * (1 - self.options.target) * logits}
 
 
 class Historical(ganzoo.Regulariser):

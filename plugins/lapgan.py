@@ -88,6 +88,7 @@ class LAPGAN(ganzoo.GAN):
         "Denton et al., Deep Generative Image Models using a Laplacian Pyramid, 2015, https://arxiv.org/abs/1506.05751"
     )
     channels_last = ("cuda", "cpu")
+    judged = "parts"
 
     class Options(ganzoo.Options):
         """Adam (0.5, 0.999) for the paper's SGD, which takes many times as long."""
@@ -99,6 +100,7 @@ class LAPGAN(ganzoo.GAN):
         super().__init__(data, options)
         self.generator = Generator(self.data, options.latent_dim, options.width)
         self.sizes = self.generator.sizes
+        self.judges = len(self.sizes)
         channels, width = self.data.shape[0], options.width
         smallest = ganzoo.DataSpec("smallest", (channels, *self.sizes[0]), 0)
         self.discriminator = nn.ModuleList(

@@ -6,6 +6,8 @@ can part them when it has seen every picture many times:
     E[(D(x) - a_F)^2] + E[(D(G(z)) - a_R)^2],    a_R, a_F: moving averages of D(x) and D(G(z))
 """
 
+from typing import Any
+
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -26,23 +28,36 @@ class LeCam(ganzoo.Regulariser):
         decay: float = Field(0.99, ge=0, lt=1, description="Of the moving averages.")
         after: int = Field(1000, ge=0, le=10**9, description="Steps before it counts: the averages need some.")
 
+    real: Tensor
+    """Running mean of D(x), of each of the model's discriminators: float (judges,)."""
+    fake: Tensor
+    """The same of D(G(z))."""
+
     def __init__(self, data: ganzoo.DataSpec, options: Options):
         super().__init__(data, options)
-        self.register_buffer("real", torch.zeros(()))
-        self.register_buffer("fake", torch.zeros(()))
+        self.register_buffer("real", torch.zeros(1))
+        self.register_buffer("fake", torch.zeros(1))
+
+    def attach(self, gan: ganzoo.GAN) -> None:
+        self.real, self.fake = torch.zeros(gan.judges), torch.zeros(gan.judges)
 
     def terms(self, gan: ganzoo.GAN, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
-        real_logits, fake_logits = (_first(output) for output in gan.discriminate(real, fake))
+        on_real, on_fake = (gan.verdicts(output) for output in gan.discriminate(real, fake))
         with torch.no_grad():
-            self.real.lerp_(real_logits.float().mean(), 1 - self.options.decay)
-            self.fake.lerp_(fake_logits.float().mean(), 1 - self.options.decay)
-        term = (real_logits - self.fake).square().mean() + (fake_logits - self.real).square().mean()
+            for mean, said in ((self.real, on_real), (self.fake, on_fake)):
+                mean.lerp_(torch.stack([logits.float().mean() for logits in said]), 1 - self.options.decay)
+        apart = [(logits - mean).square().mean() for logits, mean in zip(on_real, self.fake, strict=True)]
+        apart += [(logits - mean).square().mean() for logits, mean in zip(on_fake, self.real, strict=True)]
+        term = torch.stack(apart).sum()
         due = (gan.clock.step >= self.options.after).to(term.dtype)
         return {self.name: self.options.weight * due * term}
 
-
-def _first(output: Tensor | tuple[Tensor, ...]) -> Tensor:
-    return output[0] if isinstance(output, tuple) else output
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *more: Any) -> None:
+        """As torch does it; a mean that was of one discriminator alone is where those of all begin."""
+        for name in ("real", "fake"):
+            if (before := state_dict.get(prefix + name)) is not None and before.numel() == 1:
+                state_dict[prefix + name] = before.expand_as(getattr(self, name)).clone()
+        super()._load_from_state_dict(state_dict, prefix, *more)
 
 
 @ganzoo.hookimpl

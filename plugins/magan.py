@@ -39,6 +39,8 @@ class MAGAN(ganzoo.GAN):
     margin: Tensor
     energies: Tensor
     """Sums over the period of mean energies, of real samples and of fakes, and the number of steps in it: (3,)."""
+    seen: Tensor
+    """The same sums over the parts of the step's batch, and the number of these: (3,)."""
     before: Tensor
     """The fakes' mean energy in the period before."""
 
@@ -50,26 +52,29 @@ class MAGAN(ganzoo.GAN):
         self.register_buffer("margin", torch.full((), 4.0))
         self.register_buffer("energies", torch.zeros(3))
         self.register_buffer("before", torch.zeros(()))
-        self.register_buffer("seen", torch.zeros(2), persistent=False)
+        self.register_buffer("seen", torch.zeros(3), persistent=False)
 
     def discriminator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
         (on_real, _), (on_fake, _) = self.discriminate(real, fake)
-        self.seen.copy_(-torch.stack([on_real.detach().mean(), on_fake.detach().mean()]))
+        real_energy, fake_energy = -on_real.mean(), -on_fake.mean()
+        self.seen.add_(torch.stack([real_energy, fake_energy, torch.ones_like(real_energy)]).detach())
+        self.watch("margin", self.margin)
         begun = (self.margin < 4).float()
-        return {"real": -on_real.mean(), "fake": begun * F.relu(self.margin + on_fake).mean()}
+        return {"real": real_energy, "fake": begun * F.relu(self.margin + on_fake).mean()}
 
     def after_discriminator_step(self) -> None:
-        """Take the step's energies in; at the end of a period, look at the margin."""
-        self.energies.add_(torch.cat([self.seen, torch.ones_like(self.before)[None]]))
+        """Take the step's energies in; at the end of a period, look at the margin. A step that saw none, a penalty's,
+        is not counted."""
+        self.energies.add_(self.seen / self.seen[2].clamp(min=1))
+        self.seen.zero_()
         steps = self.energies[2]
-        real, fake, _ = (self.energies / steps).unbind()
+        real, fake, _ = (self.energies / steps.clamp(min=1)).unbind()
         over = steps >= self.steps
         first = self.margin == 4
         falls = (real < self.margin) & (real < fake) & (self.before <= fake)
         self.margin.copy_(torch.where(over & (first | falls), real, self.margin))
         self.before.copy_(torch.where(over, fake, self.before))
         self.energies.mul_((~over).float())
-        self.watch("margin", self.margin)
 
     def generator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
         on_fake, _ = self.discriminate(fake)

@@ -72,6 +72,7 @@ class MSGGAN(ganzoo.GAN):
     name = "msggan"
     paper = "Karnewar & Wang, MSG-GAN: Multi-Scale Gradients for GANs, 2020, https://arxiv.org/abs/1903.06048"
     channels_last = ("cuda", "cpu")
+    judged = "parts"
 
     class Options(ganzoo.Options):
         """One critic step for each of G's, as in the paper, whose RMSprop is Adam (0, 0.99) here."""

@@ -172,6 +172,7 @@ class MUNIT(TwoWay):
 
     name = "munit"
     paper = "Huang et al., Multimodal Unsupervised Image-to-Image Translation, 2018, https://arxiv.org/abs/1804.04732"
+    judges = SCALES
     presets = {"paper": {"image_size": 256, "batch_size": 1, "lr": 1e-4, "width": 64, "blocks": 4, "ema": 0.0}}
 
     class Options(ganzoo.Options):

@@ -11,7 +11,6 @@ G maps z (N, latent_dim) to samples in [-1, 1], D maps packs of m samples, joine
 (N / m, 1). Networks are fully connected, and take points in the plane as well as images, or those of DCGAN.
 """
 
-from dataclasses import replace
 from typing import Literal
 
 from pydantic import Field
@@ -92,10 +91,8 @@ class PacGAN(ganzoo.GAN):
             )
         self.judged_together = options.pack
         kind, latent_dim, width = options.network, options.latent_dim, options.width
-        first, *rest = self.data.shape
-        pack = replace(self.data, shape=(options.pack * first, *rest))
-        self.generator, _ = networks(kind, self.data, latent_dim, width, hidden=options.hidden)
-        self.discriminator = Packed(networks(kind, pack, latent_dim, width, hidden=options.hidden)[1], options.pack)
+        self.generator, judge = networks(kind, self.data, latent_dim, width, hidden=options.hidden, pack=options.pack)
+        self.discriminator = Packed(judge, options.pack)
 
     def discriminator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
         return {"adversarial": losses.minimax_discriminator(*self.discriminate(real, fake))}

@@ -39,6 +39,7 @@ class Pix2Pix(ganzoo.GAN):
     )
     channels_last = ("cuda",)
     translates = True
+    real_entropy = 0.5
     presets = {
         "paper": {
             "image_size": 256, "batch_size": 1, "width": 64, "resize_conv": False, "decay": 1.0, "ema": 0.0,

@@ -134,6 +134,7 @@ class PixelDA(ganzoo.GAN):
     translates = True
     supervised = True
     saved = ("generator", "classifier", "baseline")
+    makers = ("generator",)
 
     class Options(ganzoo.Options):
         """Those of the authors' program: Adam 1e-3 (0.5, 0.999), and six blocks of 64 channels."""

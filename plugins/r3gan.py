@@ -375,6 +375,13 @@ class R3GAN(ganzoo.GAN):
             self.generator = PublishedGenerator(self.data, o.latent_dim, stages, in_g)
             self.discriminator = PublishedDiscriminator(self.data, stages[::-1], in_d)
 
+    def refuse_idle(self) -> None:
+        for name in ("cardinality", "embedding"):
+            if getattr(self.options, name) is not None and self.options.widths is None:
+                raise UsageError(
+                    f"--{name} is of the published backbone, and the small one has none: give --widths too"
+                )
+
     def stages(self, widths: Sequence[int]) -> list[Stage]:
         """The published backbone's, from 4 x 4 pixels on.
 

@@ -5,8 +5,9 @@ In both networks some layer lets every position see all others, where a convolut
     y_j = x_j + gamma o(sum_i b_ji g(x_i)),    b_ji = softmax_i(<theta(x_j), phi(x_i)>),    gamma = 0 at the start
 
 Theta and phi have an eighth of the channels, g half of them; phi and g are max-pooled to half the size, as in the
-authors' program. Each weight of both networks is divided by its largest singular value (section 4.1), and D learns four
-times as fast as G, one step each (TTUR, section 4.2). The loss is the hinge (equation 4):
+authors' program. Each weight of both networks is divided by its largest singular value (section 4.1), but for the gains
+and biases that y gives to G's batch normalisations, and D learns four times as fast as G, one step each (TTUR, section
+4.2). The loss is the hinge (equation 4):
 
     D minimises  E[max(0, 1 - D(x, y))] + E[max(0, 1 + D(G(z), y))],    G minimises  -E[D(G(z), y)]
 
@@ -35,8 +36,11 @@ from ganzoo.residual import (
     SpectralLinear,
     UpBlock,
     called,
+    discriminator_maps,
+    generator_maps,
     generator_widths,
     initialise,
+    refuse_unattended,
 )
 
 
@@ -104,6 +108,11 @@ class SAGAN(ganzoo.GAN):
         self.generator = Generator(self.data, o.latent_dim, o.width, o.attention)
         self.discriminator = Discriminator(self.data, o.width, o.attention)
         initialise(self.discriminator, "xavier", clear=True)
+
+    def refuse_idle(self) -> None:
+        if self.options.attention != self.Options.model_fields["attention"].default:
+            maps = generator_maps(self.data) + discriminator_maps(self.data)
+            refuse_unattended("--attention", self.options.attention, maps, self.data)
 
     @classmethod
     def uses_labels(cls, data: ganzoo.DataSpec, options: Any) -> bool:

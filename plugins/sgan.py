@@ -75,6 +75,7 @@ class SGAN(ganzoo.GAN):
     paper = "Salimans et al., Improved Techniques for Training GANs, 2016, https://arxiv.org/abs/1606.03498"
     supervised = True
     saved = ("generator", "discriminator")
+    makers = ("generator",)
     channels_last = ("cuda",)
 
     batch_statistics = True  # Features are matched by their means over the batch.

@@ -24,8 +24,8 @@ falls from `blur` to 0 over `blur_kimg` thousands of images (appendix F.3).
 
 A step has three phases, as the authors' program has them, the first two with latents of their own:
 
-    G        E[softplus(-D(G(z)))]; here the mean of w, at 0.998, and the m of all layers, with a half-life of 20,000
-             images, are tracked
+    G        E[softplus(-D(G(z)))]; the mean of w, at 0.998, and the m of all layers, with a half-life of 20,000 images,
+             are tracked in this phase, and in D's in the authors' program
     D        E[softplus(D(G(z)))] + E[softplus(-D(x))]
     R1       every 16th step: gamma / 2 E|grad D(x)|^2; D's rate and betas are scaled by 16 / 17 for it
 

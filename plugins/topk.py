@@ -24,6 +24,9 @@ class TopK(ganzoo.Regulariser):
         share: float = Field(0.5, gt=0, le=1, description="Share of the batch that is left at the end, nu.")
         until: float = Field(0.5, gt=0, le=1, description="Share of the run after which k no longer falls.")
 
+    def unfit(self, gan: ganzoo.GAN) -> str | None:
+        return "has no fakes that the discriminator likes: it judges latents" if gan.judged == "latents" else None
+
     def heed(self, gan: ganzoo.GAN, logits: Tensor, batch: ganzoo.Batch) -> Tensor:
         """The logits of fakes, whose gradients are those of the mean over the best k: (N, 1)."""
         if batch.z is None:

@@ -107,6 +107,7 @@ class UNIT(TwoWay):
 
     def __init__(self, data: ganzoo.DataSpec, options: Options):
         super().__init__(data, options)
+        self.real_entropy = options.adversarial
         sources, images = same_size(self.name, self.data, least=6)
         size = options.width, options.blocks
         self.generator = Translator(Encoder(sources, *size), Decoder(images, *size))

@@ -74,7 +74,9 @@ class VAEGAN(ganzoo.GAN):
     def sides(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> tuple[tuple[Tensor, Tensor], ...]:
         """What D says of real samples, of those made of the prior, and of those made again."""
         again = ganzoo.Batch(fake.x if fake.source is None else fake.source, z=fake.z)
-        return self.discriminate(real, fake._replace(source=None), again)
+        # The prior's last: their score is what is logged as D(G(z)).
+        on_real, on_again, on_fake = self.discriminate(real, again, fake._replace(source=None))
+        return on_real, on_fake, on_again
 
     def unlikeness(self, one: Tensor, other: Tensor) -> Tensor:
         """-log N(f(x); f(x'), 1), up to a constant, of features (N, F)."""

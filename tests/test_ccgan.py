@@ -14,6 +14,7 @@ from ganzoo.data.loader import few
 from ganzoo.errors import UsageError
 from ganzoo.gan import GAN
 from ganzoo.testing import check_gan
+from ganzoo.training.turns import Schedule
 
 CLASSES = ("a", "b", "c")
 HOLED = DataSpec("holed", (3, 32, 32), 100, CLASSES, source_shape=(3, 32, 32))
@@ -137,6 +138,10 @@ def test_a_loader_hides_the_other_labels():
 def test_data_from_which_it_cannot_learn_is_refused(data, told):
     with pytest.raises(UsageError, match=told):
         made(data)
+
+
+def test_players_that_make_no_fakes_see_them_without_a_graph():
+    assert Schedule(made()).owners == {"generator"}
 
 
 def test_it_keeps_the_rules():

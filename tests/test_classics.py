@@ -313,6 +313,29 @@ def test_the_balance_of_began_follows_all_parts_of_a_batch():
     assert gan.k.item() == pytest.approx(0.1 * (0.5 * 0.8 - 0.2))
 
 
+def test_the_margin_of_magan_follows_all_parts_of_a_batch_and_is_told_of_each():
+    trainer = train("magan", data=images(n=8), batch_size=4, **least("magan"))
+    trainer.accumulate = 2
+    for _ in range(2):
+        assert "margin" in trainer.advance()
+    gan = made("magan", data=images(n=8), batch_size=4, period=1.0)
+    real, fake = Batch(torch.zeros(2, 1, 28, 28)), Batch(torch.zeros(2, 1, 28, 28), z=torch.zeros(2, 4))
+    for errors in ((0.9, 0.1), (0.7, 0.3)):
+        saying(gan, *energies(*errors), torch.zeros(2, 4)).discriminator_loss(real, fake)
+    gan.after_discriminator_step()
+    torch.testing.assert_close(gan.energies, torch.tensor([0.8, 0.2, 1.0]))
+
+
+@pytest.mark.parametrize("name", ["began", "magan"])
+def test_a_lazy_penalty_moves_no_balance_and_no_margin(name):
+    gan = made(name, data=images(n=8), batch_size=4)
+    play(gan, 0.8, 0.2, torch.zeros(2, 4))
+    before = {key: buffer.clone() for key, buffer in gan.named_buffers(recurse=False)}
+    gan.after_discriminator_step()  # Of a turn in which no errors were seen.
+    for key, buffer in gan.named_buffers(recurse=False):
+        assert torch.equal(buffer, before[key]), key
+
+
 # Encoders
 
 
@@ -399,6 +422,17 @@ def test_vaegan_measures_likeness_by_the_discriminators_features():
     torch.testing.assert_close(e, {"prior": losses.gaussian_divergence(*code), "likeness": apart})
 
 
+def test_vaegan_tells_the_score_of_what_is_made_of_the_prior():
+    gan = made("vaegan")
+    real, fake = sides(gan)
+    _, (on_fake, _), (on_again, _) = gan.sides(real, fake)
+    assert gan.watched()["D(G(z))"] == torch.sigmoid(on_fake).mean()
+    with torch.no_grad():
+        assert torch.equal(on_fake, gan.discriminator(fake.x)[0])
+        assert torch.equal(on_again, gan.discriminator(fake.source)[0])
+        assert not torch.equal(on_fake, on_again)
+
+
 def test_clustergan_finds_noise_and_cluster_again():
     gan = made("clustergan", beta_noise=2.0, beta_cluster=3.0, spread=0.5).eval()
     z = gan.sample_latent(3000)
@@ -429,6 +463,13 @@ def test_sgans_logit_of_being_real_is_that_of_its_classes_against_the_fake_one()
     torch.testing.assert_close(logit.sigmoid(), 1 - with_fake[:, -1:])
     torch.testing.assert_close(classes, gan.discriminator.head(features))
     torch.testing.assert_close(gan.recognise(x)["class"], classes)
+
+
+def test_sgan_makes_its_fakes_once_in_a_step():
+    trainer, calls = train("sgan", **least("sgan")), []
+    trainer.gan.generator.register_forward_hook(lambda *_: calls.append(1))
+    trainer.advance()
+    assert len(calls) == 1
 
 
 def test_sgan_goes_down_the_cross_entropy_of_samples_with_a_class():

@@ -1,6 +1,8 @@
 """Augmentations and regularisers: they work with any model, recorded and resumed, and none knows of the other."""
 
 import copy
+import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,7 +12,8 @@ from ganzoo_plugins.topk import TopK
 from torch import nn
 
 import ganzoo
-from ganzoo.data import Batch, DataRequest, Loader
+from ganzoo import losses
+from ganzoo.data import Batch, DataRequest, DataSpec, Loader
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.ingredients import parse
 from ganzoo.plugins import registry
@@ -285,6 +288,147 @@ def test_a_regulariser_of_a_player_that_is_not_there_is_refused_by_name(digits):
 
     with pytest.raises(GanzooError, match="regulariser 'r1' is for the discriminator, whom model 'tiny' does not have"):
         make(digits, Odd, regularise=("r1",))
+
+
+def mixed(model, spec, begins=True, augment=(), regularise=(), **options):
+    """A shipped model with ingredients."""
+    cls = registry().get("models", model)
+    seed_everything(0)
+    gan = cls(spec, cls.Options(batch_size=4, width=4, **options))
+    mix(gan, spec, Settings(augment=augment, regularise=regularise), registry(), 4, begins)
+    return gan
+
+
+GREY = DataSpec("grey", (1, 28, 28), 8)
+PAIRS = DataSpec("pairs", (3, 32, 32), 8, source_shape=(1, 32, 32))
+
+
+@pytest.mark.parametrize(
+    ("model", "ingredients", "told"),
+    [
+        ("lapgan", {"augment": ("ada",)}, "--augment ada: model 'lapgan' judges fakes by the parts that they are made"),
+        ("msggan", {"augment": ("diffaugment",)}, "--augment diffaugment: model 'msggan' judges fakes by the parts"),
+        ("lapgan", {"regularise": ("r2",)}, "--regularise r2: model 'lapgan' judges fakes by the parts"),
+        ("lapgan", {"regularise": ("consistency:fake=10",)}, "model 'lapgan' judges fakes by the parts"),
+        ("aae", {"augment": ("ada",)}, "--augment ada: model 'aae' judges latents, not what is made of them"),
+        ("aae", {"regularise": ("r2",)}, "--regularise r2: model 'aae' judges latents"),
+        ("aae", {"regularise": ("consistency:fake=10",)}, "model 'aae' judges latents"),
+        ("aae", {"regularise": ("topk",)}, "model 'aae' has no fakes that the discriminator likes"),
+        ("aae", {"regularise": ("label-smoothing",)}, "model 'aae' does not go down the cross-entropy of what D says"),
+    ],
+)
+def test_what_could_not_reach_what_a_model_judges_is_refused_where_a_run_begins(model, ingredients, told):
+    with pytest.raises(UsageError) as error:
+        mixed(model, GREY, **ingredients)
+    assert told in str(error.value)
+    gan = mixed(model, GREY, begins=False, **ingredients)  # A run that has gone so far goes on.
+    assert len(gan.augmentations) + len(gan.regularisers) == 1
+
+
+@pytest.mark.parametrize("regularise", ["r1", "lecam", "consistency"])
+@pytest.mark.parametrize("model", ["lapgan", "aae"])
+def test_what_looks_at_real_images_alone_or_at_logits_goes_with_them(model, regularise):
+    assert len(mixed(model, GREY, regularise=(regularise,)).regularisers) == 1
+
+
+@pytest.mark.parametrize(
+    ("model", "spec"),
+    [("munit", replace(PAIRS, paired=False)), ("bicyclegan", PAIRS), ("lapgan", replace(GREY, shape=(1, 32, 32)))],
+)
+@pytest.mark.parametrize("regularise", ["r1:every=1", "lecam:after=0", "consistency", "label-smoothing"])
+def test_each_of_the_discriminators_that_answer_together_is_regularised(model, spec, regularise):
+    gan = mixed(model, spec, regularise=(regularise,))
+    real = Batch(torch.rand(4, *spec.shape), source=None if model == "lapgan" else torch.rand(4, *spec.source_shape))
+    (term,) = gan.regularisers[0].terms(gan, real, gan.fake(real).detach()).values()
+    layers = list(gan.discriminator.children() if model == "lapgan" else gan.discriminator.scales)
+    assert len(layers) == gan.judges > 1
+    for discriminator in layers:
+        weights = [p for p in discriminator.parameters() if p.dim() > 1]
+        assert all(g is not None and g.abs().sum() > 0 for g in torch.autograd.grad(
+            term, weights, retain_graph=True, allow_unused=True))  # fmt: skip
+
+
+def test_penalties_of_discriminators_that_answer_together_are_summed():
+    def judge(batch):
+        return tuple(k * batch.x.sum(1, keepdim=True) for k in (1.0, 2.0, 5.0))  # |grad|^2 = 3 k^2
+
+    batch = Batch(torch.rand(4, 3))
+    assert losses.zero_centred_penalty(judge, batch).item() == pytest.approx(3)
+    assert losses.zero_centred_penalty(judge, batch, judges=2).item() == pytest.approx(3 + 12)
+
+
+def test_topk_chooses_fakes_for_each_of_the_discriminators_that_answer_together():
+    gan = mixed("bicyclegan", PAIRS, regularise=("topk:share=0.25,until=0.1",))
+    gan.clock.fraction.fill_(1.0)
+    real = Batch(torch.rand(4, 3, 32, 32), source=torch.rand(4, 1, 32, 32))
+    fake, gan.moving = gan.fake(real), "generator"
+    for said in gan.discriminate(fake):
+        (gradient,) = torch.autograd.grad(said.sum(), fake.x, retain_graph=True)
+        assert (gradient.flatten(1).abs().sum(1) > 0).sum() == 1
+
+
+def test_lecams_mean_of_one_discriminator_is_where_those_of_all_begin():
+    lecam = mixed("bicyclegan", PAIRS, regularise=("lecam",)).regularisers[0]
+    lecam.load_state_dict({"real": torch.tensor(0.5), "fake": torch.tensor(-0.5)})
+    assert (lecam.real.tolist(), lecam.fake.tolist()) == ([0.5, 0.5], [-0.5, -0.5])
+
+
+def test_consistency_moves_a_source_with_the_image_that_it_is_judged_with():
+    consistency = Consistency(PAIRS, Consistency.Options())
+    x = torch.rand(8, 3, 32, 32)
+    moved = consistency.along(Batch(x, source=x[:, :1]))
+    assert not torch.equal(moved.x, x)
+    assert torch.equal(moved.source, moved.x[:, :1])
+    small = consistency.along(Batch(x, source=x[:, :, ::4, ::4]))
+    assert torch.equal(small.source, x[:, :, ::4, ::4])
+
+
+def test_consistency_refuses_vectors_in_one_line():
+    with pytest.raises(UsageError, match="'consistency' flips and shifts images, and data set 'points' has vectors"):
+        Consistency(DataSpec("points", (2,), 8), Consistency.Options())
+
+
+@pytest.mark.parametrize(
+    ("model", "spec", "options"),
+    [
+        ("dcgan", GREY, {}),
+        ("acgan", replace(GREY, classes=("a", "b")), {"loss": "cross-entropy"}),
+        ("pix2pix", PAIRS, {}),
+        ("discogan", replace(PAIRS, paired=False), {}),
+        ("unit", replace(PAIRS, paired=False), {"adversarial": 3.0}),
+    ],
+)
+def test_with_smoothed_labels_the_best_answer_is_the_target_whatever_a_model_weighs_its_loss_with(model, spec, options):
+    gan = mixed(model, spec, regularise=("label-smoothing:target=0.9",), **options)
+    logits = torch.full((4, 1), math.log(9), requires_grad=True)  # D(x) = 0.9
+
+    def said(*batches):
+        answers = [logits if batch.z is None else logits.detach() for batch in batches]
+        if model in ("acgan", "discogan"):  # They say more than that.
+            answers = [(answer, torch.zeros(4, 4)) for answer in answers]
+        return answers[0] if len(answers) == 1 else tuple(answers)
+
+    gan.discriminate = said
+    y = torch.zeros(4, dtype=torch.int64) if spec.classes else None
+    source = None if spec.source_shape is None else torch.rand(4, *spec.source_shape)
+    real = Batch(torch.rand(4, *spec.shape), y, source=source)
+    fake = gan.fake(real).detach()
+    (term,) = gan.regularisers[0].terms(gan, real, fake).values()
+    (pull,) = torch.autograd.grad(gan.discriminator_loss(real, fake)["adversarial"], logits)
+    (push,) = torch.autograd.grad(term, logits)
+    torch.testing.assert_close(push, -pull)
+
+
+@pytest.mark.parametrize(("loss", "weight"), [("cross-entropy", 0.5), ("minimax", 1.0), ("hinge", 0.0)])
+@pytest.mark.parametrize("model", ["gan", "cgan"])
+def test_a_model_says_how_heavy_the_cross_entropy_of_its_loss_is(model, loss, weight):
+    cls = registry().get("models", model)
+    gan = cls(replace(GREY, classes=("a", "b")), cls.Options(loss=loss))
+    logits = torch.zeros(4, 1, requires_grad=True)
+    (gradient,) = torch.autograd.grad(gan.loss.discriminator(logits, logits.detach()), logits)
+    assert gan.real_entropy == weight
+    if weight:
+        assert gradient.sum().item() == pytest.approx(-weight * 0.5)
 
 
 def test_ingredients_are_options_of_the_command_and_stand_in_its_record(ganzoo):

@@ -274,6 +274,24 @@ def test_a_model_that_starts_from_its_images_takes_no_other_sources(ganzoo):
     assert "--source hole: model 'stargan' starts from the images themselves: leave it out" in result.err
 
 
+@pytest.mark.parametrize("source", ["hole:0.75", "edges"])
+@pytest.mark.parametrize("model", ["context-encoder", "ccgan"])
+def test_a_model_that_fills_holes_refuses_sources_with_others(ganzoo, tmp_path, model, source):
+    options = ("--dataset", "small-digits", "--source", source, "--steps", 1, "--out", "r")
+    result = ganzoo("run", model, *options, "--hole", 0.25)
+    assert (result.code, len(result.err.splitlines())) == (2, 1)
+    assert (
+        f"--source {source}: model '{model}' fills a hole of --hole 0.25 of each side: give --source hole:0.25, or"
+        in (result.err)
+    )
+    assert not (tmp_path / "r").exists()
+
+
+def test_a_hole_of_another_size_is_filled_where_both_say_so(ganzoo):
+    options = ("--dataset", "small-digits", "--batch-size", 4, "--width", 2, "--steps", 1, "--quiet", "--out", "r")
+    assert ganzoo("run", "context-encoder", *options, "--source", "hole:0.75", "--hole", 0.75).code == 0
+
+
 def test_sources_are_made_of_images_at_the_size_that_is_asked_for():
     data = open_dataset(SmallDigits(), DataRequest("test", image_size=12, channels=3, source="smaller:4"))
     assert data.spec("digits").source_shape == (3, 3, 3)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from ganzoo.optim import SGD, Adam, RMSprop, at, cosine, exponential, linear_decay, ramp
+from ganzoo.optim import SGD, Adam, RMSprop, at, cosine, exponential, late, linear_decay, ramp
 
 
 @dataclass
@@ -34,6 +34,28 @@ def follow(optimizer: torch.optim.Optimizer, network: nn.Module, settings=lambda
 def network() -> nn.Module:
     torch.manual_seed(0)
     return nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 1))
+
+
+@pytest.mark.parametrize("steps", [40, 41, 1000])
+def test_adam_that_rested_goes_on_as_one_that_begins_there(steps: int):
+    begin, gradients = 0.3, torch.randn(50, 4, generator=torch.Generator().manual_seed(0))
+    first = next(step for step in range(steps) if step / steps >= begin)
+    ends = []
+    for rests in (True, False):
+        weight = nn.Parameter(torch.ones(4))
+        rule = Adam(late(0.1, begin, 0.9, 0.999) if rests else 0.1, 0.9, 0.999)
+        optimizer = rule.build([weight])
+        for step in range(0 if rests else first, min(first + 20, steps)):
+            optimizer.param_groups[0] |= rule.settings(Now(step=step, fraction=step / steps))
+            weight.grad = gradients[step - first] if step >= first else torch.zeros(4)
+            optimizer.step()
+            assert step >= first or torch.equal(weight, torch.ones(4))
+        ends.append(weight.detach())
+    torch.testing.assert_close(*ends, rtol=1e-4, atol=1e-5)
+
+
+def test_adam_that_never_rested_keeps_its_rate():
+    assert late(0.1, 0.0, 0.9, 0.999) == 0.1
 
 
 def test_adam_equals_torchs_plain_adam():

@@ -55,6 +55,15 @@ def test_losses_are_those_of_gan_over_packs(data, network):
     assert torch.allclose(gan.generator_loss(real, fake)["adversarial"], expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("data", [DataSpec("grey", (1, 28, 28), 100), IMAGES], ids=lambda data: data.name)
+def test_a_pack_is_judged_by_the_layers_that_judge_one_sample(data):
+    def layers(pack):
+        gan = pacgan(data, network="conv", hidden=16, pack=pack)
+        return [type(layer) for layer in gan.discriminator.judge.features.layers]
+
+    assert layers(2) == layers(4) == layers(1)
+
+
 def test_no_pack_has_real_and_fake_in_it():
     gan, seen = pacgan(pack=4), []
     gan.discriminator.judge.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))

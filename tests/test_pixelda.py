@@ -11,6 +11,7 @@ from torch import nn
 from ganzoo.data import Batch, DataSpec
 from ganzoo.errors import UsageError
 from ganzoo.testing import check_gan
+from ganzoo.training.turns import Schedule
 
 CLASSES = ("a", "b", "c")
 UNPAIRED = DataSpec(
@@ -54,6 +55,15 @@ def test_terms_are_those_of_the_paper():
 
 def test_each_of_the_four_has_a_turn_and_the_generator_the_last():
     assert [turn.player for turn in made().turns()] == ["discriminator", "classifier", "baseline", "generator"]
+
+
+def test_fakes_are_made_once_in_a_step():
+    gan = made()
+    (pattern,) = (schedule := Schedule(gan)).moves
+    moves = schedule.moves[pattern]
+    assert schedule.owners == {"generator"}
+    assert [move.draws or move.remakes for move in moves] == [True, False, False, False]
+    assert [move.attached for move in moves] == [False, False, False, True]
 
 
 def test_what_is_made_follows_from_source_and_noise():

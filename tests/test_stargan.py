@@ -11,6 +11,7 @@ from ganzoo.data import Attribute, Batch, DataSpec, ImageSet, Loader, examples_o
 from ganzoo.errors import UsageError
 from ganzoo.metrics.evaluation import generated
 from ganzoo.metrics.reference import Reference
+from ganzoo.preparing import refuse_parts
 from ganzoo.runs.pictures import headed, headed_table, tile
 from published import check_numbers, waves
 
@@ -35,6 +36,14 @@ def test_the_generator_is_that_of_the_authors_program():
 def test_the_discriminator_is_that_of_the_authors_program():
     spread, first = (-0.0053751916, 0.0145243844), (0.0128831025, 0.0093090385, -0.0033154783, -0.0138730295)
     check_numbers(Discriminator(DATA, 8), [waves(3, 32), None], spread, first, 0.068017)
+
+
+def test_parts_of_one_image_are_refused_for_they_have_no_other_class_to_give():
+    gan = stargan()
+    refuse_parts(gan, 6, accumulate=3, processes=1)
+    for batch, accumulate, processes in ((1, 1, 1), (6, 6, 1), (6, 3, 2)):
+        with pytest.raises(UsageError, match=f"of one has none: --batch-size must be at least {2 * batch}"):
+            refuse_parts(gan, batch, accumulate, processes)
 
 
 def test_the_papers_networks_have_the_published_number_of_parameters():

@@ -17,6 +17,7 @@ from ganzoo import losses
 from ganzoo.data import Batch, DataSpec, ImageSet, Loader
 from ganzoo.errors import UsageError
 from ganzoo.metrics.extractor import Coordinates
+from ganzoo.optim import Progress
 from ganzoo.perceptual import VGG
 from ganzoo.training.engine import Engine, seed_everything
 from ganzoo.training.trainer import Trainer
@@ -137,6 +138,24 @@ def test_the_discriminator_rests_until_its_phase_begins(model):
         moved.append(any(not torch.equal(a, b) for a, b in zip(before, gan.discriminator.parameters(), strict=True)))
     assert moved == [False, False, True, True]
     assert [value != 0 for value in adversarial] == moved
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_discriminators_first_step_is_as_long_as_its_rate(model):
+    now = Progress(step=5000, epoch=1.0, fraction=0.5)
+    weight = nn.Parameter(torch.zeros(3))
+    rule = made(model, lr=1e-2).optimizer("discriminator")
+    optimizer = rule.build([weight])
+    weight.grad = torch.tensor([1.0, -2.0, 5.0])
+    optimizer.step()
+    state = optimizer.state[weight]  # As after 5000 steps of rest.
+    state["step"].fill_(5000)
+    state["exp_avg"].zero_()
+    state["exp_avg_sq"].zero_()
+    before = weight.detach().clone()
+    optimizer.param_groups[0] |= rule.settings(now)
+    optimizer.step()
+    torch.testing.assert_close(weight.detach() - before, -1e-2 * weight.grad.sign(), rtol=1e-3, atol=0)
 
 
 def test_what_is_shown_has_the_bicubic_answer_beside_ours():

@@ -82,6 +82,64 @@ def weights(module: nn.Module) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in module.state_dict().items()}
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "told"),
+    [
+        (
+            "sagan",
+            {"attention": (64,)},
+            "--attention 64: no map of images of 28 x 28 has that size: choose from 16, 32,",
+        ),
+        ("biggan", {"attention": (4, 16)}, "--attention 4: no map of images of 28 x 28 has that size: choose from 16,"),
+        ("biggan", {"attention_discriminator": (32,)}, "--attention-discriminator 32: no map of images of 28 x 28 has"),
+        ("r3gan", {"cardinality": (3,)}, "--cardinality is of the published backbone, and the small one has none"),
+        ("r3gan", {"embedding": 9}, "--embedding is of the published backbone, and the small one has none"),
+        (
+            "acgan",
+            {"classifier": "adc", "classify_fakes": 1.0},
+            "and --classifier adc has one of its own: leave it out",
+        ),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_refused_where_a_run_begins(name: str, options: dict, told: str):
+    gan = build(name, **options)  # As a run of before is built.
+    with pytest.raises(UsageError) as error:
+        gan.refuse_idle()
+    assert told in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("sagan", {}),
+        ("sagan", {"attention": (16, 32)}),
+        ("sagan", {"attention": ()}),
+        ("biggan", {"attention": (32,), "attention_discriminator": (16,)}),
+        ("r3gan", {}),
+        ("acgan", {"classify_fakes": 1.0}),
+        ("acgan", {"classifier": "contra", "classify_fakes": 1.0}),
+    ],
+)
+def test_an_option_that_does_something_is_not_refused(name: str, options: dict):
+    build(name, **options).refuse_idle()
+
+
+@pytest.mark.parametrize("name", ["sagan", "biggan"])
+def test_no_image_is_too_small_for_the_usual_attention(name: str):
+    build(name, images((1, 8, 8))).refuse_idle()
+
+
+def test_idle_options_are_refused_before_anything_is_made_and_not_when_a_run_goes_on(ganzoo, tmp_path, monkeypatch):
+    run = ("run", "r3gan", "--dataset", "small-digits", "--width", 2, "--batch-size", 4, "--embedding", 9, "--quiet")
+    result = ganzoo(*run, "--steps", 1, "--out", "r")
+    assert (result.code, len(result.err.splitlines())) == (2, 1)
+    assert not (tmp_path / "r").exists()
+    with monkeypatch.context() as before:
+        before.setattr(model("r3gan"), "refuse_idle", lambda gan: None)
+        assert ganzoo(*run, "--steps", 1, "--out", "r").code == 0
+    assert ganzoo("resume", "r", "--steps", 2, "--quiet").code == 0
+
+
 # What holds for every model
 
 

@@ -46,9 +46,9 @@ class Schedule:
         """
         self.turns = _with_regularisers(gan, _checked(gan))
         parameters = {name: {id(p) for p in module.parameters()} for name, module in gan.players().items()}
-        makers = {id(p) for name in gan.saved for p in getattr(gan, name).parameters()}
+        makers = {id(p) for name in gan.makers or gan.saved for p in getattr(gan, name).parameters()}
         self.owners = {name for name, ids in parameters.items() if ids & makers}
-        """The players that hold a module of `saved`: fakes reach them with their graph."""
+        """The players that hold a module of `makers`: fakes reach them with their graph."""
         self.period = math.lcm(*(turn.every for turn in self.turns))
         if self.period > LONGEST_PERIOD:
             every = ", ".join(str(turn.every) for turn in self.turns)
