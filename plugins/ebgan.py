@@ -45,7 +45,7 @@ class EBGAN(ganzoo.GAN):
         lr: float = Field(1e-3, gt=0, le=10, description="Learning rate.")
         width: int = Field(32, ge=1, le=1024, description="Channels next to the image; they double at each halving.")
         code: int = Field(32, ge=1, le=65536, description="Numbers in the autoencoder's code.")
-        margin: float = Field(0.3, gt=0, le=4, description="Energy from which on fakes are let be, m; at most 4.")
+        margin: float = Field(0.1, gt=0, le=4, description="Energy from which on fakes are let be, m; at most 4.")
         pulling: float = Field(0.1, ge=0, le=1e4, description="Weight of the pulling-away term, lambda.")
 
     def __init__(self, data: ganzoo.DataSpec, options: Options):
