@@ -167,6 +167,19 @@ def test_sizes_that_the_extractor_brings_to_one_stand_together_with_a_caution(ru
     assert [len(group.runs) for group in build([*runs, other]).groups] == [2, 1]
 
 
+def test_runs_on_sources_that_were_made_otherwise_stand_apart_at_any_size_also_where_older_results_do_not_tell(run):  # noqa: F811
+    resized = "32x32 to 28x28, bilinear, antialias"
+    runs = [
+        run("a", 4.0, protocol=sized(28, "none"), data=data(28), settings={"source": "hole"}),
+        run("b", 6.0, protocol=sized(32, resized), data=data(32), settings={"source": "edges"}),
+    ]
+    _, apart = build(runs).groups
+    assert apart.apart == (
+        "trained on small-digits (500 images of 1 x 32 x 32, sources: edges), not on small-digits (500 images of 1 x "
+        "28 x 28, sources: hole)"
+    )
+
+
 def test_models_of_one_name_from_two_packages_are_two_lines_named_with_them(run):  # noqa: F811
     folders = [run("a", 4.0, plugin={"package": "acme"}), run("b", 6.0, seed=1, plugin={"package": "bolt <b>"})]
     report = build(folders)

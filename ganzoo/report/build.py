@@ -246,9 +246,10 @@ def why_apart(a: RunRecord, b: RunRecord) -> str | None:
 
 
 def same_images(a: RunRecord, b: RunRecord) -> bool:
-    """Whether two runs learnt from the same images, at whatever size: what is measured alike may be compared."""
+    """Whether two runs learnt from the same images, at whatever size, and from sources that were made of them alike:
+    what is measured alike may be compared."""
     (name, shape, count), (other, theirs, number_of) = a.trained_on, b.trained_on
-    return (name, count, len(shape), shape[:1]) == (other, number_of, len(theirs), theirs[:1])
+    return (name, count, len(shape), shape[:1], a.source) == (other, number_of, len(theirs), theirs[:1], b.source)
 
 
 def _data(run: RunRecord) -> str:
@@ -257,7 +258,8 @@ def _data(run: RunRecord) -> str:
         return "what another program was given"
     sides = " x ".join(str(n) for n in shape)
     images = number(count)
-    return f"{name} ({f'{images:,.0f}' if images is not None else '?'} images of {sides})"
+    made = f", sources: {run.source}" if run.source else ""
+    return f"{name} ({f'{images:,.0f}' if images is not None else '?'} images of {sides}{made})"
 
 
 # Time to thresholds

@@ -106,6 +106,11 @@ class RunRecord:
         return name, tuple(side for side in listed(data.get("shape")) if isinstance(side, int)), count
 
     @property
+    def source(self) -> Any:
+        """How sources were made of the training images, where they were."""
+        return mapping(self.info.get("settings")).get("source")
+
+    @property
     def settings(self) -> dict[str, Any]:
         """Options of run and model that make a line, those at None left out."""
         settings = mapping(self.info.get("settings"))
