@@ -14,10 +14,10 @@ from ganzoo.errors import GanzooError, UsageError, did_you_mean, one_line
 from ganzoo.files import read_json
 from ganzoo.gan import GAN
 from ganzoo.launch import resume, start
-from ganzoo.metrics.protocol import Labels, comparable, labels_of
+from ganzoo.metrics.protocol import Labels, asked_of, comparable, labels_of
 from ganzoo.plugins import Registry
 from ganzoo.preparing import refuse_sources
-from ganzoo.report.read import RunRecord, number, read_run
+from ganzoo.report.read import RunRecord, mapping, number, read_run
 from ganzoo.runs.folder import model_of, open_run, refuse_absent_data
 from ganzoo.runs.measuring import measure_run, refuse_side, write_result
 from ganzoo.runs.sampler import step_of
@@ -211,23 +211,23 @@ def measure(
         GanzooError: it cannot be measured, or written.
     """
     options: dict[str, Any] = {"metrics": None, "device": choose_device(device)}
-    dataset, n, seed = None, None, 0
+    dataset, root, n, seed = None, None, None, 0
     labels: Labels | None = None
     with told("cannot be measured"):
         drawn: Mapping[str, Any] = sampling
         if like is not None:
             protocol = like["protocol"]
             own = model_of(folder, open_run(folder), plugins)
-            data = open_run(folder).get("data")
-            dataset = protocol["dataset"] if protocol["dataset"] != (data or {}).get("name") else None
+            asked = asked_of(like, mapping(open_run(folder).get("data")).get("name"))
+            dataset, root = asked.get("dataset"), Path(asked["data_root"]) if "data_root" in asked else None
             n, seed = protocol["n"], int(like.get("seed", 0))
             labels = "uniform" if labels_of(like) == "uniform" and takes_labels(own, open_run(folder)) else None
-            options |= {"split": protocol["split"]}
-            if len(protocol["shape"]) > 1:  # Vectors need none.
-                options |= {"features": protocol["extractor"]}
+            options |= {key: asked.get(key) for key in ("split", "features")}
+            options |= {"weights": Path(asked["weights"]) if "weights" in asked else None}
+            options |= {"data_options": asked.get("data_options", {})}
             known = sampling_fields(own)
             drawn = {name: v for name, v in (protocol.get("sampling") or {}).items() if name in known}
-        evaluator, result = measure_run(folder, plugins, dataset, None, n, seed, options, labels, drawn)
+        evaluator, result = measure_run(folder, plugins, dataset, root, n, seed, options, labels, drawn)
     write_result(folder / "eval.json", result, evaluator)
 
 

@@ -1,14 +1,19 @@
 """`ganzoo compare MODEL...`: what is missing is trained, what is there is used."""
 
 import json
+import shlex
+import shutil
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from conftest import TINY
 from ganzoo import apart
 from ganzoo.commands import compare
 from ganzoo.errors import UsageError
+from ganzoo.report.read import read_run
 from ganzoo.runs.run import Run
 from ganzoo_test_plugins import Plain
 
@@ -271,3 +276,44 @@ def test_seeds_are_a_list_or_a_range():
     assert compare.seeds_of("7, 2-4") == [7, 2, 3, 4]
     with pytest.raises(UsageError, match="upwards"):
         compare.seeds_of("4-2")
+
+
+@pytest.fixture
+def pictures(tmp_path) -> Path:
+    """A folder without a split of its own, and an extractor in a file."""
+    shutil.copy(files("ganzoo_plugins.digits") / "digits.safetensors", tmp_path / "mine.safetensors")
+    (tmp_path / "pics").mkdir()
+    for i in range(20):
+        Image.new("L", (8, 8), 10 * i).save(tmp_path / f"pics/{i}.png")
+    return tmp_path / "pics"
+
+
+def test_runs_are_measured_on_the_data_and_by_the_file_that_were_asked_for(ganzoo, pictures):
+    few = ("--dataset", "small-digits", "--steps", 2, "--loggers", "none", "--quiet")
+    for seed in (0, 1):
+        assert ganzoo("run", "plain", *few, "--seed", seed, "--out", f"r{seed}").code == 0
+    data = ("--dataset", "folder", "--data-root", pictures.name, "--test-share", 0.5)
+    how = ("--features", "mine.safetensors", "--metrics", "fid", "--n", 20)
+    assert ganzoo("eval", "r0", *data, *how).code == 0
+    assert ganzoo("compare", "r0", "r1", "--eval", "--quiet", "-o", "r.json").code == 0
+    (group,) = json.loads(Path("r.json").read_text())["groups"]
+    assert group["protocol"]["split"] == "held-out"
+    for run in group["lines"][0]["runs"]:
+        for command in (run["repeat"], run["measure"]):
+            assert ganzoo(*shlex.split(command)[1:]).code == 0
+    protocols = [json.loads(Path(name, "eval.json").read_text())["protocol"] for name in ("r0", "r1", "r1-again")]
+    assert protocols[0] == protocols[1] == protocols[2]
+
+
+def test_a_part_that_was_held_out_is_asked_for_as_the_test_split_also_of_older_results(ganzoo, pictures):
+    data = ("--dataset", "folder", "--data-root", pictures, "--test-share", 0.5)
+    few = ("--batch-size", 4, "--steps", 2, "--loggers", "none", "--quiet")
+    assert ganzoo("run", "plain", *data, *few, "--out", "r0").code == 0
+    assert ganzoo("eval", "r0", "--features", "look", "--metrics", "fid", "--n", 20).code == 0
+    result = json.loads(Path("r0/eval.json").read_text())
+    assert result["protocol"]["split"] == "held-out"
+    del result["asked"]
+    Path("r0/eval.json").write_text(json.dumps(result))
+    measuring = shlex.split(read_run(Path("r0")).measuring)
+    assert ganzoo("eval", "r0", *measuring[3:]).code == 0
+    assert json.loads(Path("r0/eval.json").read_text())["protocol"] == result["protocol"]

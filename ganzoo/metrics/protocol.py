@@ -101,6 +101,21 @@ def labels_of(result: Mapping[str, Any]) -> str | None:
     return "uniform" if LABELLED & result["metrics"].keys() else "uniform, if any"
 
 
+def asked_of(result: Mapping[str, Any], own: Any) -> dict[str, Any]:
+    """What `ganzoo eval` was asked for, to ask it again: of `dataset`, `data_root`, `data_options`, `split`, `features`
+    and `weights` those that were chosen.
+
+    Of a result that does not keep it, what came of it; `own` is the data set that need not be named.
+    """
+    protocol, kept = result["protocol"], result.get("asked")
+    came = {"split": "test" if protocol["split"] == "held-out" else protocol["split"]}
+    if len(protocol["shape"]) > 1 and protocol["extractor"]:  # Vectors need none.
+        came["features"] = protocol["extractor"]
+    if isinstance(kept, dict):
+        return came | {k: v for k, v in kept.items() if isinstance(v, dict if k == "data_options" else str)}
+    return came if protocol["dataset"] == own else {"dataset": protocol["dataset"], **came}
+
+
 def _same_but_for_size(a: Mapping[str, Any], b: Mapping[str, Any]) -> None:
     """Refuse protocols of two sizes whose sources, or real images, are other ones, as far as both tell."""
     if "source" in a and "source" in b:

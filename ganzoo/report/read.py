@@ -11,7 +11,7 @@ from typing import Any
 from ganzoo.errors import GanzooError, plain
 from ganzoo.fields import validated
 from ganzoo.files import read_json
-from ganzoo.metrics.protocol import describe, labels_of
+from ganzoo.metrics.protocol import asked_of, describe, labels_of
 from ganzoo.runs.folder import open_run, read_metrics
 from ganzoo.runs.lock import being_written
 from ganzoo.runs.marks import marks_of
@@ -168,18 +168,20 @@ class RunRecord:
         """The command that then measures it as this run was measured; None if `ganzoo eval` did not do that."""
         if self.result is None or "seed" not in self.result:
             return None
-        protocol, data = self.result["protocol"], mapping(self.info.get("data")).get("name")
+        protocol, asked = self.result["protocol"], asked_of(self.result, mapping(self.info.get("data")).get("name"))
         chosen = {
-            "dataset": protocol["dataset"] if protocol["dataset"] != data else None,
-            "split": protocol["split"],
-            "features": protocol["extractor"] if len(protocol["shape"]) > 1 else None,  # Vectors need none.
+            "dataset": asked.get("dataset"),
+            "data-root": asked.get("data_root"),
+            "split": asked["split"],
+            "features": asked.get("features"),
+            "inception-weights": asked.get("weights"),
             "metrics": ",".join(self.result["settings"]),
             "n": protocol["n"],
             "labels": "uniform" if labels_of(self.result) == "uniform" else None,
             "seed": self.result["seed"],
         }
         words = [str(word) for key, value in chosen.items() if value not in (None, "") for word in (f"--{key}", value)]
-        for key, value in mapping(protocol.get("sampling")).items():
+        for key, value in {**mapping(asked.get("data_options")), **mapping(protocol.get("sampling"))}.items():
             flag = str(key).replace("_", "-")
             if isinstance(value, bool):
                 words.append(f"--{flag}" if value else f"--no-{flag}")
