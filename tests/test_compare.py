@@ -218,6 +218,28 @@ def test_runs_that_are_not_measured_are_measured_as_the_others_were(ganzoo, monk
     assert Path("r0/eval.json").stat().st_mtime_ns == before
 
 
+def test_runs_that_were_measured_by_all_but_the_fid_are_told_what_measures_it(ganzoo):
+    for seed in (0, 1):
+        assert ganzoo("run", *TINY, "--steps", 3, "--seed", seed, "--out", f"r{seed}", "--quiet").code == 0
+        assert ganzoo("eval", f"r{seed}", "--n", 60, "--metrics", "nearest").code == 0
+    told = ganzoo("compare", "r0", "r1").out
+    assert "No run here has a FID" in told
+    assert "--eval`" not in told  # It would measure nothing.
+    command = "ganzoo eval r0 --split test --metrics nearest,fid --n 60 --seed 0"
+    assert f"`{command}` measures that of the first, and so on." in told
+    assert ganzoo(*shlex.split(command)[1:], "--features", "look").code == 0
+    assert "reaches FID" in ganzoo("compare", "r0", "r1").out
+
+
+def test_where_no_extractor_is_known_nothing_is_told_to_measure_the_fid(ganzoo):
+    few = ("--dataset", "small-pairs", "--image-size", 16, "--steps", 2, "--loggers", "none", "--quiet")
+    assert ganzoo("run", "tiny-translator", *few, "--out", "r").code == 0
+    assert ganzoo("eval", "r").code == 0
+    told = ganzoo("compare", "r/").out
+    assert "It could not be measured of r: no feature extractor is known for 'small-pairs': train one with `" in told
+    assert "--eval`" not in told
+
+
 def test_a_run_that_cannot_be_measured_does_not_keep_the_others_from_it(ganzoo):
     for seed in (0, 1):
         assert ganzoo("run", *TINY, "--steps", 3, "--seed", seed, "--out", f"r{seed}", "--quiet").code == 0

@@ -95,6 +95,19 @@ def test_a_lead_by_the_images_is_far_at_twice_and_none_where_the_intervals_meet(
     assert ("The intervals meet" in report.verdict[1]) == (word == "No line is ahead")
 
 
+def test_commands_take_a_folder_whose_name_begins_with_a_dash_for_no_option(one, run, ganzoo):  # noqa: F811
+    one("-a", 3.8, 3.5, 4.0)
+    one("b", 9.0, 8.5, 9.5, lr=0.1)
+    small(Path("-a/eval.json"), seed=0)
+    report = build([Path("-a"), Path("b")])
+    assert "`ganzoo compare ./-a b --seeds 0-2`" in report.verdict[0]
+    assert report.lines[0].runs[0].measuring.startswith("ganzoo eval ./-a-again --split test ")
+    run("-c")
+    assert build([Path("-c")]).verdict[1] == "`ganzoo compare ./-c --eval` measures them."
+    small(Path("-c/run.json"), imported={"file": "-x.pkl"})
+    assert build([Path("-c")]).lines[0].runs[0].command == "ganzoo import ./-x.pkl --out -c-again"
+
+
 def test_what_cannot_be_repeated_has_no_command_for_certainty(one):
     folders = [one("a", 3.8, 3.5, 4.0), one("b", 9.0, 8.5, 9.5, lr=0.1)]
     small(folders[1] / "run.json", imported={"file": "x.pkl"})

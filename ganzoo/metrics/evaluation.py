@@ -26,7 +26,7 @@ from ganzoo.metrics.base import (
 from ganzoo.metrics.classifier import Trained, trained_files, training_command
 from ganzoo.metrics.extractor import Coordinates
 from ganzoo.metrics.labels import Accuracy
-from ganzoo.metrics.protocol import FORMAT, LABELS, Labels, at_their_sizes, comparable, describe, labels_of
+from ganzoo.metrics.protocol import FORMAT, LABELS, UNSEEN, Labels, at_their_sizes, comparable, describe, labels_of
 from ganzoo.metrics.reference import Reference, Split
 from ganzoo.metrics.samples import (
     LABELS_SEED,
@@ -365,7 +365,7 @@ class Evaluator:
                     "it is biased upwards and says little"
                 )
         if self.unseen:
-            found.append(f"FID and whatever else needs an extractor was not measured: {self.unseen}")
+            found.append(f"{UNSEEN}: {self.unseen}")
         if self.reference.data.split == "train" and self.reference.split == "test":
             found.append(f"'{self.reference.name}' has no test split here: the reference is the training images")
         reached = extractor.accuracy if extractor is not None else None

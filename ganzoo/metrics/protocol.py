@@ -13,6 +13,8 @@ Labels = Literal["reference", "uniform"]
 LABELS = {"reference": "labels as the reference has them", "uniform": "classes in turn"}
 LABELLED = {"accuracy", "intra-fid", "cas"}
 """Metrics that only images with labels have."""
+UNSEEN = "FID and whatever else needs an extractor was not measured"
+"""Begins the caution of a result where no extractor was known."""
 DRAWN = {"labels", "sampling", "sampling_defaults"}
 """What a protocol says of how samples were drawn."""
 SIZED = {"shape", "resize", "reference_sha256"}

@@ -3,14 +3,14 @@
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ganzoo import __version__
 from ganzoo.errors import GanzooError, UsageError, one_line, plain
-from ganzoo.metrics.protocol import at_their_sizes, comparable, describe
+from ganzoo.metrics.protocol import UNSEEN, at_their_sizes, comparable, describe
 from ganzoo.report.benchmarks import Benchmarks, read_benchmarks
 from ganzoo.report.lines import (
     MEASURES,
@@ -28,8 +28,9 @@ from ganzoo.report.lines import (
     rank,
     value_of,
 )
-from ganzoo.report.read import RunRecord, clean, last_logged, listed, number, read_run
+from ganzoo.report.read import RunRecord, clean, last_logged, listed, mapping, number, read_run
 from ganzoo.report.show import show, shown_number
+from ganzoo.terminal import argument
 
 MOST = 6
 """Runs that a sentence names."""
@@ -313,9 +314,7 @@ def verdict(group: Group) -> tuple[list[str], str | None]:
         shapes = [((run.result or {}).get("protocol") or {}).get("shape") for run in group.runs]
         if all(isinstance(shape, list) and len(shape) == 1 for shape in shapes):
             return ["Vectors have no FID: the numbers in the table say what each line is better at."], None
-        folders = [str(run.folder) for run in group.runs]
-        way = f"`{shlex.join(['ganzoo', 'compare', *folders, '--eval'])}` measures them" if len(folders) <= MOST else ""
-        return ["No run here has a FID, so nothing can be said about which is better.", f"{way or EVAL}."], None
+        return ["No run here has a FID, so nothing can be said about which is better.", way_to_fid(group.runs)], None
     best = ranked[0]
     value = best.values["fid"]
     if len(ranked) == 1:
@@ -360,6 +359,26 @@ def verdict(group: Group) -> tuple[list[str], str | None]:
     ], None
 
 
+def way_to_fid(runs: Sequence[RunRecord]) -> str:
+    """What measures it where no run has it, or why it cannot be had."""
+    if any(run.result is None for run in runs):
+        folders = " ".join(argument(run.folder) for run in runs)
+        return f"`ganzoo compare {folders} --eval` measures them." if len(runs) <= MOST else f"{EVAL}."
+    for run in runs:
+        if reason := why_no_fid(run.result or {}):
+            return f"It could not be measured of {run.folder}: {reason}."
+    first = runs[0]
+    command = first.measures(first.folder, "fid") or f"ganzoo eval {argument(first.folder)} --metrics fid"
+    return f"`{command}` measures that of the first, and so on."
+
+
+def why_no_fid(result: Mapping[str, Any]) -> str:
+    """Why an evaluation that was to measure the FID did not, if it says so."""
+    told = map(str, listed(result.get("cautions")))
+    unseen = next((text.removeprefix(f"{UNSEEN}: ") for text in told if text.startswith(UNSEEN)), "")
+    return plain(str(clean(mapping(result.get("left_out")).get("fid") or unseen)))
+
+
 def by_images(best: Line, rival: Line, count: int, stands: Standing) -> list[str]:
     """What can be said of a lead where one of the two has one seed: how far other images would move the numbers."""
     fid = MEASURES[0]
@@ -390,8 +409,8 @@ def for_certainty(best: Line, rival: Line, begins: str = " For certainty: ") -> 
     seeds = [run.seed for run in runs if isinstance(run.seed, int) and not isinstance(run.seed, bool)]
     if len(seeds) < len(runs) or any(run.imported for run in runs):
         return ""
-    folders = [str(line.runs[0].folder) for line in (best, rival)]
-    said = shlex.join(["ganzoo", "compare", *folders, "--seeds", f"{min(seeds)}-{min(seeds) + SEEDS - 1}"])
+    folders = " ".join(argument(line.runs[0].folder) for line in (best, rival))
+    said = f"ganzoo compare {folders} --seeds {min(seeds)}-{min(seeds) + SEEDS - 1}"
     return f"{begins}`{said}`" + ("." if begins.endswith("y: ") and begins.startswith(" ") else "")
 
 

@@ -16,6 +16,7 @@ from ganzoo.runs.folder import open_run, read_metrics
 from ganzoo.runs.lock import being_written
 from ganzoo.runs.marks import marks_of
 from ganzoo.settings import BEFORE, Settings
+from ganzoo.terminal import argument
 
 Curve = tuple[list[float], list[float]]
 
@@ -147,7 +148,7 @@ class RunRecord:
     def command(self) -> str:
         """What repeats the run in a new folder, every option spelt out: defaults may change, presets too."""
         if self.imported:
-            return shlex.join(["ganzoo", "import", *self.imported_from, "--out", str(self.again)])
+            return f"ganzoo import {' '.join(map(argument, self.imported_from))} --out {shlex.quote(str(self.again))}"
         settings, options = mapping(self.info.get("settings")), mapping(self.info.get("options"))
         chosen = {key: settings.get(key, BEFORE.get(key)) for key in REPEATED} | options
         chosen |= self._added() | mapping(settings.get("data_options"))
@@ -166,6 +167,10 @@ class RunRecord:
     @property
     def measuring(self) -> str | None:
         """The command that then measures it as this run was measured; None if `ganzoo eval` did not do that."""
+        return self.measures(self.again)
+
+    def measures(self, folder: Path, *more: str) -> str | None:
+        """The command that measures a folder as this run was measured, and by more metrics; None as `measuring`."""
         if self.result is None or "seed" not in self.result:
             return None
         protocol, asked = self.result["protocol"], asked_of(self.result, mapping(self.info.get("data")).get("name"))
@@ -175,7 +180,7 @@ class RunRecord:
             "split": asked["split"],
             "features": asked.get("features"),
             "inception-weights": asked.get("weights"),
-            "metrics": ",".join(self.result["settings"]),
+            "metrics": ",".join(dict.fromkeys([*self.result["settings"], *more])),
             "n": protocol["n"],
             "labels": "uniform" if labels_of(self.result) == "uniform" else None,
             "seed": self.result["seed"],
@@ -187,7 +192,7 @@ class RunRecord:
                 words.append(f"--{flag}" if value else f"--no-{flag}")
             elif value is not None:
                 words += [f"--{flag}", str(value)]
-        return shlex.join(["ganzoo", "eval", str(self.again), *words])
+        return f"ganzoo eval {argument(folder)} {shlex.join(words)}"
 
     @property
     def again(self) -> Path:
