@@ -242,21 +242,39 @@ def measure_all(folders: Sequence[Path], plugins: Registry, say: Callable[[str],
     for folder in folders:
         with suppress(GanzooError):
             records.append(read_run(folder))
-    fresh = {id(record): record for record in records if _is_fresh(record)}
+    fresh: dict[Any, list[dict[str, Any]]] = {}
+    stale = []
     for record in records:
-        if id(record) in fresh:
-            continue
+        if _is_fresh(record):
+            fresh.setdefault(record.trained_on[0], []).append(record.result or {})
+        else:
+            stale.append(record)
+    usual = {data: most_alike(results) for data, results in fresh.items()}
+    for record in stale:
         if record.running:
             say(f"{record.folder}: is being trained, and measured when it has ended")
             continue
-        like = next((r.result for r in fresh.values() if r.trained_on[0] == record.trained_on[0]), None)
         say(f"{record.folder}: measuring")
         try:
-            measure(record.folder, plugins, "auto", like, {})
+            measure(record.folder, plugins, "auto", usual.get(record.trained_on[0]), {})
         except GanzooError as error:
             say(f"{record.folder}: failed: {one_line(error)}")
             failed[record.folder] = GanzooError(f"{record.folder}: {one_line(error)}")
     return failed
+
+
+def most_alike(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The first of those results that stand beside the most others."""
+    return max(results, key=lambda result: sum(may_stand_beside(result, other) for other in results))
+
+
+def may_stand_beside(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
+    """Whether two results may be compared."""
+    try:
+        comparable(a, b)
+    except GanzooError:
+        return False
+    return True
 
 
 def _is_fresh(record: RunRecord) -> bool:
@@ -356,10 +374,6 @@ def measured(folder: Path, plan: Plan, sampling: Mapping[str, str], like: dict[s
     if not (isinstance(protocol, dict) and "labels" in protocol):
         return False
     if like is not None:
-        try:
-            comparable(result, like)
-        except GanzooError:
-            return False
-        return bool(result.get("step") == step_of(folder))
+        return may_stand_beside(result, like) and bool(result.get("step") == step_of(folder))
     wanted = dumped(plan.model, choose_sampling(plan.model, sampling))
     return protocol.get("sampling", {}) == wanted and result.get("step") == step_of(folder)

@@ -218,6 +218,15 @@ def test_runs_that_are_not_measured_are_measured_as_the_others_were(ganzoo, monk
     assert Path("r0/eval.json").stat().st_mtime_ns == before
 
 
+def test_a_run_that_is_not_measured_is_measured_as_most_of_the_others_were(ganzoo):
+    for seed, n in enumerate((50, 60, 60, None)):
+        assert ganzoo("run", *TINY, "--steps", 1, "--seed", seed, "--out", f"r{seed}", "--quiet").code == 0
+        if n is not None:
+            assert ganzoo("eval", f"r{seed}", "--n", n, "--features", "look", "--metrics", "fid").code == 0
+    assert ganzoo("compare", "r0", "r1", "r2", "r3", "--eval", "--quiet").code == 0
+    assert json.loads(Path("r3/eval.json").read_text())["protocol"]["n"] == 60
+
+
 def test_runs_that_were_measured_by_all_but_the_fid_are_told_what_measures_it(ganzoo):
     for seed in (0, 1):
         assert ganzoo("run", *TINY, "--steps", 3, "--seed", seed, "--out", f"r{seed}", "--quiet").code == 0
