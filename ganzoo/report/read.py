@@ -34,6 +34,11 @@ ADDED = (
 """More such settings, which version 0.1.0 did not have: a run that lacks one is as one that has its default."""
 REPEATED = (*SAME_LINE, "labels", "data_root", "device", "seed", "eval_every")
 """Settings that a command must name to train the same again."""
+LOGGED = (
+    "fid", "accuracy", "modes", "good_samples", "reverse_kl", "tags", "tags_at_5", "tags_at_1", "tags_frequent",
+    "tags_retrieved", "tags_possible", "precision", "recall", "density", "coverage",
+)  # fmt: skip
+"""What `--eval-every` measures, of images and of vectors, among the numbers of a line of the log."""
 ATTEMPTS, PAUSE = 3, 0.2
 """To read a run that is being written, and seconds between them."""
 LARGEST = 1e100
@@ -312,12 +317,18 @@ def logged_result(record: RunRecord) -> dict[str, Any] | None:
 def last_logged(record: RunRecord) -> dict[str, Any] | None:
     """The last evaluation that `--eval-every` made, at whatever step, as a result; None if there was none."""
     protocol = record.info.get("evaluation")
-    lines = [clean(line) for line in record.log if number(line.get("fid")) is not None]
-    if not isinstance(protocol, dict) or not lines:
+    found = ((line["step"], _scores(line)) for line in reversed(record.log))
+    step, metrics = next(((step, scores) for step, scores in found if scores), (None, {}))
+    if not isinstance(protocol, dict) or not metrics:
         return None
-    metrics = {name: lines[-1][name] for name in ("fid", "accuracy") if name in lines[-1]}
-    settings: dict[str, Any] = {name: {} for name in metrics}
-    return {"step": lines[-1]["step"], "protocol": protocol, "metrics": metrics, "settings": settings, "left_out": {}}
+    return {"step": step, "protocol": protocol, "metrics": metrics, "settings": {}, "left_out": {}}
+
+
+def _scores(line: Mapping[str, Any]) -> dict[str, float]:
+    """What an evaluation measured, of a line of the log; a model may have numbers of its own by these names."""
+    if "evaluation" not in line and "fid" not in line:
+        return {}
+    return {name: value for name in LOGGED if (value := number(line.get(name))) is not None}
 
 
 def number(value: Any) -> float | None:
