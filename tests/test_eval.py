@@ -14,7 +14,8 @@ import pytest
 import torch
 from PIL import Image
 
-from conftest import TINY
+from conftest import PATIENCE, TINY
+from conftest import start as start_apart
 from ganzoo import DataRequest
 from ganzoo.errors import UsageError
 from ganzoo.files import read_json
@@ -241,6 +242,14 @@ def test_what_comes_out_as_no_number_is_never_shown(ganzoo, digits, monkeypatch)
     assert value["left_out"]["fid"] == "fid comes out as nan"
     result = ganzoo("eval", digits, *QUICK, "--metrics", "fid")
     assert (result.code, "fid comes out as nan" in result.err) == (1, True)
+
+
+def test_a_reader_that_goes_away_costs_no_result(digits, tmp_path):
+    command = start_apart("eval", digits, *QUICK, "--metrics", "accuracy", "-o", "x.json", cwd=tmp_path)
+    command.stdout.close()
+    with command.stderr:
+        command.wait(PATIENCE)
+    assert "accuracy" in json.loads((tmp_path / "x.json").read_text())["metrics"]
 
 
 def test_a_place_that_cannot_be_written_costs_no_numbers(ganzoo, digits, tmp_path):
