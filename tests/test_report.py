@@ -698,9 +698,52 @@ def test_what_ganzoo_bench_prints_is_a_benchmark_too(ganzoo):
     assert result.code == 0, result.err
     Path("b.json").write_text(result.out)
     (file,) = read_benchmarks([Path("b.json")])
-    assert file.command == "ganzoo bench tiny --batch-size 64 --dataset small-digits --device cpu --json"
+    (row,) = json.loads(result.out)
+    assert file.command == (
+        "ganzoo bench tiny --batch-size 64 --dataset small-digits --device cpu --precision fp32 "
+        f"--engine {row['mode']} --json"
+    )
+    assert file.rows[0].machine == row["device_name"]
     assert file.rows[0].tutorial_images_per_second > 0
     assert ganzoo("compare", "b.json", "-o", "r.html").code == 0
+
+
+BENCH = {
+    "model": "dcgan", "preset": None, "dataset": "mnist", "batch_size": 64, "device": "cuda:0", "precision": "fp32",
+    "mode": "eager", "images_per_second": 1000.0, "tutorial_images_per_second": 500.0,
+}  # fmt: skip
+
+
+def bench_rows(path: Path, *rows: dict) -> list:
+    path.write_text(json.dumps([BENCH | row for row in rows]))
+    return read_benchmarks([path])[0].rows
+
+
+def test_throughputs_of_other_machines_data_and_arithmetic_are_other_curves(tmp_path):
+    other = {"precision": "bf16", "mode": "graph", "dataset": "emoji", "image_size": 64, "images_per_second": 9000.0}
+    rows = [*bench_rows(tmp_path / "a.json", {}, other), *bench_rows(tmp_path / "b.json", {"images_per_second": 3.0})]
+    first, second = throughput_charts(rows)
+    curves = [(s["name"], s["points"]) for s in first["series"]]
+    assert curves[:2] == [
+        ("dcgan mnist fp32 eager cuda:0", [[64], [1000]]), ("dcgan emoji 64 x 64 bf16 graph cuda:0", [[64], [9000]]),
+    ]  # fmt: skip
+    assert second["title"] == f"Throughput on cuda:0 of {tmp_path / 'b.json'}"
+    named = [bench_rows(tmp_path / f"{name}.json", {"device_name": "H200"})[0].machine for name in "cd"]
+    assert named == ["H200", "H200"]
+
+
+def test_the_command_of_a_bench_says_all_that_was_chosen(tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps([BENCH | {"image_size": 64, "data_root": "/data", "mode": "graph"}]))
+    assert read_benchmarks([tmp_path / "a.json"])[0].command == (
+        "ganzoo bench dcgan --batch-size 64 --dataset mnist --data-root /data --device cuda:0 --image-size 64 "
+        "--precision fp32 --engine graph --json"
+    )
+
+
+def test_a_batch_size_that_is_none_is_left_out_of_the_charts(tmp_path):
+    rows = bench_rows(tmp_path / "a.json", {"batch_size": -64}, {"batch_size": 0}, {})
+    assert [row.batch_size for row in rows] == [None, None, 64]
+    assert page(build([], [tmp_path / "a.json"]), registry())
 
 
 def test_a_file_that_is_no_benchmark_is_refused(tmp_path):
