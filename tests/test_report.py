@@ -454,6 +454,10 @@ def test_markdown_escapes_what_would_be_markup():
     assert escaped("a|b <i> *c* [d](e) `f`\nnext & on") == "a\\|b &lt;i> \\*c\\* \\[d\\](e) \\`f\\` next &amp; on"
 
 
+def test_markdown_keeps_the_spaces_around_commands(run):
+    assert " The same command with `--eval` measures them first." in markdown(build([run("a", 4.0), run("b")]))
+
+
 def small(path: str, **parts) -> None:
     """Change a JSON file of a run."""
     value = json.loads(Path(path).read_text()) | parts
