@@ -326,6 +326,19 @@ def test_time_to_a_threshold_counts_only_when_every_seed_reached_it(run):
     assert values["seconds_to_fid_10"].note == "1 of 2 seeds"
 
 
+def test_the_best_fid_in_training_stands_beside_the_last_and_is_never_marked(run):
+    runs = [run("a", 9.0, seed=0, curve=[(10, 90), (20, 4), (30, 9)])]
+    runs += [run("b", 8.0, seed=1, curve=[(10, 80), (22, 5), (30, 8)])]
+    runs += [run(f"c{seed}", 90.0 + seed, seed=seed, options={"lr": 0.1}, curve=[(1, 80 + seed)]) for seed in (0, 1)]
+    report = build(runs)
+    best, other = report.lines
+    assert (best.values["best_fid"].values, best.values["best_fid_step"].values) == ([4, 5], [10, 10])
+    assert (other.values["best_fid"].mean, best.values["best_fid"].best) == (80.5, False)
+    head = next(line for line in markdown(report).splitlines() if "best FID" in line)
+    assert "| FID ↓ | best FID in training |" in head
+    assert "best_fid" not in build([run("d", 4.0)]).lines[0].values
+
+
 # Forms
 
 

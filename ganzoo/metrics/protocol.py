@@ -122,14 +122,20 @@ def _same_but_for_size(a: Mapping[str, Any], b: Mapping[str, Any]) -> None:
     """Refuse protocols of two sizes whose sources, or real images, are other ones, as far as both tell."""
     if "source" in a and "source" in b:
         _same("", {"source": a["source"]}, {"source": b["source"]})
-    one, other = (protocol.get("reference_glance") for protocol in (a, b))
-    if not all(isinstance(told, list) and all(isinstance(level, int) for level in told) for told in (one, other)):
+    one, other = _glance(a), _glance(b)
+    if one is None or other is None:
         return
     if len(one) != len(other) or any(abs(x - y) > NEAR for x, y in zip(one, other, strict=True)):
         raise UsageError(
             "these results cannot be compared: the real images are other ones, whatever their size (reference_glance "
             f"is {one} and {other})"
         )
+
+
+def _glance(protocol: Mapping[str, Any]) -> list[int] | None:
+    """How bright some of the real images are, if the protocol tells."""
+    told = protocol.get("reference_glance")
+    return told if isinstance(told, list) and all(isinstance(level, int) for level in told) else None
 
 
 def _same_labels(a: Mapping[str, Any], b: Mapping[str, Any]) -> None:

@@ -13,6 +13,7 @@ from ganzoo.errors import GanzooError, UsageError, one_line, plain
 from ganzoo.metrics.protocol import UNSEEN, at_their_sizes, comparable, describe
 from ganzoo.report.benchmarks import Benchmarks, read_benchmarks
 from ganzoo.report.lines import (
+    BEST,
     MEASURES,
     MORE,
     Difference,
@@ -67,13 +68,14 @@ class Group:
 
     @property
     def measures(self) -> list[Measure]:
-        """The table's columns: time to FID thresholds stands after the speed."""
+        """The table's columns: the best FID beside that of the end, time to FID thresholds after the speed."""
         about = "training until an evaluation found at most {:g}; at most that long, where the first one did"
         times = [
             Measure(threshold_key(t), f"time to FID {t:g}", "lower", "seconds", about.format(t))
             for t in self.thresholds
         ]
-        return [*MEASURES[:5], *times, *MEASURES[5:]]
+        best = [BEST] if any(BEST.key in line.values for line in self.lines) else []
+        return [*MEASURES[:1], *best, *MEASURES[1:5], *times, *MEASURES[5:]]
 
     @property
     def more(self) -> list[Measure]:
@@ -174,6 +176,7 @@ def build(
     said = command or shlex.join(["ganzoo", *sys.argv[1:]])
     for group in groups:
         time_to_thresholds(group)
+        best_while_training(group)
         mark_best(group.lines, [*group.measures, *group.more])
         group.lines = put_in_order(group.lines, MEASURES[0])
     sentences, best = verdict(groups[0]) if groups else (["Benchmarks alone: no run was given."], None)
@@ -301,6 +304,16 @@ def time_to_thresholds(group: Group) -> None:
             if times:
                 line.values[threshold_key(threshold)] = value_of(times, len(line.runs))
                 line.values[threshold_key(threshold)].at_most = at_most
+
+
+def best_while_training(group: Group) -> None:
+    """The lowest FID that `--eval-every` found of each run, and at which step: `--checkpoint best` has it."""
+    for line in group.lines:
+        curves = [fid_curve(run, group, "step") for run in line.runs]
+        lowest = [min(zip(fids, steps, strict=True)) for steps, fids in curves if fids]
+        if lowest:
+            line.values[BEST.key] = value_of([fid for fid, _ in lowest], len(line.runs))
+            line.values["best_fid_step"] = value_of([step for _, step in lowest], len(line.runs))
 
 
 # The verdict
