@@ -17,9 +17,9 @@ from ganzoo.launch import resume, start
 from ganzoo.metrics.protocol import Labels, asked_of, comparable, labels_of
 from ganzoo.plugins import Registry
 from ganzoo.preparing import refuse_sources
-from ganzoo.report.read import RunRecord, mapping, number, read_run
+from ganzoo.report.read import RunRecord, mapping, number, read_run, step_at
 from ganzoo.runs.folder import model_of, open_run, refuse_absent_data
-from ganzoo.runs.measuring import measure_run, refuse_side, write_result
+from ganzoo.runs.measuring import measure_run, refuse_side, result_name, write_result
 from ganzoo.runs.sampler import step_of
 from ganzoo.sampling import choose_sampling, dumped, sampling_fields
 from ganzoo.settings import BEFORE, BUDGET, Plan, Settings, flatten, resolve, validated
@@ -203,9 +203,11 @@ def _train(
 
 
 def measure(
-    folder: Path, plugins: Registry, device: str, like: dict[str, Any] | None, sampling: Mapping[str, str]
-) -> None:
-    """Measure a run as another was, or as by default with options of drawing, and write its `eval.json`.
+    folder: Path, plugins: Registry, device: str, like: dict[str, Any] | None, sampling: Mapping[str, str],
+    checkpoint: str | None = None,
+) -> None:  # fmt: skip
+    """Measure a run, or a checkpoint of it, as another was, or as by default with options of drawing, and write the
+    result into the run.
 
     Raises:
         GanzooError: it cannot be measured, or written.
@@ -227,12 +229,14 @@ def measure(
             options |= {"data_options": asked.get("data_options", {})}
             known = sampling_fields(own)
             drawn = {name: v for name, v in (protocol.get("sampling") or {}).items() if name in known}
-        evaluator, result = measure_run(folder, plugins, dataset, root, n, seed, options, labels, drawn)
-    write_result(folder / "eval.json", result, evaluator)
+        evaluator, result = measure_run(folder, plugins, dataset, root, n, seed, options, labels, drawn, checkpoint)
+    write_result(folder / result_name(checkpoint), result, evaluator)
 
 
-def measure_all(folders: Sequence[Path], plugins: Registry, say: Callable[[str], None]) -> dict[Path, GanzooError]:
-    """Measure the runs that have no evaluation, or one of a step before their last, as most of the others were.
+def measure_all(
+    folders: Sequence[Path], plugins: Registry, say: Callable[[str], None], checkpoint: str | None = None
+) -> dict[Path, GanzooError]:
+    """Measure the runs that have no evaluation, or one of another step, as most of the others were.
 
     Returns why some could not be. What cannot even be read is left to whoever reports it, and what is being trained
     to its own end.
@@ -241,7 +245,7 @@ def measure_all(folders: Sequence[Path], plugins: Registry, say: Callable[[str],
     failed: dict[Path, GanzooError] = {}
     for folder in folders:
         with suppress(GanzooError):
-            records.append(read_run(folder))
+            records.append(read_run(folder, checkpoint))
     fresh: dict[Any, list[dict[str, Any]]] = {}
     stale = []
     for record in records:
@@ -256,7 +260,7 @@ def measure_all(folders: Sequence[Path], plugins: Registry, say: Callable[[str],
             continue
         say(f"{record.folder}: measuring")
         try:
-            measure(record.folder, plugins, "auto", usual.get(record.trained_on[0]), {})
+            measure(record.folder, plugins, "auto", usual.get(record.trained_on[0]), {}, checkpoint)
         except GanzooError as error:
             say(f"{record.folder}: failed: {one_line(error)}")
             failed[record.folder] = GanzooError(f"{record.folder}: {one_line(error)}")
@@ -278,9 +282,11 @@ def may_stand_beside(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
 
 
 def _is_fresh(record: RunRecord) -> bool:
-    """Whether the run has an `eval.json`, of the generator that is there."""
-    made = (record.folder / "eval.json").is_file() and record.result is not None
-    return made and (record.result or {}).get("step") == step_of(record.folder)
+    """Whether the run was evaluated, with the generator that is there."""
+    if not (record.folder / result_name(record.checkpoint)).is_file() or record.result is None:
+        return False
+    there = step_of(record.folder) if record.checkpoint is None else step_at(record.folder, record.checkpoint)
+    return bool(record.result.get("step") == there)
 
 
 def further(folders: Sequence[Path], seeds: Sequence[int], plugins: Registry) -> list[Wanted]:

@@ -13,6 +13,8 @@ from conftest import TINY
 from ganzoo import apart
 from ganzoo.commands import compare
 from ganzoo.errors import UsageError
+from ganzoo.plugins import registry
+from ganzoo.report.pictures import samples
 from ganzoo.report.read import read_run
 from ganzoo.runs.run import Run
 from ganzoo_test_plugins import Plain
@@ -225,6 +227,45 @@ def test_a_run_that_is_not_measured_is_measured_as_most_of_the_others_were(ganzo
             assert ganzoo("eval", f"r{seed}", "--n", n, "--features", "look", "--metrics", "fid").code == 0
     assert ganzoo("compare", "r0", "r1", "r2", "r3", "--eval", "--quiet").code == 0
     assert json.loads(Path("r3/eval.json").read_text())["protocol"]["n"] == 60
+
+
+def test_the_best_checkpoints_of_runs_are_compared_and_the_last_numbers_stay(ganzoo):
+    few = ("--steps", 40, "--checkpoint-interval", 20, "--quiet")
+    for seed in (0, 1):
+        assert ganzoo("run", *TINY, *few, "--seed", seed, "--out", f"r{seed}").code == 0
+        Path(f"r{seed}/checkpoints/best.json").write_text(json.dumps({"step": 20, "score": 1.5}))
+        assert ganzoo("eval", f"r{seed}", "--n", 60, "--features", "look", "--metrics", "fid").code == 0
+    last = Path("r0/eval.json").read_text()
+    best = ("compare", "r0", "r1", "--checkpoint", "best", "--quiet", "-o", "r.json")
+    assert "`ganzoo compare r0 r1 --eval --checkpoint best` measures them." in ganzoo(*best).out
+    how = ("--n", 50, "--features", "look", "--metrics", "fid", "--checkpoint", "best")
+    assert ganzoo("eval", "r0", *how).code == 0
+    told = ganzoo(*best, "--eval")
+    assert told.code == 0, told.err
+    assert "note: The generators are of checkpoint 'best'; times, memory and curves are of the whole run." in told.out
+    results = [json.loads(Path(f"r{seed}/eval-best.json").read_text()) for seed in (0, 1)]
+    assert [(result["step"], result["protocol"]["n"]) for result in results] == [(20, 50)] * 2
+    (line,) = json.loads(Path("r.json").read_text())["groups"][0]["lines"]
+    assert line["values"]["fid"]["values"] == [result["metrics"]["fid"] for result in results]
+    assert line["runs"][0]["measure"].endswith(" --checkpoint best")
+    assert Path("r0/eval.json").read_text() == last
+    drawn = [samples(read_run(Path("r0"), checkpoint), registry()).source for checkpoint in ("best", None)]
+    assert drawn[0] != drawn[1]
+    Path("r0/checkpoints/best.json").write_text(json.dumps({"step": 40, "score": 1.0}))
+    assert "r0: measured at step 20, its checkpoint 'best' is of step 40" in ganzoo(*best).out
+
+
+def test_a_run_without_the_checkpoint_that_is_compared_is_named_and_the_others_are_reported(ganzoo):
+    few = ("--steps", 20, "--checkpoint-interval", 20, "--quiet")
+    for seed in (0, 1):
+        assert ganzoo("run", *TINY, *few, "--seed", seed, "--out", f"r{seed}").code == 0
+    Path("r0/checkpoints/best.json").write_text(json.dumps({"step": 20, "score": 1.5}))
+    result = ganzoo("compare", "r0", "r1", "--checkpoint", "best", "--eval", "--quiet")
+    assert result.code == 1
+    assert "not whole: r1: r1 has no best checkpoint" in result.err
+    assert "reaches FID" in result.out
+    wrong = ganzoo("compare", "r0", "--checkpoint", "../x")
+    assert (wrong.code, wrong.err) == (2, "error: --checkpoint ../x: say best, last or the number of a step\n")
 
 
 def test_runs_that_were_measured_by_all_but_the_fid_are_told_what_measures_it(ganzoo):

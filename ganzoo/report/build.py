@@ -144,11 +144,12 @@ class Report:
 
 def build(
     folders: Sequence[Path], benchmarks: Sequence[Path] = (), command: str | None = None, failed: Sequence[str] = (),
-    notes: Sequence[str] = (),
+    notes: Sequence[str] = (), checkpoint: str | None = None,
 ) -> Report:  # fmt: skip
     """Read everything and decide what may be compared. A damaged run among others is left out, with the reason.
 
-    `failed` are what the caller knows to be missing, `notes` what a reader must know besides.
+    `failed` are what the caller knows to be missing, `notes` what a reader must know besides. `checkpoint`: of which
+    the generators are compared, `best`, `last` or a step; None: as they were last saved.
 
     Raises:
         UsageError: nothing was given, a folder twice, or one that is no run.
@@ -164,7 +165,7 @@ def build(
     runs, faults = [], []
     for folder in folders:
         try:
-            runs.append(read_run(folder))
+            runs.append(read_run(folder, checkpoint))
         except UsageError:
             raise
         except GanzooError as error:
@@ -182,6 +183,9 @@ def build(
     sentences, best = verdict(groups[0]) if groups else (["Benchmarks alone: no run was given."], None)
     files = read_benchmarks(benchmarks)
     told = [*notes, *failed, *cautions(groups), *unmeasured(groups)]
+    if checkpoint is not None:
+        of = f"The generators are of checkpoint '{checkpoint}'"
+        told.insert(0, f"{of}; times, memory and curves are of the whole run.")
     return Report(groups, files, sentences, best, told, said, failed)
 
 
@@ -376,13 +380,20 @@ def way_to_fid(runs: Sequence[RunRecord]) -> str:
     """What measures it where no run has it, or why it cannot be had."""
     if any(run.result is None for run in runs):
         folders = " ".join(argument(run.folder) for run in runs)
-        return f"`ganzoo compare {folders} --eval` measures them." if len(runs) <= MOST else f"{EVAL}."
+        command = f"ganzoo compare {folders} --eval{of_checkpoint(runs[0])}"
+        return f"`{command}` measures them." if len(runs) <= MOST else f"{EVAL}."
     for run in runs:
         if reason := why_no_fid(run.result or {}):
             return f"It could not be measured of {run.folder}: {reason}."
     first = runs[0]
-    command = first.measures(first.folder, "fid") or f"ganzoo eval {argument(first.folder)} --metrics fid"
+    usual = f"ganzoo eval {argument(first.folder)} --metrics fid{of_checkpoint(first)}"
+    command = first.measures(first.folder, "fid") or usual
     return f"`{command}` measures that of the first, and so on."
+
+
+def of_checkpoint(run: RunRecord) -> str:
+    """The option that names the checkpoint of which a run is shown, where it is of one."""
+    return f" --checkpoint {run.checkpoint}" if run.checkpoint else ""
 
 
 def why_no_fid(result: Mapping[str, Any]) -> str:
@@ -424,6 +435,7 @@ def for_certainty(best: Line, rival: Line, begins: str = " For certainty: ") -> 
         return ""
     folders = " ".join(argument(line.runs[0].folder) for line in (best, rival))
     said = f"ganzoo compare {folders} --seeds {min(seeds)}-{min(seeds) + SEEDS - 1}"
+    said += f" --eval{of_checkpoint(best.runs[0])}" if best.runs[0].checkpoint else ""
     return f"{begins}`{said}`" + ("." if begins.endswith("y: ") and begins.startswith(" ") else "")
 
 

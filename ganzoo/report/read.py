@@ -8,13 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ganzoo.errors import GanzooError, plain
+from ganzoo.errors import GanzooError, UsageError, plain
 from ganzoo.fields import validated
 from ganzoo.files import read_json
 from ganzoo.metrics.protocol import asked_of, describe, labels_of
+from ganzoo.runs.checkpoint import Checkpoints
 from ganzoo.runs.folder import open_run, read_metrics
 from ganzoo.runs.lock import being_written
 from ganzoo.runs.marks import marks_of
+from ganzoo.runs.measuring import result_name
 from ganzoo.settings import BEFORE, Settings
 from ganzoo.terminal import argument
 
@@ -62,6 +64,8 @@ class RunRecord:
     """What a reader of the numbers must know."""
     running: bool = False
     """Whether it is being trained at this moment."""
+    checkpoint: str | None = None
+    """Of which the result is, as `--checkpoint` names it; None: of the generator as it was last saved."""
 
     @property
     def model(self) -> str:
@@ -189,6 +193,7 @@ class RunRecord:
             "n": protocol["n"],
             "labels": "uniform" if labels_of(self.result) == "uniform" else None,
             "seed": self.result["seed"],
+            "checkpoint": self.checkpoint,
         }
         words = [str(word) for key, value in chosen.items() if value not in (None, "") for word in (f"--{key}", value)]
         for key, value in {**mapping(asked.get("data_options")), **mapping(protocol.get("sampling"))}.items():
@@ -246,8 +251,8 @@ class RunRecord:
         return {str(k): v for k, value in found.items() if (v := number(value)) is not None}
 
 
-def read_run(folder: Path) -> RunRecord:
-    """Read one run directory.
+def read_run(folder: Path, checkpoint: str | None = None) -> RunRecord:
+    """Read one run directory, with what was measured of a checkpoint, where one is named.
 
     Raises:
         UsageError: it is not one.
@@ -255,7 +260,7 @@ def read_run(folder: Path) -> RunRecord:
     """
     for attempt in range(ATTEMPTS):
         try:
-            return _read_run(folder)
+            return _read_run(folder, checkpoint)
         except RecursionError:
             raise GanzooError(f"{folder} is damaged: a file in it is nested too deeply") from None
         except GanzooError:
@@ -266,16 +271,18 @@ def read_run(folder: Path) -> RunRecord:
     raise AssertionError("the last attempt returns or raises")
 
 
-def _read_run(folder: Path) -> RunRecord:
+def _read_run(folder: Path, checkpoint: str | None) -> RunRecord:
     info = clean(open_run(folder))
     status = clean(read_json(folder / "status.json")) if (folder / "status.json").is_file() else {}
-    record = RunRecord(folder, info, mapping(status), list(read_metrics(folder)), None, running=being_written(folder))
-    if (folder / "eval.json").is_file():
-        record.result = checked(clean(read_json(folder / "eval.json")), folder / "eval.json")
-        measured, trained = record.result.get("step"), record.step
-        if isinstance(measured, int) and isinstance(trained, int) and measured != trained:
-            record.notes.append(f"measured at step {measured:,}, trained to step {trained:,}: run `ganzoo eval` again")
-    else:
+    log, path = list(read_metrics(folder)), folder / result_name(checkpoint)
+    record = RunRecord(folder, info, mapping(status), log, None, running=being_written(folder), checkpoint=checkpoint)
+    if path.is_file():
+        record.result = checked(clean(read_json(path)), path)
+        measured, made = record.result.get("step"), record.step if checkpoint is None else step_at(folder, checkpoint)
+        if isinstance(measured, int) and isinstance(made, int) and measured != made:
+            of = "trained to" if checkpoint is None else f"its checkpoint '{checkpoint}' is of"
+            record.notes.append(f"measured at step {measured:,}, {of} step {made:,}: run `ganzoo eval` again")
+    elif checkpoint is None:
         record.result = logged_result(record)
     if record.imported:
         record.notes.append(f"imported from {', '.join(record.imported_from)}: how it was trained is not known")
@@ -285,6 +292,14 @@ def _read_run(folder: Path) -> RunRecord:
     elif record.status.get("status") != "finished":
         record.notes.append(f"training did not finish (status: {record.status.get('status', 'killed')})")
     return record
+
+
+def step_at(folder: Path, checkpoint: str) -> int | None:
+    """The step of a checkpoint as `--checkpoint` names it; None where the run has none."""
+    try:
+        return Checkpoints(folder / "checkpoints").named(checkpoint)
+    except UsageError:
+        return None
 
 
 def checked(result: Any, path: Path) -> dict[str, Any]:
