@@ -280,7 +280,8 @@ def option(param: click.Option) -> list[str]:
     """One row: the flags with what they take, and the help with its default."""
     names = ", ".join(param.opts) + ("".join(f" / {o}" for o in param.secondary_opts))
     takes = "" if param.is_flag else f" {param.metavar or kind(param.type)}"
-    default = f"  [default: {param.default}]" if param.show_default and isinstance(param.default, int | str) else ""
+    told = param.show_default and isinstance(param.default, int | float | str)
+    default = f"  [default: {param.default}]" if told else ""
     return [f"`{names}{takes}`", ((param.help or "") + default).replace("]  [", "; ").replace("  [", " [")]
 
 

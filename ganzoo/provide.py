@@ -14,12 +14,12 @@ from ganzoo.errors import GanzooError, UsageError, did_you_mean, one_line
 from ganzoo.files import read_json
 from ganzoo.gan import GAN
 from ganzoo.launch import resume, start
-from ganzoo.metrics.protocol import Labels, comparable, labels_of
+from ganzoo.metrics.protocol import Labels, asked_of, comparable, labels_of
 from ganzoo.plugins import Registry
 from ganzoo.preparing import refuse_sources
-from ganzoo.report.read import RunRecord, number, read_run
+from ganzoo.report.read import RunRecord, mapping, number, read_run, step_at
 from ganzoo.runs.folder import model_of, open_run, refuse_absent_data
-from ganzoo.runs.measuring import measure_run, refuse_side, write_result
+from ganzoo.runs.measuring import measure_run, refuse_side, result_name, write_result
 from ganzoo.runs.sampler import step_of
 from ganzoo.sampling import choose_sampling, dumped, sampling_fields
 from ganzoo.settings import BEFORE, BUDGET, Plan, Settings, flatten, resolve, validated
@@ -203,36 +203,40 @@ def _train(
 
 
 def measure(
-    folder: Path, plugins: Registry, device: str, like: dict[str, Any] | None, sampling: Mapping[str, str]
-) -> None:
-    """Measure a run as another was, or as by default with options of drawing, and write its `eval.json`.
+    folder: Path, plugins: Registry, device: str, like: dict[str, Any] | None, sampling: Mapping[str, str],
+    checkpoint: str | None = None,
+) -> None:  # fmt: skip
+    """Measure a run, or a checkpoint of it, as another was, or as by default with options of drawing, and write the
+    result into the run.
 
     Raises:
         GanzooError: it cannot be measured, or written.
     """
     options: dict[str, Any] = {"metrics": None, "device": choose_device(device)}
-    dataset, n, seed = None, None, 0
+    dataset, root, n, seed = None, None, None, 0
     labels: Labels | None = None
     with told("cannot be measured"):
         drawn: Mapping[str, Any] = sampling
         if like is not None:
             protocol = like["protocol"]
             own = model_of(folder, open_run(folder), plugins)
-            data = open_run(folder).get("data")
-            dataset = protocol["dataset"] if protocol["dataset"] != (data or {}).get("name") else None
+            asked = asked_of(like, mapping(open_run(folder).get("data")).get("name"))
+            dataset, root = asked.get("dataset"), Path(asked["data_root"]) if "data_root" in asked else None
             n, seed = protocol["n"], int(like.get("seed", 0))
             labels = "uniform" if labels_of(like) == "uniform" and takes_labels(own, open_run(folder)) else None
-            options |= {"split": protocol["split"]}
-            if len(protocol["shape"]) > 1:  # Vectors need none.
-                options |= {"features": protocol["extractor"]}
+            options |= {key: asked.get(key) for key in ("split", "features")}
+            options |= {"weights": Path(asked["weights"]) if "weights" in asked else None}
+            options |= {"data_options": asked.get("data_options", {})}
             known = sampling_fields(own)
             drawn = {name: v for name, v in (protocol.get("sampling") or {}).items() if name in known}
-        evaluator, result = measure_run(folder, plugins, dataset, None, n, seed, options, labels, drawn)
-    write_result(folder / "eval.json", result, evaluator)
+        evaluator, result = measure_run(folder, plugins, dataset, root, n, seed, options, labels, drawn, checkpoint)
+    write_result(folder / result_name(checkpoint), result, evaluator)
 
 
-def measure_all(folders: Sequence[Path], plugins: Registry, say: Callable[[str], None]) -> dict[Path, GanzooError]:
-    """Measure the runs that have no evaluation, or one of a step before their last, as most of the others were.
+def measure_all(
+    folders: Sequence[Path], plugins: Registry, say: Callable[[str], None], checkpoint: str | None = None
+) -> dict[Path, GanzooError]:
+    """Measure the runs that have no evaluation, or one of another step, as most of the others were.
 
     Returns why some could not be. What cannot even be read is left to whoever reports it, and what is being trained
     to its own end.
@@ -241,28 +245,48 @@ def measure_all(folders: Sequence[Path], plugins: Registry, say: Callable[[str],
     failed: dict[Path, GanzooError] = {}
     for folder in folders:
         with suppress(GanzooError):
-            records.append(read_run(folder))
-    fresh = {id(record): record for record in records if _is_fresh(record)}
+            records.append(read_run(folder, checkpoint))
+    fresh: dict[Any, list[dict[str, Any]]] = {}
+    stale = []
     for record in records:
-        if id(record) in fresh:
-            continue
+        if _is_fresh(record):
+            fresh.setdefault(record.trained_on[0], []).append(record.result or {})
+        else:
+            stale.append(record)
+    usual = {data: most_alike(results) for data, results in fresh.items()}
+    for record in stale:
         if record.running:
             say(f"{record.folder}: is being trained, and measured when it has ended")
             continue
-        like = next((r.result for r in fresh.values() if r.trained_on[0] == record.trained_on[0]), None)
         say(f"{record.folder}: measuring")
         try:
-            measure(record.folder, plugins, "auto", like, {})
+            measure(record.folder, plugins, "auto", usual.get(record.trained_on[0]), {}, checkpoint)
         except GanzooError as error:
             say(f"{record.folder}: failed: {one_line(error)}")
             failed[record.folder] = GanzooError(f"{record.folder}: {one_line(error)}")
     return failed
 
 
+def most_alike(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The first of those results that stand beside the most others."""
+    return max(results, key=lambda result: sum(may_stand_beside(result, other) for other in results))
+
+
+def may_stand_beside(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
+    """Whether two results may be compared."""
+    try:
+        comparable(a, b)
+    except GanzooError:
+        return False
+    return True
+
+
 def _is_fresh(record: RunRecord) -> bool:
-    """Whether the run has an `eval.json`, of the generator that is there."""
-    made = (record.folder / "eval.json").is_file() and record.result is not None
-    return made and (record.result or {}).get("step") == step_of(record.folder)
+    """Whether the run was evaluated, with the generator that is there."""
+    if not (record.folder / result_name(record.checkpoint)).is_file() or record.result is None:
+        return False
+    there = step_of(record.folder) if record.checkpoint is None else step_at(record.folder, record.checkpoint)
+    return bool(record.result.get("step") == there)
 
 
 def further(folders: Sequence[Path], seeds: Sequence[int], plugins: Registry) -> list[Wanted]:
@@ -356,10 +380,6 @@ def measured(folder: Path, plan: Plan, sampling: Mapping[str, str], like: dict[s
     if not (isinstance(protocol, dict) and "labels" in protocol):
         return False
     if like is not None:
-        try:
-            comparable(result, like)
-        except GanzooError:
-            return False
-        return bool(result.get("step") == step_of(folder))
+        return may_stand_beside(result, like) and bool(result.get("step") == step_of(folder))
     wanted = dumped(plan.model, choose_sampling(plan.model, sampling))
     return protocol.get("sampling", {}) == wanted and result.get("step") == step_of(folder)

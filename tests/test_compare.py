@@ -1,14 +1,21 @@
 """`ganzoo compare MODEL...`: what is missing is trained, what is there is used."""
 
 import json
+import shlex
+import shutil
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from conftest import TINY
 from ganzoo import apart
 from ganzoo.commands import compare
 from ganzoo.errors import UsageError
+from ganzoo.plugins import registry
+from ganzoo.report.pictures import samples
+from ganzoo.report.read import read_run
 from ganzoo.runs.run import Run
 from ganzoo_test_plugins import Plain
 
@@ -213,6 +220,76 @@ def test_runs_that_are_not_measured_are_measured_as_the_others_were(ganzoo, monk
     assert Path("r0/eval.json").stat().st_mtime_ns == before
 
 
+def test_a_run_that_is_not_measured_is_measured_as_most_of_the_others_were(ganzoo):
+    for seed, n in enumerate((50, 60, 60, None)):
+        assert ganzoo("run", *TINY, "--steps", 1, "--seed", seed, "--out", f"r{seed}", "--quiet").code == 0
+        if n is not None:
+            assert ganzoo("eval", f"r{seed}", "--n", n, "--features", "look", "--metrics", "fid").code == 0
+    assert ganzoo("compare", "r0", "r1", "r2", "r3", "--eval", "--quiet").code == 0
+    assert json.loads(Path("r3/eval.json").read_text())["protocol"]["n"] == 60
+
+
+def test_the_best_checkpoints_of_runs_are_compared_and_the_last_numbers_stay(ganzoo):
+    few = ("--steps", 40, "--checkpoint-interval", 20, "--quiet")
+    for seed in (0, 1):
+        assert ganzoo("run", *TINY, *few, "--seed", seed, "--out", f"r{seed}").code == 0
+        Path(f"r{seed}/checkpoints/best.json").write_text(json.dumps({"step": 20, "score": 1.5}))
+        assert ganzoo("eval", f"r{seed}", "--n", 60, "--features", "look", "--metrics", "fid").code == 0
+    last = Path("r0/eval.json").read_text()
+    best = ("compare", "r0", "r1", "--checkpoint", "best", "--quiet", "-o", "r.json")
+    assert "`ganzoo compare r0 r1 --eval --checkpoint best` measures them." in ganzoo(*best).out
+    how = ("--n", 50, "--features", "look", "--metrics", "fid", "--checkpoint", "best")
+    assert ganzoo("eval", "r0", *how).code == 0
+    told = ganzoo(*best, "--eval")
+    assert told.code == 0, told.err
+    assert "note: The generators are of checkpoint 'best'; times, memory and curves are of the whole run." in told.out
+    results = [json.loads(Path(f"r{seed}/eval-best.json").read_text()) for seed in (0, 1)]
+    assert [(result["step"], result["protocol"]["n"]) for result in results] == [(20, 50)] * 2
+    (line,) = json.loads(Path("r.json").read_text())["groups"][0]["lines"]
+    assert line["values"]["fid"]["values"] == [result["metrics"]["fid"] for result in results]
+    assert line["runs"][0]["measure"].endswith(" --checkpoint best")
+    assert Path("r0/eval.json").read_text() == last
+    drawn = [samples(read_run(Path("r0"), checkpoint), registry()).source for checkpoint in ("best", None)]
+    assert drawn[0] != drawn[1]
+    Path("r0/checkpoints/best.json").write_text(json.dumps({"step": 40, "score": 1.0}))
+    assert "r0: measured at step 20, its checkpoint 'best' is of step 40" in ganzoo(*best).out
+
+
+def test_a_run_without_the_checkpoint_that_is_compared_is_named_and_the_others_are_reported(ganzoo):
+    few = ("--steps", 20, "--checkpoint-interval", 20, "--quiet")
+    for seed in (0, 1):
+        assert ganzoo("run", *TINY, *few, "--seed", seed, "--out", f"r{seed}").code == 0
+    Path("r0/checkpoints/best.json").write_text(json.dumps({"step": 20, "score": 1.5}))
+    result = ganzoo("compare", "r0", "r1", "--checkpoint", "best", "--eval", "--quiet")
+    assert result.code == 1
+    assert "not whole: r1: r1 has no best checkpoint" in result.err
+    assert "reaches FID" in result.out
+    wrong = ganzoo("compare", "r0", "--checkpoint", "../x")
+    assert (wrong.code, wrong.err) == (2, "error: --checkpoint ../x: say best, last or the number of a step\n")
+
+
+def test_runs_that_were_measured_by_all_but_the_fid_are_told_what_measures_it(ganzoo):
+    for seed in (0, 1):
+        assert ganzoo("run", *TINY, "--steps", 3, "--seed", seed, "--out", f"r{seed}", "--quiet").code == 0
+        assert ganzoo("eval", f"r{seed}", "--n", 60, "--metrics", "nearest").code == 0
+    told = ganzoo("compare", "r0", "r1").out
+    assert "No run here has a FID" in told
+    assert "--eval`" not in told  # It would measure nothing.
+    command = "ganzoo eval r0 --split test --metrics nearest,fid --n 60 --seed 0"
+    assert f"`{command}` measures that of the first, and so on." in told
+    assert ganzoo(*shlex.split(command)[1:], "--features", "look").code == 0
+    assert "reaches FID" in ganzoo("compare", "r0", "r1").out
+
+
+def test_where_no_extractor_is_known_nothing_is_told_to_measure_the_fid(ganzoo):
+    few = ("--dataset", "small-pairs", "--image-size", 16, "--steps", 2, "--loggers", "none", "--quiet")
+    assert ganzoo("run", "tiny-translator", *few, "--out", "r").code == 0
+    assert ganzoo("eval", "r").code == 0
+    told = ganzoo("compare", "r/").out
+    assert "It could not be measured of r: no feature extractor is known for 'small-pairs': train one with `" in told
+    assert "--eval`" not in told
+
+
 def test_a_run_that_cannot_be_measured_does_not_keep_the_others_from_it(ganzoo):
     for seed in (0, 1):
         assert ganzoo("run", *TINY, "--steps", 3, "--seed", seed, "--out", f"r{seed}", "--quiet").code == 0
@@ -271,3 +348,44 @@ def test_seeds_are_a_list_or_a_range():
     assert compare.seeds_of("7, 2-4") == [7, 2, 3, 4]
     with pytest.raises(UsageError, match="upwards"):
         compare.seeds_of("4-2")
+
+
+@pytest.fixture
+def pictures(tmp_path) -> Path:
+    """A folder without a split of its own, and an extractor in a file."""
+    shutil.copy(files("ganzoo_plugins.digits") / "digits.safetensors", tmp_path / "mine.safetensors")
+    (tmp_path / "pics").mkdir()
+    for i in range(20):
+        Image.new("L", (8, 8), 10 * i).save(tmp_path / f"pics/{i}.png")
+    return tmp_path / "pics"
+
+
+def test_runs_are_measured_on_the_data_and_by_the_file_that_were_asked_for(ganzoo, pictures):
+    few = ("--dataset", "small-digits", "--steps", 2, "--loggers", "none", "--quiet")
+    for seed in (0, 1):
+        assert ganzoo("run", "plain", *few, "--seed", seed, "--out", f"r{seed}").code == 0
+    data = ("--dataset", "folder", "--data-root", pictures.name, "--test-share", 0.5)
+    how = ("--features", "mine.safetensors", "--metrics", "fid", "--n", 20)
+    assert ganzoo("eval", "r0", *data, *how).code == 0
+    assert ganzoo("compare", "r0", "r1", "--eval", "--quiet", "-o", "r.json").code == 0
+    (group,) = json.loads(Path("r.json").read_text())["groups"]
+    assert group["protocol"]["split"] == "held-out"
+    for run in group["lines"][0]["runs"]:
+        for command in (run["repeat"], run["measure"]):
+            assert ganzoo(*shlex.split(command)[1:]).code == 0
+    protocols = [json.loads(Path(name, "eval.json").read_text())["protocol"] for name in ("r0", "r1", "r1-again")]
+    assert protocols[0] == protocols[1] == protocols[2]
+
+
+def test_a_part_that_was_held_out_is_asked_for_as_the_test_split_also_of_older_results(ganzoo, pictures):
+    data = ("--dataset", "folder", "--data-root", pictures, "--test-share", 0.5)
+    few = ("--batch-size", 4, "--steps", 2, "--loggers", "none", "--quiet")
+    assert ganzoo("run", "plain", *data, *few, "--out", "r0").code == 0
+    assert ganzoo("eval", "r0", "--features", "look", "--metrics", "fid", "--n", 20).code == 0
+    result = json.loads(Path("r0/eval.json").read_text())
+    assert result["protocol"]["split"] == "held-out"
+    del result["asked"]
+    Path("r0/eval.json").write_text(json.dumps(result))
+    measuring = shlex.split(read_run(Path("r0")).measuring)
+    assert ganzoo("eval", "r0", *measuring[3:]).code == 0
+    assert json.loads(Path("r0/eval.json").read_text())["protocol"] == result["protocol"]

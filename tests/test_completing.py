@@ -86,6 +86,7 @@ def test_options_of_drawing_are_those_of_the_runs_model(warm, ask, tmp_path):
     assert "--truncation" in ask(f"ganzoo sample {tmp_path} --tr")
     (tmp_path / "config.json").write_text("[")
     assert ask(f"ganzoo sample {tmp_path} --tr") == []
+    assert ask(f"ganzoo sample {'a' * 300} --tr") == []  # No name of a file may be so long.
 
 
 def test_everything_that_a_command_has_is_known(tree):

@@ -20,6 +20,7 @@ from ganzoo import Attribute, Batch, DataSpec
 from ganzoo.data import Maker
 from ganzoo.demo import showing
 from ganzoo.demo.about import About
+from ganzoo.demo.asking import bounded, real
 from ganzoo.demo.player import Player
 from ganzoo.demo.server import render
 from ganzoo.demo.showing import Exhibit, exhibits_of, facts_of, set_beside
@@ -133,6 +134,11 @@ def test_a_checkpoint_that_is_not_there_is_told_in_one_line_and_nothing_is_let_g
     assert told in body.decode()
     assert len(body.decode().splitlines()) == 1
     assert ask(server, "/image.png?n=1")[0] == 200
+
+
+def test_a_number_of_many_digits_is_read_whole():
+    assert bounded("seed", "00000000000012345", 0, 99999) == 12345
+    assert real("t", "0." + "0" * 40 + "5e40", 0, 1) == pytest.approx(0.5)
 
 
 def test_a_damaged_checkpoint_is_told_in_one_line_and_the_others_go_on(run, opened, capfd):

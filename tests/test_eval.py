@@ -14,16 +14,26 @@ import pytest
 import torch
 from PIL import Image
 
-from conftest import TINY
+from conftest import PATIENCE, TINY
+from conftest import start as start_apart
 from ganzoo import DataRequest
 from ganzoo.errors import UsageError
 from ganzoo.files import read_json
 from ganzoo.metrics.base import FeatureExtractor, Metric
 from ganzoo.metrics.classifier import Trained, pack, trained_file, trained_files, training_command, unpack
 from ganzoo.metrics.distances import FID
-from ganzoo.metrics.evaluation import Evaluator, choose_extractor, comparable, describe, generated, given
+from ganzoo.metrics.evaluation import (
+    Evaluator,
+    at_their_sizes,
+    choose_extractor,
+    comparable,
+    describe,
+    generated,
+    given,
+)
 from ganzoo.metrics.images import read_images
 from ganzoo.metrics.labels import plot_confusion
+from ganzoo.metrics.protocol import NEAR
 from ganzoo.metrics.reference import Reference
 from ganzoo.plugins import Plugin, Registry, registry
 from ganzoo.runs.folder import read_metrics
@@ -232,6 +242,14 @@ def test_what_comes_out_as_no_number_is_never_shown(ganzoo, digits, monkeypatch)
     assert value["left_out"]["fid"] == "fid comes out as nan"
     result = ganzoo("eval", digits, *QUICK, "--metrics", "fid")
     assert (result.code, "fid comes out as nan" in result.err) == (1, True)
+
+
+def test_a_reader_that_goes_away_costs_no_result(digits, tmp_path):
+    command = start_apart("eval", digits, *QUICK, "--metrics", "accuracy", "-o", "x.json", cwd=tmp_path)
+    command.stdout.close()
+    with command.stderr:
+        command.wait(PATIENCE)
+    assert "accuracy" in json.loads((tmp_path / "x.json").read_text())["metrics"]
 
 
 def test_a_place_that_cannot_be_written_costs_no_numbers(ganzoo, digits, tmp_path):
@@ -592,6 +610,41 @@ def test_a_difference_in_a_metrics_settings_counts_too(result):
     other = {**result, "settings": {**result["settings"], "kid": {**result["settings"]["kid"], "subset_size": 7}}}
     with pytest.raises(UsageError, match="kid: subset_size is 100 and 7"):
         comparable(result, other)
+
+
+def other_size(result: dict, **protocol) -> dict:
+    """A result of images twice as large, which the extractor brings to the same 8 x 8."""
+    sized = {"shape": [1, 16, 16], "resize": "16x16 to 8x8, bilinear", "reference_sha256": "0"}
+    return {**result, "protocol": result["protocol"] | sized | protocol}
+
+
+def test_the_same_images_are_known_at_another_size_and_other_ones_are_not_taken_for_them(result):
+    large = Evaluator(registry(), "small-digits", metrics=("fid",), shape=(1, 16, 16)).reference.glance
+    assert large == pytest.approx(result["protocol"]["reference_glance"], abs=NEAR)
+    comparable(result, other_size(result, reference_glance=large))
+    others = Evaluator(registry(), "small-digits", metrics=("fid",), split="train").reference.glance
+    with pytest.raises(UsageError, match="cannot be compared: the real images are other ones, whatever their size"):
+        comparable(result, other_size(result, reference_glance=others))
+
+
+def test_results_of_sources_that_were_made_otherwise_are_not_compared_at_any_size(result):
+    hole = {**result, "protocol": {**result["protocol"], "made_from": "sources", "source": "hole"}}
+    comparable(hole, other_size(hole))
+    with pytest.raises(UsageError, match="source is hole and edges"):
+        comparable(hole, other_size(hole, source="edges"))
+
+
+def test_results_of_before_there_was_a_glance_or_a_source_are_compared_as_far_as_they_tell(result):
+    older = {key: v for key, v in result["protocol"].items() if key not in ("reference_glance", "source")}
+    comparable({**result, "protocol": older}, result)
+    comparable(result, other_size({**result, "protocol": older}))
+
+
+def test_metrics_of_pairs_are_at_their_own_size(result):
+    kinds = {"psnr", "ssim", "ms-ssim", "l1", "lpips", "cycle"}
+    pairs = {**result, "settings": {key: {} for key in [*kinds, "fid"]}}
+    assert at_their_sizes(pairs, other_size(pairs)) == kinds
+    assert at_their_sizes(pairs, pairs) == set()
 
 
 def test_a_description_names_all_that_matters(result):

@@ -144,6 +144,13 @@ def test_the_interval_of_the_fid_holds_it_and_is_narrower_with_more_images(refer
     assert narrower[1] - narrower[0] == pytest.approx((high - low) / 2, rel=0.1)
 
 
+def test_of_no_more_images_than_features_the_fid_has_no_interval(reference):
+    for n, known in ((Look.num_features, False), (Look.num_features + 1, True)):
+        metric = FID(Setting(reference, n, False, 0, CPU, intervals=True))
+        feed(metric, reference, reference.data.images[:n], None)
+        assert bool(metric.intervals()) == known
+
+
 def test_fid_of_identical_sets_is_nothing():
     x = normal(400, 16)
     assert fid(x, x) == pytest.approx(0, abs=1e-6)
@@ -195,9 +202,10 @@ def test_kid_is_the_unbiased_estimate_with_the_cubic_kernel():
     xx, yy, xy = ((a @ b.T / 6 + 1) ** 3 for a, b in ((real, real), (fake, fake), (real, fake)))
     off = 40 * 39
     expected = (xx.sum() - xx.trace()) / off + (yy.sum() - yy.trace()) / off - 2 * xy.mean()
-    mean, deviation = kernel(real, fake, subsets=3)  # Subsets of all 40 are all the same.
+    mean, deviation = kernel(real, fake, subsets=3)
     assert mean == pytest.approx(expected.item(), rel=1e-6)
-    assert deviation == pytest.approx(0, abs=1e-9)
+    assert deviation is None  # Subsets of all 40 are all the same.
+    assert kernel(real, fake[:30], subsets=3)[1] > 0
 
 
 def test_kids_subsets_never_exceed_the_smaller_side(monkeypatch, reference):

@@ -326,6 +326,19 @@ def test_time_to_a_threshold_counts_only_when_every_seed_reached_it(run):
     assert values["seconds_to_fid_10"].note == "1 of 2 seeds"
 
 
+def test_the_best_fid_in_training_stands_beside_the_last_and_is_never_marked(run):
+    runs = [run("a", 9.0, seed=0, curve=[(10, 90), (20, 4), (30, 9)])]
+    runs += [run("b", 8.0, seed=1, curve=[(10, 80), (22, 5), (30, 8)])]
+    runs += [run(f"c{seed}", 90.0 + seed, seed=seed, options={"lr": 0.1}, curve=[(1, 80 + seed)]) for seed in (0, 1)]
+    report = build(runs)
+    best, other = report.lines
+    assert (best.values["best_fid"].values, best.values["best_fid_step"].values) == ([4, 5], [10, 10])
+    assert (other.values["best_fid"].mean, best.values["best_fid"].best) == (80.5, False)
+    head = next(line for line in markdown(report).splitlines() if "best FID" in line)
+    assert "| FID ↓ | best FID in training |" in head
+    assert "best_fid" not in build([run("d", 4.0)]).lines[0].values
+
+
 # Forms
 
 
@@ -452,6 +465,10 @@ def test_the_page_forbids_every_request(run):
 
 def test_markdown_escapes_what_would_be_markup():
     assert escaped("a|b <i> *c* [d](e) `f`\nnext & on") == "a\\|b &lt;i> \\*c\\* \\[d\\](e) \\`f\\` next &amp; on"
+
+
+def test_markdown_keeps_the_spaces_around_commands(run):
+    assert " The same command with `--eval` measures them first." in markdown(build([run("a", 4.0), run("b")]))
 
 
 def small(path: str, **parts) -> None:
@@ -698,9 +715,52 @@ def test_what_ganzoo_bench_prints_is_a_benchmark_too(ganzoo):
     assert result.code == 0, result.err
     Path("b.json").write_text(result.out)
     (file,) = read_benchmarks([Path("b.json")])
-    assert file.command == "ganzoo bench tiny --batch-size 64 --dataset small-digits --device cpu --json"
+    (row,) = json.loads(result.out)
+    assert file.command == (
+        "ganzoo bench tiny --batch-size 64 --dataset small-digits --device cpu --precision fp32 "
+        f"--engine {row['mode']} --json"
+    )
+    assert file.rows[0].machine == row["device_name"]
     assert file.rows[0].tutorial_images_per_second > 0
     assert ganzoo("compare", "b.json", "-o", "r.html").code == 0
+
+
+BENCH = {
+    "model": "dcgan", "preset": None, "dataset": "mnist", "batch_size": 64, "device": "cuda:0", "precision": "fp32",
+    "mode": "eager", "images_per_second": 1000.0, "tutorial_images_per_second": 500.0,
+}  # fmt: skip
+
+
+def bench_rows(path: Path, *rows: dict) -> list:
+    path.write_text(json.dumps([BENCH | row for row in rows]))
+    return read_benchmarks([path])[0].rows
+
+
+def test_throughputs_of_other_machines_data_and_arithmetic_are_other_curves(tmp_path):
+    other = {"precision": "bf16", "mode": "graph", "dataset": "emoji", "image_size": 64, "images_per_second": 9000.0}
+    rows = [*bench_rows(tmp_path / "a.json", {}, other), *bench_rows(tmp_path / "b.json", {"images_per_second": 3.0})]
+    first, second = throughput_charts(rows)
+    curves = [(s["name"], s["points"]) for s in first["series"]]
+    assert curves[:2] == [
+        ("dcgan mnist fp32 eager cuda:0", [[64], [1000]]), ("dcgan emoji 64 x 64 bf16 graph cuda:0", [[64], [9000]]),
+    ]  # fmt: skip
+    assert second["title"] == f"Throughput on cuda:0 of {tmp_path / 'b.json'}"
+    named = [bench_rows(tmp_path / f"{name}.json", {"device_name": "H200"})[0].machine for name in "cd"]
+    assert named == ["H200", "H200"]
+
+
+def test_the_command_of_a_bench_says_all_that_was_chosen(tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps([BENCH | {"image_size": 64, "data_root": "/data", "mode": "graph"}]))
+    assert read_benchmarks([tmp_path / "a.json"])[0].command == (
+        "ganzoo bench dcgan --batch-size 64 --dataset mnist --data-root /data --device cuda:0 --image-size 64 "
+        "--precision fp32 --engine graph --json"
+    )
+
+
+def test_a_batch_size_that_is_none_is_left_out_of_the_charts(tmp_path):
+    rows = bench_rows(tmp_path / "a.json", {"batch_size": -64}, {"batch_size": 0}, {})
+    assert [row.batch_size for row in rows] == [None, None, 64]
+    assert page(build([], [tmp_path / "a.json"]), registry())
 
 
 def test_a_file_that_is_no_benchmark_is_refused(tmp_path):

@@ -95,6 +95,19 @@ def test_a_lead_by_the_images_is_far_at_twice_and_none_where_the_intervals_meet(
     assert ("The intervals meet" in report.verdict[1]) == (word == "No line is ahead")
 
 
+def test_commands_take_a_folder_whose_name_begins_with_a_dash_for_no_option(one, run, ganzoo):  # noqa: F811
+    one("-a", 3.8, 3.5, 4.0)
+    one("b", 9.0, 8.5, 9.5, lr=0.1)
+    small(Path("-a/eval.json"), seed=0)
+    report = build([Path("-a"), Path("b")])
+    assert "`ganzoo compare ./-a b --seeds 0-2`" in report.verdict[0]
+    assert report.lines[0].runs[0].measuring.startswith("ganzoo eval ./-a-again --split test ")
+    run("-c")
+    assert build([Path("-c")]).verdict[1] == "`ganzoo compare ./-c --eval` measures them."
+    small(Path("-c/run.json"), imported={"file": "-x.pkl"})
+    assert build([Path("-c")]).lines[0].runs[0].command == "ganzoo import ./-x.pkl --out -c-again"
+
+
 def test_what_cannot_be_repeated_has_no_command_for_certainty(one):
     folders = [one("a", 3.8, 3.5, 4.0), one("b", 9.0, 8.5, 9.5, lr=0.1)]
     small(folders[1] / "run.json", imported={"file": "x.pkl"})
@@ -167,6 +180,19 @@ def test_sizes_that_the_extractor_brings_to_one_stand_together_with_a_caution(ru
     assert [len(group.runs) for group in build([*runs, other]).groups] == [2, 1]
 
 
+def test_runs_on_sources_that_were_made_otherwise_stand_apart_at_any_size_also_where_older_results_do_not_tell(run):  # noqa: F811
+    resized = "32x32 to 28x28, bilinear, antialias"
+    runs = [
+        run("a", 4.0, protocol=sized(28, "none"), data=data(28), settings={"source": "hole"}),
+        run("b", 6.0, protocol=sized(32, resized), data=data(32), settings={"source": "edges"}),
+    ]
+    _, apart = build(runs).groups
+    assert apart.apart == (
+        "trained on small-digits (500 images of 1 x 32 x 32, sources: edges), not on small-digits (500 images of 1 x "
+        "28 x 28, sources: hole)"
+    )
+
+
 def test_models_of_one_name_from_two_packages_are_two_lines_named_with_them(run):  # noqa: F811
     folders = [run("a", 4.0, plugin={"package": "acme"}), run("b", 6.0, seed=1, plugin={"package": "bolt <b>"})]
     report = build(folders)
@@ -191,6 +217,18 @@ def test_a_run_that_is_being_written_is_in_the_report_with_what_it_has_so_far(ru
 
 
 # Words and tables
+
+
+def test_every_number_stands_once_in_page_and_markdown_also_of_what_is_set_apart(run):  # noqa: F811
+    keys = [measure.key for measure in (*MEASURES, *MORE)]
+    assert len(set(keys)) == len(keys)
+    runs = [run("a", 4.0), run("b", 5.0, protocol={"n": 500})]
+    for folder in runs:
+        small(folder / "eval.json", metrics={"fid": 4.0, "psnr": 21.5, "own_number": 0.5})
+    report = build(runs)
+    assert len(report.groups) == 2
+    for text in (page(report, registry()), markdown(report)):
+        assert [text.count(number) for number in ("PSNR", "21.50", "own number")] == [2, 2, 2]
 
 
 def test_numbers_are_called_what_people_call_them(run):  # noqa: F811

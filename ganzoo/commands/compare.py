@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ganzoo.commands.options import Duration, OfData, data_given, echo_json, json_option
+from ganzoo.commands.options import Duration, OfData, checkpoint_option, data_given, echo_json, json_option
 from ganzoo.errors import GanzooError, UsageError
 
 if TYPE_CHECKING:
@@ -53,13 +53,15 @@ if TYPE_CHECKING:
 @click.option(
     "--eval", "evaluate", is_flag=True, help="Measure the runs that are not measured yet, as most of the others were."
 )
+@checkpoint_option
 @click.option("--device", help="Where to train: auto, cpu, cuda, cuda:1 or mps.  [default: auto]")
 @click.option("--out", type=click.Path(path_type=Path), help="The folder of trained runs.  [default: runs/compare]")
 @click.option("--quiet", is_flag=True, help="No progress.")
 @json_option
 def command(
     what: tuple[str, ...], benchmarks: tuple[str, ...], reports: tuple[Path, ...], seeds: str | None,
-    sampling: tuple[str, ...], evaluate: bool, out: Path | None, quiet: bool, as_json: bool, **training: Any,
+    sampling: tuple[str, ...], evaluate: bool, checkpoint: str | None, out: Path | None, quiet: bool, as_json: bool,
+    **training: Any,
 ) -> None:  # fmt: skip
     """Set runs side by side in one report: who is best, by how much, how sure, and how to repeat it.
 
@@ -67,6 +69,7 @@ def command(
     ganzoo compare runs/a runs/b -o report.html
     ganzoo compare runs/a runs/b -o report.html -o report.md
     ganzoo compare runs/a runs/b --eval
+    ganzoo compare runs/a runs/b --eval --checkpoint best
     ganzoo compare runs/a runs/b --seeds 0-2
     ganzoo compare runs/a --benchmarks results/*.json
     ganzoo compare cgan acgan sngan --dataset mnist --max-time 2m --seeds 0,1,2
@@ -92,6 +95,8 @@ def command(
         if not quiet:
             click.echo(line, err=True)
 
+    if checkpoint is not None and not (checkpoint in ("best", "last") or checkpoint.isdecimal()):
+        raise UsageError(f"--checkpoint {checkpoint}: say best, last or the number of a step")
     plugins = registry().check()
     named = sort_out(what, plugins.names("models"))
     own = data_given(training)
@@ -114,10 +119,10 @@ def command(
         trained, failed = train_further(named.folders(()), seeds_of(seeds or ""), plugins, quiet, say)
     folders = named.folders(trained)
     if evaluate:
-        failed |= measure_all([folder for folder in folders if folder not in failed], plugins, say)
+        failed |= measure_all([folder for folder in folders if folder not in failed], plugins, say, checkpoint)
     if failed and failed.keys() >= set(folders) and not files:  # There is nothing to report.
         raise next(iter(failed.values()))
-    report = build(folders, files, failed=[str(error) for error in failed.values()])
+    report = build(folders, files, failed=[str(error) for error in failed.values()], checkpoint=checkpoint)
     for target in targets:
         write(report, target, plugins)
     if as_json:

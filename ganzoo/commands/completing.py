@@ -247,9 +247,9 @@ class Leaf(click.Command):
             given += [value for flag, value in pairwise(words) if flag == "--dataset"]
             found += self.tree["data"].get(given[-1] if given else self.about["data"], [])
         if self.about["drawing"]:
-            configs = (Path(word) / "config.json" for word in words if "\0" not in word)
-            config = next((path for path in configs if path.is_file()), None)
+            configs = (Path(word) / "config.json" for word in words)
             with suppress(GanzooError, OSError, ValueError, RecursionError, KeyError, TypeError):
+                config = next((path for path in configs if path.is_file()), None)
                 found += self.tree["drawing"][from_json(read_bytes(config, MOST_BYTES))["model"]] if config else []
         return found
 

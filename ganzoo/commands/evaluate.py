@@ -119,14 +119,20 @@ def command(
             )
         if world.rank:
             return
+        fault = None
+        if out is not None:  # First, since whoever reads may hang up; a place that cannot be written costs no numbers.
+            try:
+                write_result(out, result, evaluator)
+            except GanzooError as error:
+                fault = error
         if as_json:
             echo_json(result)
         else:
             show(result)
-        if out is not None:  # Last, so that a place that cannot be written costs no numbers.
-            write_result(out, result, evaluator)
-            if not as_json:
-                click.echo(out)
+        if fault is not None:
+            raise fault
+        if out is not None and not as_json:
+            click.echo(out)
 
 
 def show(result: dict[str, Any]) -> None:

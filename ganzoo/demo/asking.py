@@ -147,11 +147,11 @@ def bounded(name: str, text: str, low: int, high: int) -> int:
         UsageError: it is none, or outside; its `name` is told.
     """
     try:
-        value = int(text[:12])
+        value = int(text)
     except ValueError:
         raise UsageError(f"{name}: {text[:12]!r} is no whole number") from None
     if not low <= value <= high:
-        raise UsageError(f"{name}: {value} is outside {low} to {high}")
+        raise UsageError(f"{name}: {text[:12]}{'...' * (len(text) > 12)} is outside {low} to {high}")
     return value
 
 
@@ -162,7 +162,7 @@ def real(name: str, text: str, low: float, high: float) -> float:
         UsageError: as `bounded`.
     """
     try:
-        value = float(text[:32])
+        value = float(text)
     except ValueError:
         raise UsageError(f"{name}: {text[:32]!r} is no number") from None
     if not low <= value <= high:

@@ -44,8 +44,11 @@ def frechet(moments: Moments) -> Any:
     return metric
 
 
-def kernel(real: Tensor, fake: Tensor, subsets: int = SUBSETS) -> tuple[float, float]:
-    """KID and its standard deviation over subsets: 1000 vectors each, or as many as the smaller side has."""
+def kernel(real: Tensor, fake: Tensor, subsets: int = SUBSETS) -> tuple[float, float | None]:
+    """KID and its standard deviation over subsets: 1000 vectors each, or as many as the smaller side has.
+
+    None for the deviation where every subset is all there is of both sides, and so the same.
+    """
     from torchmetrics.image.kid import KernelInceptionDistance
 
     size = min(SUBSET_SIZE, len(real), len(fake))
@@ -55,7 +58,7 @@ def kernel(real: Tensor, fake: Tensor, subsets: int = SUBSETS) -> tuple[float, f
     metric.update(real, real=True)
     metric.update(fake, real=False)
     mean, deviation = metric.compute()
-    return mean.item(), deviation.item()
+    return mean.item(), None if size == len(real) == len(fake) else deviation.item()
 
 
 def _quietly(kind: Any, *args: Any, **options: Any) -> Any:
@@ -89,6 +92,8 @@ class FID(Metric):
 
     def intervals(self) -> dict[str, tuple[float, float]]:
         vectors = self.vectors.all().double().cpu()
+        if self.setting.n <= vectors.shape[1]:  # The covariance lacks directions, which other images would fill.
+            return {}
         drift = resampled(influence(vectors, self.setting.reference.statistics.moments), self.setting.seed)
         drift *= (len(vectors) / self.setting.n) ** 0.5  # Of more images than are kept.
         low, high = torch.quantile(drift, torch.tensor([0.025, 0.975], dtype=drift.dtype)).tolist()
@@ -180,7 +185,7 @@ class KID(Metric):
     def compute(self) -> dict[str, float]:
         fake = self.vectors.all()
         mean, deviation = kernel(self.setting.reference.statistics.vectors.to(fake), fake)
-        return {"kid": mean, "kid_std": deviation}
+        return {"kid": mean} | ({} if deviation is None else {"kid_std": deviation})
 
     def settings(self) -> dict[str, float | str]:
         size = min(SUBSET_SIZE, self.setting.n, len(self.setting.reference.data))

@@ -26,7 +26,7 @@ from ganzoo.metrics.base import (
 from ganzoo.metrics.classifier import Trained, trained_files, training_command
 from ganzoo.metrics.extractor import Coordinates
 from ganzoo.metrics.labels import Accuracy
-from ganzoo.metrics.protocol import FORMAT, LABELS, Labels, at_their_sizes, comparable, describe, labels_of
+from ganzoo.metrics.protocol import FORMAT, LABELS, UNSEEN, Labels, at_their_sizes, comparable, describe, labels_of
 from ganzoo.metrics.reference import Reference, Split
 from ganzoo.metrics.samples import (
     LABELS_SEED,
@@ -228,10 +228,12 @@ class Evaluator:
             "split": reference.data.split or reference.split,
             "reference_images": len(reference.data),
             "reference_sha256": reference.fingerprint,
+            "reference_glance": reference.glance,
             "shape": list(reference.spec.shape),
             "n": n,
             "labels": None,
             **(drawn or {}),
+            **({"source": reference.source} if drawn and "made_from" in drawn else {}),
             "extractor": extractor.name if extractor else None,
             "extractor_sha256": extractor.sha256 if extractor else None,
             "resize": extractor.resizing(*reference.spec.shape[1:]) if extractor else None,
@@ -363,7 +365,7 @@ class Evaluator:
                     "it is biased upwards and says little"
                 )
         if self.unseen:
-            found.append(f"FID and whatever else needs an extractor was not measured: {self.unseen}")
+            found.append(f"{UNSEEN}: {self.unseen}")
         if self.reference.data.split == "train" and self.reference.split == "test":
             found.append(f"'{self.reference.name}' has no test split here: the reference is the training images")
         reached = extractor.accuracy if extractor is not None else None

@@ -13,10 +13,18 @@ Labels = Literal["reference", "uniform"]
 LABELS = {"reference": "labels as the reference has them", "uniform": "classes in turn"}
 LABELLED = {"accuracy", "intra-fid", "cas"}
 """Metrics that only images with labels have."""
+UNSEEN = "FID and whatever else needs an extractor was not measured"
+"""Begins the caution of a result where no extractor was known."""
 DRAWN = {"labels", "sampling", "sampling_defaults"}
 """What a protocol says of how samples were drawn."""
 SIZED = {"shape", "resize", "reference_sha256"}
 """What differs in a protocol where the same images are taken at another size."""
+SIZELESS = {"reference_glance", "source"}
+"""What tells there whether they are the same. At one size the hash does, of sources too; older results lack these."""
+NEAR = 4
+"""Levels of brightness, of 255, by which another size may move an image in `reference_glance`."""
+BY_PIXELS = {"psnr", "ssim", "ms-ssim", "l1", "lpips", "cycle"}
+"""Metrics of pairs, which look at pixels as they are, and hold no hash of training images."""
 
 
 def comparable(a: Mapping[str, Any], b: Mapping[str, Any]) -> None:
@@ -40,8 +48,11 @@ def comparable(a: Mapping[str, Any], b: Mapping[str, Any]) -> None:
             "these results cannot be compared: one is of images that are made from sources, the other of images that "
             "are drawn from noise"
         )
-    aside = DRAWN | SIZED if seen_at_one_size(a["protocol"], b["protocol"]) else DRAWN
+    sizes = seen_at_one_size(a["protocol"], b["protocol"])
+    aside = DRAWN | SIZELESS | (SIZED if sizes else set())
     _same("", *({k: v for k, v in result["protocol"].items() if k not in aside} for result in (a, b)))
+    if sizes:
+        _same_but_for_size(a["protocol"], b["protocol"])
     _same_labels(a, b)
     _same_sampling(a["protocol"], b["protocol"])
     for metric in (a["settings"].keys() & b["settings"].keys()) - at_their_sizes(a, b):
@@ -51,11 +62,13 @@ def comparable(a: Mapping[str, Any], b: Mapping[str, Any]) -> None:
 def at_their_sizes(a: Mapping[str, Any], b: Mapping[str, Any]) -> set[str]:
     """Metrics that look at images as large as they are, of two results of which the extractor sees both at one size.
 
-    Their settings hold the hash of the training images. Numbers by them may not stand side by side.
+    They are of pairs, or their settings hold the hash of the training images. Numbers by them may not stand side by
+    side.
     """
     if not seen_at_one_size(a["protocol"], b["protocol"]):
         return set()
-    return {metric for result in (a, b) for metric, settings in result["settings"].items() if "train" in settings}
+    every = [(metric, settings) for result in (a, b) for metric, settings in result["settings"].items()]
+    return {metric for metric, settings in every if metric in BY_PIXELS or "train" in settings}
 
 
 def seen_at_one_size(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
@@ -88,6 +101,41 @@ def labels_of(result: Mapping[str, Any]) -> str | None:
     if isinstance(left_out, dict) and NO_LABELS in left_out.values():
         return None
     return "uniform" if LABELLED & result["metrics"].keys() else "uniform, if any"
+
+
+def asked_of(result: Mapping[str, Any], own: Any) -> dict[str, Any]:
+    """What `ganzoo eval` was asked for, to ask it again: of `dataset`, `data_root`, `data_options`, `split`, `features`
+    and `weights` those that were chosen.
+
+    Of a result that does not keep it, what came of it; `own` is the data set that need not be named.
+    """
+    protocol, kept = result["protocol"], result.get("asked")
+    came = {"split": "test" if protocol["split"] == "held-out" else protocol["split"]}
+    if len(protocol["shape"]) > 1 and protocol["extractor"]:  # Vectors need none.
+        came["features"] = protocol["extractor"]
+    if isinstance(kept, dict):
+        return came | {k: v for k, v in kept.items() if isinstance(v, dict if k == "data_options" else str)}
+    return came if protocol["dataset"] == own else {"dataset": protocol["dataset"], **came}
+
+
+def _same_but_for_size(a: Mapping[str, Any], b: Mapping[str, Any]) -> None:
+    """Refuse protocols of two sizes whose sources, or real images, are other ones, as far as both tell."""
+    if "source" in a and "source" in b:
+        _same("", {"source": a["source"]}, {"source": b["source"]})
+    one, other = _glance(a), _glance(b)
+    if one is None or other is None:
+        return
+    if len(one) != len(other) or any(abs(x - y) > NEAR for x, y in zip(one, other, strict=True)):
+        raise UsageError(
+            "these results cannot be compared: the real images are other ones, whatever their size (reference_glance "
+            f"is {one} and {other})"
+        )
+
+
+def _glance(protocol: Mapping[str, Any]) -> list[int] | None:
+    """How bright some of the real images are, if the protocol tells."""
+    told = protocol.get("reference_glance")
+    return told if isinstance(told, list) and all(isinstance(level, int) for level in told) else None
 
 
 def _same_labels(a: Mapping[str, Any], b: Mapping[str, Any]) -> None:

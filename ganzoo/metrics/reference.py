@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ganzoo.data import DataRequest, Dataset, DataSpec, ImageSet, open_dataset
+from ganzoo.data.pixels import resize
 from ganzoo.errors import UsageError
 from ganzoo.files import cache_dir, whole
 from ganzoo.metrics.balls import radii
@@ -26,6 +27,8 @@ LARGEST = 2**31
 """Bytes of a cached file beyond which it is not read."""
 LARGEST_CLASS_MOMENTS = 2**30
 """Bytes of covariances by class beyond which they are not kept: 32 classes of 2048 features, a thousand of 366."""
+GLANCED = 16
+"""Reference images whose brightness is told, at most."""
 
 Split = Literal["train", "test"]
 
@@ -90,7 +93,7 @@ class Reference:
             UsageError, GanzooError: the data cannot be had at that shape.
         """
         self.dataset, self.split, self.root = dataset, split, root
-        self._data_options, self._source = data_options, source
+        self._data_options, self.source = data_options, source
         self.name = dataset.name
         self.device = device or torch.device("cpu")
         self._extractor = extractor
@@ -124,14 +127,14 @@ class Reference:
                 f"vectors {asked_for} cannot be compared with '{self.name}', which holds vectors of {native[0]}"
             )
         if self._shape is None or self._shape == native:
-            return data if self._source is None else open_dataset(self.dataset, asked._replace(source=self._source))
+            return data if self.source is None else open_dataset(self.dataset, asked._replace(source=self.source))
         c, h, w = self._shape
         if c not in (1, 3) or (h != w and (h, w) != native[1:]):
             raise UsageError(
                 f"images of {w} x {h} pixels cannot be compared with '{self.name}': its own are {native[2]} x "
                 f"{native[1]}, and other sizes must be square"
             )
-        asked = asked._replace(image_size=h if h == w else None, channels=c, source=self._source)
+        asked = asked._replace(image_size=h if h == w else None, channels=c, source=self.source)
         return open_dataset(self.dataset, asked)
 
     @cached_property
@@ -148,6 +151,15 @@ class Reference:
     def fingerprint(self) -> str:
         """Of the reference images, as `fingerprint_of`."""
         return self.training_fingerprint if self.split == "train" else self.testing_fingerprint
+
+    @cached_property
+    def glance(self) -> list[int]:
+        """How bright the middle squares of some reference images are, evenly spread, 0 to 255: at any size about the
+        same. Of vectors, nothing."""
+        if not self.data.is_images:
+            return []
+        some = read(self.data, list(range(0, len(self.data), -(-len(self.data) // GLANCED))))
+        return [round(mean) for mean in resize(some, min(some.shape[2:])).float().mean((1, 2, 3)).tolist()]
 
     @cached_property
     def training_fingerprint(self) -> str:

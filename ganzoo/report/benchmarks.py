@@ -31,6 +31,12 @@ class Benchmark(NamedTuple):
     """Floating-point operations a second of the matrix products by themselves."""
     median_seconds: float | None
     when: str | None
+    dataset: str | None
+    image_size: float | None
+    """Where it is not the data's own."""
+    precision: str | None
+    mode: str | None
+    """How steps were run."""
 
     @property
     def roofline(self) -> float | None:
@@ -66,9 +72,10 @@ def read_benchmark(path: Path) -> Benchmarks:
     except RecursionError:
         raise GanzooError(f"{path} is nested too deeply to be a benchmark") from None
     if isinstance(content, list) and content and all(isinstance(e, dict) and "images_per_second" in e for e in content):
-        rows = [_row(str(path), text(e.get("device")) or "unknown", {}, e, None) for e in content]
+        rows = [_row(str(path), bench_machine(path, e), {}, e, None) for e in content]
+        recorded = all(text(e.get("device_name")) for e in content)
         facts = {
-            "made by": "ganzoo bench, which does not record the hardware",
+            "made by": "ganzoo bench" + ("" if recorded else " of a version that does not record the hardware"),
             "devices": joined(r.device for r in rows),
         }
         return Benchmarks(str(path), rows, facts, bench_command(rows, content))
@@ -83,13 +90,14 @@ def read_benchmark(path: Path) -> Benchmarks:
 
 
 def _row(file: str, machine: str, entry: dict[str, Any], said: dict[str, Any], when: str | None) -> Benchmark:
+    size = number(said.get("batch_size"))
     return Benchmark(
         file,
         machine,
         text(entry.get("name")) or "?",
         text(said.get("model")),
         text(said.get("preset")),
-        number(said.get("batch_size")),
+        size if size is None or size > 0 else None,
         text(said.get("device")),
         number(said.get("images_per_second")),
         number(said.get("tutorial_images_per_second")),
@@ -99,10 +107,20 @@ def _row(file: str, machine: str, entry: dict[str, Any], said: dict[str, Any], w
         number(said.get("matrix_rate")),
         number(mapping(entry.get("stats")).get("median")),
         when,
+        text(said.get("dataset")),
+        number(said.get("image_size")),
+        text(said.get("precision")),
+        text(said.get("mode")),
     )
 
 
 # What they were measured on
+
+
+def bench_machine(path: Path, entry: dict[str, Any]) -> str:
+    """What a line of `ganzoo bench` was measured on: where only its device is told, that of whoever made the file."""
+    device = text(entry.get("device")) or "unknown"
+    return text(entry.get("device_name")) or f"{device} of {path}"
 
 
 def machine_of(content: dict[str, Any], extra: dict[str, Any]) -> str:
@@ -155,13 +173,17 @@ def pytest_command(entries: Sequence[dict[str, Any]], rows: Sequence[Benchmark])
 
 
 def bench_command(rows: Sequence[Benchmark], content: Sequence[dict[str, Any]]) -> str | None:
-    """The `ganzoo bench` that made the rows: it has one preset, data set and device for all."""
+    """The `ganzoo bench` that made the rows: it has one preset, data set, size and device for all. Precision and engine
+    are what was used, where that was one for all."""
     if not all(row.model and row.batch_size for row in rows):
         return None
     words = ["ganzoo", "bench", *dict.fromkeys(str(row.model) for row in rows), "--batch-size", sizes(rows)]
-    for flag in ("preset", "dataset", "device"):
-        value = text(content[0].get(flag))
-        words += [f"--{flag}", value] if value else []
+    first = content[0]
+    for flag, key in (("preset", "preset"), ("dataset", "dataset"), ("data-root", "data_root"), ("device", "device")):
+        words += [f"--{flag}", value] if (value := text(first.get(key))) else []
+    words += ["--image-size", f"{size:.0f}"] if (size := rows[0].image_size) else []
+    for flag, used in (("precision", {row.precision for row in rows}), ("engine", {row.mode for row in rows})):
+        words += [f"--{flag}", value] if len(used) == 1 and (value := used.pop()) else []
     return shlex.join([*words, "--json"])
 
 

@@ -3,16 +3,17 @@
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ganzoo import __version__
 from ganzoo.errors import GanzooError, UsageError, one_line, plain
-from ganzoo.metrics.protocol import at_their_sizes, comparable, describe
+from ganzoo.metrics.protocol import UNSEEN, at_their_sizes, comparable, describe
 from ganzoo.report.benchmarks import Benchmarks, read_benchmarks
 from ganzoo.report.lines import (
+    BEST,
     MEASURES,
     MORE,
     Difference,
@@ -28,8 +29,9 @@ from ganzoo.report.lines import (
     rank,
     value_of,
 )
-from ganzoo.report.read import RunRecord, clean, last_logged, listed, number, read_run
+from ganzoo.report.read import RunRecord, clean, last_logged, listed, mapping, number, read_run
 from ganzoo.report.show import show, shown_number
+from ganzoo.terminal import argument
 
 MOST = 6
 """Runs that a sentence names."""
@@ -66,13 +68,14 @@ class Group:
 
     @property
     def measures(self) -> list[Measure]:
-        """The table's columns: time to FID thresholds stands after the speed."""
+        """The table's columns: the best FID beside that of the end, time to FID thresholds after the speed."""
         about = "training until an evaluation found at most {:g}; at most that long, where the first one did"
         times = [
             Measure(threshold_key(t), f"time to FID {t:g}", "lower", "seconds", about.format(t))
             for t in self.thresholds
         ]
-        return [*MEASURES[:5], *times, *MEASURES[5:]]
+        best = [BEST] if any(BEST.key in line.values for line in self.lines) else []
+        return [*MEASURES[:1], *best, *MEASURES[1:5], *times, *MEASURES[5:]]
 
     @property
     def more(self) -> list[Measure]:
@@ -141,11 +144,12 @@ class Report:
 
 def build(
     folders: Sequence[Path], benchmarks: Sequence[Path] = (), command: str | None = None, failed: Sequence[str] = (),
-    notes: Sequence[str] = (),
+    notes: Sequence[str] = (), checkpoint: str | None = None,
 ) -> Report:  # fmt: skip
     """Read everything and decide what may be compared. A damaged run among others is left out, with the reason.
 
-    `failed` are what the caller knows to be missing, `notes` what a reader must know besides.
+    `failed` are what the caller knows to be missing, `notes` what a reader must know besides. `checkpoint`: of which
+    the generators are compared, `best`, `last` or a step; None: as they were last saved.
 
     Raises:
         UsageError: nothing was given, a folder twice, or one that is no run.
@@ -161,7 +165,7 @@ def build(
     runs, faults = [], []
     for folder in folders:
         try:
-            runs.append(read_run(folder))
+            runs.append(read_run(folder, checkpoint))
         except UsageError:
             raise
         except GanzooError as error:
@@ -173,11 +177,15 @@ def build(
     said = command or shlex.join(["ganzoo", *sys.argv[1:]])
     for group in groups:
         time_to_thresholds(group)
+        best_while_training(group)
         mark_best(group.lines, [*group.measures, *group.more])
         group.lines = put_in_order(group.lines, MEASURES[0])
     sentences, best = verdict(groups[0]) if groups else (["Benchmarks alone: no run was given."], None)
     files = read_benchmarks(benchmarks)
     told = [*notes, *failed, *cautions(groups), *unmeasured(groups)]
+    if checkpoint is not None:
+        of = f"The generators are of checkpoint '{checkpoint}'"
+        told.insert(0, f"{of}; times, memory and curves are of the whole run.")
     return Report(groups, files, sentences, best, told, said, failed)
 
 
@@ -246,9 +254,10 @@ def why_apart(a: RunRecord, b: RunRecord) -> str | None:
 
 
 def same_images(a: RunRecord, b: RunRecord) -> bool:
-    """Whether two runs learnt from the same images, at whatever size: what is measured alike may be compared."""
+    """Whether two runs learnt from the same images, at whatever size, and from sources that were made of them alike:
+    what is measured alike may be compared."""
     (name, shape, count), (other, theirs, number_of) = a.trained_on, b.trained_on
-    return (name, count, len(shape), shape[:1]) == (other, number_of, len(theirs), theirs[:1])
+    return (name, count, len(shape), shape[:1], a.source) == (other, number_of, len(theirs), theirs[:1], b.source)
 
 
 def _data(run: RunRecord) -> str:
@@ -257,7 +266,8 @@ def _data(run: RunRecord) -> str:
         return "what another program was given"
     sides = " x ".join(str(n) for n in shape)
     images = number(count)
-    return f"{name} ({f'{images:,.0f}' if images is not None else '?'} images of {sides})"
+    made = f", sources: {run.source}" if run.source else ""
+    return f"{name} ({f'{images:,.0f}' if images is not None else '?'} images of {sides}{made})"
 
 
 # Time to thresholds
@@ -300,6 +310,16 @@ def time_to_thresholds(group: Group) -> None:
                 line.values[threshold_key(threshold)].at_most = at_most
 
 
+def best_while_training(group: Group) -> None:
+    """The lowest FID that `--eval-every` found of each run, and at which step: `--checkpoint best` has it."""
+    for line in group.lines:
+        curves = [fid_curve(run, group, "step") for run in line.runs]
+        lowest = [min(zip(fids, steps, strict=True)) for steps, fids in curves if fids]
+        if lowest:
+            line.values[BEST.key] = value_of([fid for fid, _ in lowest], len(line.runs))
+            line.values["best_fid_step"] = value_of([step for _, step in lowest], len(line.runs))
+
+
 # The verdict
 
 
@@ -311,9 +331,7 @@ def verdict(group: Group) -> tuple[list[str], str | None]:
         shapes = [((run.result or {}).get("protocol") or {}).get("shape") for run in group.runs]
         if all(isinstance(shape, list) and len(shape) == 1 for shape in shapes):
             return ["Vectors have no FID: the numbers in the table say what each line is better at."], None
-        folders = [str(run.folder) for run in group.runs]
-        way = f"`{shlex.join(['ganzoo', 'compare', *folders, '--eval'])}` measures them" if len(folders) <= MOST else ""
-        return ["No run here has a FID, so nothing can be said about which is better.", f"{way or EVAL}."], None
+        return ["No run here has a FID, so nothing can be said about which is better.", way_to_fid(group.runs)], None
     best = ranked[0]
     value = best.values["fid"]
     if len(ranked) == 1:
@@ -358,6 +376,33 @@ def verdict(group: Group) -> tuple[list[str], str | None]:
     ], None
 
 
+def way_to_fid(runs: Sequence[RunRecord]) -> str:
+    """What measures it where no run has it, or why it cannot be had."""
+    if any(run.result is None for run in runs):
+        folders = " ".join(argument(run.folder) for run in runs)
+        command = f"ganzoo compare {folders} --eval{of_checkpoint(runs[0])}"
+        return f"`{command}` measures them." if len(runs) <= MOST else f"{EVAL}."
+    for run in runs:
+        if reason := why_no_fid(run.result or {}):
+            return f"It could not be measured of {run.folder}: {reason}."
+    first = runs[0]
+    usual = f"ganzoo eval {argument(first.folder)} --metrics fid{of_checkpoint(first)}"
+    command = first.measures(first.folder, "fid") or usual
+    return f"`{command}` measures that of the first, and so on."
+
+
+def of_checkpoint(run: RunRecord) -> str:
+    """The option that names the checkpoint of which a run is shown, where it is of one."""
+    return f" --checkpoint {run.checkpoint}" if run.checkpoint else ""
+
+
+def why_no_fid(result: Mapping[str, Any]) -> str:
+    """Why an evaluation that was to measure the FID did not, if it says so."""
+    told = map(str, listed(result.get("cautions")))
+    unseen = next((text.removeprefix(f"{UNSEEN}: ") for text in told if text.startswith(UNSEEN)), "")
+    return plain(str(clean(mapping(result.get("left_out")).get("fid") or unseen)))
+
+
 def by_images(best: Line, rival: Line, count: int, stands: Standing) -> list[str]:
     """What can be said of a lead where one of the two has one seed: how far other images would move the numbers."""
     fid = MEASURES[0]
@@ -388,8 +433,9 @@ def for_certainty(best: Line, rival: Line, begins: str = " For certainty: ") -> 
     seeds = [run.seed for run in runs if isinstance(run.seed, int) and not isinstance(run.seed, bool)]
     if len(seeds) < len(runs) or any(run.imported for run in runs):
         return ""
-    folders = [str(line.runs[0].folder) for line in (best, rival)]
-    said = shlex.join(["ganzoo", "compare", *folders, "--seeds", f"{min(seeds)}-{min(seeds) + SEEDS - 1}"])
+    folders = " ".join(argument(line.runs[0].folder) for line in (best, rival))
+    said = f"ganzoo compare {folders} --seeds {min(seeds)}-{min(seeds) + SEEDS - 1}"
+    said += f" --eval{of_checkpoint(best.runs[0])}" if best.runs[0].checkpoint else ""
     return f"{begins}`{said}`" + ("." if begins.endswith("y: ") and begins.startswith(" ") else "")
 
 

@@ -158,13 +158,16 @@ def series_name(b: Benchmark) -> str:
     """What is measured, less the batch size."""
     if b.model is None:
         return b.name
-    return " ".join(filter(None, [b.model, b.preset or variant(b.name, b), b.device]))
+    size = f"{b.image_size:g} x {b.image_size:g}" if b.image_size else None
+    how = [b.dataset, size, b.precision, b.mode, b.device]
+    return " ".join(filter(None, [b.model, b.preset or variant(b.name, b), *how]))
 
 
 def variant(name: str, b: Benchmark) -> str:
     """The parts of a test's parameters that are neither model, device nor batch size: a preset, an engine."""
     inside = name.partition("[")[2].removesuffix("]").split("-")
-    known = {b.model, b.device, "cpu", "cuda", "mps", "None", "" if b.batch_size is None else f"{b.batch_size:g}"}
+    known = {b.model, b.device, b.dataset, b.precision, b.mode, "cpu", "cuda", "mps", "None"}
+    known.add("" if b.batch_size is None else f"{b.batch_size:g}")
     words = {part for value in known for part in str(value).split("-")}
     return " ".join(part for part in inside if part and part not in words)
 

@@ -36,10 +36,13 @@ MEASURES = (
     Measure("parameters", "weights of G", "", ",.0f", "parameters of the generator"),
     Measure("memory", "memory", "lower", "bytes", "peak while training, of the device; of the process on a CPU"),
 )
+BEST = Measure("best_fid", "best FID in training", "", ".2f", "the lowest that was found, kept as --checkpoint best")
+"""Never marked: of many evaluations chance chooses one that is low."""
 MORE = (
-    Measure("modes", "modes", "higher", ".1f", "parts of the data that some sample is of"),
-    Measure("good_samples", "good samples", "higher", ".1%", "share of samples that are near one of these parts"),
-    Measure("reverse_kl", "reverse KL", "lower", ".3f", "nats, from how often the data has each part to the samples"),
+    Measure("best_fid_step", "step of the best FID", "", ",.0f"),
+    Measure("modes", "modes captured", "higher", ".1f", "of which there is a good sample at least"),
+    Measure("good_samples", "good samples", "higher", ".1%", "share of samples near some mode"),
+    Measure("reverse_kl", "reverse KL", "lower", ".3f", "nats: how unlike the data's shares those of the modes are"),
     Measure("psnr", "PSNR", "higher", ".2f", "dB, by the mean square error of translations against their targets"),
     Measure("ssim", "SSIM", "higher", ".4f", "structural similarity of translations to their targets"),
     Measure("ssim_inner", "SSIM without border", "higher", ".4f", "the same without a border of 5 pixels"),
@@ -54,9 +57,6 @@ MORE = (
     Measure("is", "Inception Score", "higher", ".2f", "sharp and varied, as a classifier sees it"),
     Measure("is_std", "Inception Score, deviation", "", ".3f", "standard deviation over its splits"),
     Measure("kid_std", "KID, deviation", "", ".4f", "standard deviation over its subsets"),
-    Measure("modes", "modes captured", "higher", ".0f", "of which there is a good sample at least"),
-    Measure("good_samples", "good samples", "higher", ".1%", "share of samples near some mode"),
-    Measure("reverse_kl", "reverse KL", "lower", ".3f", "nats: how unlike the data's shares those of the modes are"),
     Measure("tags", "precision of tags", "higher", ".1%", "share of the ten tags of a picture that are its own words"),
     Measure("tags_at_1", "precision of the first tag", "higher", ".1%"),
     Measure("tags_frequent", "the same of the most frequent words", "", ".1%", "given to every picture"),

@@ -1,7 +1,7 @@
 """The report as Markdown, for a README or a pull request."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from ganzoo.report.build import Group, Report
 from ganzoo.report.charts import series_name
@@ -16,7 +16,10 @@ def markdown(report: Report) -> str:
     for number, group in enumerate(report.groups):
         if number:
             parts.append(f"Set apart: {escaped(group.apart)}.")
-        parts += [f"Measured on {escaped(group.text)}." if group.protocol else "Not evaluated.", numbers(group)]
+        parts.append(f"Measured on {escaped(group.text)}." if group.protocol else "Not evaluated.")
+        parts.append(numbers(group, group.measures, any(line.behind for line in group.lines)))
+        if group.more:
+            parts += ["Every other number:", numbers(group, group.more, False)]
     if report.groups:
         parts.append(f"Mean ± spread over seeds; – where nothing was measured. {prose(report.rule)}")
     if report.cautions:
@@ -39,10 +42,12 @@ def markdown(report: Report) -> str:
     return ("\n\n".join(parts) + "\n").encode("utf-8", "replace").decode()
 
 
-def numbers(group: Group) -> str:
-    """The table of a group, the best in bold; columns that nobody has are left out."""
-    measures = [m for m in group.measures if any(m.key in line.values for line in group.lines)]
-    rows, ranked = [], any(line.behind for line in group.lines)
+def numbers(group: Group, measures: Sequence[Measure], ranked: bool) -> str:
+    """A table of a group, the best in bold; columns that nobody has are left out.
+
+    `ranked`: whether it says how far behind the first each line is.
+    """
+    measures, rows = [m for m in measures if any(m.key in line.values for line in group.lines)], []
     for line in group.lines:
         cells = [str(line.rank or DASH), escaped(line.name), str(len(line.runs)), *([behind(line)] if ranked else [])]
         for m in measures:
@@ -74,6 +79,6 @@ def prose(text: str) -> str:
 
 def escaped(text: str) -> str:
     """Text that Markdown and HTML show as it is."""
-    text = " ".join(text.split())
+    text = re.sub(r"\s+", " ", text)
     text = text.replace("&", "&amp;").replace("<", "&lt;")
     return re.sub(r"([\\`*_\[\]|#~])", r"\\\1", text)

@@ -60,7 +60,7 @@ def samples(run: RunRecord, plugins: Registry, most: int = LARGEST_PICTURE) -> S
     """
     try:
         refuse_another(run, plugins)
-        sampler = load(run.folder, "cpu", plugins)
+        sampler = load(run.folder, "cpu", plugins, checkpoint=run.checkpoint)
         gan = drawing(sampler.gan, (run.protocol or {}).get("sampling") or {})  # As it was measured.
         data = sampler.data
         if gan.translates:

@@ -8,14 +8,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ganzoo.errors import GanzooError, plain
+from ganzoo.errors import GanzooError, UsageError, plain
 from ganzoo.fields import validated
 from ganzoo.files import read_json
-from ganzoo.metrics.protocol import describe, labels_of
+from ganzoo.metrics.protocol import asked_of, describe, labels_of
+from ganzoo.runs.checkpoint import Checkpoints
 from ganzoo.runs.folder import open_run, read_metrics
 from ganzoo.runs.lock import being_written
 from ganzoo.runs.marks import marks_of
+from ganzoo.runs.measuring import result_name
 from ganzoo.settings import BEFORE, Settings
+from ganzoo.terminal import argument
 
 Curve = tuple[list[float], list[float]]
 
@@ -33,6 +36,11 @@ ADDED = (
 """More such settings, which version 0.1.0 did not have: a run that lacks one is as one that has its default."""
 REPEATED = (*SAME_LINE, "labels", "data_root", "device", "seed", "eval_every")
 """Settings that a command must name to train the same again."""
+LOGGED = (
+    "fid", "accuracy", "modes", "good_samples", "reverse_kl", "tags", "tags_at_5", "tags_at_1", "tags_frequent",
+    "tags_retrieved", "tags_possible", "precision", "recall", "density", "coverage",
+)  # fmt: skip
+"""What `--eval-every` measures, of images and of vectors, among the numbers of a line of the log."""
 ATTEMPTS, PAUSE = 3, 0.2
 """To read a run that is being written, and seconds between them."""
 LARGEST = 1e100
@@ -56,6 +64,8 @@ class RunRecord:
     """What a reader of the numbers must know."""
     running: bool = False
     """Whether it is being trained at this moment."""
+    checkpoint: str | None = None
+    """Of which the result is, as `--checkpoint` names it; None: of the generator as it was last saved."""
 
     @property
     def model(self) -> str:
@@ -106,6 +116,11 @@ class RunRecord:
         return name, tuple(side for side in listed(data.get("shape")) if isinstance(side, int)), count
 
     @property
+    def source(self) -> Any:
+        """How sources were made of the training images, where they were."""
+        return mapping(self.info.get("settings")).get("source")
+
+    @property
     def settings(self) -> dict[str, Any]:
         """Options of run and model that make a line, those at None left out."""
         settings = mapping(self.info.get("settings"))
@@ -142,7 +157,7 @@ class RunRecord:
     def command(self) -> str:
         """What repeats the run in a new folder, every option spelt out: defaults may change, presets too."""
         if self.imported:
-            return shlex.join(["ganzoo", "import", *self.imported_from, "--out", str(self.again)])
+            return f"ganzoo import {' '.join(map(argument, self.imported_from))} --out {shlex.quote(str(self.again))}"
         settings, options = mapping(self.info.get("settings")), mapping(self.info.get("options"))
         chosen = {key: settings.get(key, BEFORE.get(key)) for key in REPEATED} | options
         chosen |= self._added() | mapping(settings.get("data_options"))
@@ -161,26 +176,33 @@ class RunRecord:
     @property
     def measuring(self) -> str | None:
         """The command that then measures it as this run was measured; None if `ganzoo eval` did not do that."""
+        return self.measures(self.again)
+
+    def measures(self, folder: Path, *more: str) -> str | None:
+        """The command that measures a folder as this run was measured, and by more metrics; None as `measuring`."""
         if self.result is None or "seed" not in self.result:
             return None
-        protocol, data = self.result["protocol"], mapping(self.info.get("data")).get("name")
+        protocol, asked = self.result["protocol"], asked_of(self.result, mapping(self.info.get("data")).get("name"))
         chosen = {
-            "dataset": protocol["dataset"] if protocol["dataset"] != data else None,
-            "split": protocol["split"],
-            "features": protocol["extractor"] if len(protocol["shape"]) > 1 else None,  # Vectors need none.
-            "metrics": ",".join(self.result["settings"]),
+            "dataset": asked.get("dataset"),
+            "data-root": asked.get("data_root"),
+            "split": asked["split"],
+            "features": asked.get("features"),
+            "inception-weights": asked.get("weights"),
+            "metrics": ",".join(dict.fromkeys([*self.result["settings"], *more])),
             "n": protocol["n"],
             "labels": "uniform" if labels_of(self.result) == "uniform" else None,
             "seed": self.result["seed"],
+            "checkpoint": self.checkpoint,
         }
         words = [str(word) for key, value in chosen.items() if value not in (None, "") for word in (f"--{key}", value)]
-        for key, value in mapping(protocol.get("sampling")).items():
+        for key, value in {**mapping(asked.get("data_options")), **mapping(protocol.get("sampling"))}.items():
             flag = str(key).replace("_", "-")
             if isinstance(value, bool):
                 words.append(f"--{flag}" if value else f"--no-{flag}")
             elif value is not None:
                 words += [f"--{flag}", str(value)]
-        return shlex.join(["ganzoo", "eval", str(self.again), *words])
+        return f"ganzoo eval {argument(folder)} {shlex.join(words)}"
 
     @property
     def again(self) -> Path:
@@ -229,8 +251,8 @@ class RunRecord:
         return {str(k): v for k, value in found.items() if (v := number(value)) is not None}
 
 
-def read_run(folder: Path) -> RunRecord:
-    """Read one run directory.
+def read_run(folder: Path, checkpoint: str | None = None) -> RunRecord:
+    """Read one run directory, with what was measured of a checkpoint, where one is named.
 
     Raises:
         UsageError: it is not one.
@@ -238,7 +260,7 @@ def read_run(folder: Path) -> RunRecord:
     """
     for attempt in range(ATTEMPTS):
         try:
-            return _read_run(folder)
+            return _read_run(folder, checkpoint)
         except RecursionError:
             raise GanzooError(f"{folder} is damaged: a file in it is nested too deeply") from None
         except GanzooError:
@@ -249,16 +271,18 @@ def read_run(folder: Path) -> RunRecord:
     raise AssertionError("the last attempt returns or raises")
 
 
-def _read_run(folder: Path) -> RunRecord:
+def _read_run(folder: Path, checkpoint: str | None) -> RunRecord:
     info = clean(open_run(folder))
     status = clean(read_json(folder / "status.json")) if (folder / "status.json").is_file() else {}
-    record = RunRecord(folder, info, mapping(status), list(read_metrics(folder)), None, running=being_written(folder))
-    if (folder / "eval.json").is_file():
-        record.result = checked(clean(read_json(folder / "eval.json")), folder / "eval.json")
-        measured, trained = record.result.get("step"), record.step
-        if isinstance(measured, int) and isinstance(trained, int) and measured != trained:
-            record.notes.append(f"measured at step {measured:,}, trained to step {trained:,}: run `ganzoo eval` again")
-    else:
+    log, path = list(read_metrics(folder)), folder / result_name(checkpoint)
+    record = RunRecord(folder, info, mapping(status), log, None, running=being_written(folder), checkpoint=checkpoint)
+    if path.is_file():
+        record.result = checked(clean(read_json(path)), path)
+        measured, made = record.result.get("step"), record.step if checkpoint is None else step_at(folder, checkpoint)
+        if isinstance(measured, int) and isinstance(made, int) and measured != made:
+            of = "trained to" if checkpoint is None else f"its checkpoint '{checkpoint}' is of"
+            record.notes.append(f"measured at step {measured:,}, {of} step {made:,}: run `ganzoo eval` again")
+    elif checkpoint is None:
         record.result = logged_result(record)
     if record.imported:
         record.notes.append(f"imported from {', '.join(record.imported_from)}: how it was trained is not known")
@@ -268,6 +292,14 @@ def _read_run(folder: Path) -> RunRecord:
     elif record.status.get("status") != "finished":
         record.notes.append(f"training did not finish (status: {record.status.get('status', 'killed')})")
     return record
+
+
+def step_at(folder: Path, checkpoint: str) -> int | None:
+    """The step of a checkpoint as `--checkpoint` names it; None where the run has none."""
+    try:
+        return Checkpoints(folder / "checkpoints").named(checkpoint)
+    except UsageError:
+        return None
 
 
 def checked(result: Any, path: Path) -> dict[str, Any]:
@@ -300,12 +332,18 @@ def logged_result(record: RunRecord) -> dict[str, Any] | None:
 def last_logged(record: RunRecord) -> dict[str, Any] | None:
     """The last evaluation that `--eval-every` made, at whatever step, as a result; None if there was none."""
     protocol = record.info.get("evaluation")
-    lines = [clean(line) for line in record.log if number(line.get("fid")) is not None]
-    if not isinstance(protocol, dict) or not lines:
+    found = ((line["step"], _scores(line)) for line in reversed(record.log))
+    step, metrics = next(((step, scores) for step, scores in found if scores), (None, {}))
+    if not isinstance(protocol, dict) or not metrics:
         return None
-    metrics = {name: lines[-1][name] for name in ("fid", "accuracy") if name in lines[-1]}
-    settings: dict[str, Any] = {name: {} for name in metrics}
-    return {"step": lines[-1]["step"], "protocol": protocol, "metrics": metrics, "settings": settings, "left_out": {}}
+    return {"step": step, "protocol": protocol, "metrics": metrics, "settings": {}, "left_out": {}}
+
+
+def _scores(line: Mapping[str, Any]) -> dict[str, float]:
+    """What an evaluation measured, of a line of the log; a model may have numbers of its own by these names."""
+    if "evaluation" not in line and "fid" not in line:
+        return {}
+    return {name: value for name in LOGGED if (value := number(line.get(name))) is not None}
 
 
 def number(value: Any) -> float | None:

@@ -52,6 +52,8 @@ def measure_run(
             f"{run} was imported, and does not say which images it was trained on: name those to measure it against "
             "by --dataset, such as --dataset folder --data-root PICTURES"
         )
+    about: dict[str, Any] = {"run": str(run), "model": sampler.gan.name, "step": sampler.step}
+    about["asked"] = _asked(dataset, data_root, options)
     name = dataset or sampler.data.name
     root = data_root or (None if dataset else known.root)
     if not dataset:
@@ -76,7 +78,6 @@ def measure_run(
             warn(f"{run} knows its classes by number alone: they are taken for those of '{name}', in their order")
     elif labelled and ours != theirs:
         raise UsageError(f"the classes of {run} are not those of '{name}': metrics of labels would mean nothing")
-    about: dict[str, Any] = {"run": str(run), "model": sampler.gan.name, "step": sampler.step}
     beside = comes_with(gan, evaluator.reference)
     drawn, sees = drawn_as(gan, asked), recogniser(gan, evaluator.reference)
     measured = evaluator.measure(
@@ -84,6 +85,17 @@ def measure_run(
         **beside,
     )  # fmt: skip
     return evaluator, {**about, **measured}
+
+
+def _asked(dataset: str | None, data_root: Path | None, options: Mapping[str, Any]) -> dict[str, Any]:
+    """What was chosen of that by which `asked_of` asks again, files by their whole paths."""
+    features, weights = options.get("features"), options.get("weights")
+    if features and Path(features).suffix == ".safetensors":
+        features = Path(features).absolute()
+    places = {"data_root": data_root and data_root.absolute(), "weights": weights and weights.absolute()}
+    chosen = {"dataset": dataset, "split": options.get("split"), "features": features, **places}
+    told: dict[str, Any] = {key: str(value) for key, value in chosen.items() if value}
+    return told | ({"data_options": dict(own)} if (own := options.get("data_options")) else {})
 
 
 def refuse_side(what: str, model: type[GAN], sampling: BaseModel) -> None:

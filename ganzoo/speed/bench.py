@@ -15,7 +15,7 @@ from ganzoo.preparing import prepare
 from ganzoo.settings import Plan
 from ganzoo.speed.yardsticks import Discriminator, Generator, Roofline, TutorialProcess
 from ganzoo.training.capture import GROUP
-from ganzoo.training.engine import forget_peak_memory, peak_memory
+from ganzoo.training.engine import device_name, forget_peak_memory, peak_memory
 from ganzoo.training.modes import settle
 from ganzoo.training.trainer import Trainer
 
@@ -33,8 +33,12 @@ class Result:
     model: str
     preset: str | None
     dataset: str
+    data_root: str | None
+    image_size: int | None
+    """As asked for; None: the data's own."""
     batch_size: int
     device: str
+    device_name: str
     precision: str
     """Arithmetic of the networks: `fp32`, `tf32` or `bf16`."""
     mode: str
@@ -147,8 +151,11 @@ class Contest:
             model=plan.model.name,
             preset=plan.preset,
             dataset=plan.settings.dataset,
+            data_root=str(plan.settings.data_root) if plan.settings.data_root else None,
+            image_size=plan.settings.image_size,
             batch_size=self.batch,
             device=str(self.device),
+            device_name=device_name(self.device),
             precision=self.trainer.engine.precision,
             mode=self.mode.used,
             mode_why=self.mode.why,
