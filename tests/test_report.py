@@ -335,7 +335,7 @@ def test_the_best_fid_in_training_stands_beside_the_last_and_is_never_marked(run
     assert (best.values["best_fid"].values, best.values["best_fid_step"].values) == ([4, 5], [10, 10])
     assert (other.values["best_fid"].mean, best.values["best_fid"].best) == (80.5, False)
     head = next(line for line in markdown(report).splitlines() if "best FID" in line)
-    assert "| FID ↓ | best FID in training |" in head
+    assert "| best FID in training | step of the best FID |" in head
     assert "best_fid" not in build([run("d", 4.0)]).lines[0].values
 
 

@@ -13,7 +13,6 @@ from ganzoo.errors import GanzooError, UsageError, one_line, plain
 from ganzoo.metrics.protocol import UNSEEN, at_their_sizes, comparable, describe
 from ganzoo.report.benchmarks import Benchmarks, read_benchmarks
 from ganzoo.report.lines import (
-    BEST,
     MEASURES,
     MORE,
     Difference,
@@ -68,14 +67,13 @@ class Group:
 
     @property
     def measures(self) -> list[Measure]:
-        """The table's columns: the best FID beside that of the end, time to FID thresholds after the speed."""
+        """The table's columns: time to FID thresholds stands after the speed."""
         about = "training until an evaluation found at most {:g}; at most that long, where the first one did"
         times = [
             Measure(threshold_key(t), f"time to FID {t:g}", "lower", "seconds", about.format(t))
             for t in self.thresholds
         ]
-        best = [BEST] if any(BEST.key in line.values for line in self.lines) else []
-        return [*MEASURES[:1], *best, *MEASURES[1:5], *times, *MEASURES[5:]]
+        return [*MEASURES[:5], *times, *MEASURES[5:]]
 
     @property
     def more(self) -> list[Measure]:
@@ -316,7 +314,7 @@ def best_while_training(group: Group) -> None:
         curves = [fid_curve(run, group, "step") for run in line.runs]
         lowest = [min(zip(fids, steps, strict=True)) for steps, fids in curves if fids]
         if lowest:
-            line.values[BEST.key] = value_of([fid for fid, _ in lowest], len(line.runs))
+            line.values["best_fid"] = value_of([fid for fid, _ in lowest], len(line.runs))
             line.values["best_fid_step"] = value_of([step for _, step in lowest], len(line.runs))
 
 

@@ -36,9 +36,9 @@ MEASURES = (
     Measure("parameters", "weights of G", "", ",.0f", "parameters of the generator"),
     Measure("memory", "memory", "lower", "bytes", "peak while training, of the device; of the process on a CPU"),
 )
-BEST = Measure("best_fid", "best FID in training", "", ".2f", "the lowest that was found, kept as --checkpoint best")
-"""Never marked: of many evaluations chance chooses one that is low."""
 MORE = (
+    # Not marked: of many evaluations chance chooses one that is low.
+    Measure("best_fid", "best FID in training", "", ".2f", "the lowest that was found, kept as --checkpoint best"),
     Measure("best_fid_step", "step of the best FID", "", ",.0f"),
     Measure("modes", "modes captured", "higher", ".1f", "of which there is a good sample at least"),
     Measure("good_samples", "good samples", "higher", ".1%", "share of samples near some mode"),
