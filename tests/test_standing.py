@@ -222,13 +222,16 @@ def test_a_run_that_is_being_written_is_in_the_report_with_what_it_has_so_far(ru
 def test_every_number_stands_once_in_page_and_markdown_also_of_what_is_set_apart(run):  # noqa: F811
     keys = [measure.key for measure in (*MEASURES, *MORE)]
     assert len(set(keys)) == len(keys)
-    runs = [run("a", 4.0), run("b", 5.0, protocol={"n": 500})]
+    runs = [run("a", 4.0), run("b", 5.0, protocol={"n": 500}), run("c", 5.0, protocol={"n": 400})]
     for folder in runs:
         small(folder / "eval.json", metrics={"fid": 4.0, "psnr": 21.5, "own_number": 0.5})
     report = build(runs)
-    assert len(report.groups) == 2
-    for text in (page(report, registry()), markdown(report)):
-        assert [text.count(number) for number in ("PSNR", "21.50", "own number")] == [2, 2, 2]
+    assert len(report.groups) == 3
+    html = page(report, registry())
+    regions = re.findall('role="region" aria-label="([^"]+)"', html)
+    assert len(set(regions)) == len(regions)
+    for text in (html, markdown(report)):
+        assert [text.count(number) for number in ("PSNR", "21.50", "own number")] == [3, 3, 3]
 
 
 def test_numbers_are_called_what_people_call_them(run):  # noqa: F811
