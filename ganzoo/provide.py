@@ -285,7 +285,10 @@ def _is_fresh(record: RunRecord) -> bool:
     """Whether the run was evaluated, with the generator that is there."""
     if not (record.folder / result_name(record.checkpoint)).is_file() or record.result is None:
         return False
-    there = step_of(record.folder) if record.checkpoint is None else step_at(record.folder, record.checkpoint)
+    try:
+        there = step_of(record.folder) if record.checkpoint is None else step_at(record.folder, record.checkpoint)
+    except GanzooError:  # It is damaged: that is told when it is measured.
+        return False
     return bool(record.result.get("step") == there)
 
 

@@ -229,6 +229,18 @@ def test_a_run_that_is_not_measured_is_measured_as_most_of_the_others_were(ganzo
     assert json.loads(Path("r3/eval.json").read_text())["protocol"]["n"] == 60
 
 
+def test_a_run_whose_generator_is_damaged_costs_no_other_its_measurement(ganzoo):
+    for seed in (0, 1):
+        assert ganzoo("run", *TINY, "--steps", 1, "--seed", seed, "--out", f"r{seed}", "--quiet").code == 0
+    assert ganzoo("eval", "r0", "--n", 50, "--features", "look", "--metrics", "fid").code == 0
+    Path("r0/generator.safetensors").write_bytes(b"\0" * 8)
+    result = ganzoo("compare", "r0", "r1", "--eval", "--quiet", "-o", "r.json")
+    assert result.code == 1
+    assert "r0: " in result.err
+    assert "damaged" in result.err
+    assert Path("r1/eval.json").is_file()
+
+
 def test_the_best_checkpoints_of_runs_are_compared_and_the_last_numbers_stay(ganzoo):
     few = ("--steps", 40, "--checkpoint-interval", 20, "--quiet")
     for seed in (0, 1):
