@@ -365,6 +365,7 @@ class BigGAN(ganzoo.GAN):
         for network in (self.generator, self.discriminator):
             initialise(network, o.init)
         self._standing: dict[Any, nn.Module] = {}
+        """The last generator with standing statistics, by what it depends on."""
 
     def refuse_idle(self) -> None:
         o, maps, critics = self.options, generator_maps(self.data), discriminator_maps(self.data)
@@ -372,7 +373,6 @@ class BigGAN(ganzoo.GAN):
             shared = critics if o.attention_discriminator is None else []
             refuse_unattended("--attention", o.attention, maps + shared, self.data)
         refuse_unattended("--attention-discriminator", o.attention_discriminator or (), critics, self.data)
-        """The last generator with standing statistics, by what it depends on."""
 
     @classmethod
     def uses_labels(cls, data: ganzoo.DataSpec, options: Any) -> bool:
