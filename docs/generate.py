@@ -60,7 +60,8 @@ def models(registry: Registry) -> str:
         "# Models",
         NOTE,
         "What ships with ganzoo. `ganzoo list models` shows what is installed besides; `ganzoo info MODEL` says of any "
-        "of them what this page says, and `ganzoo run MODEL --help` explains every option.",
+        "of them what this page says, and `ganzoo run MODEL --help` explains every option. Pictures are of runs in "
+        "[recipes.md](recipes.md), of most models after one minute on one thread.",
         table(
             ["model", "paper", "labels", "presets"],
             [[f"[`{c.name}`](#{c.name})", citation(c.paper), labels(c), code(sorted(c.presets))] for c in classes],
@@ -81,10 +82,17 @@ def models(registry: Registry) -> str:
             parts.append(options(own))
         if drawing := sampling_fields(cls):
             parts += ["Options of drawing, of `ganzoo sample`, `eval` and `demo`:", options(drawing.items())]
+        if drawn := next((f"{cls.name}-{of}.png" for of in DRAWN if (IMAGES / f"{cls.name}-{of}.png").exists()), None):
+            parts.append(f"![What {cls.name} draws](images/{drawn})")
         if cls.presets:
             rows = [[f"`{name}`", code(flags(values))] for name, values in sorted(cls.presets.items())]
             parts.append(table(["preset", "stands for"], rows))
     return page(parts)
+
+
+IMAGES = DOCS / "images"
+DRAWN = ("mnist", "emoji", "styles", "digits", "minute")
+"""How names of pictures end that show what a model draws; the last, after a minute of training on one thread."""
 
 
 def citation(paper: str) -> str:
@@ -101,7 +109,7 @@ def labels(cls: type[ganzoo.GAN]) -> str:
         return "needs them"
     if cls.uses_labels(with_labels, cls.Options()):
         return "uses them where there are any"
-    return "with `--conditional`" if "conditional" in cls.Options.model_fields else "uses none"
+    return "with `--conditional yes`" if "conditional" in cls.Options.model_fields else "uses none"
 
 
 def options(fields: Iterable[tuple[str, Any]]) -> str:

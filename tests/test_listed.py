@@ -47,6 +47,30 @@ def test_the_best_and_the_last_fid_are_those_of_the_log(run, tmp_path):
     assert (found.best_fid, found.last_fid, found.step) == (2.25, 4.0, 90)
 
 
+@pytest.mark.parametrize(("step", "last"), [(90, 1.5), (80, 4.0)])
+def test_what_eval_found_is_the_last_fid_where_it_is_of_the_last_step(run, tmp_path, step, last):
+    copy = tmp_path / "scored"
+    shutil.copytree(run, copy)
+    with (copy / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps({"step": 90, "fid": 4.0}) + "\n")
+    (copy / "eval.json").write_text(json.dumps({"step": step, "metrics": {"fid": 1.5}}))
+    assert (listed(copy).best_fid, listed(copy).last_fid) == (4.0, last)
+    (copy / "eval.json").write_text("[]")
+    assert listed(copy).last_fid == 4.0
+
+
+def test_a_run_that_was_only_evaluated_has_its_fid(run, tmp_path):
+    copy = tmp_path / "scored"
+    shutil.copytree(run, copy)
+    (copy / "eval.json").write_text(json.dumps({"step": 60, "metrics": {"fid": 7.5}}))
+    assert (listed(copy).best_fid, listed(copy).last_fid) == (7.5, 7.5)
+
+
+def test_info_tells_a_run_as_people_write(ganzoo, run):
+    told = ganzoo("info", run).out
+    assert not any(word in told for word in ("None", "True", "False", "{}", "()"))
+
+
 def test_a_run_that_was_killed_and_one_that_is_damaged_say_so(ganzoo, run, tmp_path):
     killed, damaged = tmp_path / "killed", tmp_path / "damaged"
     for folder in (killed, damaged):

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import shlex
 import shutil
 from html import unescape
@@ -337,6 +338,19 @@ def test_the_best_fid_in_training_stands_beside_the_last_and_is_never_marked(run
     head = next(line for line in markdown(report).splitlines() if "best FID" in line)
     assert "| best FID in training | step of the best FID |" in head
     assert "best_fid" not in build([run("d", 4.0)]).lines[0].values
+
+
+def test_a_run_whose_measuring_failed_is_not_told_to_be_measured(run):
+    runs = [run("a", 4.0), run("b", options={"lr": 0.1})]
+    report = build(runs, failed=[f"{runs[1]}: it has no best checkpoint"])
+    assert not any("not evaluated" in caution for caution in report.cautions)
+    assert any("not evaluated" in caution for caution in build(runs).cautions)
+
+
+def test_what_all_seeds_have_alike_has_no_interval(run):
+    folders = [run("a", 4.0, seed=0), run("a2", 5.0, seed=1)]
+    html = page(build(folders), registry())
+    assert re.findall(r"<small>([\d.,]+) to \1</small>", html) == []
 
 
 # Forms

@@ -34,9 +34,9 @@ def eighty(monkeypatch):
     """A terminal of 80 columns, as far as the commands can see; what they print is still read by the test."""
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.setattr(terminal, "width", lambda: 80)
-    for module in ("listing", "info"):
+    for module in ("listing", "info"):  # First: they take the function as it is when they are imported.
         monkeypatch.setattr(f"ganzoo.commands.{module}.width", lambda: 80)
+    monkeypatch.setattr(terminal, "width", lambda: 80)
 
 
 @pytest.mark.parametrize(
@@ -105,8 +105,12 @@ def test_paragraphs_are_filled_and_lists_are_not():
 
 
 @pytest.mark.parametrize(
-    "arguments", [("list",), ("list", "models"), ("info", "cgan"), ("info", "folder"), ("info", "ada")]
-)
+    "arguments",
+    [
+        ("list",), ("list", "models"), ("info", "cgan"), ("info", "stylegan2"), ("info", "folder"), ("info", "ada"),
+        ("list", "--help"), ("sweep", "--help"), ("eval", "--help"),
+    ],
+)  # fmt: skip
 def test_listings_fit_a_terminal_of_80_columns(ganzoo, eighty, arguments):
     lines = ganzoo(*arguments).out.splitlines()
     assert len(lines) > 10

@@ -6,6 +6,7 @@ import os
 import random
 import sqlite3
 import sys
+import time
 from collections import namedtuple
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -15,6 +16,7 @@ import pytest
 from ganzoo_plugins.mlflow import MLflow, plain_name
 from ganzoo_plugins.wandb import WeightsAndBiases
 
+from conftest import PATIENCE
 from ganzoo.errors import GanzooError
 from ganzoo.loggers import about, ended, grouped, kept_id
 
@@ -253,7 +255,10 @@ def test_the_real_wandb_keeps_a_run_offline(ganzoo, monkeypatch, tmp_path):
     assert random.getstate() == before  # Training draws from these.
     kept = sorted((tmp_path / "r" / "wandb").glob("offline-run-*/run-*.wandb"))
     assert {path.name for path in kept} == {f"run-{kept_id(tmp_path / 'r' / 'wandb' / 'id.txt')}.wandb"}
-    assert all(b"loss/generator" in path.read_bytes() for path in kept)
+    until = time.monotonic() + PATIENCE  # Its own process writes on for a moment.
+    while not all(b"loss/generator" in path.read_bytes() for path in kept):
+        assert time.monotonic() < until
+        time.sleep(0.1)
     assert list((tmp_path / "r" / "wandb").glob("offline-run-*/files/media/images/generated_*.png"))
 
 

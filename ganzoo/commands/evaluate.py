@@ -81,10 +81,10 @@ def command(
     them.
 
     \b
-    ganzoo eval runs/mine                            FID and its company into runs/mine/eval.json
-    ganzoo eval digits.npz --json                    images from another program
+    ganzoo eval runs/mine                       FID and its company, into eval.json
+    ganzoo eval digits.npz --json               images from another program
     ganzoo eval runs/mine --metrics fid,parzen --n 10000
-    ganzoo eval runs/mine --n 50000 --nproc 8        eight GPUs, the same samples
+    ganzoo eval runs/mine --n 50000 --nproc 8   eight GPUs, the same samples
     """
     from ganzoo.metrics.images import read_images
     from ganzoo.plugins import registry

@@ -71,7 +71,7 @@ def _model(plugins: Any, model: str, as_json: bool) -> None:
     click.echo(f"{'conditional' if facts['conditional'] else 'unconditional'}; from {plugin.source}\n")
     _show("options", cls.Options.model_fields)
     if drawing := sampling_fields(cls):
-        _show("\noptions of drawing: of sample, eval, demo, and of `compare --sampling NAME=VALUE`", drawing)
+        _show("\noptions of drawing: of sample, eval, demo; `compare --sampling NAME=VALUE`", drawing)
     for name, values in facts["presets"].items():
         click.secho(f"\npreset {name}", bold=True)
         for key, value in values.items():
@@ -113,9 +113,15 @@ def _run(folder: Path, as_json: bool) -> None:
 
 def _short(value: Any) -> str:
     """A value of a run on a line; of a long list its beginning."""
+    from ganzoo.fields import value_in_words
+
     if isinstance(value, list) and len(value) > SHOWN:
         return f"{', '.join(map(str, value[:SHOWN]))} ... ({len(value)})"
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    if isinstance(value, dict):
+        return ", ".join(f"{name}={_short(inner)}" for name, inner in value.items()) or "none"
+    if isinstance(value, list) and value:
+        return ", ".join(map(str, value))
+    return f"{value:.6g}" if isinstance(value, float) else value_in_words(value)
 
 
 def _part(plugins: Any, kind: str, name: str, as_json: bool) -> None:

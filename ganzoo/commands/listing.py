@@ -15,15 +15,17 @@ COLUMNS = ("run", "model", "data", "status", "step", "best FID", "last FID")
 
 
 @click.command(name="list", cls=Explained, context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("kind", type=click.Choice((*KINDS, RUNS)), required=False)
+@click.argument("kind", type=click.Choice((*KINDS, RUNS)), required=False, metavar="[KIND]")
 @click.argument("folder", type=click.Path(path_type=Path), required=False)
 @click.option("--tag", "tags", multiple=True, help="Those of the runs that have this tag; may be given again.")
 @json_option
 def command(kind: str | None, folder: Path | None, tags: tuple[str, ...], as_json: bool) -> None:
     """List what is installed: models, data sets, metrics and the like, or the plugins that bring them. Or your runs.
 
-    Runs are those in FOLDER and below, runs/ unless you name another: how each stands, and its FID where it was
-    measured while it trained (--eval-every).
+    Runs are those in FOLDER and below, runs/ unless you name another: how each stands, the best FID that was found
+    while it trained (--eval-every), and the last, which may be that of `ganzoo eval`.
+
+    KIND is one of models, datasets, metrics, features, augmentations, regularisers, loggers, plugins and runs.
 
     \b
     ganzoo list models

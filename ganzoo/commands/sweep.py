@@ -54,8 +54,8 @@ def command(
 
     \b
     ganzoo sweep cgan --set lr=1e-4,3e-4,1e-3 --budget 10m
-    ganzoo sweep cgan --set lr=1e-5:1e-2 --set latent-dim=16:256 --trials 27 --budget 20epochs
-    ganzoo sweep cgan:tutorial --set augment=none,ada,diffaugment --set batch-size=128 --budget 5000steps
+    ganzoo sweep cgan --set lr=1e-5:1e-2 --set width=64:512 --budget 20epochs
+    ganzoo sweep cgan:tutorial --set augment=none,ada,diffaugment --budget 9m
 
     Lists alone are tried in every combination. Of ranges, and of some combinations out of many, trials are drawn by
     Optuna (pip install 'ganzoo[sweep]'), the later ones near those that did well; a wide range is drawn from on a

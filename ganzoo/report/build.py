@@ -180,7 +180,7 @@ def build(
         group.lines = put_in_order(group.lines, MEASURES[0])
     sentences, best = verdict(groups[0]) if groups else (["Benchmarks alone: no run was given."], None)
     files = read_benchmarks(benchmarks)
-    told = [*notes, *failed, *cautions(groups), *unmeasured(groups)]
+    told = [*notes, *failed, *cautions(groups), *unmeasured(groups, failed)]
     if checkpoint is not None:
         of = f"The generators are of checkpoint '{checkpoint}'"
         told.insert(0, f"{of}; times, memory and curves are of the whole run.")
@@ -449,9 +449,12 @@ def told(measure: Measure, value: Value) -> str:
     return f"{show(measure, value)} ({value.note or f'{n} seed' + ('s' if n != 1 else '')})"
 
 
-def unmeasured(groups: Sequence[Group]) -> list[str]:
-    """One note for all the runs that have no evaluation, with the command that makes it."""
-    runs = [run for group in groups for run in group.runs if run.result is None]
+def unmeasured(groups: Sequence[Group], failed: Sequence[str] = ()) -> list[str]:
+    """One note for all the runs that have no evaluation, with the command that makes it; of those that `failed` it is
+    known why."""
+    known = tuple(f"{run.folder}: " for group in groups for run in group.runs)
+    told = {begin for begin in known if any(line.startswith(begin) for line in failed)}
+    runs = [run for group in groups for run in group.runs if run.result is None and f"{run.folder}: " not in told]
     if not runs:
         return []
     names = ", ".join(str(run.folder) for run in runs[:MOST]) + (f" and {len(runs) - MOST} more" * (len(runs) > MOST))

@@ -69,6 +69,7 @@ def listed(folder: Path) -> Listed:
     # A run that was stopped saves steps which no line of the log tells of.
     step, seconds = (max(_number(line, name) or 0.0 for line in (last, told)) for name in ("step", "seconds"))
     scores = [score for line in lines if (score := _number(line, "fid")) is not None]
+    evaluated = _evaluated(folder, int(step))
     return Listed(
         folder,
         info["model"],
@@ -78,10 +79,20 @@ def listed(folder: Path) -> Listed:
         steps,
         seconds,
         _left(step, seconds, steps, _number(known, "max_time")) if running else None,
-        min(scores, default=None),
-        scores[-1] if scores else None,
+        min(scores, default=evaluated),
+        evaluated if evaluated is not None else scores[-1] if scores else None,
         *marks_of(info),
     )
+
+
+def _evaluated(folder: Path, step: int) -> float | None:
+    """The FID in `eval.json`, where that is of the run's last step."""
+    try:
+        result = read_json(folder / "eval.json") if (folder / "eval.json").is_file() else None
+    except GanzooError:
+        return None
+    metrics = result.get("metrics") if isinstance(result, dict) and result.get("step") == step else None
+    return _number(metrics, "fid") if isinstance(metrics, dict) else None
 
 
 def _left(step: float, seconds: float, steps: int | None, most: float | None) -> float | None:
