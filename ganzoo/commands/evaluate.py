@@ -81,7 +81,7 @@ def command(
     them.
 
     \b
-    ganzoo eval runs/mine                       FID and its company, into eval.json
+    ganzoo eval runs/mine                       FID and others, into eval.json
     ganzoo eval digits.npz --json               images from another program
     ganzoo eval runs/mine --metrics fid,parzen --n 10000
     ganzoo eval runs/mine --n 50000 --nproc 8   eight GPUs, the same samples
