@@ -52,6 +52,21 @@ def test_r_v_is_1_where_new_images_pass_for_fakes_and_0_where_they_pass_for_know
     assert told.count("knows its images by heart (r_v 1.00") == (expected == 1)
 
 
+def test_scores_that_scatter_are_not_told_for_images_known_by_heart(capsys):
+    class Unsure(Tiny):
+        """Its scores of single images are far more apart than those of the three kinds; known ones get 0.2 more."""
+
+        def judge(self, batch):
+            scattered = torch.linspace(-10, 10, len(batch.x))[torch.randperm(len(batch.x))][:, None]
+            known = images(1).images.float().div(127.5).sub(1)
+            learned = (batch.x[:, None] - known[None]).abs().flatten(2).amax(2).amin(1) < 1e-4
+            return scattered + 0.2 * learned[:, None]
+
+    trainer, overfitting = made(Unsure, images(2))
+    assert overfitting.measure(trainer)["r_v"] == pytest.approx(1.0, abs=1e-3)
+    assert capsys.readouterr().err == ""
+
+
 def test_where_nothing_is_held_out_nothing_is_told():
     trainer, overfitting = made(ByHeart, images(1))
     assert overfitting.measure(trainer) == {}
