@@ -30,6 +30,13 @@ def test_every_page_is_on_the_site_and_in_its_contents(site):
         assert f'href="{page.stem}.html"' in contents
 
 
+def test_reports_of_the_gallery_have_a_way_back(site):
+    reports = list((site / "gallery").glob("*.html"))
+    assert len(reports) == len(list((ROOT / "docs" / "gallery").glob("*.html"))) > 0
+    for page in reports:
+        assert '<a href="../gallery.html">Gallery</a>' in page.read_text(encoding="utf-8"), page.name
+
+
 def test_pages_fetch_nothing_from_elsewhere(site):
     for page in site.glob("*.html"):
         fetched = re.findall(r"<(?:script|img|iframe)[^>]*\ssrc=\"(https?:[^\"]+)", page.read_text())

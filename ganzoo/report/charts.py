@@ -5,7 +5,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ganzoo.report.benchmarks import Benchmark
-from ganzoo.report.build import Group, Report, fid_curve
+from ganzoo.report.build import Report
+from ganzoo.report.groups import Group, fid_curve
 from ganzoo.report.lines import drawn
 from ganzoo.report.read import Curve, RunRecord
 

@@ -12,8 +12,9 @@ from markupsafe import Markup, escape
 
 from ganzoo import __version__
 from ganzoo.plugins import Registry
-from ganzoo.report.build import Group, Report, fid_curve
+from ganzoo.report.build import Report
 from ganzoo.report.charts import fid_charts, loss_charts, loss_table, series_name, throughput_charts
+from ganzoo.report.groups import Group, fid_curve
 from ganzoo.report.lines import MEASURES, Line, drawn
 from ganzoo.report.pictures import TABLE, Samples, confusion, growth, samples, share
 from ganzoo.report.read import listed, mapping

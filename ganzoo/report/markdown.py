@@ -3,8 +3,9 @@
 import re
 from collections.abc import Iterable, Sequence
 
-from ganzoo.report.build import Group, Report
+from ganzoo.report.build import Report
 from ganzoo.report.charts import series_name
+from ganzoo.report.groups import Group
 from ganzoo.report.lines import Measure
 from ganzoo.report.show import BETWEEN, DASH, behind, show, shown_number
 

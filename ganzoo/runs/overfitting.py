@@ -58,8 +58,10 @@ class Overfitting:
         unseen = mean["train"] - mean["held out"]
         if mean["train"] > mean["fake"]:
             found["r_v"] = unseen / (mean["train"] - mean["fake"])
-        error = sum(of_images[name].var(correction=0).item() / len(of_images[name]) for name in self._sides) ** 0.5
-        if found.get("r_v", 0.0) > PARTED and unseen > SURE * error and not self._told:
+        chance = (
+            SURE * sum(of_images[name].var(correction=0).item() / len(of_images[name]) for name in self._sides) ** 0.5
+        )
+        if found.get("r_v", 0.0) > PARTED and unseen > chance and not self._told:
             self._told = True
             warn(
                 f"step {trainer.step}: the discriminator knows its images by heart (r_v {found['r_v']:.2f}: it tells "
