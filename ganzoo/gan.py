@@ -15,7 +15,7 @@ from ganzoo.data import Batch, DataSpec, ImageSet
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.nets import has_batch_statistics, vector, weighted_layers
 from ganzoo.optim import Adam, Rule, Schedule, linear_decay
-from ganzoo.precision import single
+from ganzoo.precision import like, single
 
 SHOWN_CLASSES = 100
 """Columns of a sample grid, at most: thousands would make a picture that nothing can show."""
@@ -69,6 +69,8 @@ class Turn(NamedTuple):
     """Taken so often in one step, each time after the first on a batch of its own: n_critic."""
     fresh: bool = False
     """Whether it gets fakes, and reals, of its own, not those of the turn before."""
+    fakes: bool = True
+    """Whether its loss looks at the fakes. If not, none are made for it: it gets those of the turn before, detached."""
 
     @property
     def name(self) -> str:
@@ -465,13 +467,19 @@ class GAN(nn.Module):
             self.watch("D(x)" if batch.z is None else "D(G(z))", self.score(logits))
             if batch.z is None:
                 self._real_logits = logits
-            heeded = verdicts
-            for regulariser in cast(Any, self.regularisers):
-                if regulariser.player == self.moving:
-                    heeded = tuple(regulariser.heed(self, verdict, batch) for verdict in heeded)
-            if heeded is not verdicts:
-                outputs[i] = (*heeded, *output[len(heeded) :]) if isinstance(output, tuple) else heeded[0]
+            outputs[i] = self._heeded(output, verdicts, batch)
         return outputs[0] if len(batches) == 1 else tuple(outputs)
+
+    def _heeded(self, output: Any, verdicts: tuple[Tensor, ...], batch: Batch) -> Any:
+        """What the discriminator said, with its logits as the regularisers of the player whose turn it is heed them."""
+        heeding = [one for one in cast(Any, self.regularisers) if one.player == self.moving]
+        if not heeding:
+            return output
+        for one in heeding:
+            verdicts = tuple(one.heed(self, verdict, batch) for verdict in verdicts)
+        if not isinstance(output, tuple):
+            return verdicts[0]
+        return like(output, [*verdicts, *output[len(verdicts) :]])
 
     def augmented(self, batch: Batch) -> Batch:
         """The batch as the run's augmentations let the discriminator see it, each sample changed by itself."""
@@ -534,5 +542,5 @@ def _joined(batches: Sequence[Batch]) -> Batch:
 
 def _split(output: Any, sizes: list[int]) -> list[Any]:
     if isinstance(output, tuple):
-        return list(zip(*(part.split(sizes) for part in output), strict=True))
+        return [like(output, parts) for parts in zip(*(part.split(sizes) for part in output), strict=True)]
     return list(output.split(sizes))

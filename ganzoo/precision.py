@@ -1,5 +1,6 @@
 """What stays float32 in a run whose networks compute in half precision."""
 
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -14,9 +15,13 @@ def single(value: Any) -> Any:
     if isinstance(value, Tensor):
         return value.float() if value.dtype in HALVES else value
     if isinstance(value, tuple | list):
-        parts = [single(part) for part in value]
-        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+        return like(value, [single(part) for part in value])
     return value
+
+
+def like(value: Any, parts: Iterable[Any]) -> Any:
+    """A tuple or list of other parts, of the type of `value`: named ones keep their names."""
+    return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
 
 
 def exactly(device: str) -> AbstractContextManager[Any]:

@@ -28,7 +28,6 @@ from ganzoo.training.engine import Engine, choose, seed_everything
 from ganzoo.training.gradients import treatments
 from ganzoo.training.modes import refuse
 from ganzoo.training.trainer import Trainer
-from ganzoo.training.turns import Schedule
 
 if TYPE_CHECKING:
     from ganzoo.metrics.training import Examiner
@@ -321,14 +320,14 @@ def _trainer(plan: Plan, gan: GAN, data: ImageSet, engine: Engine, world: World)
                 f"--balance: class '{data.classes[most]}' has {images:,} training image{'s' * (images > 1)}, and each "
                 f"is shown {times[most]:,.0f} times an epoch"
             )
-    steps = settings.total_steps(loader.batches_per_epoch, Schedule(gan).batches_per_step)
     owned = {id(p) for module in gan.players().values() for p in module.parameters()}
     idle = [name for name, p in gan.named_parameters() if id(p) not in owned and p.requires_grad]
     if idle:
         more = f" and {len(idle) - 1} more" if len(idle) > 1 else ""
         warn(f"{idle[0]}{more} of model '{gan.name}' belong to no player, so that nothing trains them: see players()")
     treated = treatments(settings.nonfinite_gradients, settings.clip_gradients)
-    trainer = Trainer(gan, loader, engine, steps, settings.max_time, world, treated, settings.accumulate)
+    trainer = Trainer(gan, loader, engine, None, settings.max_time, world, treated, settings.accumulate)
+    trainer.steps = settings.total_steps(loader.batches_per_epoch, trainer.schedule.batches_per_step)
     trainer.ema.begun = settings.init_from is not None
     return trainer
 

@@ -84,31 +84,16 @@ def init_small(module: nn.Module) -> None:
                 nn.init.zeros_(layer.bias)
 
 
-class ActiveDropout(nn.Module):
-    """Dropout as a source of noise: drawn in training, and in evaluation mode where `on` says so.
-
-    Isola et al. 2017, section 3.2.1.
-    """
-
-    def __init__(self, p: float = 0.5):
-        super().__init__()
-        self.p = p
-        self.on = False
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.dropout(x, self.p) if self.p and (self.training or self.on) else x
-
-
 class UNet(nn.Module):
     """Isola et al. 2017, section 6.1.1: an encoder, a decoder, and each level of the one joined to the other's.
 
     Images (N, `inputs`, H, W) to (N, `outputs`, H, W) in [-1, 1]. Sides that are no multiples of 2**`halvings` are
     continued by their last pixels and cut again. `width` channels after the first halving; they double up to 8 times.
-    The three levels of the decoder after the innermost have dropout, the outermost two none, as in the authors' code.
-    With a `latent_dim`, each level of the encoder sees a latent z (N, `latent_dim`) too, at every pixel (Zhu et al.
-    2017, Toward Multimodal Image-to-Image Translation, figure 3). `resized`: the last level doubles the map by nearest
-    neighbours and convolves it, which leaves no checkerboard (Odena et al. 2016), where the paper's convolution is
-    transposed.
+    The three levels of the decoder after the innermost have dropout, the outermost two none, as in the authors' code: a
+    source of noise in training, and where `noise` says so in evaluation mode too (section 3.2.1). With a `latent_dim`,
+    each level of the encoder sees a latent z (N, `latent_dim`) too, at every pixel (Zhu et al. 2017, Toward Multimodal
+    Image-to-Image Translation, figure 3). `resized`: the last level doubles the map by nearest neighbours and convolves
+    it, which leaves no checkerboard (Odena et al. 2016), where the paper's convolution is transposed.
     """
 
     def __init__(
@@ -117,6 +102,7 @@ class UNet(nn.Module):
     ):  # fmt: skip
         super().__init__()
         self.halvings = halvings
+        self.dropout = dropout
         widths = [width * min(2**level, 8) for level in range(halvings)]
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         for level, (before, after) in enumerate(pairwise([inputs, *widths])):
@@ -133,12 +119,11 @@ class UNet(nn.Module):
                 layers[1:] = [nn.Upsample(scale_factor=2), nn.Conv2d(joined, after, 3, padding=1)]
             if level:
                 layers.append(nn.InstanceNorm2d(after, affine=True))
-                if halvings - 4 <= level < halvings - 1 and level > 1:
-                    layers.append(ActiveDropout(dropout))
             self.up.append(nn.Sequential(*layers))
         init_small(self)
 
-    def forward(self, source: Tensor, y: Tensor | None = None, z: Tensor | None = None) -> Tensor:
+    def forward(self, source: Tensor, y: Tensor | None = None, z: Tensor | None = None, noise: bool = False) -> Tensor:
+        drops = self.dropout > 0 and (self.training or noise)
         x, skips = padded(source, 2**self.halvings), []
         for down in self.down:
             if z is not None:
@@ -146,8 +131,10 @@ class UNet(nn.Module):
             x = down(x)
             skips.append(x)
         x = self.up[0](skips.pop())
-        for up in list(self.up)[1:]:
+        for place, up in enumerate(list(self.up)[1:], 1):
             x = up(torch.cat([skips.pop(), x], 1))
+            if drops and place < min(4, self.halvings - 2):
+                x = F.dropout(x, self.dropout)
         return cut(x, source).tanh()
 
 

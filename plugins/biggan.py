@@ -421,11 +421,12 @@ class BigGAN(ganzoo.GAN):
             return
         versions = tuple((id(p), p._version) for p in self.generator.parameters())
         key = (self.sampling.standing, self.sampling.truncation, versions)
-        if key not in self._standing:
+        found = self._standing.get(key)
+        if found is None:  # Views, and the threads that draw from them, share what was found.
             found = standing_generator(self, self.sampling.standing)
             self._standing.clear()
             self._standing[key] = found
-        self.generator = self._standing[key]
+        self.generator = found
 
     def discriminator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
         return {"adversarial": losses.hinge_discriminator(*self.discriminate(real, fake))}

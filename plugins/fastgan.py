@@ -403,13 +403,13 @@ class FastGAN(ganzoo.GAN):
 
     def discriminator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
         seen, fooled = self.discriminate(real, fake)
-        border, other = (0.8 + 0.2 * torch.rand_like(logits) for logits in (seen[0], fooled[0]))
-        hinge = F.relu(border - seen[0]).mean() + F.relu(other + fooled[0]).mean()
+        border, other = (0.8 + 0.2 * torch.rand_like(logits) for logits in (seen.logits, fooled.logits))
+        hinge = F.relu(border - seen.logits).mean() + F.relu(other + fooled.logits).mean()
         if not self.options.reconstruction:
             return {"adversarial": hinge}
         return {
             "adversarial": hinge,
-            "reconstruction": self.options.reconstruction * self.reconstruction(Verdict(*seen)),
+            "reconstruction": self.options.reconstruction * self.reconstruction(seen),
         }
 
     def reconstruction(self, seen: Verdict) -> Tensor:
@@ -421,7 +421,7 @@ class FastGAN(ganzoo.GAN):
         return torch.stack([distance(whole, image), distance(small, image), distance(piece, cut)]).sum()
 
     def generator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
-        return {"adversarial": losses.hinge_generator(self.discriminate(fake)[0])}
+        return {"adversarial": losses.hinge_generator(self.discriminate(fake).logits)}
 
     def score(self, logits: Tensor) -> Tensor:
         return losses.raw(logits)

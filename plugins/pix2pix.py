@@ -22,7 +22,7 @@ from torch import Tensor
 import ganzoo
 from ganzoo import losses
 from ganzoo.optim import Adam, Rule, linear_decay
-from ganzoo.translation import ActiveDropout, PatchDiscriminator, UNet, patch_halvings, same_size
+from ganzoo.translation import PatchDiscriminator, UNet, patch_halvings, same_size
 
 
 class Pix2Pix(ganzoo.GAN):
@@ -82,10 +82,7 @@ class Pix2Pix(ganzoo.GAN):
         self.discriminator = PatchDiscriminator(sources + images, patch_halvings(self.data), options.width, affine=True)
 
     def generate(self, z: Tensor, y: Tensor | None, source: Tensor | None = None) -> Tensor:
-        for layer in self.generator.modules():
-            if isinstance(layer, ActiveDropout):
-                layer.on = self.sampling.noise
-        return self.generator(source, y)
+        return self.generator(source, y, noise=self.sampling.noise)
 
     def judge(self, batch: ganzoo.Batch) -> Any:
         assert batch.source is not None

@@ -345,7 +345,7 @@ class StyleGAN2(ganzoo.GAN):
     def turns(self) -> list[ganzoo.Turn]:
         """The phases, in the order of the authors' program. All see the same real images; R1 is of them alone."""
         o = self.options
-        path = [ganzoo.Turn("generator", self.path_loss, every=o.path_every)] if o.path else []
+        path = [ganzoo.Turn("generator", self.path_loss, every=o.path_every, fakes=False)] if o.path else []
         r1 = [ganzoo.Turn("discriminator", self.r1_loss, every=o.r1_every)] if self.gamma else []
         return [
             ganzoo.Turn("generator", self.generator_loss),
@@ -389,9 +389,10 @@ class StyleGAN2(ganzoo.GAN):
         return {"adversarial": losses.non_saturating_generator(self.discriminate(fake))}
 
     def path_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
-        n = max(1, len(fake.z) // PATH_SHRINK)
+        n = max(1, len(real.x) // PATH_SHRINK)
+        z, y = self.sample_latent(n), self.fake_labels(real)
         with exactly(self.device.type):
-            lengths = self.path_lengths(self.mixed(fake.z[:n], None if fake.y is None else fake.y[:n]))
+            lengths = self.path_lengths(self.mixed(z, None if y is None else y[:n]))
         mean = self.path_mean.lerp(lengths.mean(), PATH_DECAY)  # This batch has its share in what it is held to.
         penalty = (lengths - mean).square().mean()
         self.path_mean.copy_(mean.detach())

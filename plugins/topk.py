@@ -33,7 +33,7 @@ class TopK(ganzoo.Regulariser):
             return logits
         n = logits.shape[0]
         done = (gan.clock.fraction / self.options.until).clamp(max=1)
-        k = (n * (1 - done * (1 - self.options.share))).ceil()
+        k = (n * (1 - done * (1 - self.options.share)) - 1e-3).ceil()  # 0.1 of 100 is 10.000002 in float32.
         scores = logits.detach().float().flatten(1).mean(1)
         rank = scores.argsort(descending=True).argsort()
         weight = ((rank < k) * (n / k)).to(logits.dtype).view(-1, *[1] * (logits.dim() - 1))

@@ -3,6 +3,7 @@
 import copy
 import math
 from dataclasses import replace
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -222,6 +223,30 @@ def test_topk_gives_the_gradient_of_the_mean_over_the_best_fakes(digits):
         torch.testing.assert_close(gradient, expected)
     real = fake._replace(z=None)
     assert topk.heed(gan, logits, real) is logits
+    many = torch.randn(100, 1, requires_grad=True)
+    tenth = TopK(gan.data, TopK.Options(share=0.1, until=0.5)).heed(gan, many, fake)
+    (gradient,) = torch.autograd.grad(tenth.mean(), many)
+    assert gradient.count_nonzero() == 10
+
+
+def test_what_a_discriminator_says_by_name_is_so_with_regularisers_too(digits):
+    class Verdict(NamedTuple):
+        logits: torch.Tensor
+        x: torch.Tensor
+
+    class Named(Tiny):
+        def judge(self, batch):
+            return Verdict(super().judge(batch), batch.x)
+
+        def discriminator_loss(self, real, fake):
+            seen, fooled = self.discriminate(real, fake)
+            return {"loss": fooled.logits.mean() - seen.logits.mean() + 0 * seen.x.mean()}
+
+        def generator_loss(self, real, fake):
+            return {"loss": -self.discriminate(fake).logits.mean()}
+
+    trainer = make(digits, Named, regularise=("topk", "lecam"))
+    trainer.advance()
 
 
 def test_both_sides_are_augmented_in_both_turns_and_its_state_is_logged(digits):

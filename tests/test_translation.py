@@ -14,6 +14,7 @@ from ganzoo.data import Batch, DataSpec, ImageSet, Loader
 from ganzoo.errors import UsageError
 from ganzoo.fields import as_recorded, validated
 from ganzoo.plugins import registry
+from ganzoo.sampling import drawing
 from ganzoo.training.engine import Engine, seed_everything
 from ganzoo.training.trainer import Trainer
 from ganzoo.translation import PatchDiscriminator, Pool, ResidualTranslator, UNet, padded
@@ -161,6 +162,21 @@ def test_pix2pix_draws_with_dropout_where_it_is_asked_to():
     assert torch.equal(gan.generate(z, None, source), gan.generate(z, None, source))
     gan.sampling = gan.Sampling(noise=True)
     assert not torch.equal(gan.generate(z, None, source), gan.generate(z, None, source))
+
+
+def test_one_view_of_pix2pix_draws_with_dropout_while_another_draws_without():
+    gan = Pix2Pix(PAIRS, Pix2Pix.Options(**SMALL)).eval()
+    noisy = drawing(gan, {"noise": True})
+    z, source = torch.empty(2, 0), torch.rand(2, 1, 32, 32)
+    expected, amid = gan.generate(z, None, source), []
+
+    def as_another_thread_may(*_):
+        hook.remove()
+        amid.append(noisy.generate(z, None, source))
+
+    hook = gan.generator.up[0].register_forward_hook(as_another_thread_may)
+    assert torch.equal(gan.generate(z, None, source), expected)
+    assert not torch.equal(amid[0], expected)
 
 
 # CycleGAN

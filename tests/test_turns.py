@@ -127,6 +127,34 @@ def test_a_turn_sees_the_batch_and_the_fakes_of_the_turn_before(digits):
     assert (graph1, graph2, graph3) == (False, True, False)
 
 
+def test_for_a_turn_that_looks_at_no_fakes_none_are_made(digits):
+    class Some(Watching):
+        made = 0
+
+        def turns(self):
+            return [
+                ganzoo.Turn("generator", self.first),
+                ganzoo.Turn("generator", self.alone, fakes=False),
+                ganzoo.Turn("discriminator", self.third),
+            ]
+
+        def fake(self, real):
+            self.made += 1
+            return super().fake(real)
+
+        def alone(self, real, fake):
+            self.seen.append(("alone", real.x, fake.x, fake.x.requires_grad, set()))
+            return {"weight": sum(p.square().sum() for p in self.generator.parameters())}
+
+    trainer = make(digits, Some)
+    trainer.advance()
+    assert trainer.gan.made == 1
+    (_, _, fake, graph, _), (_, _, same, detached, _), (_, _, third, _, _) = trainer.gan.seen
+    assert torch.equal(fake, same)
+    assert torch.equal(fake, third)
+    assert (graph, detached) == (True, False)
+
+
 def test_only_the_player_whose_turn_it_is_has_parameters_that_move(digits):
     turns = seen(digits, ("discriminator", 1, False), ("generator", 1, False))
     assert [frozen for *_, frozen in turns] == [{"generator"}, {"discriminator"}]
@@ -185,6 +213,7 @@ def test_real_batches_are_counted_through_lazy_and_fresh_turns(digits):
         (lambda gan: ganzoo.Turn("generator", gan.other, every=0), "every=0: it must be a whole number, 1 or more"),
         (lambda gan: ganzoo.Turn("generator", gan.other, repeat=-1), "repeat=-1: it must be a whole number"),
         (lambda gan: ganzoo.Turn("generator", gan.other, every=2.5), "every=2.5"),
+        (lambda gan: ganzoo.Turn("generator", gan.other, fakes="none"), "has fakes='none': it must be True or False"),
         (lambda gan: ganzoo.Turn("generator", gan.generator_loss), "two turns are named 'generator'"),
         (lambda gan: ganzoo.Turn("generator", None), "the loss of a Turn of the generator is None"),
         (lambda gan: ("generator", gan.other), "which is no ganzoo.Turn"),

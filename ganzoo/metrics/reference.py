@@ -250,12 +250,12 @@ def fingerprint_of(data: ImageSet, shape: tuple[int, ...]) -> str:
     held = [data] if data.sources is None else [data, ImageSet(data.sources)]
     for part in held:
         if isinstance(part.images, Tensor):
-            digest.update(part.images.contiguous().numpy().tobytes())
+            digest.update(part.images.contiguous().numpy().data)
         else:
             some = read(part, list(range(0, len(part), -(-len(part) // 256))))
-            digest.update(some.numpy().tobytes())
+            digest.update(some.contiguous().numpy().data)
     if data.labels is not None:
-        digest.update(data.labels.contiguous().numpy().tobytes())
+        digest.update(data.labels.contiguous().numpy().data)
     return digest.hexdigest()
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ganzoo.data import Batch, ImageSet
 from ganzoo.data.examples import examples_of
-from ganzoo.errors import one_line, warn
+from ganzoo.errors import warn
 from ganzoo.gan import GAN
 from ganzoo.training.engine import at_rest
 from ganzoo.training.trainer import Trainer
@@ -33,13 +33,13 @@ class Overfitting:
     def __init__(self, held_out: Callable[[], ImageSet]):
         self._open = held_out
         self._sides: dict[str, Batch] | None = None
-        self._why: str | None = None
+        self._cannot = False
         self._told = False
 
     def measure(self, trainer: Trainer) -> dict[str, float]:
         """The numbers by name, for a line of the log; none where nothing is held out, or there is no such score."""
         gan = trainer.gan
-        if self._why is not None:
+        if self._cannot:
             return {}
         try:
             if self._sides is None:
@@ -49,8 +49,8 @@ class Overfitting:
             with at_rest(gan, SEED, gan.device):
                 fake = gan.fake(self._sides["held out"])
                 logits = {name: _logits(gan, batch).float() for name, batch in {**self._sides, "fake": fake}.items()}
-        except Exception as error:  # Whatever a model says to images that come without what its losses give them.
-            self._why = one_line(error)
+        except Exception:  # Whatever a model says to images that come without what its losses give them.
+            self._cannot = True
             return {}
         of_images = {name: value.reshape(len(value), -1).mean(1) for name, value in logits.items()}
         mean = {name: value.mean().item() for name, value in of_images.items()}

@@ -88,10 +88,13 @@ class World:
     def average_buffers(self, module: nn.Module) -> None:
         """The same for what the networks count in float buffers: the statistics of BatchNorm.
 
-        After every step, so that all processes hold the same model at every moment it may be looked at or saved.
+        After every step, so that all processes hold the same model at every moment it may be looked at or saved. What
+        no checkpoint holds is the same in all: low-pass filters, or VGG's weights, which are 80 MB.
         """
         if self.size > 1:
-            self._average([b for b in module.buffers() if b.is_floating_point()])
+            parts = ((part, part._non_persistent_buffers_set) for part in module.modules())
+            counted = [b for part, aside in parts for name, b in part._buffers.items() if name not in aside]
+            self._average([b for b in counted if b is not None and b.is_floating_point()])
 
     def _average(self, tensors: list[Tensor]) -> None:
         if not tensors:

@@ -54,7 +54,7 @@ class Stop:
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)  # None: one that is not Python's.
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
         if self.heard is not None:

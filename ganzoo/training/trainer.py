@@ -319,6 +319,7 @@ class Trainer:
         the step that was last taken plainly.
         """
         random, now = random_state(self.engine.device), self.settings()
+        own = own_buffers(self.gan) if self.world.size > 1 else {}
         return {
             "step": self.step,
             "elapsed": self.elapsed,
@@ -328,7 +329,7 @@ class Trainer:
             "optimizers": {name: _at(optimizer.state_dict(), now[name]) for name, optimizer in self.optimizers.items()},
             "random": random,
             "others": self.world.others(random),
-            "own": self.world.others({name: buffer.cpu() for name, buffer in own_buffers(self.gan).items()}),
+            "own": self.world.others({name: buffer.cpu() for name, buffer in own.items()}),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

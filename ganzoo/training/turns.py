@@ -75,10 +75,10 @@ class Schedule:
         spent = True
         for turn in (self.turns[i] for i in pattern):
             for k in range(turn.repeat):
-                draws, owns = not moves or k > 0 or turn.fresh, turn.player in self.owners
-                remakes = not draws and owns and spent
-                moves.append(Move(turn, draws, remakes, False, owns))
-                spent = owns or (spent and not draws and not remakes)
+                draws, attached = not moves or k > 0 or turn.fresh, turn.fakes and turn.player in self.owners
+                remakes = not draws and attached and spent
+                moves.append(Move(turn, draws, remakes, False, attached))
+                spent = attached or (spent and not draws and not remakes)
         for i, move in enumerate(moves):
             made = next((j for j in range(i + 1, len(moves)) if moves[j].draws or moves[j].remakes), len(moves))
             here = move.draws or move.remakes
@@ -201,6 +201,9 @@ def _checked(gan: GAN) -> tuple[Turn, ...]:
             raise GanzooError(f"{who}: a Turn is for player '{turn.player}', whom players() does not name: {hint}")
         if not callable(turn.loss):
             raise GanzooError(f"{who}: the loss of a Turn of the {turn.player} is {turn.loss!r}, not a method")
+        for name in ("fresh", "fakes"):
+            if not isinstance(value := getattr(turn, name), bool):
+                raise GanzooError(f"{who}: Turn '{turn.name}' has {name}={value!r}: it must be True or False")
         for name in ("every", "repeat"):
             value = getattr(turn, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
