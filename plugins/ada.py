@@ -212,7 +212,8 @@ class ADA(Augmentation):
 
         An image and its reflection repeat without end, so that one period is all that is made, whatever the maps of a
         batch ask for. The published program looks at them, reflects as far as they reach, but once at most, and has
-        zero beyond: that shows in the corners of one image in a thousand where p = 1.
+        zero beyond: that shows where p = 1 in the corners of one square image in a hundred, and of one in ten whose
+        sides differ.
         """
         x = separable(x, self.up_y, self.up_x)
         # Where each is read, in periods: the image is the first half of one, and its centre a quarter on.

@@ -71,11 +71,11 @@ def recoloured(x: Tensor) -> Tensor:
 
 
 def translated(x: Tensor) -> Tensor:
-    """Images moved by whole pixels, down or up and to the right or left, each by as much as it draws."""
+    """Images moved by whole pixels, up or down and to the left or right, each by as much as it draws."""
     for axis in (2, 3):
         side = x.shape[axis]
         most = round_half_up(side * SHIFT)
-        place = torch.arange(side, device=x.device) - integers(x, -most, most)
+        place = torch.arange(side, device=x.device) + integers(x, -most, most)
         inside = (place >= 0) & (place < side)
         along = place.clamp(0, side - 1).unsqueeze(1).unsqueeze(5 - axis)
         x = x.gather(axis, along.expand_as(x)) * inside.unsqueeze(1).unsqueeze(5 - axis)

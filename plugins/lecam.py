@@ -22,7 +22,7 @@ class LeCam(ganzoo.Regulariser):
     summary = "logits stay near the running mean of the other side's: few images (Tseng et al. 2021)"
 
     class Options(ganzoo.IngredientOptions):
-        """Section 4 of the paper, and the code of its authors."""
+        """The paper's, section 4. (Its authors' code counts D(x) above a_F, and D(G(z)) below a_R, alone.)"""
 
         weight: float = Field(0.3, ge=0, le=1e4, description="Weight of the term, lambda.")
         decay: float = Field(0.99, ge=0, lt=1, description="Of the moving averages.")

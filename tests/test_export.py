@@ -15,6 +15,7 @@ from ganzoo.preparing import load_data
 from ganzoo.runs.export import FORMATS, compare, draw, export
 from ganzoo.settings import resolve
 from ganzoo.training.building import build
+from ganzoo.training.layout import arranged
 
 
 def gan_of(name: str, dataset: str = "small-digits", **options: object):
@@ -181,6 +182,18 @@ def test_weights_of_a_translator_rebuild_it_both_ways(tmp_path, name):
     names = set(load_file(tmp_path / "x"))
     both = {f"{part}.{key}" for part in gan.saved for key in getattr(gan, part).state_dict()}
     assert names == (both if name == "cyclegan" else set(gan.generator.state_dict()))
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("stylegan2", {"depth": 2, "channel_base": 256, "channel_max": 32}),
+        ("biggan", {"width": 8}), ("sagan", {"width": 8}), ("r3gan", {}),
+    ],
+)  # fmt: skip
+def test_weights_of_networks_that_lie_channels_last_give_the_very_same_images(tmp_path, name, options):
+    gan = arranged(gan_of(name, "mnist", image_size=16, limit=64, **options), torch.device("cpu"))
+    assert export(gan, "safetensors", tmp_path / "x", registry())["largest_difference"] == 0
 
 
 def test_neither_discriminators_nor_past_fakes_are_in_a_program(tmp_path):

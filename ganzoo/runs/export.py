@@ -25,6 +25,7 @@ from ganzoo.runs.weights import KEY, apart, told
 from ganzoo.settings import validated
 from ganzoo.training.building import build
 from ganzoo.training.draws import own_draws
+from ganzoo.training.layout import arranged
 
 BATCHES = (1, 2, 7, 64)
 """Sizes of the random batches on which the exported generator must equal the original."""
@@ -244,6 +245,7 @@ def _load_safetensors(content: bytes, plugins: Registry) -> Loaded:
     config: Mapping[str, Any] = json.loads(told(header["__metadata__"])["config"])
     model = plugins.get("models", config["model"])
     gan = build(model, DataSpec.from_json(config["data"]), validated(model.Options, config["options"]))
+    gan = arranged(gan, gan.device)  # As the original lies: another layout rounds otherwise.
     _drawing(gan).load_state_dict(load(content))
     images = caller(gan.eval().requires_grad_(False))
     return lambda inputs: images(*inputs)
