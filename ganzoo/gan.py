@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ganzoo.data import Batch, DataSpec, ImageSet
 from ganzoo.errors import GanzooError, UsageError
+from ganzoo.fields import BatchSize, Beta1, Beta2, LatentDim, LearningRate, NCritic
 from ganzoo.nets import has_batch_statistics, vector, weighted_layers
 from ganzoo.optim import Adam, Rule, Schedule, linear_decay
 from ganzoo.precision import like, single
@@ -26,12 +27,12 @@ class Options(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    batch_size: int = Field(64, ge=1, le=65536, description="Images in a batch, over all processes.")
-    lr: float = Field(2e-4, gt=0, le=10, description="Learning rate.")
-    b1: float = Field(0.5, ge=0, lt=1, description="Adam's decay of the first moment.")
-    b2: float = Field(0.999, ge=0, lt=1, description="Adam's decay of the second moment.")
-    latent_dim: int = Field(100, ge=1, le=65536, description="Size of the latent vector z.")
-    n_critic: int = Field(1, ge=1, le=100, description="Discriminator steps for each generator step.")
+    batch_size: BatchSize = 64
+    lr: LearningRate = 2e-4
+    b1: Beta1 = 0.5
+    b2: Beta2 = 0.999
+    latent_dim: LatentDim = 100
+    n_critic: NCritic = 1
     ema: float = Field(
         0.999, ge=0, lt=1, description="Decay of the generator's moving average, used for samples; 0: none."
     )

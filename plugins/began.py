@@ -18,7 +18,7 @@ from torch import Tensor
 
 import ganzoo
 from ganzoo import losses
-from ganzoo.fields import Hold
+from ganzoo.fields import Hold, LearningRate, Width
 from ganzoo.nets import ConvAutoencoder, ConvGenerator
 
 
@@ -38,9 +38,9 @@ class BEGAN(ganzoo.GAN):
     class Options(ganzoo.Options):
         """Adam (0.5, 0.999) as in the paper. With its gamma of 0.5 and its slow k, minutes of training collapse."""
 
-        lr: float = Field(1e-3, gt=0, le=10, description="Learning rate.")
+        lr: LearningRate = 1e-3
         lr_hold: Hold = 0.5
-        width: int = Field(32, ge=1, le=1024, description="Channels next to the image; they double at each halving.")
+        width: Width = 32
         hidden: int = Field(
             256, ge=0, le=65536, description="Units of a fully connected layer after G's latent; 0: none."
         )

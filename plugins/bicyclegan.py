@@ -27,6 +27,7 @@ from torch.func import functional_call
 import ganzoo
 from ganzoo import losses
 from ganzoo.errors import UsageError
+from ganzoo.fields import BatchSize, LatentDim, Width
 from ganzoo.nets import ConvFeatures, around, weighted_layers
 from ganzoo.optim import Adam, Rule, linear_decay
 from ganzoo.precision import single
@@ -78,9 +79,9 @@ class BicycleGAN(ganzoo.GAN):
     class Options(ganzoo.Options):
         """Adam 2e-4 (0.5, 0.999), as in the authors' program."""
 
-        batch_size: int = Field(16, ge=1, le=65536, description="Images in a batch, over all processes.")
-        latent_dim: int = Field(8, ge=1, le=65536, description="Size of the latent vector z.")
-        width: int = Field(32, ge=1, le=1024, description="Channels next to the image; they double at each halving.")
+        batch_size: BatchSize = 16
+        latent_dim: LatentDim = 8
+        width: Width = 32
         l1: float = Field(10.0, ge=0, le=1e6, description="Weight of the distance to the target (lambda).")
         latent: float = Field(0.5, ge=0, le=1e6, description="Weight of finding the latent again.")
         kl: float = Field(0.01, ge=0, le=1e6, description="Weight of the codes' distance to the normal distribution.")

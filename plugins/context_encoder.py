@@ -22,6 +22,7 @@ import ganzoo
 from ganzoo import losses
 from ganzoo.data.making import hole_in
 from ganzoo.errors import UsageError
+from ganzoo.fields import Width
 from ganzoo.nets import ConvDiscriminator, ConvFeatures, ConvGenerator
 from ganzoo.translation import same_size
 
@@ -73,7 +74,7 @@ class ContextEncoder(ganzoo.GAN):
     class Options(ganzoo.Options):
         """Adam 2e-4 (0.5, 0.999), as in the authors' program."""
 
-        width: int = Field(32, ge=1, le=1024, description="Channels next to the image; they double at each halving.")
+        width: Width = 32
         bottleneck: int = Field(512, ge=1, le=65536, description="Numbers between encoder and decoder.")
         hole: float = Field(0.5, gt=0, lt=1, description="Share of each side that the hole takes.")
         overlap: int = Field(2, ge=0, le=512, description="Pixels of margin about the hole that are made as well.")

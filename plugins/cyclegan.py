@@ -20,6 +20,7 @@ from torch import Tensor, nn
 import ganzoo
 from ganzoo import losses
 from ganzoo.errors import UsageError
+from ganzoo.fields import BatchSize, Width
 from ganzoo.optim import Adam, Rule, linear_decay
 from ganzoo.translation import PatchDiscriminator, Pool, ResidualTranslator, patch_halvings, same_size
 from ganzoo.two_way import TwoWay, distance
@@ -44,12 +45,9 @@ class CycleGAN(TwoWay):
     class Options(ganzoo.Options):
         """Adam 2e-4 (0.5, 0.999), as in the paper."""
 
-        batch_size: int = Field(8, ge=1, le=65536, description="Images in a batch, over all processes.")
-        width: int = Field(
-            16,
-            ge=1,
-            le=1024,
-            description="Channels next to the image; they double at each halving. Discriminators have at least 32.",
+        batch_size: BatchSize = 8
+        width: Width = Field(
+            16, description="Channels next to the image; they double at each halving. Discriminators have at least 32."
         )
         blocks: int = Field(3, ge=0, le=64, description="Residual blocks; the paper has 6 for 128 pixels, 9 for 256.")
         cycle: float = Field(10.0, ge=0, le=1e6, description="Weight of coming back to the same image (lambda).")

@@ -19,6 +19,7 @@ from torch import Tensor
 
 import ganzoo
 from ganzoo import losses
+from ganzoo.fields import BatchSize, LearningRate, NCritic, Width
 from ganzoo.optim import RMSprop, Rule
 from ganzoo.translation import PatchDiscriminator, UNet, patch_halvings, same_size
 from ganzoo.two_way import TwoWay, distance
@@ -43,10 +44,10 @@ class DualGAN(TwoWay):
     class Options(ganzoo.Options):
         """The recipe of section 3.3, with a learning rate for shorter runs."""
 
-        batch_size: int = Field(8, ge=1, le=65536, description="Images in a batch, over all processes.")
-        lr: float = Field(2e-4, gt=0, le=10, description="Learning rate.")
-        n_critic: int = Field(3, ge=1, le=100, description="Critic steps for each generator step.")
-        width: int = Field(16, ge=1, le=1024, description="Channels next to the image; they double at each halving.")
+        batch_size: BatchSize = 8
+        lr: LearningRate = 2e-4
+        n_critic: NCritic = 3
+        width: Width = 16
         reconstruction: float = Field(100.0, ge=0, le=1e6, description="Weight of coming back to the same image.")
         dropout: float = Field(0.5, ge=0, lt=1, description="Share of the decoders' channels that are dropped.")
         clip: float = Field(0.01, gt=0, le=10, description="Bound of the critics' weights, c.")

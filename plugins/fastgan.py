@@ -52,6 +52,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 import ganzoo
 from ganzoo import losses
 from ganzoo.errors import UsageError
+from ganzoo.fields import BatchSize, LatentDim
 from ganzoo.precision import single
 
 SMALLEST, LARGEST = 32, 1024
@@ -351,8 +352,8 @@ class FastGAN(ganzoo.GAN):
     class Options(ganzoo.Options):
         """The published numbers; as wide as published from 256 pixels on."""
 
-        batch_size: int = Field(16, ge=1, le=65536, description="Images in a batch, over all processes.")
-        latent_dim: int = Field(256, ge=1, le=65536, description="Size of the latent vector z.")
+        batch_size: BatchSize = 16
+        latent_dim: LatentDim = 256
         width: int | None = Field(
             None, ge=1, le=1024,
             description="Channels of G's map of 128 pixels and D's of 64; default: a quarter of the side, 16 to 64.",

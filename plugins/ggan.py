@@ -15,7 +15,7 @@ from torch import Tensor
 
 import ganzoo
 from ganzoo import losses
-from ganzoo.fields import Hidden
+from ganzoo.fields import Hidden, LearningRate, Width
 from ganzoo.nets import ConvDiscriminator, ConvGenerator
 from ganzoo.optim import RMSprop, Rule
 
@@ -31,8 +31,8 @@ class GeometricGAN(ganzoo.GAN):
     class Options(ganzoo.Options):
         """Adam (0.5, 0.999), at a rate for short runs."""
 
-        lr: float = Field(1e-3, gt=0, le=10, description="Learning rate.")
-        width: int = Field(32, ge=1, le=1024, description="Channels next to the image; they double at each halving.")
+        lr: LearningRate = 1e-3
+        width: Width = 32
         hidden: Hidden = 256
         margin: float = Field(1e-3, ge=0, le=1e4, description="Weight of the hyperplane's squared normal, 1 / (2 C).")
         rmsprop: bool = Field(False, description="RMSprop in place of Adam.")

@@ -18,6 +18,7 @@ from torch import Tensor
 
 import ganzoo
 from ganzoo import losses
+from ganzoo.fields import LearningRate, Width
 from ganzoo.nets import ConvAutoencoder, ConvGenerator
 
 
@@ -31,8 +32,8 @@ class MAGAN(ganzoo.GAN):
     class Options(ganzoo.Options):
         """Adam (0.5, 0.999), as in the paper, at a rate for short runs."""
 
-        lr: float = Field(1e-3, gt=0, le=10, description="Learning rate.")
-        width: int = Field(32, ge=1, le=1024, description="Channels next to the image; they double at each halving.")
+        lr: LearningRate = 1e-3
+        width: Width = 32
         code: int = Field(32, ge=1, le=65536, description="Numbers in the autoencoder's code.")
         period: float = Field(0.25, gt=0, le=100, description="Epochs after which the margin is looked at, each time.")
 

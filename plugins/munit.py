@@ -28,6 +28,7 @@ from torch import Tensor, nn
 import ganzoo
 from ganzoo import losses
 from ganzoo.errors import UsageError
+from ganzoo.fields import BatchSize, Width
 from ganzoo.precision import single
 from ganzoo.translation import (
     MultiScale,
@@ -178,12 +179,9 @@ class MUNIT(TwoWay):
     class Options(ganzoo.Options):
         """Adam (0.5, 0.999), as in the paper, at twice its rate, and without its weight decay of 1e-4."""
 
-        batch_size: int = Field(8, ge=1, le=65536, description="Images in a batch, over all processes.")
-        width: int = Field(
-            16,
-            ge=1,
-            le=1024,
-            description="Channels next to the image; they double at each halving. Discriminators have at least 32.",
+        batch_size: BatchSize = 8
+        width: Width = Field(
+            16, description="Channels next to the image; they double at each halving. Discriminators have at least 32."
         )
         blocks: int = Field(2, ge=1, le=64, description="Residual blocks of an encoder, and of a decoder.")
         style: int = Field(8, ge=1, le=65536, description="Numbers of a style.")

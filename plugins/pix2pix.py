@@ -21,6 +21,7 @@ from torch import Tensor
 
 import ganzoo
 from ganzoo import losses
+from ganzoo.fields import BatchSize, Width
 from ganzoo.optim import Adam, Rule, linear_decay
 from ganzoo.translation import PatchDiscriminator, UNet, patch_halvings, same_size
 
@@ -50,13 +51,10 @@ class Pix2Pix(ganzoo.GAN):
     class Options(ganzoo.Options):
         """Adam 2e-4 (0.5, 0.999), as in the paper."""
 
-        batch_size: int = Field(
-            1,
-            ge=1,
-            le=65536,
-            description="Images in a batch, over all processes; at 32 x 32 pixels 16 is as good, and faster.",
+        batch_size: BatchSize = Field(
+            1, description="Images in a batch, over all processes; at 32 x 32 pixels 16 is as good, and faster."
         )
-        width: int = Field(32, ge=1, le=1024, description="Channels next to the image; they double at each halving.")
+        width: Width = 32
         resize_conv: bool = Field(
             True,
             description="Double the last map by nearest neighbours and convolve it: no checkerboard, which the paper's "

@@ -42,6 +42,7 @@ from torch import Tensor, nn
 import ganzoo
 from ganzoo import losses
 from ganzoo.errors import UsageError
+from ganzoo.fields import Beta1, Beta2, LatentDim, LearningRate, Width
 from ganzoo.nets import Condition, Projection, channels, pyramid, vector
 from ganzoo.optim import Adam, Rule, Schedule, cosine
 
@@ -324,11 +325,11 @@ class R3GAN(ganzoo.GAN):
     class Options(ganzoo.Options):
         """The paper's recipe without its schedules, narrow, and at a rate for runs of minutes."""
 
-        lr: float = Field(2e-3, gt=0, le=10, description="Learning rate.")
-        b1: float = Field(0.0, ge=0, lt=1, description="Adam's decay of the first moment.")
-        b2: float = Field(0.99, ge=0, lt=1, description="Adam's decay of the second moment.")
-        latent_dim: int = Field(64, ge=1, le=65536, description="Size of the latent vector z.")
-        width: int = Field(16, ge=1, le=1024, description="Channels next to the image; they double at each halving.")
+        lr: LearningRate = 2e-3
+        b1: Beta1 = 0.0
+        b2: Beta2 = 0.99
+        latent_dim: LatentDim = 64
+        width: Width = 16
         blocks: int = Field(1, ge=1, le=16, description="Residual blocks of each stage.")
         group: int = Field(16, ge=1, le=1024, description="Channels of one group of the 3 x 3 convolutions, at least.")
         gamma: float = Field(1.0, ge=0, le=1e4, description="Weight of R1 and R2, each gamma / 2.")

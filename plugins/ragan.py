@@ -20,7 +20,7 @@ from torch import Tensor
 
 import ganzoo
 from ganzoo import losses
-from ganzoo.fields import Hidden
+from ganzoo.fields import Hidden, LearningRate, Width
 from ganzoo.nets import ConvDiscriminator, ConvGenerator
 
 
@@ -50,8 +50,8 @@ class RaGAN(ganzoo.GAN):
     class Options(ganzoo.Options):
         """Adam (0.5, 0.999), as in the paper, at a higher rate for shorter runs."""
 
-        lr: float = Field(1e-3, gt=0, le=10, description="Learning rate.")
-        width: int = Field(32, ge=1, le=1024, description="Channels next to the image; they double at each halving.")
+        lr: LearningRate = 1e-3
+        width: Width = 32
         hidden: Hidden = 256
         loss: Literal["standard", "least-squares", "hinge"] = Field("standard", description="Which of the paper's.")
 

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 
 import ganzoo
 from ganzoo import losses
+from ganzoo.fields import BatchSize, Beta1, Beta2, Hold, LatentDim, LearningRateD, LearningRateG, Width
 from ganzoo.nets import ConditionalBatchNorm2d, pyramid
 from ganzoo.residual import (
     Discriminator,
@@ -88,16 +89,14 @@ class SAGAN(ganzoo.GAN):
     class Options(ganzoo.Options):
         """The paper's recipe with few channels, an average and high rates, for images of 32 pixels on two cores."""
 
-        batch_size: int = Field(32, ge=1, le=65536, description="Images in a batch, over all processes.")
-        lr: float = Field(4e-3, gt=0, le=10, description="Learning rate of the discriminator.")
-        lr_generator: float = Field(1e-3, gt=0, le=10, description="Learning rate of the generator.")
-        lr_hold: float = Field(
-            0.5, ge=0, le=1, description="Share of the run after which both rates fall in a line to 0; 1: they stay."
-        )
-        b1: float = Field(0.0, ge=0, lt=1, description="Adam's decay of the first moment.")
-        b2: float = Field(0.99, ge=0, lt=1, description="Adam's decay of the second moment.")
-        latent_dim: int = Field(64, ge=1, le=65536, description="Size of the latent vector z.")
-        width: int = Field(8, ge=1, le=1024, description="Channels are multiples of it: four times it at 32 x 32.")
+        batch_size: BatchSize = 32
+        lr: LearningRateD = 4e-3
+        lr_generator: LearningRateG = 1e-3
+        lr_hold: Hold = 0.5
+        b1: Beta1 = 0.0
+        b2: Beta2 = 0.99
+        latent_dim: LatentDim = 64
+        width: Width = Field(8, description="Channels are multiples of it: four times it at 32 x 32.")
         attention: tuple[int, ...] = Field(
             (16,), description="Sizes of maps after which both networks have self-attention; none: nowhere."
         )

@@ -12,12 +12,11 @@ The networks are those of DCGAN: z (N, latent_dim) to (N, C, H, W) in [-1, 1], (
 """
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 import ganzoo
 from ganzoo import losses
-from ganzoo.fields import Hidden
+from ganzoo.fields import Hidden, LearningRate, Width
 from ganzoo.nets import ConvDiscriminator, ConvGenerator
 
 
@@ -40,8 +39,8 @@ class SoftmaxGAN(ganzoo.GAN):
     class Options(ganzoo.Options):
         """Adam (0.5, 0.999), as in the paper, at a higher rate for shorter runs."""
 
-        lr: float = Field(1e-3, gt=0, le=10, description="Learning rate.")
-        width: int = Field(32, ge=1, le=1024, description="Channels next to the image; they double at each halving.")
+        lr: LearningRate = 1e-3
+        width: Width = 32
         hidden: Hidden = 256
 
     def __init__(self, data: ganzoo.DataSpec, options: Options):

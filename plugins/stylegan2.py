@@ -51,6 +51,7 @@ from torch import Tensor, nn
 import ganzoo
 from ganzoo import losses
 from ganzoo.errors import UsageError
+from ganzoo.fields import BatchSize, Beta1, Beta2, LatentDim, LearningRate
 from ganzoo.gan import Imported, Network
 from ganzoo.optim import Adam, Rule
 from ganzoo.precision import exactly
@@ -253,11 +254,11 @@ class StyleGAN2(ganzoo.GAN):
     class Options(ganzoo.Options):
         """The published recipe with few channels, for images of 32 to 64 pixels on one device."""
 
-        batch_size: int = Field(32, ge=1, le=65536, description="Images in a batch, over all processes.")
-        lr: float = Field(2.5e-3, gt=0, le=10, description="Learning rate, before it is scaled for the lazy terms.")
-        b1: float = Field(0.0, ge=0, lt=1, description="Adam's decay of the first moment.")
-        b2: float = Field(0.99, ge=0, lt=1, description="Adam's decay of the second moment.")
-        latent_dim: int = Field(128, ge=1, le=65536, description="Size of the latent vector z.")
+        batch_size: BatchSize = 32
+        lr: LearningRate = Field(2.5e-3, description="Learning rate, before it is scaled for the lazy terms.")
+        b1: Beta1 = 0.0
+        b2: Beta2 = 0.99
+        latent_dim: LatentDim = 128
         ema_kimg: float | None = Field(
             10.0, gt=0, le=1e6, description="Half-life of the average in thousands of real images, instead of --ema."
         )

@@ -17,7 +17,7 @@ from torch import Tensor
 
 import ganzoo
 from ganzoo import losses
-from ganzoo.fields import Hidden, Hold
+from ganzoo.fields import Beta1, Beta2, Hidden, Hold, LearningRate, NCritic, Penalty, Width
 from ganzoo.nets import networks
 
 
@@ -32,15 +32,15 @@ class WGANGP(ganzoo.GAN):
     class Options(ganzoo.Options):
         """Algorithm 1, with a learning rate for shorter runs."""
 
-        lr: float = Field(2e-3, gt=0, le=10, description="Learning rate.")
+        lr: LearningRate = 2e-3
         lr_hold: Hold = 0.5
-        b1: float = Field(0.0, ge=0, lt=1, description="Adam's decay of the first moment.")
-        b2: float = Field(0.99, ge=0, lt=1, description="Adam's decay of the second moment.")
-        n_critic: int = Field(2, ge=1, le=100, description="Critic steps for each generator step.")
+        b1: Beta1 = 0.0
+        b2: Beta2 = 0.99
+        n_critic: NCritic = 2
         network: Literal["conv", "mlp"] = Field("conv", description="The pair of networks; mlp: fully connected.")
-        width: int = Field(32, ge=1, le=1024, description="Channels next to the image; they double at each halving.")
+        width: Width = 32
         hidden: Hidden = 256
-        penalty: float = Field(10.0, ge=0, le=1e4, description="Weight of the gradient penalty, lambda.")
+        penalty: Penalty = 10.0
 
     def __init__(self, data: ganzoo.DataSpec, options: Options):
         super().__init__(data, options)
