@@ -28,6 +28,7 @@ class BEGAN(ganzoo.GAN):
     name = "began"
     paper = "Berthelot et al., BEGAN: Boundary Equilibrium GANs, 2017, https://arxiv.org/abs/1703.10717"
     channels_last = ("cuda", "cpu")
+    score = staticmethod(losses.raw)
     presets = {
         "paper": {
             "batch_size": 16, "lr": 1e-4, "lr_hold": 1.0, "latent_dim": 64, "code": 64, "width": 128, "hidden": 0,
@@ -84,9 +85,6 @@ class BEGAN(ganzoo.GAN):
     def generator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
         on_fake, _ = self.discriminate(fake)
         return {"error": -on_fake.mean()}
-
-    def score(self, logits: Tensor) -> Tensor:
-        return losses.raw(logits)
 
 
 @ganzoo.hookimpl

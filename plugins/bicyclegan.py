@@ -74,6 +74,7 @@ class BicycleGAN(ganzoo.GAN):
     judges = 2  # Sizes of an image.
     translates = True
     saved = ("generator", "encoder")
+    score = staticmethod(losses.raw)
     presets = {"paper": {"image_size": 256, "batch_size": 2, "width": 64, "ema": 0.0, "epochs": 60}}
 
     class Options(ganzoo.Options):
@@ -174,9 +175,6 @@ class BicycleGAN(ganzoo.GAN):
             "kl": o.kl * losses.gaussian_divergence(mean, log_variance),
             "latent": o.latent * (found - fake.z).abs().mean(),
         }
-
-    def score(self, logits: Tensor) -> Tensor:
-        return losses.raw(logits)
 
     def optimizer(self, player: str) -> Rule:
         o = self.options

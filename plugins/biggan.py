@@ -288,6 +288,7 @@ class BigGAN(ganzoo.GAN):
     )
     channels_last = ("cuda", "cpu")
     conditional = True
+    score = staticmethod(losses.raw)
 
     class Options(ganzoo.Options):
         """The paper's recipe with few channels, small batches and high rates, for images of 32 pixels on two cores."""
@@ -436,9 +437,6 @@ class BigGAN(ganzoo.GAN):
             with exactly(self.device.type):
                 terms["orthogonality"] = self.options.ortho * orthogonality(self.generator)
         return terms
-
-    def score(self, logits: Tensor) -> Tensor:
-        return losses.raw(logits)
 
 
 @ganzoo.hookimpl

@@ -36,6 +36,7 @@ class ClusterGAN(ganzoo.GAN):
     channels_last = ("cuda", "cpu")
     saved = ("generator", "encoder")
     clusters = True
+    score = staticmethod(losses.raw)
     presets = {"paper": {"lr": 1e-4, "width": 64, "hidden": 1024, "n_critic": 5, "spread": 0.1, "ema": 0.0}}
 
     class Options(ganzoo.Options):
@@ -94,9 +95,6 @@ class ClusterGAN(ganzoo.GAN):
 
     def recognise(self, x: Tensor) -> dict[str, Tensor]:
         return {"cluster": self.encoder(x)[:, self.options.latent_dim :]}
-
-    def score(self, logits: Tensor) -> Tensor:
-        return losses.raw(logits)
 
     def pictures(self, examples: ganzoo.Batch) -> dict[str, Tensor]:
         noise, cluster = self.encoder(examples.x).split([self.options.latent_dim, self.options.clusters], dim=1)

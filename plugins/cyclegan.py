@@ -38,6 +38,7 @@ class CycleGAN(TwoWay):
         "Zhu et al., Unpaired Image-to-Image Translation using Cycle-Consistent Adversarial Networks, 2017, "
         "https://arxiv.org/abs/1703.10593"
     )
+    score = staticmethod(losses.raw)
     presets = {
         "paper": {"image_size": 256, "batch_size": 1, "width": 64, "blocks": 9, "ema": 0.0, "epochs": 200},
     }
@@ -109,9 +110,6 @@ class CycleGAN(TwoWay):
             "adversarial": losses.least_squares_discriminator(*seen),
             "source": losses.least_squares_discriminator(ours, theirs),
         }
-
-    def score(self, logits: Tensor) -> Tensor:
-        return losses.raw(logits)
 
     def optimizer(self, player: str) -> Rule:
         o = self.options

@@ -37,6 +37,7 @@ class DualGAN(TwoWay):
         "Yi et al., DualGAN: Unsupervised Dual Learning for Image-to-Image Translation, 2017, "
         "https://arxiv.org/abs/1704.02510"
     )
+    score = staticmethod(losses.raw)
     presets = {
         "paper": {"image_size": 256, "batch_size": 1, "width": 64, "lr": 5e-5, "reconstruction": 500, "ema": 0.0}
     }
@@ -87,9 +88,6 @@ class DualGAN(TwoWay):
         for critic in (self.discriminator, self.source_discriminator):
             for weight in (p for p in critic.parameters() if p.requires_grad):  # All that are not frozen.
                 weight.clamp_(-self.options.clip, self.options.clip)
-
-    def score(self, logits: Tensor) -> Tensor:
-        return losses.raw(logits)
 
     def optimizer(self, player: str) -> Rule:
         return RMSprop(self.options.lr) if self.options.optimizer == "rmsprop" else super().optimizer(player)

@@ -35,6 +35,7 @@ class EBGAN(ganzoo.GAN):
     name = "ebgan"
     paper = "Zhao et al., Energy-based Generative Adversarial Networks, 2017, https://arxiv.org/abs/1609.03126"
     channels_last = ("cuda", "cpu")
+    score = staticmethod(losses.raw)
     presets = {"paper": {"lr": 1e-3, "width": 64, "ema": 0.0, "pulling": 0.1}, "plain": {"pulling": 0.0}}
 
     batch_statistics = True  # The codes of a batch are held apart.
@@ -61,9 +62,6 @@ class EBGAN(ganzoo.GAN):
     def generator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
         on_fake, codes = self.discriminate(fake)
         return {"energy": -on_fake.mean(), "pulling away": self.options.pulling * pulling_away(codes)}
-
-    def score(self, logits: Tensor) -> Tensor:
-        return losses.raw(logits)
 
 
 @ganzoo.hookimpl

@@ -337,6 +337,7 @@ class FastGAN(ganzoo.GAN):
         "https://arxiv.org/abs/2101.04775"
     )
     channels_last = ("cuda",)
+    score = staticmethod(losses.raw)
     presets = {
         # The authors' program, at its sizes for sets of dozens to thousands of images.
         "paper": {
@@ -423,9 +424,6 @@ class FastGAN(ganzoo.GAN):
 
     def generator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
         return {"adversarial": losses.hinge_generator(self.discriminate(fake).logits)}
-
-    def score(self, logits: Tensor) -> Tensor:
-        return losses.raw(logits)
 
 
 @ganzoo.hookimpl

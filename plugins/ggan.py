@@ -26,6 +26,7 @@ class GeometricGAN(ganzoo.GAN):
     name = "ggan"
     paper = "Lim & Ye, Geometric GAN, 2017, https://arxiv.org/abs/1705.02894"
     channels_last = ("cuda", "cpu")
+    score = staticmethod(losses.raw)
     presets = {"paper": {"rmsprop": True, "lr": 2e-4, "width": 64, "hidden": 0, "ema": 0.0}}
 
     class Options(ganzoo.Options):
@@ -50,9 +51,6 @@ class GeometricGAN(ganzoo.GAN):
 
     def generator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
         return {"normal": losses.hinge_generator(self.discriminate(fake))}
-
-    def score(self, logits: Tensor) -> Tensor:
-        return losses.raw(logits)
 
     def optimizer(self, player: str) -> Rule:
         return RMSprop(self.options.lr) if self.options.rmsprop else super().optimizer(player)

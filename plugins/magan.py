@@ -28,6 +28,7 @@ class MAGAN(ganzoo.GAN):
     name = "magan"
     paper = "Wang et al., MAGAN: Margin Adaptation for Generative Adversarial Networks, 2017, https://arxiv.org/abs/1704.03817"
     channels_last = ("cuda", "cpu")
+    score = staticmethod(losses.raw)
 
     class Options(ganzoo.Options):
         """Adam (0.5, 0.999), as in the paper, at a rate for short runs."""
@@ -80,9 +81,6 @@ class MAGAN(ganzoo.GAN):
     def generator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
         on_fake, _ = self.discriminate(fake)
         return {"energy": -on_fake.mean()}
-
-    def score(self, logits: Tensor) -> Tensor:
-        return losses.raw(logits)
 
 
 @ganzoo.hookimpl

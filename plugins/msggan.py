@@ -73,6 +73,7 @@ class MSGGAN(ganzoo.GAN):
     paper = "Karnewar & Wang, MSG-GAN: Multi-Scale Gradients for GANs, 2020, https://arxiv.org/abs/1903.06048"
     channels_last = ("cuda", "cpu")
     judged = "parts"
+    score = staticmethod(losses.raw)
 
     class Options(ganzoo.Options):
         """One critic step for each of G's, as in the paper, whose RMSprop is Adam (0, 0.99) here."""
@@ -118,9 +119,6 @@ class MSGGAN(ganzoo.GAN):
 
     def generator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
         return {"wasserstein": losses.wasserstein_generator(self.discriminate(fake))}
-
-    def score(self, logits: Tensor) -> Tensor:
-        return losses.raw(logits)
 
 
 @ganzoo.hookimpl

@@ -174,6 +174,7 @@ class MUNIT(TwoWay):
     name = "munit"
     paper = "Huang et al., Multimodal Unsupervised Image-to-Image Translation, 2018, https://arxiv.org/abs/1804.04732"
     judges = SCALES
+    score = staticmethod(losses.raw)
     presets = {"paper": {"image_size": 256, "batch_size": 1, "lr": 1e-4, "width": 64, "blocks": 4, "ema": 0.0}}
 
     class Options(ganzoo.Options):
@@ -280,9 +281,6 @@ class MUNIT(TwoWay):
                 distance(back.decode(again[0], styles[0], s), s) + distance(there.decode(again[1], styles[1], x), x)
             )
         return terms
-
-    def score(self, logits: Tensor) -> Tensor:
-        return losses.raw(logits)
 
 
 @ganzoo.hookimpl

@@ -298,6 +298,7 @@ class R3GAN(ganzoo.GAN):
     paper = "Huang et al., The GAN is dead; long live the GAN! A Modern Baseline GAN, 2024, https://arxiv.org/abs/2501.05441"
     channels_last = ("cuda", "cpu")
     conditional = True
+    score = staticmethod(losses.raw)
     presets = {
         # CIFAR-10; the others' names say what for. Numbers of the authors' train.py, batches of their README.
         "paper": recipe(
@@ -473,9 +474,6 @@ class R3GAN(ganzoo.GAN):
         with torch.no_grad():  # Nothing that moves depends on what D says of real samples.
             real_logits = self.discriminate(real)
         return {"relativistic": losses.relativistic(self.discriminate(fake), real_logits)}
-
-    def score(self, logits: Tensor) -> Tensor:
-        return losses.raw(logits)
 
 
 @ganzoo.hookimpl

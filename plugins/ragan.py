@@ -43,6 +43,7 @@ class RaGAN(ganzoo.GAN):
     name = "ragan"
     paper = "Jolicoeur-Martineau, The relativistic discriminator, 2018, https://arxiv.org/abs/1807.00734"
     channels_last = ("cuda", "cpu")
+    score = staticmethod(losses.raw)
     presets = {"paper": {"lr": 2e-4, "width": 64, "hidden": 0, "batch_size": 32, "latent_dim": 128, "ema": 0.0}}
 
     batch_statistics = True  # A sample is held against the other side's mean.
@@ -67,9 +68,6 @@ class RaGAN(ganzoo.GAN):
     def generator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
         on_real, on_fake = self.discriminate(real, fake)
         return {"adversarial": self.loss(on_fake, on_real)}
-
-    def score(self, logits: Tensor) -> Tensor:
-        return losses.raw(logits)
 
 
 @ganzoo.hookimpl

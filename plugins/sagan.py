@@ -78,6 +78,7 @@ class SAGAN(ganzoo.GAN):
     paper = "Zhang et al., Self-Attention Generative Adversarial Networks, 2019, https://arxiv.org/abs/1805.08318"
     channels_last = ("cuda", "cpu")
     conditional = True
+    score = staticmethod(losses.raw)
     presets = {
         # ImageNet at 128 x 128. The paper's FID is 18.65, its Inception score 52.52, after a million steps.
         "paper": {
@@ -122,9 +123,6 @@ class SAGAN(ganzoo.GAN):
 
     def generator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
         return {"adversarial": losses.hinge_generator(self.discriminate(fake))}
-
-    def score(self, logits: Tensor) -> Tensor:
-        return losses.raw(logits)
 
 
 @ganzoo.hookimpl

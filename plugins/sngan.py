@@ -69,6 +69,7 @@ class SNGAN(ganzoo.GAN):
     paper = "Miyato et al., Spectral Normalization for GANs, 2018, https://arxiv.org/abs/1802.05957"
     channels_last = ("cuda", "cpu")
     conditional = True
+    score = staticmethod(losses.raw)
 
     class Options(ganzoo.Options):
         """Rates far above the paper's: with small ones D wins for the first thousand steps."""
@@ -94,9 +95,6 @@ class SNGAN(ganzoo.GAN):
 
     def generator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
         return {"adversarial": losses.hinge_generator(self.discriminate(fake))}
-
-    def score(self, logits: Tensor) -> Tensor:
-        return losses.raw(logits)
 
 
 @ganzoo.hookimpl

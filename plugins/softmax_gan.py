@@ -32,6 +32,7 @@ class SoftmaxGAN(ganzoo.GAN):
     name = "softmax-gan"
     paper = "Lin, Softmax GAN, 2017, https://arxiv.org/abs/1704.06191"
     channels_last = ("cuda", "cpu")
+    score = staticmethod(losses.raw)
     presets = {"paper": {"lr": 2e-4, "width": 64, "hidden": 0, "ema": 0.0}}
 
     batch_statistics = True  # Samples share one softmax.
@@ -54,9 +55,6 @@ class SoftmaxGAN(ganzoo.GAN):
 
     def generator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
         return {"cross-entropy": -torch.cat(log_probabilities(*self.discriminate(real, fake))).mean()}
-
-    def score(self, logits: Tensor) -> Tensor:
-        return losses.raw(logits)
 
 
 @ganzoo.hookimpl

@@ -109,6 +109,7 @@ class StarGAN(ganzoo.GAN):
     channels_last = ("cuda",)
     translates = True
     own_sources = True
+    score = staticmethod(losses.raw)
     presets = {
         "paper": {"image_size": 128, "lr": 1e-4, "width": 64, "blocks": 6, "ema": 0.0, "epochs": 20},
     }
@@ -166,9 +167,6 @@ class StarGAN(ganzoo.GAN):
             index = torch.full((len(source),), c, device=source.device)
             shown[f"to {name}"] = self.generator(source, self.data.condition(index))
         return shown
-
-    def score(self, logits: Tensor) -> Tensor:
-        return losses.raw(logits)
 
     def optimizer(self, player: str) -> Rule:
         o = self.options

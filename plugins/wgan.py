@@ -34,6 +34,7 @@ class WGAN(ganzoo.GAN):
     name = "wgan"
     paper = "Arjovsky et al., Wasserstein GAN, 2017, https://arxiv.org/abs/1701.07875"
     channels_last = ("cuda", "cpu")
+    score = staticmethod(losses.raw)
     presets = {
         "paper": {
             "width": 64, "hidden": 0, "optimizer": "rmsprop", "lr": 5e-5, "lr_hold": 1.0, "clip": 0.01, "n_critic": 5,
@@ -69,9 +70,6 @@ class WGAN(ganzoo.GAN):
     def after_discriminator_step(self) -> None:
         for weight in (p for p in self.discriminator.parameters() if p.requires_grad):  # All that are not frozen.
             weight.clamp_(-self.options.clip, self.options.clip)
-
-    def score(self, logits: Tensor) -> Tensor:
-        return losses.raw(logits)
 
     def optimizer(self, player: str) -> Rule:
         o = self.options

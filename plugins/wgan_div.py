@@ -26,6 +26,7 @@ class WGANdiv(ganzoo.GAN):
     name = "wgan-div"
     paper = "Wu et al., Wasserstein Divergence for GANs, 2018, https://arxiv.org/abs/1712.01026"
     channels_last = ("cuda", "cpu")
+    score = staticmethod(losses.raw)
     presets = {"paper": {"lr": 2e-4, "b1": 0.0, "width": 64, "hidden": 0, "n_critic": 4, "ema": 0.0}}
 
     class Options(ganzoo.Options):
@@ -54,9 +55,6 @@ class WGANdiv(ganzoo.GAN):
 
     def generator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
         return {"wasserstein": losses.wasserstein_generator(self.discriminate(fake))}
-
-    def score(self, logits: Tensor) -> Tensor:
-        return losses.raw(logits)
 
 
 @ganzoo.hookimpl

@@ -27,6 +27,7 @@ class WGANGP(ganzoo.GAN):
     name = "wgan-gp"
     paper = "Gulrajani et al., Improved Training of Wasserstein GANs, 2017, https://arxiv.org/abs/1704.00028"
     channels_last = ("cuda", "cpu")
+    score = staticmethod(losses.raw)
     presets = {"paper": {"lr": 1e-4, "lr_hold": 1.0, "b1": 0.0, "b2": 0.9, "n_critic": 5, "width": 64, "hidden": 0}}
 
     class Options(ganzoo.Options):
@@ -58,9 +59,6 @@ class WGANGP(ganzoo.GAN):
 
     def generator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
         return {"wasserstein": losses.wasserstein_generator(self.discriminate(fake))}
-
-    def score(self, logits: Tensor) -> Tensor:
-        return losses.raw(logits)
 
 
 @ganzoo.hookimpl
