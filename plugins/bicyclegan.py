@@ -27,9 +27,8 @@ from torch.func import functional_call
 import ganzoo
 from ganzoo import losses
 from ganzoo.errors import UsageError
-from ganzoo.fields import BatchSize, LatentDim, Width
+from ganzoo.fields import BatchSize, Hold, LatentDim, Width
 from ganzoo.nets import ConvFeatures, around, weighted_layers
-from ganzoo.optim import Adam, Rule, linear_decay
 from ganzoo.precision import single
 from ganzoo.translation import (
     MultiScale,
@@ -86,9 +85,7 @@ class BicycleGAN(ganzoo.GAN):
         l1: float = Field(10.0, ge=0, le=1e6, description="Weight of the distance to the target (lambda).")
         latent: float = Field(0.5, ge=0, le=1e6, description="Weight of finding the latent again.")
         kl: float = Field(0.01, ge=0, le=1e6, description="Weight of the codes' distance to the normal distribution.")
-        decay: float = Field(
-            0.5, ge=0, le=1, description="Share of the budget from which the rate falls to 0; 1: it stays."
-        )
+        lr_hold: Hold = 0.5
 
     def __init__(self, data: ganzoo.DataSpec, options: Options):
         super().__init__(data, options)
@@ -175,10 +172,6 @@ class BicycleGAN(ganzoo.GAN):
             "kl": o.kl * losses.gaussian_divergence(mean, log_variance),
             "latent": o.latent * (found - fake.z).abs().mean(),
         }
-
-    def optimizer(self, player: str) -> Rule:
-        o = self.options
-        return Adam(linear_decay(o.lr, o.decay), o.b1, o.b2)
 
 
 def _held(module: nn.Module) -> dict[str, Tensor]:

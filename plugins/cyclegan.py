@@ -20,8 +20,7 @@ from torch import Tensor, nn
 import ganzoo
 from ganzoo import losses
 from ganzoo.errors import UsageError
-from ganzoo.fields import BatchSize, Width
-from ganzoo.optim import Adam, Rule, linear_decay
+from ganzoo.fields import BatchSize, Hold, Width
 from ganzoo.translation import PatchDiscriminator, Pool, ResidualTranslator, patch_halvings, same_size
 from ganzoo.two_way import TwoWay, distance
 
@@ -56,9 +55,7 @@ class CycleGAN(TwoWay):
             0.5, ge=0, le=1e6, description="Weight of leaving the other side's images alone, as a multiple of --cycle."
         )
         pool: int = Field(50, ge=0, le=10_000, description="Past fakes that the discriminators are shown; 0: none.")
-        decay: float = Field(
-            0.5, ge=0, le=1, description="Share of the budget from which the rate falls to 0; 1: it stays."
-        )
+        lr_hold: Hold = 0.5
 
     def __init__(self, data: ganzoo.DataSpec, options: Options):
         super().__init__(data, options)
@@ -110,10 +107,6 @@ class CycleGAN(TwoWay):
             "adversarial": losses.least_squares_discriminator(*seen),
             "source": losses.least_squares_discriminator(ours, theirs),
         }
-
-    def optimizer(self, player: str) -> Rule:
-        o = self.options
-        return Adam(linear_decay(o.lr, o.decay), o.b1, o.b2)
 
 
 @ganzoo.hookimpl

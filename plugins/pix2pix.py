@@ -21,8 +21,7 @@ from torch import Tensor
 
 import ganzoo
 from ganzoo import losses
-from ganzoo.fields import BatchSize, Width
-from ganzoo.optim import Adam, Rule, linear_decay
+from ganzoo.fields import BatchSize, Hold, Width
 from ganzoo.translation import PatchDiscriminator, UNet, patch_halvings, same_size
 
 
@@ -43,7 +42,7 @@ class Pix2Pix(ganzoo.GAN):
     real_entropy = 0.5
     presets = {
         "paper": {
-            "image_size": 256, "batch_size": 1, "width": 64, "resize_conv": False, "decay": 1.0, "ema": 0.0,
+            "image_size": 256, "batch_size": 1, "width": 64, "resize_conv": False, "lr_hold": 1.0, "ema": 0.0,
             "epochs": 200,
         },
     }  # fmt: skip
@@ -63,9 +62,7 @@ class Pix2Pix(ganzoo.GAN):
         )
         l1: float = Field(100.0, ge=0, le=1e6, description="Weight of the distance to the target (lambda).")
         dropout: float = Field(0.5, ge=0, lt=1, description="Share of the decoder's channels that are dropped.")
-        decay: float = Field(
-            0.5, ge=0, le=1, description="Share of the budget from which the rate falls to 0; 1: it stays."
-        )
+        lr_hold: Hold = 0.5
 
     class Sampling(ganzoo.Sampling):
         """What a sample is made with."""
@@ -94,10 +91,6 @@ class Pix2Pix(ganzoo.GAN):
             "adversarial": losses.non_saturating_generator(self.discriminate(fake)),
             "l1": self.options.l1 * (fake.x - real.x).abs().mean(),
         }
-
-    def optimizer(self, player: str) -> Rule:
-        o = self.options
-        return Adam(linear_decay(o.lr, o.decay), o.b1, o.b2)
 
 
 @ganzoo.hookimpl

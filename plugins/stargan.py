@@ -21,9 +21,8 @@ from torch import Tensor, nn
 
 import ganzoo
 from ganzoo import losses
-from ganzoo.fields import BatchSize, NCritic, Penalty, Width
+from ganzoo.fields import BatchSize, Hold, NCritic, Penalty, Width
 from ganzoo.nets import vector
-from ganzoo.optim import Adam, Rule, linear_decay
 from ganzoo.translation import cut, large_enough, padded
 
 SHOWN = 10
@@ -124,9 +123,7 @@ class StarGAN(ganzoo.GAN):
         auxiliary: float = Field(1.0, ge=0, le=1e4, description="Weight of the class loss, in both players.")
         reconstruction: float = Field(10.0, ge=0, le=1e4, description="Weight of coming back to the same image.")
         penalty: Penalty = 10.0
-        decay: float = Field(
-            0.5, ge=0, le=1, description="Share of the budget from which the rate falls to 0; 1: it stays."
-        )
+        lr_hold: Hold = 0.5
 
     def __init__(self, data: ganzoo.DataSpec, options: Options):
         super().__init__(data, options)
@@ -167,10 +164,6 @@ class StarGAN(ganzoo.GAN):
             index = torch.full((len(source),), c, device=source.device)
             shown[f"to {name}"] = self.generator(source, self.data.condition(index))
         return shown
-
-    def optimizer(self, player: str) -> Rule:
-        o = self.options
-        return Adam(linear_decay(o.lr, o.decay), o.b1, o.b2)
 
 
 @ganzoo.hookimpl
