@@ -16,12 +16,13 @@ from ganzoo import __version__
 from ganzoo.data import LARGEST_SIDE, DataRequest, DataSpec, ImageSet, Loader, Views, limited, open_dataset
 from ganzoo.data.making import Maker
 from ganzoo.errors import GanzooError, UsageError, did_you_mean, one_line, warn
+from ganzoo.fields import validated
 from ganzoo.gan import GAN
 from ganzoo.ingredients import Regulariser, added, parse
 from ganzoo.nets import has_batch_statistics
 from ganzoo.plugins import Registry
 from ganzoo.runs.transfer import begin_with, freeze, frozen_layers, refuse_unknown, tell, weights_of
-from ganzoo.settings import ORIGIN, Plan, Settings, validated
+from ganzoo.settings import ORIGIN, Plan, Settings
 from ganzoo.training.building import build, forewarning, refuse_giants
 from ganzoo.training.distributed import ALONE, World
 from ganzoo.training.engine import Engine, choose, seed_everything

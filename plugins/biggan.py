@@ -43,7 +43,18 @@ from torch.nn.modules.batchnorm import _BatchNorm
 import ganzoo
 from ganzoo import losses
 from ganzoo.errors import UsageError
-from ganzoo.fields import BatchSize, Beta1, Beta2, Hold, LatentDim, LearningRateD, LearningRateG, NCritic, Width
+from ganzoo.fields import (
+    BatchSize,
+    Beta1,
+    Beta2,
+    Hold,
+    LatentDim,
+    LearningRateD,
+    LearningRateG,
+    NCritic,
+    Width,
+    validated,
+)
 from ganzoo.gan import Imported, Network
 from ganzoo.nets import pyramid
 from ganzoo.precision import exactly
@@ -65,7 +76,6 @@ from ganzoo.residual import (
     initialise,
     refuse_unattended,
 )
-from ganzoo.settings import validated
 from ganzoo.training.draws import own_draws
 
 WHOLE = 5.0

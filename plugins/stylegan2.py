@@ -51,11 +51,10 @@ from torch import Tensor, nn
 import ganzoo
 from ganzoo import losses
 from ganzoo.errors import UsageError
-from ganzoo.fields import BatchSize, Beta1, Beta2, LatentDim, LearningRate
+from ganzoo.fields import BatchSize, Beta1, Beta2, LatentDim, LearningRate, validated
 from ganzoo.gan import Imported, Network
 from ganzoo.optim import Adam, Rule
 from ganzoo.precision import exactly
-from ganzoo.settings import validated
 from ganzoo.styles import (
     Arithmetic,
     Dense,

@@ -50,11 +50,10 @@ from torch import Tensor, nn
 import ganzoo
 from ganzoo import losses
 from ganzoo.errors import UsageError, plain
-from ganzoo.fields import BatchSize, Beta1, Beta2, LatentDim, LearningRate, LearningRateG
+from ganzoo.fields import BatchSize, Beta1, Beta2, LatentDim, LearningRate, LearningRateG, validated
 from ganzoo.gan import Imported, Network
 from ganzoo.optim import Adam, Rule
 from ganzoo.precision import exactly
-from ganzoo.settings import validated
 from ganzoo.styles import (
     Dense,
     Discriminator,

@@ -17,9 +17,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import ganzoo
 from ganzoo.data import Batch, DataSpec, ImageSet, Loader, examples_of
+from ganzoo.fields import validated
 from ganzoo.gan import GAN, Turn
 from ganzoo.ingredients import Augmentation, added
-from ganzoo.settings import validated
 from ganzoo.training.building import build
 from ganzoo.training.engine import choose, seed_everything
 from ganzoo.training.trainer import Trainer

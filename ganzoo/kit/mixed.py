@@ -8,11 +8,11 @@ from torch import Tensor
 
 from ganzoo import losses
 from ganzoo.data import Batch, DataSpec
+from ganzoo.fields import validated
 from ganzoo.gan import GAN
 from ganzoo.ingredients import Augmentation, Regulariser
 from ganzoo.kit.cases import BATCH, CLASSES, IMAGES, Case
 from ganzoo.nets import MLPDiscriminator, MLPGenerator
-from ganzoo.settings import validated
 
 MIXED = (
     DataSpec("grey", (1, 28, 28), IMAGES, CLASSES),
