@@ -305,15 +305,15 @@ def widths(channel_base: int, channel_max: int, side: int) -> dict[int, int]:
     return {s: max(1, min(channel_base // s, channel_max)) for s in sides_to(side)}
 
 
-def refuse_other_sizes(model: str, data: DataSpec) -> None:
-    """Raises UsageError unless the data holds square images with a side that is a power of two, 8 to 1024."""
+def refuse_other_sizes(model: str, data: DataSpec, smallest: int = SMALLEST) -> None:
+    """Raises UsageError unless the data holds square images, their side a power of two from `smallest` to 1024."""
     sides = data.shape[1:]
-    if data.is_images and sides[0] == sides[1] and sides[0] in sides_to(LARGEST)[1:]:
+    if data.is_images and sides[0] == sides[1] and smallest <= sides[0] and sides[0] in sides_to(LARGEST):
         return
     found = " x ".join(map(str, sides[::-1])) if data.is_images else "vectors"
     raise UsageError(
-        f"model '{model}' makes square images with sides that are powers of two, {SMALLEST} to {LARGEST}, "
-        f"and those of '{data.name}' are {found}: choose a size with --image-size 32, say"
+        f"model '{model}' makes square images with sides that are powers of two, {smallest} to {LARGEST}, "
+        f"and those of '{data.name}' are {found}: choose a size with --image-size {max(smallest, 32)}, say"
     )
 
 

@@ -45,12 +45,12 @@ from ganzoo.errors import UsageError
 from ganzoo.fields import Beta1, Beta2, LatentDim, LearningRate, Width
 from ganzoo.nets import Condition, Projection, channels, pyramid, vector
 from ganzoo.optim import Adam, Rule, Schedule, cosine
+from ganzoo.styles import low_pass
 
 SLOPE = 0.2
 """Of the leaky ReLU."""
 GAIN = (2 / (1 + SLOPE**2)) ** 0.5
 """What the leaky ReLU takes from the deviation of a normal input."""
-LOW_PASS = (1.0, 3.0, 3.0, 1.0)
 
 Channels = Annotated[int, Field(ge=1, le=8192)]
 
@@ -206,8 +206,7 @@ class Resample(nn.Module):
         super().__init__()
         self.up = up
         self.mix = pointwise(inputs, outputs) if inputs != outputs else None
-        f = torch.tensor(LOW_PASS)
-        self.register_buffer("f", f.outer(f) / f.sum() ** 2, persistent=False)
+        self.register_buffer("f", low_pass(), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.up and self.mix is not None:
