@@ -140,8 +140,9 @@ class GAN(nn.Module):
     """What the user types: lower case, words joined by '-'."""
     paper: ClassVar[str]
     """Authors, title, year, and where to find it."""
-    conditional: bool = False
-    """Whether the networks use labels; of an instance, what `uses_labels` decided for it."""
+    conditional: bool | Literal["auto"] = False
+    """Whether the networks use labels; `auto`: where the data has any. Of an instance, what `uses_labels` decided for
+    it, a bool."""
     translates: ClassVar[bool] = False
     """Whether the generator makes a sample from an image, `source`: the data must have sources."""
     clusters: ClassVar[bool] = False
@@ -242,12 +243,11 @@ class GAN(nn.Module):
 
     @classmethod
     def uses_labels(cls, data: DataSpec, options: Any) -> bool:
-        """Whether the networks use labels: as the class says, unless the model decides by its options or the data.
+        """Whether the networks use labels: as the class says by `conditional`, unless overridden.
 
-        A model with an option says `return options.conditional`; one that takes labels where there are any,
-        `return data.conditional`.
+        A model with an option says `return options.conditional`.
         """
-        return cls.conditional
+        return data.conditional if cls.conditional == "auto" else cls.conditional
 
     @classmethod
     def sourced(cls, data: ImageSet) -> ImageSet:
@@ -268,7 +268,7 @@ class GAN(nn.Module):
     @property
     def sees_labels(self) -> bool:
         """Whether losses get the labels of real images."""
-        return self.conditional or self.supervised
+        return bool(self.conditional or self.supervised)
 
     def labelled(self) -> int | None:
         """How many training images come with their class, of a model that is `supervised`: as many of each, as far as

@@ -297,7 +297,7 @@ class BigGAN(ganzoo.GAN):
         "https://arxiv.org/abs/1809.11096"
     )
     channels_last = ("cuda", "cpu")
-    conditional = True
+    conditional = "auto"
     score = staticmethod(losses.raw)
 
     class Options(ganzoo.Options):
@@ -383,10 +383,6 @@ class BigGAN(ganzoo.GAN):
             shared = critics if o.attention_discriminator is None else []
             refuse_unattended("--attention", o.attention, maps + shared, self.data)
         refuse_unattended("--attention-discriminator", o.attention_discriminator or (), critics, self.data)
-
-    @classmethod
-    def uses_labels(cls, data: ganzoo.DataSpec, options: Any) -> bool:
-        return data.conditional
 
     @classmethod
     def from_snapshot(cls, networks: Mapping[str, Network]) -> Imported:

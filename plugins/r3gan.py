@@ -296,7 +296,7 @@ class R3GAN(ganzoo.GAN):
     name = "r3gan"
     paper = "Huang et al., The GAN is dead; long live the GAN! A Modern Baseline GAN, 2024, https://arxiv.org/abs/2501.05441"
     channels_last = ("cuda", "cpu")
-    conditional = True
+    conditional = "auto"
     score = staticmethod(losses.raw)
     presets = {
         # CIFAR-10; the others' names say what for. Numbers of the authors' train.py, batches of their README.
@@ -406,10 +406,6 @@ class R3GAN(ganzoo.GAN):
                     f"--cardinality {n} does not divide the {2 * width} channels inside a block of {width}"
                 )
         return [Stage(width, n, o.blocks) for width, n in zip(widths, groups, strict=True)]
-
-    @classmethod
-    def uses_labels(cls, data: ganzoo.DataSpec, options: Any) -> bool:
-        return data.conditional
 
     def fake_labels(self, real: ganzoo.Batch) -> Tensor | None:
         """Those of the real samples: each pair shares its condition."""

@@ -21,7 +21,6 @@ half of the image.
 """
 
 from collections.abc import Collection
-from typing import Any
 
 from pydantic import Field
 from torch import Tensor, nn
@@ -77,7 +76,7 @@ class SAGAN(ganzoo.GAN):
     name = "sagan"
     paper = "Zhang et al., Self-Attention Generative Adversarial Networks, 2019, https://arxiv.org/abs/1805.08318"
     channels_last = ("cuda", "cpu")
-    conditional = True
+    conditional = "auto"
     score = staticmethod(losses.raw)
     presets = {
         # ImageNet at 128 x 128. The paper's FID is 18.65, its Inception score 52.52, after a million steps.
@@ -113,10 +112,6 @@ class SAGAN(ganzoo.GAN):
         if self.options.attention != self.Options.model_fields["attention"].default:
             maps = generator_maps(self.data) + discriminator_maps(self.data)
             refuse_unattended("--attention", self.options.attention, maps, self.data)
-
-    @classmethod
-    def uses_labels(cls, data: ganzoo.DataSpec, options: Any) -> bool:
-        return data.conditional
 
     def discriminator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
         return {"adversarial": losses.hinge_discriminator(*self.discriminate(real, fake))}

@@ -17,7 +17,6 @@ G maps z (N, latent_dim) and y to (N, C, H, W) in [-1, 1], D maps (N, C, H, W) a
 indices (N,), condition vectors (N, K), or None.
 """
 
-from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
@@ -68,7 +67,7 @@ class SNGAN(ganzoo.GAN):
     name = "sngan"
     paper = "Miyato et al., Spectral Normalization for GANs, 2018, https://arxiv.org/abs/1802.05957"
     channels_last = ("cuda", "cpu")
-    conditional = True
+    conditional = "auto"
     score = staticmethod(losses.raw)
 
     class Options(ganzoo.Options):
@@ -85,10 +84,6 @@ class SNGAN(ganzoo.GAN):
         super().__init__(data, options)
         self.generator = Generator(self.data, options.latent_dim, options.width)
         self.discriminator = Discriminator(self.data, options.width)
-
-    @classmethod
-    def uses_labels(cls, data: ganzoo.DataSpec, options: Any) -> bool:
-        return data.conditional
 
     def discriminator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
         return {"adversarial": losses.hinge_discriminator(*self.discriminate(real, fake))}

@@ -41,7 +41,7 @@ former paper's configuration for 256 x 256. The FIDs are of images with random n
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -230,7 +230,7 @@ class StyleGAN2(ganzoo.GAN):
         "Karras et al., Analyzing and Improving the Image Quality of StyleGAN, 2020, https://arxiv.org/abs/1912.04958"
     )
     channels_last = ("cuda", "cpu")
-    conditional = True
+    conditional = "auto"
     presets = {
         # What two cores can train at 32 x 32.
         "small": {
@@ -307,10 +307,6 @@ class StyleGAN2(ganzoo.GAN):
         self.discriminator = Discriminator(self.data, channels, o.group, o.residual, half)
         self.gamma = 0.0002 * side**2 / o.batch_size if o.gamma is None else o.gamma
         self.register_buffer("path_mean", torch.zeros(()))
-
-    @classmethod
-    def uses_labels(cls, data: ganzoo.DataSpec, options: Any) -> bool:
-        return data.conditional
 
     @classmethod
     def from_snapshot(cls, networks: Mapping[str, Network]) -> Imported:

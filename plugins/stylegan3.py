@@ -367,7 +367,7 @@ class StyleGAN3(ganzoo.GAN):
     name = "stylegan3"
     paper = "Karras et al., Alias-Free Generative Adversarial Networks, 2021, https://arxiv.org/abs/2106.12423"
     channels_last = ("cuda", "cpu")
-    conditional = True
+    conditional = "auto"
     presets = {
         # What two cores can train at 32 x 32.
         "small": {
@@ -461,10 +461,6 @@ class StyleGAN3(ganzoo.GAN):
         self.gamma = side**2 / (1024 * o.batch_size) if o.gamma is None else o.gamma
         self.blur = (10.0 if rotation else 0.0) if o.blur is None else o.blur
         self.blur_kimg = 200 / 32 * o.batch_size if o.blur_kimg is None else o.blur_kimg
-
-    @classmethod
-    def uses_labels(cls, data: ganzoo.DataSpec, options: Any) -> bool:
-        return data.conditional
 
     @classmethod
     def from_snapshot(cls, networks: Mapping[str, Network]) -> Imported:

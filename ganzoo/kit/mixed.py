@@ -26,15 +26,12 @@ class Host(GAN):
 
     name = "host"
     paper = "none"
+    conditional = "auto"
 
     def __init__(self, data: DataSpec, options: Any):
         super().__init__(data, options)
         self.generator = MLPGenerator(self.data, options.latent_dim, [32])
         self.discriminator = MLPDiscriminator(self.data, [32])
-
-    @classmethod
-    def uses_labels(cls, data: DataSpec, options: Any) -> bool:
-        return data.conditional
 
     def discriminator_loss(self, real: Batch, fake: Batch) -> dict[str, Tensor]:
         return {"adversarial": losses.minimax_discriminator(*self.discriminate(real, fake))}
