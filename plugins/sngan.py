@@ -17,7 +17,6 @@ G maps z (N, latent_dim) and y to (N, C, H, W) in [-1, 1], D maps (N, C, H, W) a
 indices (N,), condition vectors (N, K), or None.
 """
 
-
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
