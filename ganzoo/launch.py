@@ -220,7 +220,7 @@ def _train(run: Run, prepared: Prepared, registry: Registry, watchers: Sequence[
         if not run.world.rank:
             run.loggers = [registry.get("loggers", name)(run.folder, trainer.step) for name in settings.loggers]
             run.watchers = list(watchers)
-        run.evaluation, run.held_out = prepared.evaluation, prepared.held_out
+        run.evaluation, run.grids.held_out = prepared.evaluation, prepared.held_out
         run.overfitting = Overfitting(lambda: held_out(settings, registry, trainer.gan))
         run.cores = Cores(trainer.engine.device)
         if trainer.fraction < 1:
