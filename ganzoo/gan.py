@@ -250,6 +250,12 @@ class GAN(nn.Module):
         return data.conditional if cls.conditional == "auto" else cls.conditional
 
     @classmethod
+    def wanted_source(cls, options: Any) -> str | None:
+        """Of sources that are made of images, the one `--source` that suits these options, such as `hole:0.25`; None:
+        any."""
+        return None
+
+    @classmethod
     def sourced(cls, data: ImageSet) -> ImageSet:
         """The data set with what this model starts from: itself, or, with `own_sources`, its images as sources too."""
         if not (cls.own_sources and data.is_images):

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 import ganzoo
 from ganzoo import losses
-from ganzoo.data.making import hole_in
+from ganzoo.data.making import Maker, hole_in
 from ganzoo.errors import UsageError
 from ganzoo.fields import Width
 from ganzoo.known import MOST, Known
@@ -72,6 +72,10 @@ class CCGAN(ganzoo.GAN):
             1000, ge=1, le=10**9, description="Training images whose class is told, as many of each class."
         )
         auxiliary: float = Field(1.0, ge=0, le=1e4, description="Weight of the class loss, lambda.")
+
+    @classmethod
+    def wanted_source(cls, options: Options) -> str:
+        return Maker("hole", options.hole).text
 
     def __init__(self, data: ganzoo.DataSpec, options: Options):
         super().__init__(data, options)

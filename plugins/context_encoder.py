@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 import ganzoo
 from ganzoo import losses
-from ganzoo.data.making import hole_in
+from ganzoo.data.making import Maker, hole_in
 from ganzoo.errors import UsageError
 from ganzoo.fields import Width
 from ganzoo.nets import ConvDiscriminator, ConvFeatures, ConvGenerator
@@ -82,6 +82,10 @@ class ContextEncoder(ganzoo.GAN):
         adversarial: float = Field(
             1e-3, ge=0, le=1, description="Weight of the adversarial term; what is left of 1 is that of pixels."
         )
+
+    @classmethod
+    def wanted_source(cls, options: Options) -> str:
+        return Maker("hole", options.hole).text
 
     def __init__(self, data: ganzoo.DataSpec, options: Options):
         super().__init__(data, options)
