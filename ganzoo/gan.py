@@ -369,12 +369,15 @@ class GAN(nn.Module):
         back = getattr(self, "back", None)
         return back(x) if self.translates and isinstance(back, nn.Module) else None
 
+    def generated(self, z: Tensor, y: Tensor | None, source: Tensor | None) -> Tensor:
+        """What `generate` makes. A model that does not translate may have written it without `source`."""
+        return self.generate(z, y, source) if self.translates else self.generate(z, y)
+
     def fake(self, real: Batch) -> Batch:
         """As many fakes as `real` has samples, latents drawn first, then labels; made from `real.source` if need be."""
         z = self.sample_latent(len(real.x))
         y = self.fake_labels(real)
-        x = self.generate(z, y, real.source) if self.translates else self.generate(z, y)
-        return Batch(x, y, z, real.source, real.source_y)
+        return Batch(self.generated(z, y, real.source), y, z, real.source, real.source_y)
 
     def showcase(self) -> tuple[Tensor, Tensor | None, int]:
         """What sample grids show: latents, conditions and the number of columns.

@@ -189,11 +189,6 @@ def alone(gan: GAN, player: str) -> AbstractContextManager[None]:
     return constant(p for module in others for p in module.parameters())
 
 
-def generated(gan: GAN, z: Tensor, y: Tensor | None, source: Tensor | None) -> Tensor:
-    """What `generate` makes. A model that does not translate may have written it without `source`."""
-    return gan.generate(z, y, source) if gan.translates else gan.generate(z, y)
-
-
 def total(terms: Mapping[str, Tensor]) -> Tensor:
     """What is minimised."""
     return torch.stack(list(terms.values())).sum()
