@@ -1,4 +1,4 @@
-"""The contract: what a GAN family states, and nothing of how it is trained. Imports torch and pydantic only."""
+"""The contract: what a GAN family states, and nothing of how it is trained. It knows no plugin and no trainer."""
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
@@ -99,6 +99,12 @@ class Clock(nn.Module):
         self.register_buffer("step", torch.zeros((), dtype=torch.int64), persistent=False)
         self.register_buffer("images", torch.zeros((), dtype=torch.int64), persistent=False)
         self.register_buffer("fraction", torch.zeros(()), persistent=False)
+
+    def set(self, now: Mapping[str, Any]) -> None:
+        """Set it to what is given by name: numbers, or the tensors that a recorded step reads."""
+        for name, value in now.items():
+            tensor: Tensor = getattr(self, name)
+            tensor.copy_(value) if isinstance(value, Tensor) else tensor.fill_(value)
 
 
 class Network(NamedTuple):
@@ -207,28 +213,7 @@ class GAN(nn.Module):
         counts = self.data.counts
         unequal = torch.tensor(list(accumulate(counts))) if len(set(counts)) > 1 else None
         self.register_buffer("_class_ends", unequal, persistent=False)
-        if self.own_sources and not data.is_images:
-            raise UsageError(
-                f"model '{self.name}' makes images from images, and data set '{data.name}' holds vectors: "
-                "choose a data set of images"
-            )
-        if self.translates and data.source_shape is None:
-            raise UsageError(
-                f"model '{self.name}' makes images from images, and data set '{data.name}' has none to start from: "
-                "choose a data set with sources, such as mnist-edges, or make some with --source grey, edges, hole or "
-                "smaller:4"
-            )
-        if self.conditional and not data.conditional:
-            raise UsageError(
-                f"model '{self.name}' needs labels, and data set '{data.name}' has none: "
-                "choose an unconditional model, or put the images in one folder per class"
-            )
-        if self.supervised and (data.attributes or not data.classes):
-            has = "tags or numbers" if data.attributes else "none"
-            raise UsageError(
-                f"model '{self.name}' learns to name classes, and data set '{data.name}' has {has}: choose a data set "
-                "with classes, or put the images in one folder per class"
-            )
+        _refuse_unfit(self, data)
 
     @classmethod
     def from_snapshot(cls, networks: Mapping[str, Network]) -> Imported:
@@ -538,6 +523,36 @@ class GAN(nn.Module):
         """What was watched since the last call, by name. The trainer asks after each loss."""
         seen, self._watched = self._watched, {}
         return seen
+
+
+def _refuse_unfit(model: GAN, data: DataSpec) -> None:
+    """Refuse data that a model cannot learn from.
+
+    Raises:
+        UsageError: see `GAN.__init__`.
+    """
+    if model.own_sources and not data.is_images:
+        raise UsageError(
+            f"model '{model.name}' makes images from images, and data set '{data.name}' holds vectors: "
+            "choose a data set of images"
+        )
+    if model.translates and data.source_shape is None:
+        raise UsageError(
+            f"model '{model.name}' makes images from images, and data set '{data.name}' has none to start from: "
+            "choose a data set with sources, such as mnist-edges, or make some with --source grey, edges, hole or "
+            "smaller:4"
+        )
+    if model.conditional and not data.conditional:
+        raise UsageError(
+            f"model '{model.name}' needs labels, and data set '{data.name}' has none: "
+            "choose an unconditional model, or put the images in one folder per class"
+        )
+    if model.supervised and (data.attributes or not data.classes):
+        has = "tags or numbers" if data.attributes else "none"
+        raise UsageError(
+            f"model '{model.name}' learns to name classes, and data set '{data.name}' has {has}: choose a data set "
+            "with classes, or put the images in one folder per class"
+        )
 
 
 def _joined(batches: Sequence[Batch]) -> Batch:

@@ -257,7 +257,7 @@ def test_the_hinge_has_its_borders_drawn_from_four_fifths_to_one():
     gan = build(reconstruction=0.0)
     real, fake = batch(gan), Batch(torch.zeros(4, 3, 32, 32), None, torch.zeros(4, 6), torch.zeros(4, 3, 16, 16))
     said = {True: 0.25, False: -0.5}  # Within the borders: their mean is 0.9.
-    gan.judge = lambda b: (torch.full((4, 500), said[b.z is None]), b.x)
+    gan.judge = lambda b: Verdict(torch.full((4, 500), said[b.z is None]), b.x, b.x, b.x, b.x)
     terms = gan.discriminator_loss(real, fake)
     assert set(terms) == {"adversarial"}
     assert terms["adversarial"].item() == pytest.approx((0.9 - 0.25) + (0.9 - 0.5), abs=0.01)

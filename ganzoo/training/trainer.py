@@ -19,9 +19,10 @@ from ganzoo.training.ema import EMA
 from ganzoo.training.engine import Engine, random_state, seed_everything, set_random_state
 from ganzoo.training.gradients import Treatment
 from ganzoo.training.layout import arranged, arranged_batch, lies_channels_last, match_layout
+from ganzoo.training.looks import Look, Told
 from ganzoo.training.meter import Meter
 from ganzoo.training.signals import Stop
-from ganzoo.training.turns import Pattern, Schedule, constant
+from ganzoo.training.turns import Move, Pattern, Schedule, constant
 
 Settings = Mapping[str, Mapping[str, Any]]
 """What is given for one step: by player, the numbers of its update rule; under `ema`, the average's weight; under
@@ -167,63 +168,69 @@ class Trainer:
 
         It touches nothing but tensors on the device, so that it can be recorded.
         """
-        gan, values = self.gan, dict[str, Tensor]()
-        for name, value in settings["clock"].items():
-            tensor: Tensor = getattr(gan.clock, name)
-            tensor.copy_(value) if isinstance(value, Tensor) else tensor.fill_(value)
-        before, names, untold = None, dict[str, str](), True
-        unseen = {augmentation.name for augmentation in added(gan.augmentations, Augmentation)}
+        gan, told, heard = self.gan, Told(), not self.gan.augmentations
+        gan.clock.set(settings["clock"])
         moves = self.schedule.moves[pattern]
         for move in moves:
-            turn = move.turn
+            player = move.turn.player
             if move.draws:
-                untold = True
-                real = arranged_batch(next(batches)) if self.channels_last else next(batches)
-                if not gan.sees_labels:
-                    real = real._replace(y=None)
-                parts, fakes = real.parts(self.accumulate), [real] * self.accumulate
-            # In parts, a turn that needs the fakes' graph makes them itself: it lives while one part is looked at.
-            makes = move.draws or move.remakes or (move.attached and len(parts) > 1)
-            graph, told, said = move.graph if len(parts) == 1 else move.attached, [], []
-            self.clear(turn.player)
-            for i, part in enumerate(parts):
-                if makes:
-                    with self.engine.autocast(), torch.set_grad_enabled(graph):
-                        fake = gan.fake(part)
-                    fake = fake._replace(x=single(fake.x))  # Not every model makes it by a call of its generator.
-                    fakes[i] = fake if len(parts) == 1 else fake.detach()
-                else:
-                    fake = fakes[i]
-                gan.moving = turn.player
-                with self.alone(turn.player):
-                    with self.engine.autocast():
-                        terms = turn.loss(part, fake if move.attached else fake.detach())
-                    told.append(self.backward(turn.player, terms, turn.name, len(parts)))
-                gan.moving, logits = None, gan.real_logits()
-                if logits is not None:
-                    said.append(logits)
-            given = told[0] if len(told) == 1 else _means(told)
-            self.follow(turn.player, settings)
-            with torch.no_grad():
-                if turn.player == "discriminator":
+                look = self._look(next(batches))
+            self.clear(player)
+            given, real_logits = self._gradients(move, look)
+            self.follow(player, settings)
+            if player == "discriminator":
+                with torch.no_grad():
                     gan.after_discriminator_step()
-                    if said and untold:  # Once for each real batch: lazy turns look at the same.
-                        given |= _told_of(said[0] if len(said) == 1 else torch.cat(said), gan)
-                        unseen.clear()
-                        untold = False
-            # What two turns tell by one name gets two; a turn that repeats itself tells of the last time.
-            if turn is not before:
-                before, names = turn, {}
-            names |= {name: _another(name, values, turn.name) for name in given if name not in names}
-            values |= {names[name]: value for name, value in given.items()}
-        if unseen and any(move.turn.player == "discriminator" for move in moves):
+                    if real_logits is not None and not look.heard:
+                        given |= _heard(gan, real_logits)
+                        heard = look.heard = True
+            told.add(move.turn, given)
+        if not heard and any(move.turn.player == "discriminator" for move in moves):
             raise GanzooError(
                 f"model '{gan.name}' never calls self.discriminate with real samples in a turn of the discriminator: "
-                f"augmentation '{min(unseen)}' enters there"
+                f"augmentation '{next(added(gan.augmentations, Augmentation)).name}' enters there"
             )
         self.world.average_buffers(gan)
         self.ema.update(settings["ema"]["weight"])
-        return values
+        return told.values
+
+    def _look(self, real: Batch) -> Look:
+        """A real batch as the model wants it, in parts; there are no fakes for it yet."""
+        if self.channels_last:
+            real = arranged_batch(real)
+        if not self.gan.sees_labels:
+            real = real._replace(y=None)
+        parts = real.parts(self.accumulate)
+        return Look(parts, list(parts))
+
+    def _gradients(self, move: Move, look: Look) -> tuple[dict[str, Tensor], Tensor | None]:
+        """Take a turn's gradients, the mean over the parts of its batch, and make the fakes that it needs.
+
+        Returns:
+            What it has to log, by name; the discriminator's logits of real samples, if it looked at any.
+        """
+        gan, turn, parts = self.gan, move.turn, look.parts
+        whole = len(parts) == 1
+        # In parts, a turn that needs the fakes' graph makes them itself: it lives while one part is looked at.
+        makes = move.draws or move.remakes or (move.attached and not whole)
+        graph = move.graph if whole else move.attached
+        given, logits = [], []
+        for i, part in enumerate(parts):
+            fake = look.fakes[i]
+            if makes:
+                with self.engine.autocast(), torch.set_grad_enabled(graph):
+                    fake = gan.fake(part)
+                fake = fake._replace(x=single(fake.x))  # Not every model makes it by a call of its generator.
+                look.fakes[i] = fake if whole else fake.detach()
+            gan.moving = turn.player
+            with self.alone(turn.player):
+                with self.engine.autocast():
+                    terms = turn.loss(part, fake if move.attached else fake.detach())
+                given.append(self.backward(turn.player, terms, turn.name, len(parts)))
+            gan.moving, of_real = None, gan.real_logits()
+            if of_real is not None:
+                logits.append(of_real)
+        return given[0] if whole else _means(given), torch.cat(logits) if len(logits) > 1 else next(iter(logits), None)
 
     def alone(self, player: str) -> AbstractContextManager[None]:
         """Inside, no gradient is recorded for the other players' parameters: nothing is kept or computed for them."""
@@ -382,9 +389,9 @@ def _rule(gan: GAN, player: str) -> Rule:
     return rule
 
 
-def _means(told: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+def _means(given: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     """The mean over a batch's parts of what each told."""
-    return {name: torch.stack([part[name].detach() for part in told]).mean() for name in told[0]}
+    return {name: torch.stack([part[name].detach() for part in given]).mean() for name in given[0]}
 
 
 def _check_terms(terms: Any, turn: str) -> None:
@@ -402,22 +409,14 @@ def _check_terms(terms: Any, turn: str) -> None:
             raise GanzooError(f"term '{name}' of turn '{turn}' is {kind}, not a scalar tensor: take the mean, say")
 
 
-def _told_of(real_logits: Tensor, gan: GAN) -> dict[str, Tensor]:
-    """Tell the augmentations what the discriminator said of real samples; what they have to log."""
+def _heard(gan: GAN, real_logits: Tensor) -> dict[str, Tensor]:
+    """Let the augmentations hear what the discriminator said of real samples; what they have to log."""
     found = {}
     for augmentation in added(gan.augmentations, Augmentation):
         augmentation.after_discriminator_step(real_logits)
         for name, value in augmentation.watched().items():
             found[f"{augmentation.name}/{name}"] = value.detach().float().mean()
     return found
-
-
-def _another(name: str, taken: Mapping[str, Tensor], turn: str) -> str:
-    """A name for what a turn tells, where an earlier turn has told something by the same."""
-    for other in (name, f"{name} after", f"{name} after {turn}"):
-        if other not in taken:
-            return other
-    return f"{name} in {turn}"
 
 
 def _cpu(value: Any) -> Any:
