@@ -10,7 +10,8 @@ import time
 
 import pytest
 
-from ganzoo.metrics.evaluation import Evaluator, generated
+from ganzoo.metrics.evaluation import Evaluator
+from ganzoo.metrics.samples import generated
 from ganzoo.metrics.training import METRICS, N
 from ganzoo.plugins import registry
 from ganzoo.preparing import prepare

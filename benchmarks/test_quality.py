@@ -19,7 +19,9 @@ from ganzoo_plugins.mnist import MNIST
 from ganzoo.data import resize, to_uint8
 from ganzoo.files import read_json
 from ganzoo.launch import start
-from ganzoo.metrics.evaluation import Evaluator, comparable, describe, given
+from ganzoo.metrics.evaluation import Evaluator
+from ganzoo.metrics.protocol import comparable, describe
+from ganzoo.metrics.samples import given
 from ganzoo.metrics.training import METRICS, N
 from ganzoo.plugins import registry
 from ganzoo.runs.folder import read_metrics

@@ -19,10 +19,10 @@ from ganzoo.files import read_json
 from ganzoo.gan import GAN
 from ganzoo.launch import resume as resume_run
 from ganzoo.launch import start
+from ganzoo.marks import marks
 from ganzoo.plugins import GIVEN, Registry, registry
 from ganzoo.runs.folder import open_run, read_metrics
 from ganzoo.runs.hub import beside, is_address, local
-from ganzoo.runs.marks import marks
 from ganzoo.runs.sampler import Drawing, Sampler
 from ganzoo.runs.sampler import load as load_sampler
 from ganzoo.settings import BUDGET, read_config, resolve

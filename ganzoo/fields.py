@@ -46,6 +46,18 @@ def _bound(meta: Any, bounds: dict[str, Any]) -> None:
         bounds["max_open"] = isinstance(meta, annotated_types.Lt)
 
 
+# Options that many models have: `lr: LearningRate = 1e-3`, or, where a model has more to say of one,
+# `width: Width = Field(32, description="Channels of a level's maps.")`, which keeps the bounds.
+BatchSize = Annotated[int, Field(ge=1, le=65536, description="Images in a batch, over all processes.")]
+LearningRate = Annotated[float, Field(gt=0, le=10, description="Learning rate.")]
+LearningRateD = Annotated[LearningRate, Field(description="Learning rate of the discriminator.")]
+LearningRateG = Annotated[LearningRate, Field(description="Learning rate of the generator.")]
+Beta1 = Annotated[float, Field(ge=0, lt=1, description="Adam's decay of the first moment.")]
+Beta2 = Annotated[float, Field(ge=0, lt=1, description="Adam's decay of the second moment.")]
+LatentDim = Annotated[int, Field(ge=1, le=65536, description="Size of the latent vector z.")]
+NCritic = Annotated[int, Field(ge=1, le=100, description="Discriminator steps for each generator step.")]
+Width = Annotated[int, Field(ge=1, le=1024, description="Channels next to the image; they double at each halving.")]
+Penalty = Annotated[float, Field(ge=0, le=1e4, description="Weight of the gradient penalty, lambda.")]
 Hold = Annotated[
     float,
     Field(

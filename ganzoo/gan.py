@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ganzoo.data import Batch, DataSpec, ImageSet
 from ganzoo.errors import GanzooError, UsageError
+from ganzoo.fields import BatchSize, Beta1, Beta2, LatentDim, LearningRate, NCritic
 from ganzoo.nets import has_batch_statistics, vector, weighted_layers
 from ganzoo.optim import Adam, Rule, Schedule, linear_decay
 from ganzoo.precision import like, single
@@ -26,12 +27,12 @@ class Options(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    batch_size: int = Field(64, ge=1, le=65536, description="Images in a batch, over all processes.")
-    lr: float = Field(2e-4, gt=0, le=10, description="Learning rate.")
-    b1: float = Field(0.5, ge=0, lt=1, description="Adam's decay of the first moment.")
-    b2: float = Field(0.999, ge=0, lt=1, description="Adam's decay of the second moment.")
-    latent_dim: int = Field(100, ge=1, le=65536, description="Size of the latent vector z.")
-    n_critic: int = Field(1, ge=1, le=100, description="Discriminator steps for each generator step.")
+    batch_size: BatchSize = 64
+    lr: LearningRate = 2e-4
+    b1: Beta1 = 0.5
+    b2: Beta2 = 0.999
+    latent_dim: LatentDim = 100
+    n_critic: NCritic = 1
     ema: float = Field(
         0.999, ge=0, lt=1, description="Decay of the generator's moving average, used for samples; 0: none."
     )
@@ -145,8 +146,9 @@ class GAN(nn.Module):
     """What the user types: lower case, words joined by '-'."""
     paper: ClassVar[str]
     """Authors, title, year, and where to find it."""
-    conditional: bool = False
-    """Whether the networks use labels; of an instance, what `uses_labels` decided for it."""
+    conditional: bool | Literal["auto"] = False
+    """Whether the networks use labels; `auto`: where the data has any. Of an instance, what `uses_labels` decided for
+    it, a bool."""
     translates: ClassVar[bool] = False
     """Whether the generator makes a sample from an image, `source`: the data must have sources."""
     clusters: ClassVar[bool] = False
@@ -226,12 +228,17 @@ class GAN(nn.Module):
 
     @classmethod
     def uses_labels(cls, data: DataSpec, options: Any) -> bool:
-        """Whether the networks use labels: as the class says, unless the model decides by its options or the data.
+        """Whether the networks use labels: as the class says by `conditional`, unless overridden.
 
-        A model with an option says `return options.conditional`; one that takes labels where there are any,
-        `return data.conditional`.
+        A model with an option says `return options.conditional`.
         """
-        return cls.conditional
+        return data.conditional if cls.conditional == "auto" else cls.conditional
+
+    @classmethod
+    def wanted_source(cls, options: Any) -> str | None:
+        """Of sources that are made of images, the one `--source` that suits these options, such as `hole:0.25`; None:
+        any."""
+        return None
 
     @classmethod
     def sourced(cls, data: ImageSet) -> ImageSet:
@@ -252,7 +259,7 @@ class GAN(nn.Module):
     @property
     def sees_labels(self) -> bool:
         """Whether losses get the labels of real images."""
-        return self.conditional or self.supervised
+        return bool(self.conditional or self.supervised)
 
     def labelled(self) -> int | None:
         """How many training images come with their class, of a model that is `supervised`: as many of each, as far as
@@ -347,12 +354,15 @@ class GAN(nn.Module):
         back = getattr(self, "back", None)
         return back(x) if self.translates and isinstance(back, nn.Module) else None
 
+    def generated(self, z: Tensor, y: Tensor | None, source: Tensor | None) -> Tensor:
+        """What `generate` makes. A model that does not translate may have written it without `source`."""
+        return self.generate(z, y, source) if self.translates else self.generate(z, y)
+
     def fake(self, real: Batch) -> Batch:
         """As many fakes as `real` has samples, latents drawn first, then labels; made from `real.source` if need be."""
         z = self.sample_latent(len(real.x))
         y = self.fake_labels(real)
-        x = self.generate(z, y, real.source) if self.translates else self.generate(z, y)
-        return Batch(x, y, z, real.source, real.source_y)
+        return Batch(self.generated(z, y, real.source), y, z, real.source, real.source_y)
 
     def showcase(self) -> tuple[Tensor, Tensor | None, int]:
         """What sample grids show: latents, conditions and the number of columns.

@@ -41,9 +41,14 @@ class Augmentation(nn.Module):
         """Make it for images of `data.shape`.
 
         Raises:
-            UsageError: it cannot change such data.
+            UsageError: the data has vectors, or it cannot change such images.
         """
         super().__init__()
+        if not data.is_images:
+            raise UsageError(
+                f"augmentation '{self.name}' changes images, and data set '{data.name}' has vectors: "
+                f"leave out --augment {self.name}"
+            )
         self.data, self.options = data, options
 
     def unfit(self, gan: GAN) -> str | None:

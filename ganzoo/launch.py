@@ -9,10 +9,10 @@ from typing import Any
 from ganzoo.blame import blame
 from ganzoo.errors import GanzooError, UsageError, one_line, warn
 from ganzoo.files import read_json, write_json
+from ganzoo.marks import Marks
 from ganzoo.plugins import Registry
 from ganzoo.preparing import Prepared, beginning, config_of, held_out, prepare, session
 from ganzoo.runs.folder import default_folder, default_folders, model_of, open_run, refuse_absent_data
-from ganzoo.runs.marks import Marks
 from ganzoo.runs.overfitting import Overfitting
 from ganzoo.runs.run import Run
 from ganzoo.settings import BUDGET, Plan, flatten, resolve
@@ -220,7 +220,7 @@ def _train(run: Run, prepared: Prepared, registry: Registry, watchers: Sequence[
         if not run.world.rank:
             run.loggers = [registry.get("loggers", name)(run.folder, trainer.step) for name in settings.loggers]
             run.watchers = list(watchers)
-        run.evaluation, run.held_out = prepared.evaluation, prepared.held_out
+        run.evaluation, run.grids.held_out = prepared.evaluation, prepared.held_out
         run.overfitting = Overfitting(lambda: held_out(settings, registry, trainer.gan))
         run.cores = Cores(trainer.engine.device)
         if trainer.fraction < 1:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ganzoo.errors import GanzooError
 from ganzoo.files import read_bytes, read_json
-from ganzoo.runs.marks import marks_of
+from ganzoo.marks import marks_of
 
 
 class Logger(ABC):

@@ -16,12 +16,13 @@ from ganzoo import __version__
 from ganzoo.data import LARGEST_SIDE, DataRequest, DataSpec, ImageSet, Loader, Views, limited, open_dataset
 from ganzoo.data.making import Maker
 from ganzoo.errors import GanzooError, UsageError, did_you_mean, one_line, warn
+from ganzoo.fields import validated
 from ganzoo.gan import GAN
 from ganzoo.ingredients import Regulariser, added, parse
 from ganzoo.nets import has_batch_statistics
 from ganzoo.plugins import Registry
 from ganzoo.runs.transfer import begin_with, freeze, frozen_layers, refuse_unknown, tell, weights_of
-from ganzoo.settings import ORIGIN, Plan, Settings, validated
+from ganzoo.settings import ORIGIN, Plan, Settings
 from ganzoo.training.building import build, forewarning, refuse_giants
 from ganzoo.training.distributed import ALONE, World
 from ganzoo.training.engine import Engine, choose, seed_everything
@@ -88,17 +89,17 @@ def refuse_sources(plan: Plan) -> None:
         raise UsageError(f"--source {source}: model '{model.name}' {does}: leave it out")
 
 
-def refuse_other_holes(plan: Plan) -> None:
-    """See that a model with an option `hole`, the share of each side that it fills, gets sources with such holes.
+def refuse_unwanted(plan: Plan) -> None:
+    """See that a model which wants sources made in one way gets such: see `GAN.wanted_source`.
 
     Raises:
         UsageError: `--source` makes others.
     """
-    source, hole = plan.settings.source, getattr(plan.options, "hole", None)
-    if source is not None and hole is not None and Maker.named(source) != (filled := Maker("hole", hole)):
+    source, wanted = plan.settings.source, plan.model.wanted_source(plan.options)
+    if source is not None and wanted is not None and Maker.named(source) != Maker.named(wanted):
         raise UsageError(
-            f"--source {source}: model '{plan.model.name}' fills a hole of --hole {hole:g} of each side: give "
-            f"--source {filled.text}, or another --hole"
+            f"--source {source}: model '{plan.model.name}' as it is asked for wants --source {wanted}: give that, or "
+            "other options of the model"
         )
 
 
@@ -121,7 +122,7 @@ def prepare(
     refuse(settings.engine, engine.device, world.size)
     refuse_sources(plan)
     if begins:
-        refuse_other_holes(plan)
+        refuse_unwanted(plan)
     world.use(engine.device)
     data = world.first_before_others(lambda: load_data(settings, registry))
     spec = data.spec(settings.dataset)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from ganzoo.apart import told, train_apart
 from ganzoo.data import DataSpec
 from ganzoo.errors import GanzooError, UsageError, did_you_mean, one_line
+from ganzoo.fields import validated
 from ganzoo.files import read_json
 from ganzoo.gan import GAN
 from ganzoo.launch import resume, start
@@ -22,7 +23,7 @@ from ganzoo.runs.folder import model_of, open_run, refuse_absent_data
 from ganzoo.runs.measuring import measure_run, refuse_side, result_name, write_result
 from ganzoo.runs.sampler import step_of
 from ganzoo.sampling import choose_sampling, dumped, sampling_fields
-from ganzoo.settings import BEFORE, BUDGET, Plan, Settings, flatten, resolve, validated
+from ganzoo.settings import BEFORE, BUDGET, Plan, Settings, flatten, resolve
 from ganzoo.training.engine import choose_device
 from ganzoo.training.watcher import Watcher
 

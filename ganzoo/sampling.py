@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ganzoo.errors import UsageError, did_you_mean
-from ganzoo.settings import validated
+from ganzoo.fields import validated
 
 if TYPE_CHECKING:
     from pydantic import BaseModel

@@ -1,4 +1,4 @@
-"""What StyleGAN2 and StyleGAN3 share: the mapping network, layers at equalised rates, and the discriminator.
+"""What StyleGAN2 and StyleGAN3 share: the mapping network, layers at equalised rates, the discriminator, its losses.
 
 Weights are normal with deviation 1 and scaled where they are used by 1 / sqrt(fan in) (equalised rates: Adam moves all
 layers alike); the mapping networks learn at a hundredth of the rate. Names of modules are those of the authors'
@@ -15,9 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ganzoo.data import DataSpec
+from ganzoo import losses
+from ganzoo.data import Batch, DataSpec
 from ganzoo.errors import UsageError
-from ganzoo.gan import Network
+from ganzoo.fields import validated
+from ganzoo.gan import GAN, Imported, Network, Turn
 from ganzoo.nets import vector
 from ganzoo.precision import computed, exactly
 
@@ -305,15 +307,15 @@ def widths(channel_base: int, channel_max: int, side: int) -> dict[int, int]:
     return {s: max(1, min(channel_base // s, channel_max)) for s in sides_to(side)}
 
 
-def refuse_other_sizes(model: str, data: DataSpec) -> None:
-    """Raises UsageError unless the data holds square images with a side that is a power of two, 8 to 1024."""
+def refuse_other_sizes(model: str, data: DataSpec, smallest: int = SMALLEST) -> None:
+    """Raises UsageError unless the data holds square images, their side a power of two from `smallest` to 1024."""
     sides = data.shape[1:]
-    if data.is_images and sides[0] == sides[1] and sides[0] in sides_to(LARGEST)[1:]:
+    if data.is_images and sides[0] == sides[1] and smallest <= sides[0] and sides[0] in sides_to(LARGEST):
         return
     found = " x ".join(map(str, sides[::-1])) if data.is_images else "vectors"
     raise UsageError(
-        f"model '{model}' makes square images with sides that are powers of two, {SMALLEST} to {LARGEST}, "
-        f"and those of '{data.name}' are {found}: choose a size with --image-size 32, say"
+        f"model '{model}' makes square images with sides that are powers of two, {smallest} to {LARGEST}, "
+        f"and those of '{data.name}' are {found}: choose a size with --image-size {max(smallest, 32)}, say"
     )
 
 
@@ -364,3 +366,78 @@ def trained(networks: Mapping[str, Network], state: Callable[[Mapping[str, Tenso
     """What a snapshot's G and D, where they are there, were when training ended, by the names of the players here."""
     named = {"G": "generator", "D": "discriminator"}
     return {ours: state(networks[theirs].tensors) for theirs, ours in named.items() if theirs in networks}
+
+
+# The models
+
+
+class StyleBased(GAN):
+    """A model with a `Discriminator`, and R1 by turns of its own; conditional where the data is.
+
+    Its options have `n_critic`, `r1_every`, and what `from_snapshot` gives.
+    """
+
+    channels_last = ("cuda", "cpu")
+    conditional = "auto"
+    discriminator: Discriminator
+    gamma: float
+    """R1 has half of it for its weight; 0: there is none."""
+
+    def turns(self) -> list[Turn]:
+        """The phases, in the order of the authors' programs. All see the same real images; R1 is of them alone."""
+        o = self.options
+        r1 = [Turn("discriminator", self.r1_loss, every=o.r1_every)] if self.gamma else []
+        return [
+            Turn("generator", self.generator_loss),
+            Turn("discriminator", self.discriminator_loss, repeat=o.n_critic),
+            *r1,
+        ]
+
+    def discriminator_layers(self) -> list[nn.Module]:
+        return self.discriminator.blocks()
+
+    def drawn(self, real: Batch) -> Batch:
+        """As many fakes as `real` has samples, for the discriminator alone, without a graph."""
+        return self.fake(real)
+
+    def discriminator_loss(self, real: Batch, fake: Batch) -> dict[str, Tensor]:
+        with torch.no_grad():
+            fake = self.drawn(real)  # Not those that the generator has just been judged on.
+        return {"adversarial": losses.minimax_discriminator(*self.discriminate(real, fake))}
+
+    def r1_loss(self, real: Batch, fake: Batch) -> dict[str, Tensor]:
+        """gamma / 2 E[|grad D(x)|^2], as strong as if it were in every step."""
+        penalty = losses.zero_centred_penalty(self.discriminate, real)
+        return {"penalty": self.options.r1_every * 0.5 * self.gamma * penalty}
+
+    @classmethod
+    def from_snapshot(cls, networks: Mapping[str, Network]) -> Imported:
+        """Those of an official snapshot: G, D and the averaged G_ema.
+
+        Raises:
+            UsageError: there is no averaged generator, or it is none that this model can be.
+        """
+        if "G_ema" not in networks:
+            raise UsageError("there is no averaged generator G_ema in it")
+        theirs, critic = networks["G_ema"], networks.get("D")
+        state = cls.from_published(theirs.tensors)
+        own = cls.options_of(state, told_by(theirs), critic)
+        spec, z, w = spec_of(theirs)
+        depth = sum(n.startswith("mapping.fc") and n.endswith(".weight") for n in state)
+        options = {"latent_dim": z, "style_dim": w, "depth": depth, "group": group_of(critic), **own}
+        players = trained(networks, cls.from_published)
+        return Imported(spec, validated(cls.Options, options), {"generator": state}, players)
+
+    @staticmethod
+    def from_published(state: Mapping[str, Tensor]) -> State:
+        """A state of the authors' program in PyTorch, as the networks here take it: as it is, unless overridden."""
+        return dict(state)
+
+    @classmethod
+    def options_of(cls, state: State, told: Mapping[str, Any], critic: Network | None) -> dict[str, Any]:
+        """What a published generator says of the model's own options: by its tensors, named as here, and `told_by` it.
+
+        Raises:
+            UsageError: it is none that this model can be.
+        """
+        raise UsageError(f"model '{cls.name}' takes no networks of other programs")

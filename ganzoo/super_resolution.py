@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ganzoo import gan
 from ganzoo.data import Batch, DataSpec
 from ganzoo.errors import UsageError
+from ganzoo.fields import BatchSize, Beta1, LearningRate, Width
 from ganzoo.optim import Adam, Rule, late
 from ganzoo.perceptual import VGG, Maps
 from ganzoo.precision import single
@@ -72,10 +73,10 @@ class Discriminator(nn.Module):
 class Options(gan.Options):
     """Of all models that enlarge images. Adam 1e-4 (0.9, 0.999), as the papers have it."""
 
-    batch_size: int = Field(16, ge=1, le=65536, description="Images in a batch, over all processes.")
-    lr: float = Field(1e-4, gt=0, le=10, description="Learning rate.")
-    b1: float = Field(0.9, ge=0, lt=1, description="Adam's decay of the first moment.")
-    width: int = Field(32, ge=1, le=1024, description="Channels of both networks next to the image; the papers: 64.")
+    batch_size: BatchSize = 16
+    lr: LearningRate = 1e-4
+    b1: Beta1 = 0.9
+    width: Width = Field(32, description="Channels of both networks next to the image; the papers: 64.")
     pretrain: float = Field(
         0.5, ge=0, le=1, description="Share of the budget that is trained by pixels alone, before the discriminator."
     )

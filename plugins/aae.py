@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 import ganzoo
 from ganzoo import losses
+from ganzoo.fields import LatentDim, LearningRate, Width
 from ganzoo.nets import ConvEncoder, ConvGenerator, mlp
 
 
@@ -32,9 +33,9 @@ class AAE(ganzoo.GAN):
     class Options(ganzoo.Options):
         """Adam (0.5, 0.999), and the 8 latents that the paper takes for the likelihood of digits."""
 
-        lr: float = Field(1e-3, gt=0, le=10, description="Learning rate.")
-        latent_dim: int = Field(8, ge=1, le=65536, description="Size of the latent vector z.")
-        width: int = Field(32, ge=1, le=1024, description="Channels next to the image; they double at each halving.")
+        lr: LearningRate = 1e-3
+        latent_dim: LatentDim = 8
+        width: Width = 32
         hidden: int = Field(1000, ge=1, le=65536, description="Units in both layers of the discriminator.")
         reconstruction: float = Field(20.0, gt=0, le=1e6, description="Weight of giving an image back, lambda.")
 

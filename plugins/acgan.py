@@ -40,7 +40,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 import ganzoo
 from ganzoo import losses
 from ganzoo.errors import UsageError
-from ganzoo.fields import Hold
+from ganzoo.fields import Beta1, Beta2, Hold, LearningRate, Width
 from ganzoo.nets import ConvFeatures, ConvGenerator
 
 EMBEDDED = 128
@@ -231,11 +231,11 @@ class ACGAN(ganzoo.GAN):
     class Options(ganzoo.Options):
         """Spectral normalisation and high rates, as `sngan` has them; the paper's are a preset."""
 
-        lr: float = Field(4e-3, gt=0, le=10, description="Learning rate.")
+        lr: LearningRate = 4e-3
         lr_hold: Hold = 0.5
-        b1: float = Field(0.0, ge=0, lt=1, description="Adam's decay of the first moment.")
-        b2: float = Field(0.99, ge=0, lt=1, description="Adam's decay of the second moment.")
-        width: int = Field(32, ge=1, le=1024, description="Channels next to the image; they double at each halving.")
+        b1: Beta1 = 0.0
+        b2: Beta2 = 0.99
+        width: Width = 32
         norm: Literal["spectral", "batch"] = Field(
             "spectral",
             description="Normalisation in the discriminator.",

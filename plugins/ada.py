@@ -130,10 +130,6 @@ class ADA(Augmentation):
 
     def __init__(self, data: ganzoo.DataSpec, options: Options):
         super().__init__(data, options)
-        if not data.is_images:
-            raise UsageError(
-                f"augmentation 'ada' changes images, and data set '{data.name}' has vectors: leave out --augment ada"
-            )
         if data.shape[0] not in (1, 3):
             raise UsageError(
                 f"augmentation 'ada' takes images of 1 or 3 channels, and data set '{data.name}' has "

@@ -18,7 +18,7 @@ from torch import Tensor
 
 import ganzoo
 from ganzoo import losses
-from ganzoo.fields import Hold
+from ganzoo.fields import Hold, LearningRate, Width
 from ganzoo.nets import ConvAutoencoder, ConvGenerator
 
 
@@ -28,6 +28,7 @@ class BEGAN(ganzoo.GAN):
     name = "began"
     paper = "Berthelot et al., BEGAN: Boundary Equilibrium GANs, 2017, https://arxiv.org/abs/1703.10717"
     channels_last = ("cuda", "cpu")
+    score = staticmethod(losses.raw)
     presets = {
         "paper": {
             "batch_size": 16, "lr": 1e-4, "lr_hold": 1.0, "latent_dim": 64, "code": 64, "width": 128, "hidden": 0,
@@ -38,9 +39,9 @@ class BEGAN(ganzoo.GAN):
     class Options(ganzoo.Options):
         """Adam (0.5, 0.999) as in the paper. With its gamma of 0.5 and its slow k, minutes of training collapse."""
 
-        lr: float = Field(1e-3, gt=0, le=10, description="Learning rate.")
+        lr: LearningRate = 1e-3
         lr_hold: Hold = 0.5
-        width: int = Field(32, ge=1, le=1024, description="Channels next to the image; they double at each halving.")
+        width: Width = 32
         hidden: int = Field(
             256, ge=0, le=65536, description="Units of a fully connected layer after G's latent; 0: none."
         )
@@ -84,9 +85,6 @@ class BEGAN(ganzoo.GAN):
     def generator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
         on_fake, _ = self.discriminate(fake)
         return {"error": -on_fake.mean()}
-
-    def score(self, logits: Tensor) -> Tensor:
-        return losses.raw(logits)
 
 
 @ganzoo.hookimpl

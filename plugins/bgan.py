@@ -10,12 +10,11 @@ which of a logistic D is half the squared logit. A fake on the real side is draw
 The networks are those of DCGAN: z (N, latent_dim) to (N, C, H, W) in [-1, 1], (N, C, H, W) to (N, 1).
 """
 
-from pydantic import Field
 from torch import Tensor
 
 import ganzoo
 from ganzoo import losses
-from ganzoo.fields import Hidden
+from ganzoo.fields import Hidden, LearningRate, Width
 from ganzoo.nets import ConvDiscriminator, ConvGenerator
 
 
@@ -30,8 +29,8 @@ class BGAN(ganzoo.GAN):
     class Options(ganzoo.Options):
         """Adam (0.5, 0.999), at a higher rate for shorter runs."""
 
-        lr: float = Field(1e-3, gt=0, le=10, description="Learning rate.")
-        width: int = Field(32, ge=1, le=1024, description="Channels next to the image; they double at each halving.")
+        lr: LearningRate = 1e-3
+        width: Width = 32
         hidden: Hidden = 256
 
     def __init__(self, data: ganzoo.DataSpec, options: Options):

@@ -27,8 +27,8 @@ from torch.func import functional_call
 import ganzoo
 from ganzoo import losses
 from ganzoo.errors import UsageError
+from ganzoo.fields import BatchSize, Hold, LatentDim, Width
 from ganzoo.nets import ConvFeatures, around, weighted_layers
-from ganzoo.optim import Adam, Rule, linear_decay
 from ganzoo.precision import single
 from ganzoo.translation import (
     MultiScale,
@@ -73,20 +73,19 @@ class BicycleGAN(ganzoo.GAN):
     judges = 2  # Sizes of an image.
     translates = True
     saved = ("generator", "encoder")
+    score = staticmethod(losses.raw)
     presets = {"paper": {"image_size": 256, "batch_size": 2, "width": 64, "ema": 0.0, "epochs": 60}}
 
     class Options(ganzoo.Options):
         """Adam 2e-4 (0.5, 0.999), as in the authors' program."""
 
-        batch_size: int = Field(16, ge=1, le=65536, description="Images in a batch, over all processes.")
-        latent_dim: int = Field(8, ge=1, le=65536, description="Size of the latent vector z.")
-        width: int = Field(32, ge=1, le=1024, description="Channels next to the image; they double at each halving.")
+        batch_size: BatchSize = 16
+        latent_dim: LatentDim = 8
+        width: Width = 32
         l1: float = Field(10.0, ge=0, le=1e6, description="Weight of the distance to the target (lambda).")
         latent: float = Field(0.5, ge=0, le=1e6, description="Weight of finding the latent again.")
         kl: float = Field(0.01, ge=0, le=1e6, description="Weight of the codes' distance to the normal distribution.")
-        decay: float = Field(
-            0.5, ge=0, le=1, description="Share of the budget from which the rate falls to 0; 1: it stays."
-        )
+        lr_hold: Hold = 0.5
 
     def __init__(self, data: ganzoo.DataSpec, options: Options):
         super().__init__(data, options)
@@ -173,13 +172,6 @@ class BicycleGAN(ganzoo.GAN):
             "kl": o.kl * losses.gaussian_divergence(mean, log_variance),
             "latent": o.latent * (found - fake.z).abs().mean(),
         }
-
-    def score(self, logits: Tensor) -> Tensor:
-        return losses.raw(logits)
-
-    def optimizer(self, player: str) -> Rule:
-        o = self.options
-        return Adam(linear_decay(o.lr, o.decay), o.b1, o.b2)
 
 
 def _held(module: nn.Module) -> dict[str, Tensor]:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 import ganzoo
 from ganzoo import losses
-from ganzoo.fields import Hidden
+from ganzoo.fields import Hidden, LatentDim, LearningRate, Width
 from ganzoo.nets import ConvEncoder, ConvFeatures, ConvGenerator, around
 
 
@@ -50,9 +50,9 @@ class BiGAN(ganzoo.GAN):
     class Options(ganzoo.Options):
         """Adam (0.5, 0.999), as in the paper, at a higher rate for shorter runs."""
 
-        lr: float = Field(1e-3, gt=0, le=10, description="Learning rate.")
-        latent_dim: int = Field(50, ge=1, le=65536, description="Size of the latent vector z.")
-        width: int = Field(32, ge=1, le=1024, description="Channels next to the image; they double at each halving.")
+        lr: LearningRate = 1e-3
+        latent_dim: LatentDim = 50
+        width: Width = 32
         hidden: Hidden = 256
         noise: bool = Field(False, description="Draw the encoder's latents from Gaussians, as ALI does.")
 

@@ -43,6 +43,18 @@ from torch.nn.modules.batchnorm import _BatchNorm
 import ganzoo
 from ganzoo import losses
 from ganzoo.errors import UsageError
+from ganzoo.fields import (
+    BatchSize,
+    Beta1,
+    Beta2,
+    Hold,
+    LatentDim,
+    LearningRateD,
+    LearningRateG,
+    NCritic,
+    Width,
+    validated,
+)
 from ganzoo.gan import Imported, Network
 from ganzoo.nets import pyramid
 from ganzoo.precision import exactly
@@ -64,7 +76,6 @@ from ganzoo.residual import (
     initialise,
     refuse_unattended,
 )
-from ganzoo.settings import validated
 from ganzoo.training.draws import own_draws
 
 WHOLE = 5.0
@@ -286,22 +297,21 @@ class BigGAN(ganzoo.GAN):
         "https://arxiv.org/abs/1809.11096"
     )
     channels_last = ("cuda", "cpu")
-    conditional = True
+    conditional = "auto"
+    score = staticmethod(losses.raw)
 
     class Options(ganzoo.Options):
         """The paper's recipe with few channels, small batches and high rates, for images of 32 pixels on two cores."""
 
-        batch_size: int = Field(32, ge=1, le=65536, description="Images in a batch, over all processes.")
-        lr: float = Field(4e-3, gt=0, le=10, description="Learning rate of the discriminator.")
-        lr_generator: float = Field(4e-3, gt=0, le=10, description="Learning rate of the generator.")
-        lr_hold: float = Field(
-            0.5, ge=0, le=1, description="Share of the run after which both rates fall in a line to 0; 1: they stay."
-        )
-        b1: float = Field(0.0, ge=0, lt=1, description="Adam's decay of the first moment.")
-        b2: float = Field(0.99, ge=0, lt=1, description="Adam's decay of the second moment.")
-        latent_dim: int = Field(64, ge=1, le=65536, description="Size of z, rounded down to equal parts.")
-        n_critic: int = Field(2, ge=1, le=100, description="Discriminator steps for each generator step.")
-        width: int = Field(8, ge=1, le=1024, description="Channels are multiples of it: four times it at 32 x 32.")
+        batch_size: BatchSize = 32
+        lr: LearningRateD = 4e-3
+        lr_generator: LearningRateG = 4e-3
+        lr_hold: Hold = 0.5
+        b1: Beta1 = 0.0
+        b2: Beta2 = 0.99
+        latent_dim: LatentDim = Field(64, description="Size of z, rounded down to equal parts.")
+        n_critic: NCritic = 2
+        width: Width = Field(8, description="Channels are multiples of it: four times it at 32 x 32.")
         width_discriminator: int | None = Field(
             None, ge=1, le=1024, description="The same of the discriminator; default: as the generator's."
         )
@@ -375,10 +385,6 @@ class BigGAN(ganzoo.GAN):
         refuse_unattended("--attention-discriminator", o.attention_discriminator or (), critics, self.data)
 
     @classmethod
-    def uses_labels(cls, data: ganzoo.DataSpec, options: Any) -> bool:
-        return data.conditional
-
-    @classmethod
     def from_snapshot(cls, networks: Mapping[str, Network]) -> Imported:
         """State dicts of ajbrock/BigGAN-PyTorch: the averaged generator, and as training left them G and D.
 
@@ -437,9 +443,6 @@ class BigGAN(ganzoo.GAN):
             with exactly(self.device.type):
                 terms["orthogonality"] = self.options.ortho * orthogonality(self.generator)
         return terms
-
-    def score(self, logits: Tensor) -> Tensor:
-        return losses.raw(logits)
 
 
 @ganzoo.hookimpl

@@ -23,8 +23,9 @@ from torch import Tensor, nn
 
 import ganzoo
 from ganzoo import losses
-from ganzoo.data.making import hole_in
+from ganzoo.data.making import Maker, hole_in
 from ganzoo.errors import UsageError
+from ganzoo.fields import Width
 from ganzoo.known import MOST, Known
 from ganzoo.nets import ConvFeatures
 from ganzoo.precision import single
@@ -65,12 +66,16 @@ class CCGAN(ganzoo.GAN):
     class Options(ganzoo.Options):
         """Adam 2e-4 (0.5, 0.999), as is usual for such networks."""
 
-        width: int = Field(32, ge=1, le=1024, description="Channels next to the image; they double at each halving.")
+        width: Width = 32
         hole: float = Field(0.5, gt=0, lt=1, description="Share of each side that the hole takes.")
         known: int = Field(
             1000, ge=1, le=10**9, description="Training images whose class is told, as many of each class."
         )
         auxiliary: float = Field(1.0, ge=0, le=1e4, description="Weight of the class loss, lambda.")
+
+    @classmethod
+    def wanted_source(cls, options: Options) -> str:
+        return Maker("hole", options.hole).text
 
     def __init__(self, data: ganzoo.DataSpec, options: Options):
         super().__init__(data, options)

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 import ganzoo
 from ganzoo import losses
-from ganzoo.fields import Hidden
+from ganzoo.fields import Beta2, Hidden, LatentDim, LearningRate, NCritic, Penalty, Width
 from ganzoo.nets import ConvDiscriminator, ConvEncoder, ConvGenerator, vector
 
 
@@ -36,20 +36,21 @@ class ClusterGAN(ganzoo.GAN):
     channels_last = ("cuda", "cpu")
     saved = ("generator", "encoder")
     clusters = True
+    score = staticmethod(losses.raw)
     presets = {"paper": {"lr": 1e-4, "width": 64, "hidden": 1024, "n_critic": 5, "spread": 0.1, "ema": 0.0}}
 
     class Options(ganzoo.Options):
         """As in the paper, with a rate, a critic and noise for short runs: with less noise a cluster is one image."""
 
-        lr: float = Field(1e-3, gt=0, le=10, description="Learning rate.")
-        b2: float = Field(0.9, ge=0, lt=1, description="Adam's decay of the second moment.")
-        latent_dim: int = Field(30, ge=1, le=65536, description="Size of the noise, to which the cluster is joined.")
-        n_critic: int = Field(1, ge=1, le=100, description="Critic steps for each generator step.")
-        width: int = Field(32, ge=1, le=1024, description="Channels next to the image; they double at each halving.")
+        lr: LearningRate = 1e-3
+        b2: Beta2 = 0.9
+        latent_dim: LatentDim = Field(30, description="Size of the noise, to which the cluster is joined.")
+        n_critic: NCritic = 1
+        width: Width = 32
         hidden: Hidden = 256
         clusters: int = Field(10, ge=2, le=10_000, description="Number of clusters.")
         spread: float = Field(0.5, gt=0, le=10, description="Deviation of the noise, sigma.")
-        penalty: float = Field(10.0, ge=0, le=1e4, description="Weight of the gradient penalty, lambda.")
+        penalty: Penalty = 10.0
         beta_noise: float = Field(10.0, ge=0, le=1e4, description="Weight of finding the noise again, beta_n.")
         beta_cluster: float = Field(10.0, ge=0, le=1e4, description="Weight of finding the cluster again, beta_c.")
 
@@ -94,9 +95,6 @@ class ClusterGAN(ganzoo.GAN):
 
     def recognise(self, x: Tensor) -> dict[str, Tensor]:
         return {"cluster": self.encoder(x)[:, self.options.latent_dim :]}
-
-    def score(self, logits: Tensor) -> Tensor:
-        return losses.raw(logits)
 
     def pictures(self, examples: ganzoo.Batch) -> dict[str, Tensor]:
         noise, cluster = self.encoder(examples.x).split([self.options.latent_dim, self.options.clusters], dim=1)

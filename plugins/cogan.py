@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 import ganzoo
 from ganzoo import losses
+from ganzoo.fields import LearningRate, Width
 from ganzoo.nets import channels, init_normal, pyramid, upsampling
 from ganzoo.precision import single
 
@@ -80,8 +81,8 @@ class CoGAN(ganzoo.GAN):
     class Options(ganzoo.Options):
         """Adam (0.5, 0.999), as in the paper, at a higher rate for shorter runs."""
 
-        lr: float = Field(1e-3, gt=0, le=10, description="Learning rate.")
-        width: int = Field(32, ge=1, le=1024, description="Channels next to the image; they double at each halving.")
+        lr: LearningRate = 1e-3
+        width: Width = 32
         other: Literal["edges", "negative"] = Field("edges", description="What the second kind of images is.")
 
     class Sampling(ganzoo.Sampling):

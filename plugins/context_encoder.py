@@ -20,8 +20,9 @@ from torch import Tensor, nn
 
 import ganzoo
 from ganzoo import losses
-from ganzoo.data.making import hole_in
+from ganzoo.data.making import Maker, hole_in
 from ganzoo.errors import UsageError
+from ganzoo.fields import Width
 from ganzoo.nets import ConvDiscriminator, ConvFeatures, ConvGenerator
 from ganzoo.translation import same_size
 
@@ -73,7 +74,7 @@ class ContextEncoder(ganzoo.GAN):
     class Options(ganzoo.Options):
         """Adam 2e-4 (0.5, 0.999), as in the authors' program."""
 
-        width: int = Field(32, ge=1, le=1024, description="Channels next to the image; they double at each halving.")
+        width: Width = 32
         bottleneck: int = Field(512, ge=1, le=65536, description="Numbers between encoder and decoder.")
         hole: float = Field(0.5, gt=0, lt=1, description="Share of each side that the hole takes.")
         overlap: int = Field(2, ge=0, le=512, description="Pixels of margin about the hole that are made as well.")
@@ -81,6 +82,10 @@ class ContextEncoder(ganzoo.GAN):
         adversarial: float = Field(
             1e-3, ge=0, le=1, description="Weight of the adversarial term; what is left of 1 is that of pixels."
         )
+
+    @classmethod
+    def wanted_source(cls, options: Options) -> str:
+        return Maker("hole", options.hole).text
 
     def __init__(self, data: ganzoo.DataSpec, options: Options):
         super().__init__(data, options)

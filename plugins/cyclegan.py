@@ -20,7 +20,7 @@ from torch import Tensor, nn
 import ganzoo
 from ganzoo import losses
 from ganzoo.errors import UsageError
-from ganzoo.optim import Adam, Rule, linear_decay
+from ganzoo.fields import BatchSize, Hold, Width
 from ganzoo.translation import PatchDiscriminator, Pool, ResidualTranslator, patch_halvings, same_size
 from ganzoo.two_way import TwoWay, distance
 
@@ -37,6 +37,7 @@ class CycleGAN(TwoWay):
         "Zhu et al., Unpaired Image-to-Image Translation using Cycle-Consistent Adversarial Networks, 2017, "
         "https://arxiv.org/abs/1703.10593"
     )
+    score = staticmethod(losses.raw)
     presets = {
         "paper": {"image_size": 256, "batch_size": 1, "width": 64, "blocks": 9, "ema": 0.0, "epochs": 200},
     }
@@ -44,12 +45,9 @@ class CycleGAN(TwoWay):
     class Options(ganzoo.Options):
         """Adam 2e-4 (0.5, 0.999), as in the paper."""
 
-        batch_size: int = Field(8, ge=1, le=65536, description="Images in a batch, over all processes.")
-        width: int = Field(
-            16,
-            ge=1,
-            le=1024,
-            description="Channels next to the image; they double at each halving. Discriminators have at least 32.",
+        batch_size: BatchSize = 8
+        width: Width = Field(
+            16, description="Channels next to the image; they double at each halving. Discriminators have at least 32."
         )
         blocks: int = Field(3, ge=0, le=64, description="Residual blocks; the paper has 6 for 128 pixels, 9 for 256.")
         cycle: float = Field(10.0, ge=0, le=1e6, description="Weight of coming back to the same image (lambda).")
@@ -57,9 +55,7 @@ class CycleGAN(TwoWay):
             0.5, ge=0, le=1e6, description="Weight of leaving the other side's images alone, as a multiple of --cycle."
         )
         pool: int = Field(50, ge=0, le=10_000, description="Past fakes that the discriminators are shown; 0: none.")
-        decay: float = Field(
-            0.5, ge=0, le=1, description="Share of the budget from which the rate falls to 0; 1: it stays."
-        )
+        lr_hold: Hold = 0.5
 
     def __init__(self, data: ganzoo.DataSpec, options: Options):
         super().__init__(data, options)
@@ -111,13 +107,6 @@ class CycleGAN(TwoWay):
             "adversarial": losses.least_squares_discriminator(*seen),
             "source": losses.least_squares_discriminator(ours, theirs),
         }
-
-    def score(self, logits: Tensor) -> Tensor:
-        return losses.raw(logits)
-
-    def optimizer(self, player: str) -> Rule:
-        o = self.options
-        return Adam(linear_decay(o.lr, o.decay), o.b1, o.b2)
 
 
 @ganzoo.hookimpl

@@ -17,7 +17,7 @@ from torch import Tensor
 
 import ganzoo
 from ganzoo import losses
-from ganzoo.fields import R1, Hidden, Hold
+from ganzoo.fields import R1, Beta1, Beta2, Hidden, Hold, LearningRate, Width
 from ganzoo.lazy_r1 import LazyR1
 from ganzoo.nets import ConvDiscriminator, ConvGenerator
 
@@ -46,11 +46,11 @@ class DCGAN(LazyR1):
     class Options(ganzoo.Options):
         """Found by search for three minutes of digits on two cores; the paper's are a preset."""
 
-        lr: float = Field(4e-3, gt=0, le=10, description="Learning rate.")
+        lr: LearningRate = 4e-3
         lr_hold: Hold = 0.5
-        b1: float = Field(0.0, ge=0, lt=1, description="Adam's decay of the first moment.")
-        b2: float = Field(0.99, ge=0, lt=1, description="Adam's decay of the second moment.")
-        width: int = Field(32, ge=1, le=1024, description="Channels next to the image; they double at each halving.")
+        b1: Beta1 = 0.0
+        b2: Beta2 = 0.99
+        width: Width = 32
         hidden: Hidden = 256
         r1: R1 = 1.0
         latent: Literal["normal", "uniform"] = Field(

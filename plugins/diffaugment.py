@@ -42,11 +42,6 @@ class DiffAugment(Augmentation):
 
     def __init__(self, data: ganzoo.DataSpec, options: Options):
         super().__init__(data, options)
-        if not data.is_images:
-            raise UsageError(
-                f"augmentation 'diffaugment' changes images, and data set '{data.name}' has vectors: "
-                "leave out --augment diffaugment"
-            )
         if not (options.color or options.translation or options.cutout):
             raise UsageError("augmentation 'diffaugment' has nothing left to do: allow color, translation or cutout")
 

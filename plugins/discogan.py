@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 import ganzoo
 from ganzoo import losses
+from ganzoo.fields import Width
 from ganzoo.translation import cut, padded, same_size
 from ganzoo.two_way import TwoWay
 
@@ -91,7 +92,7 @@ class DiscoGAN(TwoWay):
     class Options(ganzoo.Options):
         """Adam 2e-4 (0.5, 0.999), as in the paper, without its weight decay of 1e-4."""
 
-        width: int = Field(32, ge=1, le=1024, description="Channels next to the image; they double at each halving.")
+        width: Width = 32
         discover: float = Field(
             0.1, ge=0, le=1, description="Share of the budget in which coming back counts little: the first phase."
         )

@@ -17,7 +17,7 @@ from torch import Tensor
 
 import ganzoo
 from ganzoo import losses
-from ganzoo.fields import Hidden, Hold
+from ganzoo.fields import Beta1, Beta2, Hidden, Hold, LearningRate, NCritic, Penalty, Width
 from ganzoo.nets import ConvDiscriminator, ConvGenerator
 
 
@@ -35,14 +35,14 @@ class DRAGAN(ganzoo.GAN):
     class Options(ganzoo.Options):
         """lambda, k and noise of up to half a batch's deviation, as in the authors' code; rates by search."""
 
-        lr: float = Field(1e-3, gt=0, le=10, description="Learning rate.")
+        lr: LearningRate = 1e-3
         lr_hold: Hold = 0.5
-        b1: float = Field(0.0, ge=0, lt=1, description="Adam's decay of the first moment.")
-        b2: float = Field(0.99, ge=0, lt=1, description="Adam's decay of the second moment.")
-        n_critic: int = Field(2, ge=1, le=100, description="Discriminator steps for each generator step.")
-        width: int = Field(32, ge=1, le=1024, description="Channels next to the image; they double at each halving.")
+        b1: Beta1 = 0.0
+        b2: Beta2 = 0.99
+        n_critic: NCritic = 2
+        width: Width = 32
         hidden: Hidden = 256
-        penalty: float = Field(10.0, ge=0, le=1e4, description="Weight of the gradient penalty, lambda.")
+        penalty: Penalty = 10.0
         target: float = Field(1.0, ge=0, le=100, description="Norm that the gradient should have, k.")
         spread: float = Field(0.5, ge=0, le=10, description="Most noise around real data, in its standard deviations.")
 

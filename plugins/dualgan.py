@@ -19,6 +19,7 @@ from torch import Tensor
 
 import ganzoo
 from ganzoo import losses
+from ganzoo.fields import BatchSize, LearningRate, NCritic, Width
 from ganzoo.optim import RMSprop, Rule
 from ganzoo.translation import PatchDiscriminator, UNet, patch_halvings, same_size
 from ganzoo.two_way import TwoWay, distance
@@ -36,6 +37,7 @@ class DualGAN(TwoWay):
         "Yi et al., DualGAN: Unsupervised Dual Learning for Image-to-Image Translation, 2017, "
         "https://arxiv.org/abs/1704.02510"
     )
+    score = staticmethod(losses.raw)
     presets = {
         "paper": {"image_size": 256, "batch_size": 1, "width": 64, "lr": 5e-5, "reconstruction": 500, "ema": 0.0}
     }
@@ -43,10 +45,10 @@ class DualGAN(TwoWay):
     class Options(ganzoo.Options):
         """The recipe of section 3.3, with a learning rate for shorter runs."""
 
-        batch_size: int = Field(8, ge=1, le=65536, description="Images in a batch, over all processes.")
-        lr: float = Field(2e-4, gt=0, le=10, description="Learning rate.")
-        n_critic: int = Field(3, ge=1, le=100, description="Critic steps for each generator step.")
-        width: int = Field(16, ge=1, le=1024, description="Channels next to the image; they double at each halving.")
+        batch_size: BatchSize = 8
+        lr: LearningRate = 2e-4
+        n_critic: NCritic = 3
+        width: Width = 16
         reconstruction: float = Field(100.0, ge=0, le=1e6, description="Weight of coming back to the same image.")
         dropout: float = Field(0.5, ge=0, lt=1, description="Share of the decoders' channels that are dropped.")
         clip: float = Field(0.01, gt=0, le=10, description="Bound of the critics' weights, c.")
@@ -86,9 +88,6 @@ class DualGAN(TwoWay):
         for critic in (self.discriminator, self.source_discriminator):
             for weight in (p for p in critic.parameters() if p.requires_grad):  # All that are not frozen.
                 weight.clamp_(-self.options.clip, self.options.clip)
-
-    def score(self, logits: Tensor) -> Tensor:
-        return losses.raw(logits)
 
     def optimizer(self, player: str) -> Rule:
         return RMSprop(self.options.lr) if self.options.optimizer == "rmsprop" else super().optimizer(player)

@@ -19,6 +19,7 @@ from torch import Tensor
 
 import ganzoo
 from ganzoo import losses
+from ganzoo.fields import LearningRate, Width
 from ganzoo.nets import ConvAutoencoder, ConvGenerator
 
 
@@ -34,6 +35,7 @@ class EBGAN(ganzoo.GAN):
     name = "ebgan"
     paper = "Zhao et al., Energy-based Generative Adversarial Networks, 2017, https://arxiv.org/abs/1609.03126"
     channels_last = ("cuda", "cpu")
+    score = staticmethod(losses.raw)
     presets = {"paper": {"lr": 1e-3, "width": 64, "ema": 0.0, "pulling": 0.1}, "plain": {"pulling": 0.0}}
 
     batch_statistics = True  # The codes of a batch are held apart.
@@ -42,8 +44,8 @@ class EBGAN(ganzoo.GAN):
         """Adam (0.5, 0.999), and the pulling-away term with the weight of the paper."""
 
         batch_size: int = Field(64, ge=2, le=65536, description="Images in a batch, over all processes.")
-        lr: float = Field(1e-3, gt=0, le=10, description="Learning rate.")
-        width: int = Field(32, ge=1, le=1024, description="Channels next to the image; they double at each halving.")
+        lr: LearningRate = 1e-3
+        width: Width = 32
         code: int = Field(32, ge=1, le=65536, description="Numbers in the autoencoder's code.")
         margin: float = Field(0.1, gt=0, le=4, description="Energy from which on fakes are let be, m; at most 4.")
         pulling: float = Field(0.1, ge=0, le=1e4, description="Weight of the pulling-away term, lambda.")
@@ -60,9 +62,6 @@ class EBGAN(ganzoo.GAN):
     def generator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
         on_fake, codes = self.discriminate(fake)
         return {"energy": -on_fake.mean(), "pulling away": self.options.pulling * pulling_away(codes)}
-
-    def score(self, logits: Tensor) -> Tensor:
-        return losses.raw(logits)
 
 
 @ganzoo.hookimpl

@@ -51,11 +51,12 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 import ganzoo
 from ganzoo import losses
-from ganzoo.errors import UsageError
+from ganzoo.fields import BatchSize, LatentDim
 from ganzoo.precision import single
+from ganzoo.styles import LARGEST, refuse_other_sizes, sides_to
 
-SMALLEST, LARGEST = 32, 1024
-"""Sides of images."""
+SMALLEST = 32
+"""Side of images, at least."""
 GENERATOR = {4: 16, 8: 8, 16: 4, 32: 2, 64: 2, 128: 1, 256: 1 / 2, 512: 1 / 4, 1024: 1 / 8}
 """Channels of G's maps by their side, as multiples of the width."""
 DECODER = (128, 64, 64, 32)
@@ -285,11 +286,6 @@ class Discriminator(nn.Module):
         return self.decode_whole(seen.last), self.decode_small(seen.small), self.decode_part(quarter(seen.before, part))
 
 
-def sides_to(side: int) -> list[int]:
-    """4, 8, ... `side`."""
-    return [2**i for i in range(2, side.bit_length())]
-
-
 def width_for(side: int) -> int:
     """The networks' width unless told: as published from 256 pixels on."""
     return min(max(side // 4, 16), 64)
@@ -336,6 +332,7 @@ class FastGAN(ganzoo.GAN):
         "https://arxiv.org/abs/2101.04775"
     )
     channels_last = ("cuda",)
+    score = staticmethod(losses.raw)
     presets = {
         # The authors' program, at its sizes for sets of dozens to thousands of images.
         "paper": {
@@ -351,8 +348,8 @@ class FastGAN(ganzoo.GAN):
     class Options(ganzoo.Options):
         """The published numbers; as wide as published from 256 pixels on."""
 
-        batch_size: int = Field(16, ge=1, le=65536, description="Images in a batch, over all processes.")
-        latent_dim: int = Field(256, ge=1, le=65536, description="Size of the latent vector z.")
+        batch_size: BatchSize = 16
+        latent_dim: LatentDim = 256
         width: int | None = Field(
             None, ge=1, le=1024,
             description="Channels of G's map of 128 pixels and D's of 64; default: a quarter of the side, 16 to 64.",
@@ -368,14 +365,8 @@ class FastGAN(ganzoo.GAN):
 
     def __init__(self, data: ganzoo.DataSpec, options: Options):
         super().__init__(data, options)
-        sides = data.shape[1:]
-        if not (data.is_images and sides[0] == sides[1] and sides[0] in sides_to(LARGEST) and sides[0] >= SMALLEST):
-            found = " x ".join(map(str, sides[::-1])) if data.is_images else "vectors"
-            raise UsageError(
-                f"model '{self.name}' makes square images with sides that are powers of two, {SMALLEST} to {LARGEST}, "
-                f"and those of '{data.name}' are {found}: choose a size with --image-size 64, say"
-            )
-        width = options.width or width_for(sides[0])
+        refuse_other_sizes(self.name, data, SMALLEST)
+        width = options.width or width_for(data.shape[1])
         self.generator = Generator(self.data, options.latent_dim, width)
         self.discriminator = Discriminator(self.data, width)
 
@@ -422,9 +413,6 @@ class FastGAN(ganzoo.GAN):
 
     def generator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
         return {"adversarial": losses.hinge_generator(self.discriminate(fake).logits)}
-
-    def score(self, logits: Tensor) -> Tensor:
-        return losses.raw(logits)
 
 
 @ganzoo.hookimpl

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 import ganzoo
 from ganzoo import losses
-from ganzoo.fields import R1
+from ganzoo.fields import R1, Beta1, Beta2, Hold, LatentDim, LearningRate
 from ganzoo.lazy_r1 import LazyR1
 from ganzoo.nets import Dropout, Maxout, MLPDiscriminator, MLPGenerator, init_uniform, mlp, networks
 from ganzoo.optim import SGD, Rule, exponential, ramp
@@ -104,13 +104,13 @@ class GAN(LazyR1):
     class Options(ganzoo.Options):
         """The default recipe is the one that this family trains best with."""
 
-        lr: float = Field(1e-3, gt=0, le=10, description="Learning rate.")
-        lr_hold: float = Field(
-            0.5, ge=0, le=1, description="Share of the run after which Adam's rate falls in a line to 0; 1: it stays."
+        lr: LearningRate = 1e-3
+        lr_hold: Hold = Field(
+            0.5, description="Share of the run after which Adam's rate falls in a line to 0; 1: it stays."
         )
-        b1: float = Field(0.0, ge=0, lt=1, description="Adam's decay of the first moment.")
-        b2: float = Field(0.99, ge=0, lt=1, description="Adam's decay of the second moment.")
-        latent_dim: int = Field(64, ge=1, le=65536, description="Size of the latent vector z.")
+        b1: Beta1 = 0.0
+        b2: Beta2 = 0.99
+        latent_dim: LatentDim = 64
         network: Literal["mlp", "tutorial", "paper"] = Field("mlp", description="The pair of networks.")
         loss: losses.Name = Field("non-saturating", description="The adversarial loss.")
         r1: R1 = 1.0

@@ -15,7 +15,7 @@ from torch import Tensor
 
 import ganzoo
 from ganzoo import losses
-from ganzoo.fields import Hidden
+from ganzoo.fields import Hidden, LearningRate, Width
 from ganzoo.nets import ConvDiscriminator, ConvGenerator
 from ganzoo.optim import RMSprop, Rule
 
@@ -26,13 +26,14 @@ class GeometricGAN(ganzoo.GAN):
     name = "ggan"
     paper = "Lim & Ye, Geometric GAN, 2017, https://arxiv.org/abs/1705.02894"
     channels_last = ("cuda", "cpu")
+    score = staticmethod(losses.raw)
     presets = {"paper": {"rmsprop": True, "lr": 2e-4, "width": 64, "hidden": 0, "ema": 0.0}}
 
     class Options(ganzoo.Options):
         """Adam (0.5, 0.999), at a rate for short runs."""
 
-        lr: float = Field(1e-3, gt=0, le=10, description="Learning rate.")
-        width: int = Field(32, ge=1, le=1024, description="Channels next to the image; they double at each halving.")
+        lr: LearningRate = 1e-3
+        width: Width = 32
         hidden: Hidden = 256
         margin: float = Field(1e-3, ge=0, le=1e4, description="Weight of the hyperplane's squared normal, 1 / (2 C).")
         rmsprop: bool = Field(False, description="RMSprop in place of Adam.")
@@ -50,9 +51,6 @@ class GeometricGAN(ganzoo.GAN):
 
     def generator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
         return {"normal": losses.hinge_generator(self.discriminate(fake))}
-
-    def score(self, logits: Tensor) -> Tensor:
-        return losses.raw(logits)
 
     def optimizer(self, player: str) -> Rule:
         return RMSprop(self.options.lr) if self.options.rmsprop else super().optimizer(player)

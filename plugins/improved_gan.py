@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 import ganzoo
 from ganzoo import losses
+from ganzoo.fields import LearningRate, Width
 from ganzoo.nets import ConvFeatures, ConvGenerator
 
 
@@ -73,8 +74,8 @@ class ImprovedGAN(ganzoo.GAN):
     class Options(ganzoo.Options):
         """Adam (0.5, 0.999)."""
 
-        lr: float = Field(1e-3, gt=0, le=10, description="Learning rate.")
-        width: int = Field(32, ge=1, le=1024, description="Channels next to the image; they double at each halving.")
+        lr: LearningRate = 1e-3
+        width: Width = 32
         kernels: int = Field(32, ge=0, le=10_000, description="Measures of closeness in a batch; 0: D sees none.")
         generator: Literal["matching", "adversarial", "both"] = Field(
             "both", description="What the generator goes down."

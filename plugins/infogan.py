@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 import ganzoo
 from ganzoo import losses
-from ganzoo.fields import Hidden
+from ganzoo.fields import Beta1, Beta2, Hidden, Hold, LatentDim, LearningRateD, LearningRateG, Width
 from ganzoo.nets import ConvFeatures, ConvGenerator, vector
 
 
@@ -75,19 +75,13 @@ class InfoGAN(ganzoo.GAN):
     class Options(ganzoo.Options):
         """62 noise variables, 10 categories and 2 codes, as in appendix C.1, whose networks and rates are a preset."""
 
-        lr: float = Field(2e-3, gt=0, le=10, description="Learning rate of the discriminator.")
-        lr_generator: float = Field(4e-3, gt=0, le=10, description="Learning rate of the generator and of Q.")
-        lr_hold: float = Field(
-            0.5,
-            ge=0,
-            le=1,
-            description="Share of the run after which both rates fall in a line to 0; 1: they stay.",
-            json_schema_extra={"absent": 1.0},
-        )
-        b1: float = Field(0.0, ge=0, lt=1, description="Adam's decay of the first moment.")
-        b2: float = Field(0.99, ge=0, lt=1, description="Adam's decay of the second moment.")
-        latent_dim: int = Field(62, ge=1, le=65536, description="Size of the noise, to which the codes are joined.")
-        width: int = Field(32, ge=1, le=1024, description="Channels next to the image; they double at each halving.")
+        lr: LearningRateD = 2e-3
+        lr_generator: LearningRateG = Field(4e-3, description="Learning rate of the generator and of Q.")
+        lr_hold: Hold = 0.5
+        b1: Beta1 = 0.0
+        b2: Beta2 = 0.99
+        latent_dim: LatentDim = Field(62, description="Size of the noise, to which the codes are joined.")
+        width: Width = 32
         hidden: Hidden = 256
         categories: int = Field(10, ge=2, le=1000, description="Values of the categorical code.")
         continuous: int = Field(2, ge=1, le=100, description="Number of continuous codes.")

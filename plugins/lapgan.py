@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 import ganzoo
 from ganzoo import losses
+from ganzoo.fields import LearningRate, Width
 from ganzoo.nets import MLPDiscriminator, mlp, pyramid
 from ganzoo.scales import at_sizes, larger, packed, unpacked
 
@@ -93,8 +94,8 @@ class LAPGAN(ganzoo.GAN):
     class Options(ganzoo.Options):
         """Adam (0.5, 0.999) for the paper's SGD, which takes many times as long."""
 
-        lr: float = Field(5e-4, gt=0, le=10, description="Learning rate.")
-        width: int = Field(32, ge=1, le=1024, description="Channels of a level's maps.")
+        lr: LearningRate = 5e-4
+        width: Width = Field(32, description="Channels of a level's maps.")
 
     def __init__(self, data: ganzoo.DataSpec, options: Options):
         super().__init__(data, options)

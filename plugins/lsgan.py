@@ -18,7 +18,7 @@ from torch import Tensor
 
 import ganzoo
 from ganzoo import losses
-from ganzoo.fields import Hidden, Hold
+from ganzoo.fields import Beta1, Beta2, Hidden, Hold, LearningRate, Width
 from ganzoo.nets import networks
 
 
@@ -32,6 +32,7 @@ class LSGAN(ganzoo.GAN):
     name = "lsgan"
     paper = "Mao et al., Least Squares Generative Adversarial Networks, 2017, https://arxiv.org/abs/1611.04076"
     channels_last = ("cuda", "cpu")
+    score = staticmethod(losses.raw)
     presets = {
         "paper": {
             "width": 64, "hidden": 0, "lr": 2e-4, "lr_hold": 1.0, "b1": 0.5, "b2": 0.999, "batch_size": 64,
@@ -43,12 +44,12 @@ class LSGAN(ganzoo.GAN):
     class Options(ganzoo.Options):
         """Found by search for three minutes of digits on two cores; the paper's are a preset."""
 
-        lr: float = Field(2e-3, gt=0, le=10, description="Learning rate.")
+        lr: LearningRate = 2e-3
         lr_hold: Hold = 0.5
-        b1: float = Field(0.0, ge=0, lt=1, description="Adam's decay of the first moment.")
-        b2: float = Field(0.99, ge=0, lt=1, description="Adam's decay of the second moment.")
+        b1: Beta1 = 0.0
+        b2: Beta2 = 0.99
         network: Literal["conv", "mlp"] = Field("conv", description="The pair of networks; mlp: fully connected.")
-        width: int = Field(32, ge=1, le=1024, description="Channels next to the image; they double at each halving.")
+        width: Width = 32
         hidden: Hidden = 256
         a: float = Field(0.0, ge=-10, le=10, description="What D should say of fakes.")
         b: float = Field(1.0, ge=-10, le=10, description="What D should say of real samples.")
@@ -65,9 +66,6 @@ class LSGAN(ganzoo.GAN):
 
     def generator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
         return {"adversarial": losses.least_squares_generator(self.discriminate(fake), self.options.c)}
-
-    def score(self, logits: Tensor) -> Tensor:
-        return losses.raw(logits)
 
 
 @ganzoo.hookimpl

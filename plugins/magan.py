@@ -18,6 +18,7 @@ from torch import Tensor
 
 import ganzoo
 from ganzoo import losses
+from ganzoo.fields import LearningRate, Width
 from ganzoo.nets import ConvAutoencoder, ConvGenerator
 
 
@@ -27,12 +28,13 @@ class MAGAN(ganzoo.GAN):
     name = "magan"
     paper = "Wang et al., MAGAN: Margin Adaptation for Generative Adversarial Networks, 2017, https://arxiv.org/abs/1704.03817"
     channels_last = ("cuda", "cpu")
+    score = staticmethod(losses.raw)
 
     class Options(ganzoo.Options):
         """Adam (0.5, 0.999), as in the paper, at a rate for short runs."""
 
-        lr: float = Field(1e-3, gt=0, le=10, description="Learning rate.")
-        width: int = Field(32, ge=1, le=1024, description="Channels next to the image; they double at each halving.")
+        lr: LearningRate = 1e-3
+        width: Width = 32
         code: int = Field(32, ge=1, le=65536, description="Numbers in the autoencoder's code.")
         period: float = Field(0.25, gt=0, le=100, description="Epochs after which the margin is looked at, each time.")
 
@@ -79,9 +81,6 @@ class MAGAN(ganzoo.GAN):
     def generator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
         on_fake, _ = self.discriminate(fake)
         return {"energy": -on_fake.mean()}
-
-    def score(self, logits: Tensor) -> Tensor:
-        return losses.raw(logits)
 
 
 @ganzoo.hookimpl

@@ -10,11 +10,11 @@ G maps z (N, latent_dim) to (N, C, H, W) in [-1, 1], D maps images at all sizes 
 """
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 import ganzoo
 from ganzoo import losses
+from ganzoo.fields import Beta1, Beta2, LearningRate, Penalty, Width
 from ganzoo.nets import channels, pyramid, upsampling
 from ganzoo.scales import at_sizes, packed, unpacked
 
@@ -73,15 +73,16 @@ class MSGGAN(ganzoo.GAN):
     paper = "Karnewar & Wang, MSG-GAN: Multi-Scale Gradients for GANs, 2020, https://arxiv.org/abs/1903.06048"
     channels_last = ("cuda", "cpu")
     judged = "parts"
+    score = staticmethod(losses.raw)
 
     class Options(ganzoo.Options):
         """One critic step for each of G's, as in the paper, whose RMSprop is Adam (0, 0.99) here."""
 
-        lr: float = Field(1e-3, gt=0, le=10, description="Learning rate.")
-        b1: float = Field(0.0, ge=0, lt=1, description="Adam's decay of the first moment.")
-        b2: float = Field(0.99, ge=0, lt=1, description="Adam's decay of the second moment.")
-        width: int = Field(32, ge=1, le=1024, description="Channels next to the image; they double at each halving.")
-        penalty: float = Field(10.0, ge=0, le=1e4, description="Weight of the gradient penalty, lambda.")
+        lr: LearningRate = 1e-3
+        b1: Beta1 = 0.0
+        b2: Beta2 = 0.99
+        width: Width = 32
+        penalty: Penalty = 10.0
 
     def __init__(self, data: ganzoo.DataSpec, options: Options):
         super().__init__(data, options)
@@ -118,9 +119,6 @@ class MSGGAN(ganzoo.GAN):
 
     def generator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
         return {"wasserstein": losses.wasserstein_generator(self.discriminate(fake))}
-
-    def score(self, logits: Tensor) -> Tensor:
-        return losses.raw(logits)
 
 
 @ganzoo.hookimpl

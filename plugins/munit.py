@@ -28,6 +28,7 @@ from torch import Tensor, nn
 import ganzoo
 from ganzoo import losses
 from ganzoo.errors import UsageError
+from ganzoo.fields import BatchSize, Width
 from ganzoo.precision import single
 from ganzoo.translation import (
     MultiScale,
@@ -173,17 +174,15 @@ class MUNIT(TwoWay):
     name = "munit"
     paper = "Huang et al., Multimodal Unsupervised Image-to-Image Translation, 2018, https://arxiv.org/abs/1804.04732"
     judges = SCALES
+    score = staticmethod(losses.raw)
     presets = {"paper": {"image_size": 256, "batch_size": 1, "lr": 1e-4, "width": 64, "blocks": 4, "ema": 0.0}}
 
     class Options(ganzoo.Options):
         """Adam (0.5, 0.999), as in the paper, at twice its rate, and without its weight decay of 1e-4."""
 
-        batch_size: int = Field(8, ge=1, le=65536, description="Images in a batch, over all processes.")
-        width: int = Field(
-            16,
-            ge=1,
-            le=1024,
-            description="Channels next to the image; they double at each halving. Discriminators have at least 32.",
+        batch_size: BatchSize = 8
+        width: Width = Field(
+            16, description="Channels next to the image; they double at each halving. Discriminators have at least 32."
         )
         blocks: int = Field(2, ge=1, le=64, description="Residual blocks of an encoder, and of a decoder.")
         style: int = Field(8, ge=1, le=65536, description="Numbers of a style.")
@@ -282,9 +281,6 @@ class MUNIT(TwoWay):
                 distance(back.decode(again[0], styles[0], s), s) + distance(there.decode(again[1], styles[1], x), x)
             )
         return terms
-
-    def score(self, logits: Tensor) -> Tensor:
-        return losses.raw(logits)
 
 
 @ganzoo.hookimpl

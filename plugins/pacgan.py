@@ -19,7 +19,7 @@ from torch import Tensor, nn
 import ganzoo
 from ganzoo import losses
 from ganzoo.errors import UsageError
-from ganzoo.fields import Hidden
+from ganzoo.fields import Beta1, Beta2, Hidden, Hold, LatentDim, LearningRate, Width
 from ganzoo.nets import networks
 
 
@@ -70,16 +70,14 @@ class PacGAN(ganzoo.GAN):
     class Options(ganzoo.Options):
         """The default recipe is that of `gan`."""
 
-        lr: float = Field(1e-3, gt=0, le=10, description="Learning rate.")
-        lr_hold: float = Field(
-            0.5, ge=0, le=1, description="Share of the run after which Adam's rate falls in a line to 0; 1: it stays."
-        )
-        b1: float = Field(0.0, ge=0, lt=1, description="Adam's decay of the first moment.")
-        b2: float = Field(0.99, ge=0, lt=1, description="Adam's decay of the second moment.")
-        latent_dim: int = Field(64, ge=1, le=65536, description="Size of the latent vector z.")
+        lr: LearningRate = 1e-3
+        lr_hold: Hold = 0.5
+        b1: Beta1 = 0.0
+        b2: Beta2 = 0.99
+        latent_dim: LatentDim = 64
         pack: int = Field(4, ge=1, le=64, description="Samples that D judges together, m.")
         network: Literal["mlp", "conv"] = Field("mlp", description="The pair of networks; mlp: fully connected.")
-        width: int = Field(32, ge=1, le=1024, description="Of conv: channels next to the image.")
+        width: Width = Field(32, description="Of conv: channels next to the image.")
         hidden: Hidden = 256
 
     def __init__(self, data: ganzoo.DataSpec, options: Options):

@@ -21,7 +21,7 @@ from torch import Tensor
 
 import ganzoo
 from ganzoo import losses
-from ganzoo.optim import Adam, Rule, linear_decay
+from ganzoo.fields import BatchSize, Hold, Width
 from ganzoo.translation import PatchDiscriminator, UNet, patch_halvings, same_size
 
 
@@ -42,7 +42,7 @@ class Pix2Pix(ganzoo.GAN):
     real_entropy = 0.5
     presets = {
         "paper": {
-            "image_size": 256, "batch_size": 1, "width": 64, "resize_conv": False, "decay": 1.0, "ema": 0.0,
+            "image_size": 256, "batch_size": 1, "width": 64, "resize_conv": False, "lr_hold": 1.0, "ema": 0.0,
             "epochs": 200,
         },
     }  # fmt: skip
@@ -50,13 +50,10 @@ class Pix2Pix(ganzoo.GAN):
     class Options(ganzoo.Options):
         """Adam 2e-4 (0.5, 0.999), as in the paper."""
 
-        batch_size: int = Field(
-            1,
-            ge=1,
-            le=65536,
-            description="Images in a batch, over all processes; at 32 x 32 pixels 16 is as good, and faster.",
+        batch_size: BatchSize = Field(
+            1, description="Images in a batch, over all processes; at 32 x 32 pixels 16 is as good, and faster."
         )
-        width: int = Field(32, ge=1, le=1024, description="Channels next to the image; they double at each halving.")
+        width: Width = 32
         resize_conv: bool = Field(
             True,
             description="Double the last map by nearest neighbours and convolve it: no checkerboard, which the paper's "
@@ -65,9 +62,7 @@ class Pix2Pix(ganzoo.GAN):
         )
         l1: float = Field(100.0, ge=0, le=1e6, description="Weight of the distance to the target (lambda).")
         dropout: float = Field(0.5, ge=0, lt=1, description="Share of the decoder's channels that are dropped.")
-        decay: float = Field(
-            0.5, ge=0, le=1, description="Share of the budget from which the rate falls to 0; 1: it stays."
-        )
+        lr_hold: Hold = 0.5
 
     class Sampling(ganzoo.Sampling):
         """What a sample is made with."""
@@ -96,10 +91,6 @@ class Pix2Pix(ganzoo.GAN):
             "adversarial": losses.non_saturating_generator(self.discriminate(fake)),
             "l1": self.options.l1 * (fake.x - real.x).abs().mean(),
         }
-
-    def optimizer(self, player: str) -> Rule:
-        o = self.options
-        return Adam(linear_decay(o.lr, o.decay), o.b1, o.b2)
 
 
 @ganzoo.hookimpl

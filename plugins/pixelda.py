@@ -29,6 +29,7 @@ from torch import Tensor, nn
 import ganzoo
 from ganzoo import losses
 from ganzoo.errors import UsageError
+from ganzoo.fields import BatchSize, LatentDim, LearningRate, Width
 from ganzoo.nets import channels, init_normal, pyramid
 from ganzoo.precision import single
 from ganzoo.translation import same_size
@@ -139,12 +140,10 @@ class PixelDA(ganzoo.GAN):
     class Options(ganzoo.Options):
         """Those of the authors' program: Adam 1e-3 (0.5, 0.999), and six blocks of 64 channels."""
 
-        batch_size: int = Field(32, ge=1, le=65536, description="Images in a batch, over all processes.")
-        lr: float = Field(1e-3, gt=0, le=10, description="Learning rate.")
-        latent_dim: int = Field(10, ge=1, le=65536, description="Size of the latent vector z.")
-        width: int = Field(
-            64, ge=1, le=1024, description="Channels of the generator; of the discriminator's first map."
-        )
+        batch_size: BatchSize = 32
+        lr: LearningRate = 1e-3
+        latent_dim: LatentDim = 10
+        width: Width = Field(64, description="Channels of the generator; of the discriminator's first map.")
         blocks: int = Field(6, ge=0, le=64, description="Residual blocks of the generator.")
         task: float = Field(0.9, ge=0, le=1e4, description="Weight of the class loss in the generator, lambda.")
 

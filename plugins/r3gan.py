@@ -42,14 +42,15 @@ from torch import Tensor, nn
 import ganzoo
 from ganzoo import losses
 from ganzoo.errors import UsageError
+from ganzoo.fields import Beta1, Beta2, LatentDim, LearningRate, Width
 from ganzoo.nets import Condition, Projection, channels, pyramid, vector
 from ganzoo.optim import Adam, Rule, Schedule, cosine
+from ganzoo.styles import low_pass
 
 SLOPE = 0.2
 """Of the leaky ReLU."""
 GAIN = (2 / (1 + SLOPE**2)) ** 0.5
 """What the leaky ReLU takes from the deviation of a normal input."""
-LOW_PASS = (1.0, 3.0, 3.0, 1.0)
 
 Channels = Annotated[int, Field(ge=1, le=8192)]
 
@@ -205,8 +206,7 @@ class Resample(nn.Module):
         super().__init__()
         self.up = up
         self.mix = pointwise(inputs, outputs) if inputs != outputs else None
-        f = torch.tensor(LOW_PASS)
-        self.register_buffer("f", f.outer(f) / f.sum() ** 2, persistent=False)
+        self.register_buffer("f", low_pass(), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.up and self.mix is not None:
@@ -296,7 +296,8 @@ class R3GAN(ganzoo.GAN):
     name = "r3gan"
     paper = "Huang et al., The GAN is dead; long live the GAN! A Modern Baseline GAN, 2024, https://arxiv.org/abs/2501.05441"
     channels_last = ("cuda", "cpu")
-    conditional = True
+    conditional = "auto"
+    score = staticmethod(losses.raw)
     presets = {
         # CIFAR-10; the others' names say what for. Numbers of the authors' train.py, batches of their README.
         "paper": recipe(
@@ -324,11 +325,11 @@ class R3GAN(ganzoo.GAN):
     class Options(ganzoo.Options):
         """The paper's recipe without its schedules, narrow, and at a rate for runs of minutes."""
 
-        lr: float = Field(2e-3, gt=0, le=10, description="Learning rate.")
-        b1: float = Field(0.0, ge=0, lt=1, description="Adam's decay of the first moment.")
-        b2: float = Field(0.99, ge=0, lt=1, description="Adam's decay of the second moment.")
-        latent_dim: int = Field(64, ge=1, le=65536, description="Size of the latent vector z.")
-        width: int = Field(16, ge=1, le=1024, description="Channels next to the image; they double at each halving.")
+        lr: LearningRate = 2e-3
+        b1: Beta1 = 0.0
+        b2: Beta2 = 0.99
+        latent_dim: LatentDim = 64
+        width: Width = 16
         blocks: int = Field(1, ge=1, le=16, description="Residual blocks of each stage.")
         group: int = Field(16, ge=1, le=1024, description="Channels of one group of the 3 x 3 convolutions, at least.")
         gamma: float = Field(1.0, ge=0, le=1e4, description="Weight of R1 and R2, each gamma / 2.")
@@ -406,10 +407,6 @@ class R3GAN(ganzoo.GAN):
                 )
         return [Stage(width, n, o.blocks) for width, n in zip(widths, groups, strict=True)]
 
-    @classmethod
-    def uses_labels(cls, data: ganzoo.DataSpec, options: Any) -> bool:
-        return data.conditional
-
     def fake_labels(self, real: ganzoo.Batch) -> Tensor | None:
         """Those of the real samples: each pair shares its condition."""
         return real.y
@@ -472,9 +469,6 @@ class R3GAN(ganzoo.GAN):
         with torch.no_grad():  # Nothing that moves depends on what D says of real samples.
             real_logits = self.discriminate(real)
         return {"relativistic": losses.relativistic(self.discriminate(fake), real_logits)}
-
-    def score(self, logits: Tensor) -> Tensor:
-        return losses.raw(logits)
 
 
 @ganzoo.hookimpl

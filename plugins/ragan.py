@@ -20,7 +20,7 @@ from torch import Tensor
 
 import ganzoo
 from ganzoo import losses
-from ganzoo.fields import Hidden
+from ganzoo.fields import Hidden, LearningRate, Width
 from ganzoo.nets import ConvDiscriminator, ConvGenerator
 
 
@@ -43,6 +43,7 @@ class RaGAN(ganzoo.GAN):
     name = "ragan"
     paper = "Jolicoeur-Martineau, The relativistic discriminator, 2018, https://arxiv.org/abs/1807.00734"
     channels_last = ("cuda", "cpu")
+    score = staticmethod(losses.raw)
     presets = {"paper": {"lr": 2e-4, "width": 64, "hidden": 0, "batch_size": 32, "latent_dim": 128, "ema": 0.0}}
 
     batch_statistics = True  # A sample is held against the other side's mean.
@@ -50,8 +51,8 @@ class RaGAN(ganzoo.GAN):
     class Options(ganzoo.Options):
         """Adam (0.5, 0.999), as in the paper, at a higher rate for shorter runs."""
 
-        lr: float = Field(1e-3, gt=0, le=10, description="Learning rate.")
-        width: int = Field(32, ge=1, le=1024, description="Channels next to the image; they double at each halving.")
+        lr: LearningRate = 1e-3
+        width: Width = 32
         hidden: Hidden = 256
         loss: Literal["standard", "least-squares", "hinge"] = Field("standard", description="Which of the paper's.")
 
@@ -67,9 +68,6 @@ class RaGAN(ganzoo.GAN):
     def generator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
         on_real, on_fake = self.discriminate(real, fake)
         return {"adversarial": self.loss(on_fake, on_real)}
-
-    def score(self, logits: Tensor) -> Tensor:
-        return losses.raw(logits)
 
 
 @ganzoo.hookimpl

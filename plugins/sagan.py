@@ -21,13 +21,13 @@ half of the image.
 """
 
 from collections.abc import Collection
-from typing import Any
 
 from pydantic import Field
 from torch import Tensor, nn
 
 import ganzoo
 from ganzoo import losses
+from ganzoo.fields import BatchSize, Beta1, Beta2, Hold, LatentDim, LearningRateD, LearningRateG, Width
 from ganzoo.nets import ConditionalBatchNorm2d, pyramid
 from ganzoo.residual import (
     Discriminator,
@@ -76,7 +76,8 @@ class SAGAN(ganzoo.GAN):
     name = "sagan"
     paper = "Zhang et al., Self-Attention Generative Adversarial Networks, 2019, https://arxiv.org/abs/1805.08318"
     channels_last = ("cuda", "cpu")
-    conditional = True
+    conditional = "auto"
+    score = staticmethod(losses.raw)
     presets = {
         # ImageNet at 128 x 128. The paper's FID is 18.65, its Inception score 52.52, after a million steps.
         "paper": {
@@ -88,16 +89,14 @@ class SAGAN(ganzoo.GAN):
     class Options(ganzoo.Options):
         """The paper's recipe with few channels, an average and high rates, for images of 32 pixels on two cores."""
 
-        batch_size: int = Field(32, ge=1, le=65536, description="Images in a batch, over all processes.")
-        lr: float = Field(4e-3, gt=0, le=10, description="Learning rate of the discriminator.")
-        lr_generator: float = Field(1e-3, gt=0, le=10, description="Learning rate of the generator.")
-        lr_hold: float = Field(
-            0.5, ge=0, le=1, description="Share of the run after which both rates fall in a line to 0; 1: they stay."
-        )
-        b1: float = Field(0.0, ge=0, lt=1, description="Adam's decay of the first moment.")
-        b2: float = Field(0.99, ge=0, lt=1, description="Adam's decay of the second moment.")
-        latent_dim: int = Field(64, ge=1, le=65536, description="Size of the latent vector z.")
-        width: int = Field(8, ge=1, le=1024, description="Channels are multiples of it: four times it at 32 x 32.")
+        batch_size: BatchSize = 32
+        lr: LearningRateD = 4e-3
+        lr_generator: LearningRateG = 1e-3
+        lr_hold: Hold = 0.5
+        b1: Beta1 = 0.0
+        b2: Beta2 = 0.99
+        latent_dim: LatentDim = 64
+        width: Width = Field(8, description="Channels are multiples of it: four times it at 32 x 32.")
         attention: tuple[int, ...] = Field(
             (16,), description="Sizes of maps after which both networks have self-attention; none: nowhere."
         )
@@ -114,18 +113,11 @@ class SAGAN(ganzoo.GAN):
             maps = generator_maps(self.data) + discriminator_maps(self.data)
             refuse_unattended("--attention", self.options.attention, maps, self.data)
 
-    @classmethod
-    def uses_labels(cls, data: ganzoo.DataSpec, options: Any) -> bool:
-        return data.conditional
-
     def discriminator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
         return {"adversarial": losses.hinge_discriminator(*self.discriminate(real, fake))}
 
     def generator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
         return {"adversarial": losses.hinge_generator(self.discriminate(fake))}
-
-    def score(self, logits: Tensor) -> Tensor:
-        return losses.raw(logits)
 
 
 @ganzoo.hookimpl

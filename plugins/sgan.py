@@ -26,7 +26,7 @@ from torch.nn.utils.parametrizations import weight_norm
 import ganzoo
 from ganzoo import losses
 from ganzoo.errors import UsageError
-from ganzoo.fields import Hold
+from ganzoo.fields import BatchSize, Hold, LearningRate, Width
 from ganzoo.known import MOST, Known
 from ganzoo.nets import ConvGenerator, channels, pyramid
 from ganzoo.precision import single
@@ -83,10 +83,10 @@ class SGAN(ganzoo.GAN):
     class Options(ganzoo.Options):
         """100 labels, as in the paper's table 1; Adam (0.5, 0.999) at the authors' rate, which falls."""
 
-        batch_size: int = Field(100, ge=1, le=65536, description="Images in a batch, over all processes.")
-        lr: float = Field(3e-3, gt=0, le=10, description="Learning rate.")
+        batch_size: BatchSize = 100
+        lr: LearningRate = 3e-3
         lr_hold: Hold = 0.5
-        width: int = Field(16, ge=1, le=1024, description="Channels next to the image; they double at each halving.")
+        width: Width = 16
         known: int = Field(100, ge=1, le=10**9, description="Training images whose class is told, as many of each.")
         noise: float = Field(0.3, ge=0, le=10, description="Deviation of the noise on what the discriminator sees.")
         hidden_noise: float = Field(0.5, ge=0, le=10, description="Deviation of the noise between its layers.")

@@ -17,14 +17,12 @@ G maps z (N, latent_dim) and y to (N, C, H, W) in [-1, 1], D maps (N, C, H, W) a
 indices (N,), condition vectors (N, K), or None.
 """
 
-from typing import Any
-
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 import ganzoo
 from ganzoo import losses
+from ganzoo.fields import Beta1, Beta2, Hold, LearningRateD, LearningRateG, Width
 from ganzoo.nets import ConditionalBatchNorm2d, ConvFeatures, Projection, channels, pyramid, upsampling
 
 
@@ -68,37 +66,29 @@ class SNGAN(ganzoo.GAN):
     name = "sngan"
     paper = "Miyato et al., Spectral Normalization for GANs, 2018, https://arxiv.org/abs/1802.05957"
     channels_last = ("cuda", "cpu")
-    conditional = True
+    conditional = "auto"
+    score = staticmethod(losses.raw)
 
     class Options(ganzoo.Options):
         """Rates far above the paper's: with small ones D wins for the first thousand steps."""
 
-        lr: float = Field(4e-3, gt=0, le=10, description="Learning rate of the discriminator.")
-        lr_generator: float = Field(4e-3, gt=0, le=10, description="Learning rate of the generator.")
-        lr_hold: float = Field(
-            0.5, ge=0, le=1, description="Share of the run after which both rates fall in a line to 0; 1: they stay."
-        )
-        b1: float = Field(0.0, ge=0, lt=1, description="Adam's decay of the first moment.")
-        b2: float = Field(0.99, ge=0, lt=1, description="Adam's decay of the second moment.")
-        width: int = Field(32, ge=1, le=1024, description="Channels next to the image; they double at each halving.")
+        lr: LearningRateD = 4e-3
+        lr_generator: LearningRateG = 4e-3
+        lr_hold: Hold = 0.5
+        b1: Beta1 = 0.0
+        b2: Beta2 = 0.99
+        width: Width = 32
 
     def __init__(self, data: ganzoo.DataSpec, options: Options):
         super().__init__(data, options)
         self.generator = Generator(self.data, options.latent_dim, options.width)
         self.discriminator = Discriminator(self.data, options.width)
 
-    @classmethod
-    def uses_labels(cls, data: ganzoo.DataSpec, options: Any) -> bool:
-        return data.conditional
-
     def discriminator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
         return {"adversarial": losses.hinge_discriminator(*self.discriminate(real, fake))}
 
     def generator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
         return {"adversarial": losses.hinge_generator(self.discriminate(fake))}
-
-    def score(self, logits: Tensor) -> Tensor:
-        return losses.raw(logits)
 
 
 @ganzoo.hookimpl

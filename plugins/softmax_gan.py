@@ -12,12 +12,11 @@ The networks are those of DCGAN: z (N, latent_dim) to (N, C, H, W) in [-1, 1], (
 """
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 import ganzoo
 from ganzoo import losses
-from ganzoo.fields import Hidden
+from ganzoo.fields import Hidden, LearningRate, Width
 from ganzoo.nets import ConvDiscriminator, ConvGenerator
 
 
@@ -33,6 +32,7 @@ class SoftmaxGAN(ganzoo.GAN):
     name = "softmax-gan"
     paper = "Lin, Softmax GAN, 2017, https://arxiv.org/abs/1704.06191"
     channels_last = ("cuda", "cpu")
+    score = staticmethod(losses.raw)
     presets = {"paper": {"lr": 2e-4, "width": 64, "hidden": 0, "ema": 0.0}}
 
     batch_statistics = True  # Samples share one softmax.
@@ -40,8 +40,8 @@ class SoftmaxGAN(ganzoo.GAN):
     class Options(ganzoo.Options):
         """Adam (0.5, 0.999), as in the paper, at a higher rate for shorter runs."""
 
-        lr: float = Field(1e-3, gt=0, le=10, description="Learning rate.")
-        width: int = Field(32, ge=1, le=1024, description="Channels next to the image; they double at each halving.")
+        lr: LearningRate = 1e-3
+        width: Width = 32
         hidden: Hidden = 256
 
     def __init__(self, data: ganzoo.DataSpec, options: Options):
@@ -55,9 +55,6 @@ class SoftmaxGAN(ganzoo.GAN):
 
     def generator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
         return {"cross-entropy": -torch.cat(log_probabilities(*self.discriminate(real, fake))).mean()}
-
-    def score(self, logits: Tensor) -> Tensor:
-        return losses.raw(logits)
 
 
 @ganzoo.hookimpl

@@ -21,8 +21,8 @@ from torch import Tensor, nn
 
 import ganzoo
 from ganzoo import losses
+from ganzoo.fields import BatchSize, Hold, NCritic, Penalty, Width
 from ganzoo.nets import vector
-from ganzoo.optim import Adam, Rule, linear_decay
 from ganzoo.translation import cut, large_enough, padded
 
 SHOWN = 10
@@ -108,6 +108,7 @@ class StarGAN(ganzoo.GAN):
     channels_last = ("cuda",)
     translates = True
     own_sources = True
+    score = staticmethod(losses.raw)
     presets = {
         "paper": {"image_size": 128, "lr": 1e-4, "width": 64, "blocks": 6, "ema": 0.0, "epochs": 20},
     }
@@ -115,16 +116,14 @@ class StarGAN(ganzoo.GAN):
     class Options(ganzoo.Options):
         """Adam (0.5, 0.999), as in the paper, at twice its rate."""
 
-        batch_size: int = Field(16, ge=1, le=65536, description="Images in a batch, over all processes.")
-        n_critic: int = Field(5, ge=1, le=100, description="Critic steps for each generator step.")
-        width: int = Field(32, ge=1, le=1024, description="Channels next to the image; they double at each halving.")
+        batch_size: BatchSize = 16
+        n_critic: NCritic = 5
+        width: Width = 32
         blocks: int = Field(3, ge=0, le=64, description="Residual blocks; the paper has 6.")
         auxiliary: float = Field(1.0, ge=0, le=1e4, description="Weight of the class loss, in both players.")
         reconstruction: float = Field(10.0, ge=0, le=1e4, description="Weight of coming back to the same image.")
-        penalty: float = Field(10.0, ge=0, le=1e4, description="Weight of the gradient penalty, lambda.")
-        decay: float = Field(
-            0.5, ge=0, le=1, description="Share of the budget from which the rate falls to 0; 1: it stays."
-        )
+        penalty: Penalty = 10.0
+        lr_hold: Hold = 0.5
 
     def __init__(self, data: ganzoo.DataSpec, options: Options):
         super().__init__(data, options)
@@ -165,13 +164,6 @@ class StarGAN(ganzoo.GAN):
             index = torch.full((len(source),), c, device=source.device)
             shown[f"to {name}"] = self.generator(source, self.data.condition(index))
         return shown
-
-    def score(self, logits: Tensor) -> Tensor:
-        return losses.raw(logits)
-
-    def optimizer(self, player: str) -> Rule:
-        o = self.options
-        return Adam(linear_decay(o.lr, o.decay), o.b1, o.b2)
 
 
 @ganzoo.hookimpl

@@ -51,25 +51,22 @@ from torch import Tensor, nn
 import ganzoo
 from ganzoo import losses
 from ganzoo.errors import UsageError
-from ganzoo.gan import Imported, Network
+from ganzoo.fields import BatchSize, Beta1, Beta2, LatentDim, LearningRate
+from ganzoo.gan import Network
 from ganzoo.optim import Adam, Rule
 from ganzoo.precision import exactly
-from ganzoo.settings import validated
 from ganzoo.styles import (
     Arithmetic,
     Dense,
     Discriminator,
     MappingNetwork,
+    StyleBased,
     activated,
     by_layer,
     filtered,
-    group_of,
     low_pass,
     refuse_other_sizes,
     sides_to,
-    spec_of,
-    told_by,
-    trained,
     widths,
 )
 
@@ -222,15 +219,14 @@ def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: value for name, value in state.items() if not name.endswith("resample_filter")}
 
 
-class StyleGAN2(ganzoo.GAN):
+class StyleGAN2(StyleBased):
     """Styles by modulated convolutions, R1 and path length by turns; conditional where the data is."""
 
     name = "stylegan2"
     paper = (
         "Karras et al., Analyzing and Improving the Image Quality of StyleGAN, 2020, https://arxiv.org/abs/1912.04958"
     )
-    channels_last = ("cuda", "cpu")
-    conditional = True
+    from_published = staticmethod(from_published)
     presets = {
         # What two cores can train at 32 x 32.
         "small": {
@@ -253,11 +249,11 @@ class StyleGAN2(ganzoo.GAN):
     class Options(ganzoo.Options):
         """The published recipe with few channels, for images of 32 to 64 pixels on one device."""
 
-        batch_size: int = Field(32, ge=1, le=65536, description="Images in a batch, over all processes.")
-        lr: float = Field(2.5e-3, gt=0, le=10, description="Learning rate, before it is scaled for the lazy terms.")
-        b1: float = Field(0.0, ge=0, lt=1, description="Adam's decay of the first moment.")
-        b2: float = Field(0.99, ge=0, lt=1, description="Adam's decay of the second moment.")
-        latent_dim: int = Field(128, ge=1, le=65536, description="Size of the latent vector z.")
+        batch_size: BatchSize = 32
+        lr: LearningRate = Field(2.5e-3, description="Learning rate, before it is scaled for the lazy terms.")
+        b1: Beta1 = 0.0
+        b2: Beta2 = 0.99
+        latent_dim: LatentDim = 128
         ema_kimg: float | None = Field(
             10.0, gt=0, le=1e6, description="Half-life of the average in thousands of real images, instead of --ema."
         )
@@ -309,50 +305,21 @@ class StyleGAN2(ganzoo.GAN):
         self.register_buffer("path_mean", torch.zeros(()))
 
     @classmethod
-    def uses_labels(cls, data: ganzoo.DataSpec, options: Any) -> bool:
-        return data.conditional
-
-    @classmethod
-    def from_snapshot(cls, networks: Mapping[str, Network]) -> Imported:
-        """Those of an official snapshot: G, D and the averaged G_ema.
-
-        Raises:
-            UsageError: there is no averaged generator, or it is none of StyleGAN2.
-        """
-        if "G_ema" not in networks:
-            raise UsageError("there is no averaged generator G_ema in it")
-        theirs, critic = networks["G_ema"], networks.get("D")
-        state = from_published(theirs.tensors)
+    def options_of(cls, state: Mapping[str, Tensor], told: Mapping[str, Any], critic: Network | None) -> dict[str, Any]:
         if not {"synthesis.b4.const", "mapping.fc0.weight"} <= state.keys() or "synthesis.b8.skip.weight" in state:
             raise UsageError("G_ema is no StyleGAN2 generator with skips, which alone can be imported")
-        spec, z, w = spec_of(theirs)
-        told = told_by(theirs)
-        options = {
-            "latent_dim": z,
-            "style_dim": w,
-            "depth": sum(n.startswith("mapping.fc") and n.endswith(".weight") for n in state),
+        return {
             "channel_base": told.get("channel_base", 32768),
             "channel_max": told.get("channel_max", 512),
             "residual": critic is None or any("skip" in name for name in critic.tensors),
-            "group": group_of(critic),
         }
-        players = trained(networks, from_published)
-        return Imported(spec, validated(cls.Options, options), {"generator": state}, players)
-
-    def discriminator_layers(self) -> list[nn.Module]:
-        return self.discriminator.blocks()
 
     def turns(self) -> list[ganzoo.Turn]:
-        """The phases, in the order of the authors' program. All see the same real images; R1 is of them alone."""
+        """Between the two players' turns the path length's."""
         o = self.options
         path = [ganzoo.Turn("generator", self.path_loss, every=o.path_every, fakes=False)] if o.path else []
-        r1 = [ganzoo.Turn("discriminator", self.r1_loss, every=o.r1_every)] if self.gamma else []
-        return [
-            ganzoo.Turn("generator", self.generator_loss),
-            *path,
-            ganzoo.Turn("discriminator", self.discriminator_loss, repeat=o.n_critic),
-            *r1,
-        ]
+        generator, *others = super().turns()
+        return [generator, *path, *others]
 
     def optimizer(self, player: str) -> Rule:
         """Adam, as far in `every` + 1 steps as it would go in `every`, whether or not the lazy term has a weight."""
@@ -409,15 +376,6 @@ class StyleGAN2(ganzoo.GAN):
             n = torch.randn_like(x) / math.sqrt(x.shape[2] * x.shape[3])
         (slope,) = torch.autograd.grad((x * n).sum(), ws, create_graph=True)
         return slope.square().sum(2).mean(1).sqrt()
-
-    def discriminator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
-        with torch.no_grad():
-            fake = self.fake(real)  # Not those that the generator has just been judged on.
-        return {"adversarial": losses.minimax_discriminator(*self.discriminate(real, fake))}
-
-    def r1_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
-        penalty = losses.zero_centred_penalty(self.discriminate, real)
-        return {"penalty": self.options.r1_every * 0.5 * self.gamma * penalty}
 
 
 @ganzoo.hookimpl

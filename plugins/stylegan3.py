@@ -50,20 +50,17 @@ from torch import Tensor, nn
 import ganzoo
 from ganzoo import losses
 from ganzoo.errors import UsageError, plain
-from ganzoo.gan import Imported, Network
+from ganzoo.fields import BatchSize, Beta1, Beta2, LatentDim, LearningRate, LearningRateG
+from ganzoo.gan import Network
 from ganzoo.optim import Adam, Rule
 from ganzoo.precision import exactly
-from ganzoo.settings import validated
 from ganzoo.styles import (
     Dense,
     Discriminator,
     MappingNetwork,
-    group_of,
+    StyleBased,
     normalised,
     refuse_other_sizes,
-    spec_of,
-    told_by,
-    trained,
     widths,
 )
 
@@ -361,13 +358,12 @@ def _unlike(told: Mapping[str, Any]) -> Iterator[str]:
             yield f"{name} {channels}"
 
 
-class StyleGAN3(ganzoo.GAN):
+class StyleGAN3(StyleBased):
     """Alias-free synthesis from Fourier features, R1 by turns; conditional where the data is."""
 
     name = "stylegan3"
     paper = "Karras et al., Alias-Free Generative Adversarial Networks, 2021, https://arxiv.org/abs/2106.12423"
-    channels_last = ("cuda", "cpu")
-    conditional = True
+    from_published = staticmethod(from_published)
     presets = {
         # What two cores can train at 32 x 32.
         "small": {
@@ -387,14 +383,14 @@ class StyleGAN3(ganzoo.GAN):
     class Options(ganzoo.Options):
         """The published recipe with few channels, for images of 32 to 64 pixels on one device."""
 
-        batch_size: int = Field(32, ge=1, le=65536, description="Images in a batch, over all processes.")
-        lr: float = Field(
-            2e-3, gt=0, le=10, description="The discriminator's learning rate, before it is scaled for lazy R1."
+        batch_size: BatchSize = 32
+        lr: LearningRate = Field(
+            2e-3, description="The discriminator's learning rate, before it is scaled for lazy R1."
         )
-        lr_generator: float = Field(2.5e-3, gt=0, le=10, description="The generator's learning rate.")
-        b1: float = Field(0.0, ge=0, lt=1, description="Adam's decay of the first moment.")
-        b2: float = Field(0.99, ge=0, lt=1, description="Adam's decay of the second moment.")
-        latent_dim: int = Field(128, ge=1, le=65536, description="Size of the latent vector z.")
+        lr_generator: LearningRateG = Field(2.5e-3, description="The generator's learning rate.")
+        b1: Beta1 = 0.0
+        b2: Beta2 = 0.99
+        latent_dim: LatentDim = 128
         ema_kimg: float | None = Field(
             10.0, gt=0, le=1e6, description="Half-life of the average in thousands of real images, instead of --ema."
         )
@@ -463,54 +459,20 @@ class StyleGAN3(ganzoo.GAN):
         self.blur_kimg = 200 / 32 * o.batch_size if o.blur_kimg is None else o.blur_kimg
 
     @classmethod
-    def uses_labels(cls, data: ganzoo.DataSpec, options: Any) -> bool:
-        return data.conditional
-
-    @classmethod
-    def from_snapshot(cls, networks: Mapping[str, Network]) -> Imported:
-        """Those of an official snapshot: G, D and the averaged G_ema.
-
-        Raises:
-            UsageError: there is no averaged generator, or it is none of StyleGAN3, or of one that is not built here.
-        """
-        if "G_ema" not in networks:
-            raise UsageError("there is no averaged generator G_ema in it")
-        theirs = networks["G_ema"]
-        state = from_published(theirs.tensors)
+    def options_of(cls, state: Mapping[str, Tensor], told: Mapping[str, Any], critic: Network | None) -> dict[str, Any]:
         if not {"synthesis.input.freqs", "mapping.fc0.weight"} <= state.keys():
             raise UsageError("G_ema is no StyleGAN3 generator")
-        spec, z, w = spec_of(theirs)
-        told = told_by(theirs)
         if unlike := list(_unlike(told)):
             raise UsageError(f"G_ema is of a configuration that is neither T nor R: {plain(', '.join(unlike))[:200]}")
         twice = 2 if told.get("conv_kernel") == 1 else 1
-        options = {
-            "latent_dim": z,
-            "style_dim": w,
-            "depth": sum(n.startswith("mapping.fc") and n.endswith(".weight") for n in state),
+        return {
             "equivariance": "rotation" if twice == 2 else "translation",
             "channel_base": told.get("channel_base", 32768) // twice,
             "channel_max": told.get("channel_max", 512) // twice,
             "layers": told.get("num_layers", 14),
             "critical": told.get("num_critical", 2),
             "margin": told.get("margin_size", 10),
-            "group": group_of(networks.get("D")),
         }
-        players = trained(networks, from_published)
-        return Imported(spec, validated(cls.Options, options), {"generator": state}, players)
-
-    def discriminator_layers(self) -> list[nn.Module]:
-        return self.discriminator.blocks()
-
-    def turns(self) -> list[ganzoo.Turn]:
-        """The phases, in the order of the authors' program. All see the same real images; R1 is of them alone."""
-        o = self.options
-        r1 = [ganzoo.Turn("discriminator", self.r1_loss, every=o.r1_every)] if self.gamma else []
-        return [
-            ganzoo.Turn("generator", self.generator_loss),
-            ganzoo.Turn("discriminator", self.discriminator_loss, repeat=o.n_critic),
-            *r1,
-        ]
 
     def optimizer(self, player: str) -> Rule:
         """Adam; D's as far in `r1_every` + 1 steps as it would go in `r1_every`, whether or not R1 has a weight."""
@@ -550,15 +512,6 @@ class StyleGAN3(ganzoo.GAN):
 
     def generator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
         return {"adversarial": losses.non_saturating_generator(self.discriminate(fake))}
-
-    def discriminator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
-        with torch.no_grad():
-            fake = self.drawn(real)  # Not those that the generator has just been judged on.
-        return {"adversarial": losses.minimax_discriminator(*self.discriminate(real, fake))}
-
-    def r1_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
-        penalty = losses.zero_centred_penalty(self.discriminate, real)
-        return {"penalty": self.options.r1_every * 0.5 * self.gamma * penalty}
 
 
 @ganzoo.hookimpl

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 import ganzoo
 from ganzoo import losses
+from ganzoo.fields import BatchSize, Width
 from ganzoo.precision import single
 from ganzoo.translation import PatchDiscriminator, ResidualBlock, cut, init_small, padded, patch_halvings, same_size
 from ganzoo.two_way import TwoWay, distance
@@ -98,8 +99,8 @@ class UNIT(TwoWay):
     class Options(ganzoo.Options):
         """Adam (0.5, 0.999), as in the paper, at twice its rate."""
 
-        batch_size: int = Field(8, ge=1, le=65536, description="Images in a batch, over all processes.")
-        width: int = Field(16, ge=1, le=1024, description="Channels next to the image; they double at each halving.")
+        batch_size: BatchSize = 8
+        width: Width = 16
         blocks: int = Field(2, ge=0, le=64, description="Residual blocks of a side's own, before and after the code.")
         adversarial: float = Field(10.0, ge=0, le=1e6, description="Weight of the adversarial terms.")
         reconstruction: float = Field(100.0, ge=0, le=1e6, description="Weight of giving an image back.")

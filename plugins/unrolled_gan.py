@@ -18,6 +18,7 @@ from torch.func import functional_call
 
 import ganzoo
 from ganzoo import losses
+from ganzoo.fields import Beta1, Beta2, Hold, LatentDim, LearningRateD, LearningRateG
 from ganzoo.nets import networks
 
 
@@ -38,14 +39,12 @@ class UnrolledGAN(ganzoo.GAN):
     class Options(ganzoo.Options):
         """G's rate is ten times D's, as in the code of the authors."""
 
-        lr: float = Field(1e-4, gt=0, le=10, description="Learning rate of the discriminator.")
-        lr_generator: float = Field(1e-3, gt=0, le=10, description="Learning rate of the generator.")
-        lr_hold: float = Field(
-            0.5, ge=0, le=1, description="Share of the run after which Adam's rate falls in a line to 0; 1: it stays."
-        )
-        b1: float = Field(0.0, ge=0, lt=1, description="Adam's decay of the first moment.")
-        b2: float = Field(0.99, ge=0, lt=1, description="Adam's decay of the second moment.")
-        latent_dim: int = Field(64, ge=1, le=65536, description="Size of the latent vector z.")
+        lr: LearningRateD = 1e-4
+        lr_generator: LearningRateG = 1e-3
+        lr_hold: Hold = 0.5
+        b1: Beta1 = 0.0
+        b2: Beta2 = 0.99
+        latent_dim: LatentDim = 64
         unroll: int = Field(5, ge=0, le=100, description="Steps of D that G foresees, k.")
         unrolled_lr: float = Field(0.1, gt=0, le=100, description="Learning rate of these steps, eta.")
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 import ganzoo
 from ganzoo import losses
-from ganzoo.fields import Hidden
+from ganzoo.fields import Hidden, LatentDim, LearningRate, Width
 from ganzoo.nets import ConvEncoder, ConvFeatures, ConvGenerator, around
 
 
@@ -49,9 +49,9 @@ class VAEGAN(ganzoo.GAN):
     class Options(ganzoo.Options):
         """Adam (0.5, 0.999) at a rate for short runs; the paper has RMSprop at 3e-4."""
 
-        lr: float = Field(1e-3, gt=0, le=10, description="Learning rate.")
-        latent_dim: int = Field(32, ge=1, le=65536, description="Size of the latent vector z.")
-        width: int = Field(32, ge=1, le=1024, description="Channels next to the image; they double at each halving.")
+        lr: LearningRate = 1e-3
+        latent_dim: LatentDim = 32
+        width: Width = 32
         hidden: Hidden = 256
         gamma: float = Field(1e-3, ge=0, le=1e6, description="Weight of likeness in G's loss.")
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 import ganzoo
 from ganzoo import losses
-from ganzoo.fields import Hidden, Hold
+from ganzoo.fields import Hidden, Hold, LearningRate, NCritic, Width
 from ganzoo.nets import networks
 from ganzoo.optim import RMSprop, Rule, linear_decay
 
@@ -34,6 +34,7 @@ class WGAN(ganzoo.GAN):
     name = "wgan"
     paper = "Arjovsky et al., Wasserstein GAN, 2017, https://arxiv.org/abs/1701.07875"
     channels_last = ("cuda", "cpu")
+    score = staticmethod(losses.raw)
     presets = {
         "paper": {
             "width": 64, "hidden": 0, "optimizer": "rmsprop", "lr": 5e-5, "lr_hold": 1.0, "clip": 0.01, "n_critic": 5,
@@ -44,11 +45,11 @@ class WGAN(ganzoo.GAN):
     class Options(ganzoo.Options):
         """The recipe of algorithm 1, with a learning rate for shorter runs, found by search."""
 
-        lr: float = Field(1e-3, gt=0, le=10, description="Learning rate.")
+        lr: LearningRate = 1e-3
         lr_hold: Hold = 0.5
-        n_critic: int = Field(5, ge=1, le=100, description="Critic steps for each generator step.")
+        n_critic: NCritic = 5
         network: Literal["conv", "mlp"] = Field("conv", description="The pair of networks; mlp: fully connected.")
-        width: int = Field(32, ge=1, le=1024, description="Channels next to the image; they double at each halving.")
+        width: Width = 32
         hidden: Hidden = 256
         clip: float = Field(0.01, gt=0, le=10, description="Bound of the critic's weights, c.")
         optimizer: Literal["rmsprop", "adam"] = Field("rmsprop", description="RMSProp as in the paper, or Adam.")
@@ -69,9 +70,6 @@ class WGAN(ganzoo.GAN):
     def after_discriminator_step(self) -> None:
         for weight in (p for p in self.discriminator.parameters() if p.requires_grad):  # All that are not frozen.
             weight.clamp_(-self.options.clip, self.options.clip)
-
-    def score(self, logits: Tensor) -> Tensor:
-        return losses.raw(logits)
 
     def optimizer(self, player: str) -> Rule:
         o = self.options

@@ -16,7 +16,7 @@ from torch import Tensor
 
 import ganzoo
 from ganzoo import losses
-from ganzoo.fields import Hidden
+from ganzoo.fields import Beta1, Beta2, Hidden, LearningRate, NCritic, Width
 from ganzoo.nets import ConvDiscriminator, ConvGenerator
 
 
@@ -26,16 +26,17 @@ class WGANdiv(ganzoo.GAN):
     name = "wgan-div"
     paper = "Wu et al., Wasserstein Divergence for GANs, 2018, https://arxiv.org/abs/1712.01026"
     channels_last = ("cuda", "cpu")
+    score = staticmethod(losses.raw)
     presets = {"paper": {"lr": 2e-4, "b1": 0.0, "width": 64, "hidden": 0, "n_critic": 4, "ema": 0.0}}
 
     class Options(ganzoo.Options):
         """k = 2 and p = 6 as in the paper, with a learning rate for shorter runs."""
 
-        lr: float = Field(1e-3, gt=0, le=10, description="Learning rate.")
-        b1: float = Field(0.0, ge=0, lt=1, description="Adam's decay of the first moment.")
-        b2: float = Field(0.9, ge=0, lt=1, description="Adam's decay of the second moment.")
-        n_critic: int = Field(2, ge=1, le=100, description="Critic steps for each generator step.")
-        width: int = Field(32, ge=1, le=1024, description="Channels next to the image; they double at each halving.")
+        lr: LearningRate = 1e-3
+        b1: Beta1 = 0.0
+        b2: Beta2 = 0.9
+        n_critic: NCritic = 2
+        width: Width = 32
         hidden: Hidden = 256
         k: float = Field(2.0, ge=0, le=1e4, description="Weight of the gradient's power.")
         p: float = Field(6.0, gt=1, le=16, description="The power of the gradient's norm.")
@@ -54,9 +55,6 @@ class WGANdiv(ganzoo.GAN):
 
     def generator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
         return {"wasserstein": losses.wasserstein_generator(self.discriminate(fake))}
-
-    def score(self, logits: Tensor) -> Tensor:
-        return losses.raw(logits)
 
 
 @ganzoo.hookimpl

@@ -17,7 +17,7 @@ from torch import Tensor
 
 import ganzoo
 from ganzoo import losses
-from ganzoo.fields import Hidden, Hold
+from ganzoo.fields import Beta1, Beta2, Hidden, Hold, LearningRate, NCritic, Penalty, Width
 from ganzoo.nets import networks
 
 
@@ -27,20 +27,21 @@ class WGANGP(ganzoo.GAN):
     name = "wgan-gp"
     paper = "Gulrajani et al., Improved Training of Wasserstein GANs, 2017, https://arxiv.org/abs/1704.00028"
     channels_last = ("cuda", "cpu")
+    score = staticmethod(losses.raw)
     presets = {"paper": {"lr": 1e-4, "lr_hold": 1.0, "b1": 0.0, "b2": 0.9, "n_critic": 5, "width": 64, "hidden": 0}}
 
     class Options(ganzoo.Options):
         """Algorithm 1, with a learning rate for shorter runs."""
 
-        lr: float = Field(2e-3, gt=0, le=10, description="Learning rate.")
+        lr: LearningRate = 2e-3
         lr_hold: Hold = 0.5
-        b1: float = Field(0.0, ge=0, lt=1, description="Adam's decay of the first moment.")
-        b2: float = Field(0.99, ge=0, lt=1, description="Adam's decay of the second moment.")
-        n_critic: int = Field(2, ge=1, le=100, description="Critic steps for each generator step.")
+        b1: Beta1 = 0.0
+        b2: Beta2 = 0.99
+        n_critic: NCritic = 2
         network: Literal["conv", "mlp"] = Field("conv", description="The pair of networks; mlp: fully connected.")
-        width: int = Field(32, ge=1, le=1024, description="Channels next to the image; they double at each halving.")
+        width: Width = 32
         hidden: Hidden = 256
-        penalty: float = Field(10.0, ge=0, le=1e4, description="Weight of the gradient penalty, lambda.")
+        penalty: Penalty = 10.0
 
     def __init__(self, data: ganzoo.DataSpec, options: Options):
         super().__init__(data, options)
@@ -58,9 +59,6 @@ class WGANGP(ganzoo.GAN):
 
     def generator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
         return {"wasserstein": losses.wasserstein_generator(self.discriminate(fake))}
-
-    def score(self, logits: Tensor) -> Tensor:
-        return losses.raw(logits)
 
 
 @ganzoo.hookimpl

@@ -171,9 +171,9 @@ def test_models_that_name_no_classes_are_not_asked_for_any(ganzoo):
 
 def test_recognition_is_the_share_of_reference_images_that_are_named_rightly():
     from ganzoo.metrics.base import Setting
-    from ganzoo.metrics.evaluation import recogniser
     from ganzoo.metrics.labels import Recognition
     from ganzoo.metrics.reference import Reference
+    from ganzoo.metrics.samples import recogniser
     from ganzoo_test_plugins import SmallDigits, Tiny
 
     class Namer(Tiny):

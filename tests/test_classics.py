@@ -18,8 +18,8 @@ from ganzoo import losses
 from ganzoo.data import Batch, DataSpec, ImageSet, Loader
 from ganzoo.errors import UsageError
 from ganzoo.gan import GAN
-from ganzoo.metrics.evaluation import recogniser
 from ganzoo.metrics.labels import Clustering, Recognition, matched
+from ganzoo.metrics.samples import recogniser
 from ganzoo.nets import ConvAutoencoder, around
 from ganzoo.optim import RMSprop
 from ganzoo.scales import at_sizes, larger, packed, smaller, unpacked

@@ -22,19 +22,12 @@ from ganzoo.files import read_json
 from ganzoo.metrics.base import FeatureExtractor, Metric
 from ganzoo.metrics.classifier import Trained, pack, trained_file, trained_files, training_command, unpack
 from ganzoo.metrics.distances import FID
-from ganzoo.metrics.evaluation import (
-    Evaluator,
-    at_their_sizes,
-    choose_extractor,
-    comparable,
-    describe,
-    generated,
-    given,
-)
+from ganzoo.metrics.evaluation import Evaluator, choose_extractor
 from ganzoo.metrics.images import read_images
 from ganzoo.metrics.labels import plot_confusion
-from ganzoo.metrics.protocol import NEAR
+from ganzoo.metrics.protocol import NEAR, at_their_sizes, comparable, describe
 from ganzoo.metrics.reference import Reference
+from ganzoo.metrics.samples import generated, given
 from ganzoo.plugins import Plugin, Registry, registry
 from ganzoo.runs.folder import read_metrics
 from ganzoo.runs.run import Watcher

@@ -16,8 +16,8 @@ import ganzoo_test_plugins as plugins
 from conftest import TINY
 from ganzoo.data import DataRequest, Dataset, ImageSet, normalise, to_uint8
 from ganzoo.errors import UsageError
-from ganzoo.metrics.evaluation import LABELS_SEED, generated
 from ganzoo.metrics.reference import Reference
+from ganzoo.metrics.samples import LABELS_SEED, generated
 from ganzoo.runs.folder import read_metrics
 from ganzoo.runs.pictures import below, column_classes, headed, scatter, table, tile, titles
 

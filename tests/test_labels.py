@@ -16,8 +16,10 @@ from ganzoo import Attribute, DataRequest, DataSpec, ImageSet
 from ganzoo.data import normalise
 from ganzoo.errors import UsageError
 from ganzoo.files import read_json
-from ganzoo.metrics.evaluation import Evaluator, comparable, describe, drawn_as, generated
+from ganzoo.metrics.evaluation import Evaluator
+from ganzoo.metrics.protocol import comparable, describe
 from ganzoo.metrics.reference import Reference
+from ganzoo.metrics.samples import drawn_as, generated
 from ganzoo.plugins import Plugin, discover
 from ganzoo.runs.folder import read_metrics
 from ganzoo.settings import read_config, resolve

@@ -1,6 +1,7 @@
 """Imports point downwards only: what each layer may know of the others."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -33,8 +34,13 @@ def within(name: str, package: str) -> bool:
     return name == package or name.startswith(package + ".")
 
 
-ROOMS = ["data", "training", "metrics", "runs", "report", "demo", "speed", "kit", "commands"]
-"""The rooms, lowest first: each imports those before it, and no other. Modules in no room are held by the next test."""
+TABLE = re.findall(r"^\| (`.*?) \|", (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text(), re.MULTILINE)
+ROWS = [
+    [name.removesuffix(".py").removesuffix("/") for name in re.findall(r"`(.*?)`", row) if (CORE / name).exists()]
+    for row in reversed(TABLE)
+]
+"""What CONTRIBUTING.md says of rooms and of modules in none, lowest first: each row imports those before it, and no
+other."""
 GRAPH = {
     name: {other for other in imports(path) if other in MODULES and other not in (name, "ganzoo")}
     for name, path in MODULES.items()
@@ -43,16 +49,18 @@ GRAPH = {
 """What each module imports of ganzoo, for types alone too; a name that a room's `__init__` gives counts as the room."""
 
 
-def room(module: str) -> str | None:
-    parts = module.split(".")
-    return parts[1] if len(parts) > 1 and parts[1] in ROOMS else None
+def room(module: str) -> str:
+    return module.split(".")[1]
 
 
-@pytest.mark.parametrize("module", [name for name in MODULES if room(name)])
-def test_rooms_import_downwards_only(module: str):
-    mine = ROOMS.index(room(module))
+def row(module: str) -> int:
+    return next(i for i, names in enumerate(ROWS) if room(module) in names)
+
+
+@pytest.mark.parametrize("module", GRAPH)
+def test_imports_point_downwards_only(module: str):
     for other in GRAPH[module]:
-        assert room(other) is None or ROOMS.index(room(other)) <= mine, f"{module} imports {other}"
+        assert row(other) <= row(module), f"{module} imports {other}"
 
 
 @pytest.mark.parametrize("module", [name for name in GRAPH if room(name) != "commands"])
@@ -60,9 +68,8 @@ def test_only_the_command_line_stands_on_commands(module: str):
     assert not [other for other in GRAPH[module] if room(other) == "commands"]
 
 
-def test_every_folder_is_a_room():
-    folders = {path.name for path in CORE.iterdir() if (path / "__init__.py").exists()}
-    assert folders == set(ROOMS)
+def test_every_folder_and_every_module_in_none_has_its_row():
+    assert sorted(name for names in ROWS for name in names) == sorted({room(module) for module in GRAPH})
 
 
 def test_no_two_modules_import_each_other_not_even_by_way_of_others():
@@ -89,7 +96,8 @@ def test_the_trainer_knows_no_plugins():
 
 
 def test_the_contract_stands_on_torch_and_pydantic_alone():
-    allowed = {"torch", "pydantic", "ganzoo.data", "ganzoo.errors", "ganzoo.nets", "ganzoo.optim", "ganzoo.precision"}
+    ours = {f"ganzoo.{name}" for name in ("data", "errors", "fields", "nets", "optim", "precision")}
+    allowed = {"torch", "pydantic", *ours}
     for name in imports(MODULES["ganzoo.gan"]) - {"ganzoo"}:
         assert name.split(".")[0] in sys.stdlib_module_names or any(within(name, a) for a in allowed), name
 

@@ -7,8 +7,8 @@ import pytest
 import ganzoo as door
 from conftest import TINY
 from ganzoo.errors import UsageError
+from ganzoo.marks import LONGEST, Marks, marks_of
 from ganzoo.report.build import build
-from ganzoo.runs.marks import LONGEST, Marks, marks_of
 
 SMALL = (*TINY, "--steps", 2, "--quiet", "--engine", "eager")
 

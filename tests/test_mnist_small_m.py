@@ -14,8 +14,8 @@ from ganzoo.data import DataRequest, DataSpec, ImageSet, Loader, examples_of, no
 from ganzoo.data.making import smaller
 from ganzoo.errors import GanzooError
 from ganzoo.kit.cases import made_up
-from ganzoo.metrics.evaluation import generated
 from ganzoo.metrics.reference import Reference
+from ganzoo.metrics.samples import generated
 from ganzoo.plugins import registry
 from ganzoo_test_plugins import LabelledTranslator, SmallDigits, Tiny
 

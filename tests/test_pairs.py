@@ -14,9 +14,11 @@ from ganzoo import plugins
 from ganzoo.data import DataRequest, DataSpec, ImageSet
 from ganzoo.errors import UsageError
 from ganzoo.metrics.base import Measured, Setting
-from ganzoo.metrics.evaluation import Evaluator, comes_with, comparable, drawn_as, generated
+from ganzoo.metrics.evaluation import Evaluator
 from ganzoo.metrics.pairs import L1, LPIPS, PSNR, SSIM, Cycle, MultiScaleSSIM, unit
+from ganzoo.metrics.protocol import comparable
 from ganzoo.metrics.reference import Reference
+from ganzoo.metrics.samples import comes_with, drawn_as, generated
 from ganzoo_test_plugins import Pairs, SmallDigits, Tiny, Unpaired
 
 CPU = torch.device("cpu")

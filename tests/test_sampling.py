@@ -27,7 +27,7 @@ from ganzoo.errors import UsageError
 from ganzoo.files import read_json
 from ganzoo.kit.cases import Case
 from ganzoo.kit.checks import explained
-from ganzoo.metrics.evaluation import comparable, describe
+from ganzoo.metrics.protocol import comparable, describe
 from ganzoo.plugins import Plugin, Registry
 from ganzoo.report.build import build as report
 from ganzoo.runs.sampler import Sampler

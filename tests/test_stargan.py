@@ -9,8 +9,8 @@ from PIL import Image
 import ganzoo as zoo
 from ganzoo.data import Attribute, Batch, DataSpec, ImageSet, Loader, examples_of
 from ganzoo.errors import UsageError
-from ganzoo.metrics.evaluation import generated
 from ganzoo.metrics.reference import Reference
+from ganzoo.metrics.samples import generated
 from ganzoo.preparing import refuse_parts
 from ganzoo.runs.pictures import headed, headed_table, tile
 from published import check_numbers, waves

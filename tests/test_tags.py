@@ -15,9 +15,9 @@ import ganzoo as zoo
 from ganzoo.data import Attribute, DataRequest, ImageSet, Words, limited, open_dataset
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.metrics.base import Setting
-from ganzoo.metrics.evaluation import drawer
 from ganzoo.metrics.extractor import Coordinates
 from ganzoo.metrics.reference import Reference
+from ganzoo.metrics.samples import drawer
 from ganzoo.metrics.tags import (
     SAMPLES,
     Pictures,

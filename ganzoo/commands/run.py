@@ -164,9 +164,9 @@ def _train(
     **values: Any,
 ) -> None:
     from ganzoo.launch import start
+    from ganzoo.marks import marks
     from ganzoo.plugins import registry
     from ganzoo.preparing import prepare
-    from ganzoo.runs.marks import marks
     from ganzoo.training.progress import Progress
 
     called = marks(name, tags)

@@ -4,18 +4,9 @@ from ganzoo.data.examples import examples_of, normalised
 from ganzoo.data.loader import Loader
 from ganzoo.data.making import Made, Maker
 from ganzoo.data.memory import IN_MEMORY_BYTES
+from ganzoo.data.opening import choose_options, limited, open_dataset
 from ganzoo.data.pixels import normalise, resize, to_channels, to_uint8
-from ganzoo.data.sets import (
-    DataRequest,
-    Dataset,
-    DatasetOptions,
-    ImageSet,
-    Modes,
-    Words,
-    choose_options,
-    limited,
-    open_dataset,
-)
+from ganzoo.data.sets import DataRequest, Dataset, DatasetOptions, ImageSet, Modes, Words
 from ganzoo.data.spec import LARGEST_SIDE, Attribute, Batch, DataSpec
 from ganzoo.data.views import Views
 

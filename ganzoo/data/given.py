@@ -9,7 +9,8 @@ from torch import Tensor
 
 from ganzoo.data import memory
 from ganzoo.data.imagefiles import eight_bits, is_wide
-from ganzoo.data.sets import DataRequest, Dataset, ImageSet, open_dataset
+from ganzoo.data.opening import open_dataset
+from ganzoo.data.sets import DataRequest, Dataset, ImageSet
 from ganzoo.errors import GanzooError, UsageError, note_once, one_line
 
 RANGES = ((0.0, 1.0), (-1.0, 1.0))

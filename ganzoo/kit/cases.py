@@ -17,9 +17,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import ganzoo
 from ganzoo.data import Batch, DataSpec, ImageSet, Loader, examples_of
+from ganzoo.fields import validated
 from ganzoo.gan import GAN, Turn
 from ganzoo.ingredients import Augmentation, added
-from ganzoo.settings import validated
 from ganzoo.training.building import build
 from ganzoo.training.engine import choose, seed_everything
 from ganzoo.training.trainer import Trainer
@@ -187,11 +187,6 @@ def alone(gan: GAN, player: str) -> AbstractContextManager[None]:
     """Inside, no gradient is recorded for the other players' parameters, as in `Trainer.alone`."""
     others = (module for name, module in gan.players().items() if name != player)
     return constant(p for module in others for p in module.parameters())
-
-
-def generated(gan: GAN, z: Tensor, y: Tensor | None, source: Tensor | None) -> Tensor:
-    """What `generate` makes. A model that does not translate may have written it without `source`."""
-    return gan.generate(z, y, source) if gan.translates else gan.generate(z, y)
 
 
 def total(terms: Mapping[str, Tensor]) -> Tensor:

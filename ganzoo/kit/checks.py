@@ -25,7 +25,6 @@ from ganzoo.kit.cases import (
     alone,
     difference,
     everything,
-    generated,
     named_parameters,
     total,
     turns,
@@ -195,7 +194,7 @@ def samples(case: Case) -> str | None:
     with torch.no_grad():
         for k in (n, 1):
             some = slice(k)
-            drawn = generated(gan, fake.z[some], _part(fake.y, some), _part(real.source, some))
+            drawn = gan.generated(fake.z[some], _part(fake.y, some), _part(real.source, some))
             if complaint := _not_samples(drawn, k, case):
                 return complaint
         if gan.translates or not case.spec.is_images:  # Grids are of examples, or of points.
@@ -417,7 +416,7 @@ def averaged(case: Case) -> str | None:
     def looks(gan: GAN) -> dict[str, dict[str, Tensor]]:
         with torch.no_grad():
             seed_everything(0)
-            drawn = generated(gan, z, y, examples.source)
+            drawn = gan.generated(z, y, examples.source)
         shown = _shown(gan, examples)
         return {"generate": {"samples": drawn}, "pictures": shown if isinstance(shown, dict) else {}}
 
@@ -462,7 +461,7 @@ def conditioned(case: Case) -> str | None:
 
     def drawn(y: Tensor | None) -> Tensor:
         seed_everything(0)
-        return generated(gan, z, y, real.source).detach()
+        return gan.generated(z, y, real.source).detach()
 
     def judged(x: Tensor, y: Tensor | None) -> Tensor:
         seed_everything(0)
@@ -497,7 +496,7 @@ def sourced(case: Case) -> str | None:
     for source in (real.source, real.source.roll(1, 0)):
         seed_everything(0)
         with torch.no_grad():
-            made.append(generated(gan, gan.sample_latent(len(real.x)), real.y, source))
+            made.append(gan.generated(gan.sample_latent(len(real.x)), real.y, source))
     if torch.equal(*made):
         return "the generator makes the same whatever the source"
     return None
@@ -531,7 +530,7 @@ def halves(case: Case) -> str | None:
         z, label = latent[part], _part(y, part)
         player, loss = (moving := Schedule(gan).turns[turn]).player, moving.loss
         with AllAlike():
-            fake = Batch(generated(gan, z, label, some.source), label, z, some.source, some.source_y)
+            fake = Batch(gan.generated(z, label, some.source), label, z, some.source, some.source_y)
             with alone(gan, player):
                 terms = loss(some, fake if player in schedule.owners else fake.detach())
                 found = torch.autograd.grad(total(terms), list(gan.players()[player].parameters()), allow_unused=True)

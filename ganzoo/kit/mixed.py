@@ -8,11 +8,11 @@ from torch import Tensor
 
 from ganzoo import losses
 from ganzoo.data import Batch, DataSpec
+from ganzoo.fields import validated
 from ganzoo.gan import GAN
 from ganzoo.ingredients import Augmentation, Regulariser
 from ganzoo.kit.cases import BATCH, CLASSES, IMAGES, Case
 from ganzoo.nets import MLPDiscriminator, MLPGenerator
-from ganzoo.settings import validated
 
 MIXED = (
     DataSpec("grey", (1, 28, 28), IMAGES, CLASSES),
@@ -26,15 +26,12 @@ class Host(GAN):
 
     name = "host"
     paper = "none"
+    conditional = "auto"
 
     def __init__(self, data: DataSpec, options: Any):
         super().__init__(data, options)
         self.generator = MLPGenerator(self.data, options.latent_dim, [32])
         self.discriminator = MLPDiscriminator(self.data, [32])
-
-    @classmethod
-    def uses_labels(cls, data: DataSpec, options: Any) -> bool:
-        return data.conditional
 
     def discriminator_loss(self, real: Batch, fake: Batch) -> dict[str, Tensor]:
         return {"adversarial": losses.minimax_discriminator(*self.discriminate(real, fake))}

@@ -26,53 +26,12 @@ from ganzoo.metrics.base import (
 from ganzoo.metrics.classifier import Trained, trained_files, training_command
 from ganzoo.metrics.extractor import Coordinates
 from ganzoo.metrics.labels import Accuracy
-from ganzoo.metrics.protocol import FORMAT, LABELS, UNSEEN, Labels, at_their_sizes, comparable, describe, labels_of
+from ganzoo.metrics.protocol import FORMAT, UNSEEN
 from ganzoo.metrics.reference import Reference, Split
-from ganzoo.metrics.samples import (
-    LABELS_SEED,
-    comes_with,
-    conditions,
-    count_of,
-    counterpart_labels,
-    drawer,
-    drawn_as,
-    generated,
-    given,
-    goes_both_ways,
-    recogniser,
-    refuse_without_sources,
-)
 from ganzoo.metrics.together import looking
 from ganzoo.plugins import Registry
 from ganzoo.training.distributed import ALONE, World
 from ganzoo.training.engine import own_randomness
-
-__all__ = [
-    "LABELS",
-    "LABELS_SEED",
-    "Evaluator",
-    "Labels",
-    "NotFinite",
-    "at_their_sizes",
-    "choose_extractor",
-    "comes_with",
-    "comparable",
-    "conditions",
-    "count_of",
-    "counterpart_labels",
-    "describe",
-    "drawer",
-    "drawn_as",
-    "exact",
-    "generated",
-    "given",
-    "goes_both_ways",
-    "labels_of",
-    "recogniser",
-    "refuse_without_sources",
-]
-"""All that an evaluation takes, by the name that it is known by: what is measured lives in `samples`, the record in
-`protocol`."""
 
 POOR = 0.7
 """Share of its own test images, below which an extractor that classifies is not to be relied on."""

@@ -1,6 +1,7 @@
 """What is measured: samples of a model, which is asked for what its reference holds, or images that anybody made."""
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -143,10 +144,8 @@ def _maker(gan: GAN, processes: int = 1) -> Together:
     """Makes samples of latents, conditions and sources: with them what comes back, where they are made of sources."""
 
     def make(z: Tensor, y: Tensor | None, source: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        if source is None:
-            return gan.generate(z, y), None
-        x = gan.generate(z, y, source)
-        return x, gan.returned(x, y)
+        x = gan.generated(z, y, source)
+        return x, None if source is None else gan.returned(x, y)
 
     return Together(make, gan.device, processes)
 
@@ -217,10 +216,12 @@ def conditions(gan: GAN, reference: Reference, labels: Labels) -> Tensor | None:
     return reference.labels[_order(len(reference.labels))]
 
 
+@lru_cache(8)
 def _order(count: int) -> Tensor:
     """The order in which a reference's labels and sources are asked for: int64 (count,), always the same.
 
-    A folder has its classes one after the other, and not all may be asked for.
+    A folder has its classes one after the other, and not all may be asked for. It is kept, being wanted for each batch:
+    change nothing in it.
     """
     return torch.randperm(count, generator=torch.Generator().manual_seed(LABELS_SEED))
 

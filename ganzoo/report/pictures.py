@@ -17,8 +17,8 @@ from ganzoo.files import regular
 from ganzoo.plugins import Registry
 from ganzoo.report.lines import Line, drawn
 from ganzoo.report.read import RunRecord, listed, number
+from ganzoo.runs.grids import SHOWCASE_SEED
 from ganzoo.runs.pictures import scatter, tile
-from ganzoo.runs.run import SHOWCASE_SEED
 from ganzoo.runs.sampler import load
 from ganzoo.sampling import drawing
 from ganzoo.training.draws import own_draws

@@ -11,11 +11,11 @@ from typing import Any
 from ganzoo.errors import GanzooError, UsageError, plain
 from ganzoo.fields import validated
 from ganzoo.files import read_json
+from ganzoo.marks import marks_of
 from ganzoo.metrics.protocol import asked_of, describe, labels_of
 from ganzoo.runs.checkpoint import Checkpoints
 from ganzoo.runs.folder import open_run, read_metrics
 from ganzoo.runs.lock import being_written
-from ganzoo.runs.marks import marks_of
 from ganzoo.runs.measuring import result_name
 from ganzoo.settings import BEFORE, Settings
 from ganzoo.terminal import argument

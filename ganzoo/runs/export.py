@@ -17,12 +17,12 @@ from torch import Tensor, nn
 from ganzoo import __version__
 from ganzoo.data import DataSpec
 from ganzoo.errors import GanzooError, UsageError, one_line, warn
+from ganzoo.fields import validated
 from ganzoo.files import whole
 from ganzoo.gan import GAN
 from ganzoo.plugins import Registry
 from ganzoo.runs.sampler import Sampler
 from ganzoo.runs.weights import KEY, apart, told
-from ganzoo.settings import validated
 from ganzoo.training.building import build
 from ganzoo.training.draws import own_draws
 from ganzoo.training.layout import arranged

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 from ganzoo.errors import GanzooError, UsageError, plain
 from ganzoo.files import read_json
+from ganzoo.marks import marks_of
 from ganzoo.runs.folder import open_run, read_metrics
 from ganzoo.runs.lock import being_written
-from ganzoo.runs.marks import marks_of
 
 LARGEST = 1e15
 

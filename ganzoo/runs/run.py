@@ -7,40 +7,24 @@ from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from ganzoo.data import Batch, ImageSet, examples_of, to_uint8
 from ganzoo.errors import GanzooError, UsageError, one_line
 from ganzoo.files import clean_parts, whole, write_json, write_text
-from ganzoo.gan import GAN
 from ganzoo.loggers import Logger, grouped
 from ganzoo.runs import weights
 from ganzoo.runs.checkpoint import Checkpoints
-from ganzoo.runs.fields import field_of
 from ganzoo.runs.folder import read_metrics
+from ganzoo.runs.grids import Grids
 from ganzoo.runs.lock import Lock
 from ganzoo.runs.overfitting import Overfitting
-from ganzoo.runs.pictures import (
-    below,
-    column_classes,
-    frame_of,
-    headed,
-    headed_table,
-    plot_losses,
-    save_png,
-    scatter,
-    table,
-    tile,
-    titles,
-)
+from ganzoo.runs.pictures import plot_losses, save_png
 from ganzoo.runs.soundness import fits, sound
 from ganzoo.terminal import argument
 from ganzoo.training.cores import Cores
 from ganzoo.training.distributed import ALONE, World
-from ganzoo.training.ema import averaged
-from ganzoo.training.engine import at_rest, forget_peak_memory, own_randomness, peak_memory
+from ganzoo.training.engine import forget_peak_memory, peak_memory
 from ganzoo.training.meter import Meter
 from ganzoo.training.signals import Stop, Stopped
 from ganzoo.training.trainer import Trainer
@@ -48,12 +32,8 @@ from ganzoo.training.watcher import Enough, Watcher
 
 LOG_INTERVAL = 50
 """Steps between lines of `metrics.jsonl`: often enough to plot, rarely enough to cost nothing."""
-SHOWCASE_SEED = 20140611
-"""The fixed latents of sample grids are drawn from this seed, in every run of every model."""
 FIRST_GRID_SECONDS = 15.0
 """Seconds of training after which a run that has no grid yet draws one: of steps that take this long, within 30."""
-EXAMPLES, POINTS = 8, 1000
-"""Held-out images that grids show, and vectors that a scatter picture does."""
 SPARE, SPARE_BYTES = ".spare", 2**14
 """A file that keeps room free, so that `status.json` can say how a run ended whose disk filled up."""
 
@@ -85,10 +65,9 @@ class Evaluation(Protocol):
 class Run:
     """A run directory that is being written.
 
-    `run.json` (everything needed to repeat it), `metrics.jsonl`, `samples/`, `checkpoints/`,
-    `generator.safetensors` with `config.json`, `losses.png`, `real.png`; of a model that is slow to come to its first
-    grid, `first.png`. Of several processes the first alone writes;
-    the others take part in what all must agree on.
+    `run.json` (everything needed to repeat it), `metrics.jsonl`, `samples/`, `checkpoints/`, `generator.safetensors`
+    with `config.json`, `losses.png`, `real.png`; of a model that is slow to come to its first grid, `first.png`. Of
+    several processes the first alone writes; the others take part in what all must agree on.
     """
 
     def __init__(self, folder: Path, sample_interval: int, checkpoint_interval: int, world: World = ALONE):
@@ -100,13 +79,10 @@ class Run:
         self.loggers: list[Logger] = []
         self.watchers: list[Watcher] = []
         self.evaluation: Evaluation | None = None
-        self.held_out: Callable[[], ImageSet] | None = None
-        """Opens the samples that no training sees. Asked only if there is something to show of them."""
+        self.grids = Grids()
         self.overfitting: Overfitting | None = None
         self.cores: Cores | None = None
         """What decides how threads wait while others work beside them."""
-        self._showcase: tuple[Tensor, Tensor | None, int] | None = None
-        self._examples: Batch | None = None
         self._first_due: float | None = None
         """When a first grid is to be drawn, if none was by then."""
 
@@ -224,11 +200,14 @@ class Run:
             (self.folder / "status.json").unlink(missing_ok=True)
             with whole(self.folder / SPARE) as file:
                 file.write(bytes(SPARE_BYTES))
-            if self._shows_examples(trainer.gan):
-                self._picture(trainer)
+            if self.grids.shows_examples(trainer.gan):
+                self.grids.picture(trainer)
         (self.folder / "samples").mkdir(exist_ok=True)  # Version control, for one, loses an empty folder.
         if not (self.folder / "real.png").exists():
-            self._real_images(trainer)
+            picture = self.grids.real(trainer)
+            save_png(self.folder / "real.png", picture)
+            for logger in self.loggers:
+                logger.image(0, "real", picture)
         if self.evaluation is not None:
             self.evaluation.begin()
 
@@ -321,7 +300,7 @@ class Run:
         """A grid of the averaged networks, always of the same latents and examples. Training does not notice."""
         self._first_due = None
         with self.meter.aside():
-            picture = self._picture(trainer)
+            picture = self.grids.picture(trainer)
             path = self.folder / "samples" / f"{trainer.step:08d}.png"
             save_png(path, picture)
             for logger in self.loggers:
@@ -337,7 +316,7 @@ class Run:
         if not self.world.rank:
             with self.meter.aside():
                 path = self.folder / "first.png"
-                save_png(path, self._picture(trainer))
+                save_png(path, self.grids.picture(trainer))
             self.tell(f"a first grid, after step {trainer.step:,}: {path}")
 
     def tell(self, line: str) -> None:
@@ -415,104 +394,3 @@ class Run:
         """`status.json`, in the room that was kept for it."""
         (self.folder / SPARE).unlink(missing_ok=True)
         write_json(self.folder / "status.json", ended)
-
-    def _fixed(self, gan: GAN) -> tuple[Tensor, Tensor | None, int]:
-        if self._showcase is None:
-            with torch.no_grad(), own_randomness(SHOWCASE_SEED, gan.device):
-                self._showcase = gan.showcase()
-        return self._showcase
-
-    def _columns(self, gan: GAN) -> list[int]:
-        """The class that each column of the grid shows; empty where columns show no classes."""
-        _, y, columns = self._fixed(gan)
-        classes = len(gan.data.classes)
-        if y is None or not classes:
-            return []
-        return column_classes(y if y.dim() == 1 else y[:, :classes].argmax(1), columns)
-
-    @staticmethod
-    def _shows_examples(gan: GAN) -> bool:
-        """Whether the model's pictures are of held-out samples."""
-        return gan.translates or not gan.data.is_images or type(gan).pictures is not GAN.pictures
-
-    def _held_out(self, gan: GAN) -> Batch:
-        """The samples that grids show, on the model's device: the same throughout a run."""
-        if self._examples is None:
-            if self.held_out is None:
-                raise GanzooError(f"{self.folder}: nobody said where held-out samples are")
-            found = examples_of(self.held_out(), gan.data, EXAMPLES if gan.data.is_images else POINTS)
-            there = {name: part.to(gan.device) for name, part in found._asdict().items() if part is not None}
-            self._examples = Batch(**there)
-        return self._examples
-
-    def _picture(self, trainer: Trainer) -> np.ndarray:
-        """What the averaged networks make: a table of the examples where the model translates, vectors as points, else
-        the grid of the fixed latents, and beneath it what the model shows of the examples."""
-        gan = averaged(trainer.gan, trainer.ema)
-        shown = self._shown(gan) if self._shows_examples(gan) else {}
-        if gan.translates:
-            return headed_table(shown)
-        if not gan.data.is_images:
-            examples = self._held_out(gan)
-            with at_rest(gan, SHOWCASE_SEED, gan.device):
-                samples = _beside(gan, examples)
-            frame = frame_of(examples.x)
-            field = field_of(gan, examples, frame) if gan.data.shape == (2,) else None
-            return scatter({"data": examples.x, "samples": samples, **shown}, frame, field)
-        z, y, columns = self._fixed(trainer.gan)
-        with torch.no_grad(), own_randomness(SHOWCASE_SEED, trainer.engine.device):
-            images = gan.generate(z, y)
-        grid = headed(tile(to_uint8(images), columns), titles(self._columns(gan), gan.data.classes))
-        return below(grid, table(shown, across=True)) if shown else grid
-
-    def _shown(self, gan: GAN) -> dict[str, Tensor]:
-        """What the model shows of the examples: images as uint8, vectors as they are.
-
-        Raises:
-            GanzooError: it is neither.
-        """
-        examples = self._held_out(gan)
-        with at_rest(gan, SHOWCASE_SEED, gan.device):
-            shown = gan.pictures(examples)
-        dims = 4 if gan.data.is_images else 2
-        for name, images in shown.items():
-            good = isinstance(images, Tensor) and images.is_floating_point() and images.dim() == dims
-            if not (good and len(images) == len(examples.x) and (dims == 2 or images.shape[1] in (1, 3))):
-                what = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
-                form = "images, float (N, C, H, W)" if dims == 4 else "vectors, float (N, D)"
-                raise GanzooError(
-                    f"model '{gan.name}': pictures() gives '{name}' as {what}, not one for each of "
-                    f"{len(examples.x)} examples: {form}"
-                )
-        return {name: to_uint8(images) if dims == 4 else images for name, images in shown.items()}
-
-    def _real_images(self, trainer: Trainer) -> None:
-        """`real.png`: training images, drawn at random, laid out like the samples: of the classes that columns show.
-
-        Of a model that translates, the held-out sources and targets of its grids, side by side; vectors as points.
-        """
-        gan = trainer.gan
-        if gan.translates:
-            examples = self._held_out(gan)
-            assert examples.source is not None
-            shown = {"source": to_uint8(examples.source)}
-            picture = headed_table(shown if gan.own_sources else shown | {"target": to_uint8(examples.x)})
-        elif not gan.data.is_images:
-            picture = scatter({"data": self._held_out(gan).x})
-        else:
-            z, _, columns = self._fixed(gan)
-            classes = self._columns(gan)
-            images = trainer.loader.examples(columns, -(-len(z) // columns), classes)
-            picture = headed(tile(images, columns), titles(classes, gan.data.classes))
-        save_png(self.folder / "real.png", picture)
-        for logger in self.loggers:
-            logger.image(0, "real", picture)
-
-
-def _beside(gan: GAN, examples: Batch) -> Tensor:
-    """Samples to stand beside held-out vectors: of their conditions, where these are vectors, whose joint distribution
-    is known from data alone; otherwise of conditions that are drawn."""
-    if gan.conditional and gan.data.attributes:
-        return gan.generate(gan.sample_latent(len(examples.x)), examples.y)
-    z = gan.sample_latent(POINTS)
-    return gan.generate(z, gan.sample_labels(POINTS))

@@ -181,7 +181,7 @@ def _look(gan: GAN) -> list[Tensor]:
     with torch.no_grad(), OwnGenerators(0), suppress(Exception):  # Who asks for samples is told what is wrong.
         z, y = gan.sample_latent(1), gan.sample_labels(1)
         found += [z, y]
-        found.append(gan.generate(z, y) if source is None else gan.generate(z, y, source))
+        found.append(gan.generated(z, y, source))
     return [value for value in found if isinstance(value, Tensor)]
 
 
