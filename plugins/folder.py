@@ -279,8 +279,8 @@ def settled(
         notes.append(f"transparent pixels are laid on {options.background} (--background)")
     if seen.unseen and not request.channels and channels == 1:
         notes.append(
-            f"pictures are taken for grey after a look at {SURVEYED} or fewer of those stored in colour, and not at the "
-            f"other {seen.unseen:,}: --channels 3 if some of them show any"
+            f"pictures are taken for grey after a look at {SURVEYED} or fewer of those stored in colour, and not at "
+            f"{seen.unseen:,} others: --channels 3 if some of them show any"
         )
     if seen.several:
         notes.append(f"of {seen.several:,} pictures with several frames or pages the first is taken")

@@ -6,11 +6,13 @@ from typing import Any
 import click
 
 from ganzoo.commands.options import OfData, data_given, echo_json, json_option
-from ganzoo.errors import GanzooError, UsageError, plain
+from ganzoo.errors import GanzooError, UsageError, plain, warn
 
 SHOWN = 40
 """Classes, groups and files that are shown; JSON has more of them."""
 COLUMNS, ROWS = 20, 8
+MOST_ROWS = 50
+"""Classes of which samples are shown."""
 DECODING = ("channels", "background", "white")
 """Options that say how pictures are decoded."""
 UNEVEN = 10
@@ -248,7 +250,9 @@ def _grid(data: Any, out: Path) -> None:
         else:
             _write(out, below(*(tile(side, COLUMNS) for side in sides)))
         return
-    rows = [(data.labels == k).nonzero().flatten().tolist() for k in range(min(len(data.classes), 50))]
+    if len(data.classes) > MOST_ROWS:
+        warn(f"{out} shows the first {MOST_ROWS} of {len(data.classes):,} classes")
+    rows = [(data.labels == k).nonzero().flatten().tolist() for k in range(min(len(data.classes), MOST_ROWS))]
     chosen = [[row[i] for i in spread(len(row), COLUMNS)] for row in rows or [range(len(data))]]
     if not rows:
         index = spread(len(data), COLUMNS * ROWS)

@@ -47,8 +47,7 @@ def read_pictures(
     """
     if not root.exists():
         raise UsageError(f"there is no folder {root}" if not root.suffix else f"there is no file or folder {root}")
-    tree: Tree | None = None
-    notes: list[str] = []
+    held: list[str] = []
     if root.is_dir():
         tree, notes = walked(root, folders_only)
         if not folders_only and (held := _containers(tree, notes)):
@@ -81,7 +80,7 @@ def read_pictures(
         found = sets or _labelled(tree, label_column, skip_unlabelled, folders_only)
         if not folders_only and look_paired(tree):
             notes.append("A and B are taken for classes; their pictures have equal names: --layout pairs for pairs")
-        if found.labels is None and not sets and tree.kind[0].isdigit() and not tree.kind.startswith("1 "):
+        if found.labels is None and not sets and len(held) > 1:
             notes.append("classes are not told by the names of archives")
     notes = notes + found.notes
     if left := tree.left_out():
@@ -439,12 +438,19 @@ def _dataset_json(tree: Tree, name: str, names: list[str], place: str, notes: li
         titles = []
     of: dict[str, str] = {}
     twice: list[str] = []
-    for pair in listed if isinstance(listed, list) else [None]:
+    if not isinstance(listed, list):
+        told = plain(str(listed))[:80]
+        raise UsageError(f"{where} is not StyleGAN's: its labels are a list of [file, number], not {told}")
+    for pair in listed:
         if not (isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str)):
             raise UsageError(f"{where} is damaged: labels are a list of [file, number], not {plain(str(pair))[:80]}")
         given = -1 if pair[1] is None else pair[1]
+        given = int(given) if isinstance(given, float) and given.is_integer() else given
         if isinstance(given, bool) or not isinstance(given, int) or (given < 0 and pair[1] is not None):
-            raise UsageError(f"{where}: the label of {plain(pair[0])[:80]} is {plain(str(pair[1]))[:40]}, no class")
+            raise UsageError(
+                f"{where}: the label of {plain(pair[0])[:80]} is {plain(str(pair[1]))[:40]}, no class: a "
+                "whole number is wanted"
+            )
         file = clean(place + clean(pair[0]))
         file = known.get(file, file)
         twice += [file] if file in of else []
@@ -467,7 +473,10 @@ def _beside(tree: Tree, names: list[str], place: str, notes: list[str]) -> Label
     of_key = {_key(name): name for name in classes}
     keys = Counter(map(_key, names))
     if twice := [key for key, count in keys.items() if count > 1]:
-        raise UsageError(f"{tree.root}: keys have several pictures ({len(twice):,}): {some(twice)}")
+        raise UsageError(
+            f"{tree.root}: keys (what names begin with, up to the first point) have several pictures ({len(twice):,}): "
+            f"{some(twice)}"
+        )
     absent(f"{tree.root} has .cls files, which", [name for key, name in of_key.items() if key not in keys])
     of = {name: tree.text(of_key[_key(name)], LONGEST_CLS).strip()[:200] for name in names if _key(name) in of_key}
     return Labels(of, "the .cls files", "webdataset")
@@ -475,4 +484,4 @@ def _beside(tree: Tree, names: list[str], place: str, notes: list[str]) -> Label
 
 def _key(name: str) -> str:
     folder, _, base = name.rpartition("/")
-    return f"{folder}/{base.split('.')[0]}"
+    return f"{folder}/{base.split('.')[0]}".removeprefix("/")

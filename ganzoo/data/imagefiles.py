@@ -305,6 +305,9 @@ def is_wide(picture: Image.Image) -> bool:
 
 def _is_grey(path: Source) -> bool:
     with _opened(path) as picture:
+        if is_deep(picture):  # Dark ones may differ in their lower bits alone.
+            values = sixteen(picture)
+            return values.shape[2] < 3 or bool((values[..., :3] == values[..., :1]).all())
         picture.draft(None, (64, 64))
         red, green, blue = np.array(eight_bits(picture, 3)).reshape(-1, 3).T
         return bool((red == green).all() and (green == blue).all())
@@ -395,6 +398,8 @@ def _opened(path: Source) -> Iterator[Image.Image]:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         limit = f"{Image.MAX_IMAGE_PIXELS:,}"
         raise UsageError(f"image {path} is refused: it has more than {limit} pixels (a decompression bomb?)") from error
+    except FileNotFoundError as error:
+        raise UsageError(f"image {path} is not there, or a link that leads nowhere") from error
     except Image.UnidentifiedImageError as error:
         told = "its format cannot be told"
         kind = EXTRA.get(Path(str(getattr(path, "name", path))).suffix.lower())

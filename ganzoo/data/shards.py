@@ -39,7 +39,7 @@ def shards(tree: Tree, notes: list[str]) -> Tree:
     notes += [passed_over(folder) for folder in sorted(around)]
     kind = "tars" if all(name.lower().endswith(TAR) for name in archives) else "archives"
     found = Tree(f"{len(archives)} {kind}", tree.root, files)
-    found.outside = [name for name in tree.files if name not in archives]
+    found.outside = [n for n in tree.files if n not in archives and n not in tree.pictures]
     return found
 
 
