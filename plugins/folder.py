@@ -94,7 +94,9 @@ class Folder(ganzoo.Dataset):
     @staticmethod
     def rule(found: Pictures, options: Options, notes: list[str]) -> "Rule":
         """As a run decodes them."""
-        return rule_of(found, options, notes)
+        from ganzoo.data.imagefiles import any_wide
+
+        return rule_of(found, any_wide(found.all_of_them().sources), options, notes)
 
     @staticmethod
     def splits(found: Pictures, options: Options) -> list[str]:
@@ -261,7 +263,7 @@ def settled(
 
     Side and channels are told of the training images, the rule of all.
     """
-    from ganzoo.data.imagefiles import SURVEYED, survey
+    from ganzoo.data.imagefiles import SURVEYED, any_wide, survey
 
     seen = survey(train.sources)
     if options.layout == SIDE_BY_SIDE:
@@ -284,18 +286,18 @@ def settled(
         )
     if seen.several:
         notes.append(f"of {seen.several:,} pictures with several frames or pages the first is taken")
-    return size, channels, rule_of(found, options, notes)
+    looked_at = {*map(id, train.sources)}
+    others = [source for source in found.all_of_them().sources if id(source) not in looked_at]
+    return size, channels, rule_of(found, seen.wide or any_wide(others), options, notes)
 
 
-def rule_of(found: Pictures, options: Options, notes: list[str]) -> "Rule":
-    """How pixels become 8 bits; `notes` are added to."""
-    from ganzoo.data.imagefiles import Rule, any_wide
+def rule_of(found: Pictures, wide: bool, options: Options, notes: list[str]) -> "Rule":
+    """How pixels become 8 bits; `wide` says whether some have more, `notes` are added to."""
+    from ganzoo.data.imagefiles import Rule
 
-    sources = found.all_of_them().sources
-    wide = any_wide(sources)
     if options.white and not wide:
         notes.append(f"--white {options.white:g} is not used: no picture has more than 8 bits")
-    return Rule(options.background, options.white or (narrow(sources, notes) if wide else None))
+    return Rule(options.background, options.white or (narrow(found.all_of_them().sources, notes) if wide else None))
 
 
 def split(found: Pictures, wanted: str, share: float | None) -> tuple[Pictures, Pictures, list[str]]:

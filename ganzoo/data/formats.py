@@ -474,8 +474,8 @@ def _beside(tree: Tree, names: list[str], place: str, notes: list[str]) -> Label
     keys = Counter(map(_key, names))
     if twice := [key for key, count in keys.items() if count > 1]:
         raise UsageError(
-            f"{tree.root}: keys (what names begin with, up to the first point) have several pictures ({len(twice):,}): "
-            f"{some(twice)}"
+            f"{tree.root}: keys have several pictures ({len(twice):,}): {some(twice)} (a key is a name up to its "
+            "first point)"
         )
     absent(f"{tree.root} has .cls files, which", [name for key, name in of_key.items() if key not in keys])
     of = {name: tree.text(of_key[_key(name)], LONGEST_CLS).strip()[:200] for name in names if _key(name) in of_key}
