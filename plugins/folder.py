@@ -266,6 +266,14 @@ def settled(
     from ganzoo.data.imagefiles import SURVEYED, any_wide, survey
 
     seen = survey(train.sources)
+    if options.layout == "folders" and options.test_share == 0:  # As version 0.1.0, whose runs go on so.
+        part = survey(train.sources[:: -(-len(train) // SURVEYED)])
+        if (natural_size(part.sizes), part.grey) != (natural_size(seen.sizes), seen.grey):
+            notes.append(
+                f"size and colour are told of {SURVEYED} pictures or fewer, as in version 0.1.0, and others differ: "
+                "say them with --image-size and --channels"
+            )
+        seen = seen._replace(sizes=part.sizes, grey=part.grey)
     if options.layout == SIDE_BY_SIDE:
         seen = seen._replace(sizes={(width // 2, height) for width, height in seen.sizes})
     coloured = seen.transparent and len(set(ImageColor.getrgb(options.background)[:3])) > 1

@@ -614,6 +614,13 @@ def test_one_picture_of_many_is_not_overlooked(tmp_path, capsys, kind):
         assert "transparent pixels are laid on white" in told
 
 
+def test_a_run_of_version_0_1_0_keeps_the_size_and_colour_it_was_given(tmp_path, capsys):
+    write(tmp_path, {**MANY, "0001.png": noticed("size")})
+    data = open_dataset(Folder(), DataRequest(root=tmp_path, options=None))  # As a run says that recorded no options.
+    assert data.images.shape == (600, 1, 16, 16)
+    assert "as in version 0.1.0, and others differ" in capsys.readouterr().err
+
+
 def test_grey_that_is_told_of_a_part_is_said_to_be(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("ganzoo.data.imagefiles.survey.__defaults__", (4,))
     grey = io.BytesIO()
