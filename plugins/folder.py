@@ -1,6 +1,7 @@
 """A user's own images, in the layouts in which people keep them: a folder, a zip, a tar or an `.npz`."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -17,6 +18,7 @@ from ganzoo.data.tree import Pictures, class_order, held_out, some
 from ganzoo.errors import UsageError, note_once
 
 if TYPE_CHECKING:
+    from ganzoo.data.archives import Source
     from ganzoo.data.imagefiles import Half, Rule
 
 OWN_SIZE_LIMIT = 128
@@ -92,9 +94,17 @@ class Folder(ganzoo.Dataset):
     @staticmethod
     def rule(found: Pictures, options: Options, notes: list[str]) -> "Rule":
         """As a run decodes them."""
-        from ganzoo.data.imagefiles import survey
+        from ganzoo.data.imagefiles import any_wide
 
-        return rule_of(found, options, survey(found.sources).wide, notes)
+        return rule_of(found, any_wide(found.all_of_them().sources), options, notes)
+
+    @staticmethod
+    def splits(found: Pictures, options: Options) -> list[str]:
+        """The split of each in a run, `train` or `test`; all are `train` where nothing is held out."""
+        if found.splits is not None:
+            return found.splits
+        held = {*split(found, "test", options.test_share)[1].names}
+        return ["test" if name in held and len(held) < len(found) else "train" for name in found.names]
 
     def load(self, request: ganzoo.DataRequest) -> ganzoo.ImageSet:
         from ganzoo.data.imagefiles import Rule, load_files
@@ -110,7 +120,7 @@ class Folder(ganzoo.Dataset):
         notes = [*found.notes, *told]
         train, chosen = readable(train, chosen, options, notes, root)
         try:
-            size, channels, rule = settled(train, request, options, notes)
+            size, channels, rule = settled(train, found, request, options, notes)
             half = sides_of(options)
             up, down = proportion(train, options, root)
             if chosen is not train and proportion(chosen, options, root) != (up, down):
@@ -236,7 +246,7 @@ def unpaired(found: Pictures, request: ganzoo.DataRequest, options: Options, roo
         trains.append(train)
         parts.append(chosen)
     try:
-        size, channels, rule = settled(trains[0], request, options, notes)
+        size, channels, rule = settled(trains[0], found, request, options, notes)
         depth = channels_of_sources(replace(trains[0], others=trains[1]), channels, request, options, notes)
         held = [load_files(part.sources, size, c, rule) for part, c in zip(parts, (channels, depth), strict=True)]
     except UsageError as error:
@@ -247,12 +257,23 @@ def unpaired(found: Pictures, request: ganzoo.DataRequest, options: Options, roo
 
 
 def settled(
-    train: Pictures, request: ganzoo.DataRequest, options: Options, notes: list[str]
+    train: Pictures, found: Pictures, request: ganzoo.DataRequest, options: Options, notes: list[str]
 ) -> tuple[int, int, "Rule"]:
-    """Side, channels and rule of decoding. Always told of the training images, so that both splits come out alike."""
-    from ganzoo.data.imagefiles import survey
+    """Side, channels and rule of decoding, so that both splits come out alike.
+
+    Side and channels are told of the training images, the rule of all.
+    """
+    from ganzoo.data.imagefiles import SURVEYED, any_wide, survey
 
     seen = survey(train.sources)
+    if options.layout == "folders" and options.test_share == 0:  # As version 0.1.0, whose runs go on so.
+        part = survey(train.sources[:: -(-len(train) // SURVEYED)])
+        if (natural_size(part.sizes), part.grey) != (natural_size(seen.sizes), seen.grey):
+            notes.append(
+                f"size and colour are told of {SURVEYED} pictures or fewer, as in version 0.1.0, and others differ: "
+                "say them with --image-size and --channels"
+            )
+        seen = seen._replace(sizes=part.sizes, grey=part.grey)
     if options.layout == SIDE_BY_SIDE:
         seen = seen._replace(sizes={(width // 2, height) for width, height in seen.sizes})
     coloured = seen.transparent and len(set(ImageColor.getrgb(options.background)[:3])) > 1
@@ -266,14 +287,25 @@ def settled(
         )
     if seen.transparent:
         notes.append(f"transparent pixels are laid on {options.background} (--background)")
-    return size, channels, rule_of(train, options, seen.wide, notes)
+    if seen.unseen and not request.channels and channels == 1:
+        notes.append(
+            f"pictures are taken for grey after a look at {SURVEYED} or fewer of those stored in colour, and not at "
+            f"{seen.unseen:,} others: --channels 3 if some of them show any"
+        )
+    if seen.several:
+        notes.append(f"of {seen.several:,} pictures with several frames or pages the first is taken")
+    looked_at = {*map(id, train.sources)}
+    others = [source for source in found.all_of_them().sources if id(source) not in looked_at]
+    return size, channels, rule_of(found, seen.wide or any_wide(others), options, notes)
 
 
-def rule_of(found: Pictures, options: Options, wide: bool, notes: list[str]) -> "Rule":
+def rule_of(found: Pictures, wide: bool, options: Options, notes: list[str]) -> "Rule":
     """How pixels become 8 bits; `wide` says whether some have more, `notes` are added to."""
     from ganzoo.data.imagefiles import Rule
 
-    return Rule(options.background, options.white or (narrow(found, notes) if wide else None))
+    if options.white and not wide:
+        notes.append(f"--white {options.white:g} is not used: no picture has more than 8 bits")
+    return Rule(options.background, options.white or (narrow(found.all_of_them().sources, notes) if wide else None))
 
 
 def split(found: Pictures, wanted: str, share: float | None) -> tuple[Pictures, Pictures, list[str]]:
@@ -308,11 +340,11 @@ def split(found: Pictures, wanted: str, share: float | None) -> tuple[Pictures, 
     return train, train if wanted == "train" else held, [told]
 
 
-def narrow(train: Pictures, notes: list[str]) -> float | None:
+def narrow(sources: "Sequence[Source]", notes: list[str]) -> float | None:
     """The white of 16-bit pictures whose values never come near it."""
     from ganzoo.data.imagefiles import brightest
 
-    most = brightest(train.sources)
+    most = brightest(sources)
     white = next((white for white in NARROW if most is not None and most <= white), None)
     if white is not None:
         notes.append(

@@ -27,11 +27,14 @@ def parse_seeds(text: str) -> list[int]:
 def parse_labels(text: str, names: tuple[str, ...]) -> list[int | str]:
     """`7`, `0-9`, `3,7`, `0-3,7`, or names of classes; a range between two names takes the classes in between too.
 
-    Where all names are whole numbers, numbers are names.
+    What is the name of a class as a whole is that name, commas and spaces included. Where all names are whole numbers,
+    numbers are names.
 
     Raises:
         UsageError: a range that runs backwards or far beyond the classes, or a number that is no name where all are.
     """
+    if text in names:
+        return [text]
     labels: list[int | str] = []
     numbered = bool(names) and all(name.isdecimal() for name in names)
     for part in (p.strip() for p in text.split(",")):

@@ -6,11 +6,13 @@ from typing import Any
 import click
 
 from ganzoo.commands.options import OfData, data_given, echo_json, json_option
-from ganzoo.errors import GanzooError, UsageError, plain
+from ganzoo.errors import GanzooError, UsageError, plain, warn
 
 SHOWN = 40
 """Classes, groups and files that are shown; JSON has more of them."""
 COLUMNS, ROWS = 20, 8
+MOST_ROWS = 50
+"""Classes of which samples are shown."""
 DECODING = ("channels", "background", "white")
 """Options that say how pictures are decoded."""
 UNEVEN = 10
@@ -57,7 +59,12 @@ def inspect(
     source, own = _folder(), data_given(values)
     options = choose_options(source, own)
     found = source.pictures(path, options)
-    report = {"path": str(path), **inspected(found.all_of_them(), Rule(options.background, options.white))}
+    one_kind = found.partners is None and found.others is None
+    try:
+        splits = source.splits(found, options) if one_kind else None
+    except UsageError:  # Such as a run is refused for.
+        splits = None
+    report = {"path": str(path), **inspected(found.all_of_them(), Rule(options.background, options.white), splits)}
     report["run"], data = _run(source, path, own, image_size, int(channels) if channels else None)
     if as_json:
         echo_json(report)
@@ -99,6 +106,8 @@ def convert(path: Path, out: Path, image_size: int | None, channels: str | None,
     if "test_share" in own:
         raise UsageError("--test-share is for runs: convert keeps the splits that there are, and makes none")
     options = choose_options(source, own)
+    if path.is_dir() and path.resolve() in out.resolve().parents:
+        raise UsageError(f"{out} lies in {path}, and would be read with its pictures the next time: name another place")
     found = source.pictures(path, options)
     if found.partners is not None or found.others is not None:
         raise UsageError(f"{path} holds {found.format}: convert takes one kind of pictures")
@@ -185,6 +194,7 @@ def _show(report: dict[str, Any]) -> None:
         kinds = ["colour" if report["colour"] else "grey"]
         kinds += ["with transparency"] if report["transparent"] else []
         kinds += ["more than 8 bits"] if report["more_than_8_bits"] else []
+        kinds += [f"{report['several_frames']:,} with several frames"] if report["several_frames"] else []
         line("pixels", ", ".join(kinds))
     classes = report["classes"]
     line("classes", "none" if classes is None else f"{len(classes):,}")
@@ -240,7 +250,9 @@ def _grid(data: Any, out: Path) -> None:
         else:
             _write(out, below(*(tile(side, COLUMNS) for side in sides)))
         return
-    rows = [(data.labels == k).nonzero().flatten().tolist() for k in range(min(len(data.classes), 50))]
+    if len(data.classes) > MOST_ROWS:
+        warn(f"{out} shows the first {MOST_ROWS} of {len(data.classes):,} classes")
+    rows = [(data.labels == k).nonzero().flatten().tolist() for k in range(min(len(data.classes), MOST_ROWS))]
     chosen = [[row[i] for i in spread(len(row), COLUMNS)] for row in rows or [range(len(data))]]
     if not rows:
         index = spread(len(data), COLUMNS * ROWS)

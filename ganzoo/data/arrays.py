@@ -23,11 +23,17 @@ ROUNDING = 1e-3
 """By how much floats may miss their range: what was normalised and brought back seldom ends at 0 exactly."""
 
 
-def read_npz(path: Path) -> tuple[Tensor, Tensor | None]:
+LABELS = ("labels", "label", "y", "targets", "target")
+"""Names of the array with the labels; of several the first is taken."""
+
+
+def read_npz(path: Path, notes: list[str] | None = None, unlabelled: bool = False) -> tuple[Tensor, Tensor | None]:
     """The images, uint8 (N, C, H, W) with C 1 or 3, and the labels, int64 (N,).
 
     `images` is (N, C, H, W), (N, H, W, C) or (N, H, W); integers 0 to 255, or floats in [0, 1] or, when any is below 0
-    by more than rounding, in [-1, 1]. `labels`, where there are any, are integers (N,).
+    by more than rounding, in [-1, 1]. `labels`, where there are any, are integers (N,); they may also be called
+    `label`, `y` or `targets`. `notes` is added to where that is so, or arrays are not used. With `unlabelled`, -1
+    stands for none; without, labels are 0 or more.
 
     Raises:
         UsageError: it is damaged, or holds something else.
@@ -36,7 +42,7 @@ def read_npz(path: Path) -> tuple[Tensor, Tensor | None]:
         with regular(path) as file:
             listing(path, file)
             with zipfile.ZipFile(file) as archive:
-                arrays = _arrays(path, archive)
+                arrays, labels, others = _arrays(path, archive)
     except UsageError as error:
         raise UsageError(f"{path}: {error}" if str(path) not in str(error) else str(error)) from error
     except MemoryError:
@@ -45,16 +51,37 @@ def read_npz(path: Path) -> tuple[Tensor, Tensor | None]:
         raise UsageError(f"{path} is damaged, or not an .npz: {one_line(error)[:200]}") from error
     try:
         images = _layout(_pixels(arrays["images"]))
-        return images, _labels(arrays["labels"], len(images)) if "labels" in arrays else None
+        found = _labels(arrays[labels], len(images), unlabelled) if labels else None
+        if notes is not None and labels and labels != LABELS[0]:
+            notes.append(f"labels of {path} are those of its array `{plain(labels)}`")
+        if notes is not None and others:
+            told = plain(", ".join(others))[:200]
+            notes.append(
+                f"arrays of {path} that are not used ({len(others):,}): {told} (read are `images` and `labels`)"
+            )
+        return images, found
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from error
 
 
-def _arrays(path: Path, archive: zipfile.ZipFile) -> dict[str, Any]:
+def _arrays(path: Path, archive: zipfile.ZipFile) -> tuple[dict[str, Any], str | None, list[str]]:
+    """Images and labels, the name of the labels, if there are any, and the names of all other arrays."""
     names = {name.removesuffix(".npy") for name in archive.namelist()}
     if "images" not in names:
         raise UsageError(f"{path} holds no `images` (it holds: {plain(', '.join(sorted(names)))[:200] or 'nothing'})")
-    return {name: _array(archive, name) for name in ("images", "labels") if name in names}
+    images = _array(archive, "images")
+    for name in LABELS:
+        if name in names and (name == LABELS[0] or _may_label(archive, name, len(images))):
+            used = {"images": images, name: _array(archive, name)}
+            return used, name, sorted(names - {*used})
+    return {"images": images}, None, sorted(names - {"images"})
+
+
+def _may_label(archive: zipfile.ZipFile, name: str, count: int) -> bool:
+    """Whether an array that is not called `labels` may hold them: it may be of anything."""
+    with archive.open(f"{name}.npy") as file:
+        shape, dtype = _header(file)
+    return dtype.kind in "ui" and shape == (count,)
 
 
 def _array(archive: zipfile.ZipFile, name: str) -> Any:
@@ -130,11 +157,11 @@ def _layout(images: Tensor) -> Tensor:
     return images.contiguous()
 
 
-def _labels(array: Any, count: int) -> Tensor:
+def _labels(array: Any, count: int, unlabelled: bool) -> Tensor:
     if array.dtype.kind not in "ui" or array.shape != (count,):
         raise UsageError(
             f"labels must be integers, one for each of the {count:,} images, not {array.dtype} {array.shape}"
         )
-    if int(array.min()) < 0 or int(array.max()) > 2**31:
+    if int(array.min()) < -unlabelled or int(array.max()) > 2**31:
         raise UsageError(f"labels run from {array.min()} to {array.max()}")
     return torch.from_numpy(array.astype(np.int64))

@@ -5,43 +5,27 @@ A folder, a zip and a tar are read alike: each is a tree of names. Where the cla
 `.cls` files beside the pictures (webdataset's), or in the folders. An `.npz` holds images as they are.
 """
 
-import csv
-import io
-import os
 from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from pathlib import Path
+from unicodedata import normalize
 
-from ganzoo.data.archives import Pixels, Source, is_archive, members, stamp_of
+from ganzoo.data.archives import TAR, ZIP, Pixels, Source, is_archive, members, stamp_of
 from ganzoo.data.arrays import read_npz
 from ganzoo.data.imagefiles import ENDINGS
 from ganzoo.data.parquet import read_parquet
+from ganzoo.data.shards import passed_over, shards
 from ganzoo.data.sides import look_paired, paired, unpaired
-from ganzoo.data.tree import (
-    TABLES,
-    TESTING,
-    TRAINING,
-    Pictures,
-    Tree,
-    by_beginning,
-    class_order,
-    shards,
-    some,
-    walked,
-    within,
-)
+from ganzoo.data.splits import TESTING, TRAINING, alone, by_words, chosen, folders_of, unused
+from ganzoo.data.tables import NO_COLUMN, Labels, Table, absent, clean, labels_in, once, table
+from ganzoo.data.tree import LABELS, TABLES, Pictures, Tree, class_order, some, walked, within
 from ganzoo.errors import UsageError, one_line, plain
 from ganzoo.files import from_json
 
 MOST_CLASSES = 10_000
-FEW_CLASSES = 10
-"""A column with up to so many values, or half as many as it has rows, may hold classes."""
-NO_COLUMN = "none"
-MOST_COLUMNS, MOST_CELLS = 1000, 50_000_000
-"""Of a table: memory for rows times columns is taken, whatever rows hold."""
 LONGEST_CLS = 2**12
 """Bytes of a `.cls` file."""
+STRAY = 10
+"""Fewer pictures beside Parquet files or tars are thought to be about them, not the set itself."""
 
 
 def read_pictures(
@@ -63,43 +47,102 @@ def read_pictures(
     """
     if not root.exists():
         raise UsageError(f"there is no folder {root}" if not root.suffix else f"there is no file or folder {root}")
+    held: list[str] = []
     if root.is_dir():
-        tree, notes = walked(root)
-        if not folders_only and not tree.pictures:
-            parquet = [root / name for name in tree.files if name.lower().endswith(".parquet")]
-            if parquet:
-                return _parquet(root, parquet, label_column, skip_unlabelled)
+        tree, notes = walked(root, folders_only)
+        if not folders_only and (held := _containers(tree, notes)):
+            if held[0].lower().endswith(".parquet"):
+                return _parquet(root, held, label_column, skip_unlabelled, notes)
             tree = shards(tree, notes)
     elif root.suffix.lower() == ".npz":
         if label_column not in (None, NO_COLUMN):
             raise UsageError(f"--label-column is for tables of labels: {root} has none")
-        return _arrays(root)
+        return _arrays(root, skip_unlabelled)
     elif is_archive(root):
         files, left_out = members(root)
-        tree = Tree("a zip" if root.suffix.lower() == ".zip" else "a tar", root, within(files))
+        inner, around = within(files)
+        tree = Tree("a zip" if root.suffix.lower() == ".zip" else "a tar", root, inner)
         notes = [f"{left_out} links or devices in {root} are left out"] if left_out else []
+        notes += [passed_over(around)] if around else []
     elif root.suffix.lower() == ".parquet":
-        return _parquet(root.parent, [root], label_column, skip_unlabelled)
+        return _parquet(root.parent, [root.name], label_column, skip_unlabelled, [])
     else:
         raise UsageError(f"--data-root {root} is not a folder, and no .zip, .tar or .npz of pictures either")
     if not tree.pictures:
+        there = f"; there are {tree.left_out()}" if tree.left_out() else ""
         hint = f"; {notes[0]}" if notes else ""
-        raise UsageError(f"no images in {root} (looked for {' '.join(ENDINGS)}){hint}")
+        raise UsageError(f"no images in {root} (looked for {' '.join(ENDINGS)}){there}{hint}")
     if pairs:
         found = paired(tree)
     else:
+        tree = tree if folders_only else _inner(tree, notes)
         sets = None if folders_only else unpaired(tree)
         found = sets or _labelled(tree, label_column, skip_unlabelled, folders_only)
         if not folders_only and look_paired(tree):
             notes.append("A and B are taken for classes; their pictures have equal names: --layout pairs for pairs")
+        if found.labels is None and not sets and len(held) > 1:
+            notes.append("classes are not told by the names of archives")
+    notes = notes + found.notes
+    if left := tree.left_out():
+        notes.append(f"files that are not used: {left}")
     return Pictures(
-        found.format, found.names, found.sources, found.labels, found.splits, notes + found.notes,
-        found.partners, found.others,
-    )  # fmt: skip
+        found.format, found.names, found.sources, found.labels, found.splits, notes, found.partners, found.others
+    )
 
 
-def _arrays(path: Path) -> Pictures:
-    images, labels = read_npz(path)
+def _containers(tree: Tree, notes: list[str]) -> list[str]:
+    """The Parquet files in a folder, else its archives, where they are the set: pictures beside them are few, or none.
+
+    A zip beside pictures is more likely what these were packed in.
+    """
+    if len(tree.pictures) >= STRAY:
+        return []
+    parquet = [name for name in tree.files if name.lower().endswith(".parquet")]
+    parquet = [name for name in parquet if name.rpartition("/")[2].lower() != "metadata.parquet"]
+    held = parquet or [n for n in tree.files if n.lower().endswith(TAR if tree.pictures else (*TAR, *ZIP))]
+    if held and tree.pictures:
+        notes.append(f"beside {some(held)}, {some(tree.pictures)} are left out")
+    return held
+
+
+def _inner(tree: Tree, notes: list[str]) -> Tree:
+    """What is in the one folder, or the folders, around all pictures, where labels or splits lie within."""
+    path: list[str] = []
+    folders = {name.rpartition("/")[0] for name in tree.pictures}
+    while True:
+        start = "".join(f"{part}/" for part in path)
+        below = {folder[len(start) :].split("/")[0] for folder in folders}
+        telling = any(n.startswith(start) and "/" not in n[len(start) :] and _tells(n) for n in tree.files)
+        if telling or _two_splits(tree, below) or {"traina", "trainb"} <= {name.casefold() for name in below}:
+            break
+        if len(below) != 1 or "" in below or any(folder + "/" == start for folder in folders):
+            return tree
+        path += below
+    if not path:
+        return tree
+    notes.append(f"what is in {start}, the folder around all pictures, is taken for the set")
+    return tree.below("/".join(path))
+
+
+def _tells(name: str) -> bool:
+    """Whether a file's name says that it tells of pictures."""
+    return name.lower().endswith(LABELS) and (not name.lower().endswith(".json") or _base(name) == "dataset.json")
+
+
+def _base(name: str) -> str:
+    return name.rpartition("/")[2].lower()
+
+
+def _two_splits(tree: Tree, tops: set[str]) -> dict[str, str]:
+    try:
+        return folders_of(sorted(tops))
+    except ValueError as error:
+        raise UsageError(f"{tree.root} holds {error}: which of them is to be trained on?") from error
+
+
+def _arrays(path: Path, skip_unlabelled: bool) -> Pictures:
+    notes: list[str] = []
+    images, labels = read_npz(path, notes, unlabelled=True)
     try:
         mark = stamp_of(path)
     except OSError as error:
@@ -111,65 +154,116 @@ def _arrays(path: Path) -> Pictures:
     sources: list[Source] = [
         Pixels(f"image {name} in {path}", header + pixels[i].tobytes(), mark) for i, name in enumerate(names)
     ]
-    classes = None if labels is None else [str(label) for label in labels.tolist()]
-    return Pictures(f"an .npz of images{' and labels' if classes else ''}", names, sources, classes)
+    if labels is None:
+        return Pictures("an .npz of images", names, sources, None, None, notes)
+    classes = ["" if label < 0 else str(label) for label in labels.tolist()]
+    found = Pictures("an .npz of images and labels", names, sources, classes, None, notes)
+    if "" not in classes:
+        return found
+    told = Labels(dict(zip(names, classes, strict=True)), "labels", "an .npz", missing=", -1 is none")
+    return _with_labels(found, told, "an .npz", str(path), skip_unlabelled)
 
 
-def _parquet(root: Path, paths: list[Path], label_column: str | None, skip_unlabelled: bool) -> Pictures:
-    """Parquet files, split by how their names begin, as Hugging Face's are."""
-    split, unused = by_beginning(path.name for path in paths)
-    notes = [f"beside the files of the two splits, {some(unused)} are left out"] if unused else []
-    paths = [path for path in paths if not split or path.name in split]
-    if len({path.name for path in paths}) < len(paths):
-        raise UsageError(f"{root} holds two Parquet files of one name: give one of their folders")
-    rows = read_parquet(paths)
-    where = str(paths[0]) if len(paths) == 1 else f"{root}/*.parquet"
-    files: dict[str, Source] = dict(zip(rows.names, rows.sources, strict=True))
-    if not files:
+def _parquet(
+    root: Path, files: list[str], label_column: str | None, skip_unlabelled: bool, notes: list[str]
+) -> Pictures:
+    """Parquet files below a folder, split by words in their names or folders', as Hugging Face's are."""
+    split, left_out = by_words(files)
+    if left_out:
+        notes.append(f"beside the files of the two splits, {some(left_out)} are left out")
+    elif odd := alone(files):
+        notes.append(f"{some(odd)} are no test split, for none is named as the training split")
+    files = [name for name in files if not split or name in split]
+    rows = read_parquet(root, files)
+    where = str(root / files[0]) if len(files) == 1 else f"{root}/*.parquet"
+    if not rows.names:
         raise UsageError(f"no images in {where}: it has no rows")
-    splits = [split[file] for file in rows.files] if split else None
-    table = Table(rows.names, "image", rows.columns)
-    labels = _column(where, Path(where).name, table, label_column, notes) if rows.columns else None
+    found = Pictures(
+        "Parquet, without classes", rows.names, rows.sources, None, [split[f] for f in rows.files] if split else None,
+        notes,
+    )  # fmt: skip
+    held = Table(rows.names, "image", rows.columns)
+    labels = labels_in(where, Path(where).name, held, label_column, notes) if rows.columns else None
     told = f" (beside {some(rows.unread)})" if rows.unread else ""
-    if label_column not in (None, NO_COLUMN) and labels is None:
+    if label_column not in (None, NO_COLUMN) and (labels is None or labels.of is None):
         raise UsageError(f"--label-column {label_column}: {where} has no column of text or whole numbers{told}")
-    if labels is None and rows.unread:
+    if labels is not None:
+        found = _split_by(found, labels._replace(by=""))
+    if labels is not None and labels.of is not None:
+        return _with_labels(found, labels._replace(by=""), "Parquet", where, skip_unlabelled)
+    if rows.unread:
         notes.append(f"columns of {where} that hold neither text nor whole numbers are not used{told}")
-    found = Pictures("Parquet, without classes", rows.names, rows.sources, None, splits, notes)
-    return found if labels is None else _with_labels(found, labels, "Parquet", where, skip_unlabelled)
+    return found
 
 
 # Splits and classes
-
-
-class Labels(NamedTuple):
-    """What a file, or files, say of pictures."""
-
-    of: dict[str, str]
-    """The class by the picture's name."""
-    told: str
-    """Where they come from, in words."""
-    format: str
 
 
 def _labelled(tree: Tree, label_column: str | None, skip_unlabelled: bool, folders_only: bool) -> Pictures:
     notes: list[str] = []
     tops = _splits(tree, folders_only, notes)
     names = [name for name in tree.pictures if not tops or name.split("/")[0] in tops]
+    if not folders_only:
+        _note_folders(tree, [*tops], notes)
     if empty := next((top for top in tops if not any(name.startswith(f"{top}/") for name in names)), None):
         link = "; links to folders are not followed" if (tree.root / empty).is_symlink() else ""
         raise UsageError(f"no images in {tree.root / empty} (looked for {' '.join(ENDINGS)}){link}")
     splits = [tops[name.split("/")[0]] for name in names] if len(set(tops.values())) > 1 else None
     found = None if folders_only else _files_of_labels(tree, names, [*tops], label_column, notes)
+    if not folders_only and (missed := [n for n in tree.files if _tells(n) and n not in tree.used]):
+        tree.used |= {*missed}
+        notes.append(f"labels are looked for in {tree.root} and its splits alone: not used are {some(missed)}")
     if label_column not in (None, NO_COLUMN) and (found is None or found.format != "a table"):
         raise UsageError(f"--label-column is for tables of labels: {tree.root} has none that names its pictures")
     if found is None:
         return _by_folders(tree, names, tops, splits, folders_only, notes)
-    if found.format == "none":
+    if found.of is None and not found.splits:
         sources = [tree.files[name] for name in names]
         return Pictures(f"{tree.kind} with {found.told}, without labels", names, sources, None, splits, notes)
+    if found.of is None:
+        by_folder = _by_folders(tree, names, tops, splits, folders_only, notes)
+        return _split_by(by_folder, found)
     all_of_them = Pictures(tree.kind, names, [tree.files[name] for name in names], None, splits, notes)
-    return _with_labels(all_of_them, found, tree.kind, str(tree.root), skip_unlabelled)
+    return _with_labels(_split_by(all_of_them, found), found, tree.kind, str(tree.root), skip_unlabelled)
+
+
+def _note_folders(tree: Tree, tops: list[str], notes: list[str]) -> None:
+    """Say which folders are called like splits, and are none."""
+    folders = {name.rpartition("/")[0] for name in tree.pictures}
+    above = {folder[:at] for folder in folders for at, letter in enumerate(folder) if letter == "/"}
+    found = {parent: names for parent, names in unused(sorted(folders | above)).items() if parent or not tops}
+    if found:
+        names = next(iter(found.values()))
+        places = [str(tree.root / parent) for parent in found]
+        would = f": --data-root {places[0]} would" if len(found) == 1 and "" not in found and tree.root.is_dir() else ""
+        notes.append(f"folders {some(names)} in {some(places)} are not taken for splits{would}")
+
+
+def _split_by(pictures: Pictures, found: Labels) -> Pictures:
+    """The pictures as a table splits them, unless they are split already; `found` has a label or a split of each.
+
+    Raises:
+        UsageError: some are in no split.
+    """
+    if not found.splits:
+        return pictures
+    notes = pictures.notes
+    if pictures.splits is not None:
+        notes.append(f"splits in {found.splits_told} are not used: files and folders tell them")
+        return pictures
+    of, others = chosen(found.splits)
+    missing = [name for name in pictures.names if name not in found.splits]
+    if missing and found.of is None:
+        raise UsageError(f"{len(missing):,} of {len(pictures):,} pictures have no row in {found.told}: {some(missing)}")
+    if others:
+        words = dict.fromkeys(found.splits[name] for name in others)
+        notes.append(f"{len(others):,} pictures of the splits {some([*words])} are left out")
+    kept = [i for i, name in enumerate(pictures.names) if name in of or name not in found.splits]
+    result = pictures.at(kept)
+    result.splits = [of.get(name, "train") for name in result.names]
+    count = Counter(result.splits)
+    notes.append(f"splits are those of {found.splits_told}: train {count['train']:,}, test {count['test']:,}")
+    return result
 
 
 def _with_labels(pictures: Pictures, found: Labels, kind: str, where: str, skip_unlabelled: bool) -> Pictures:
@@ -179,14 +273,16 @@ def _with_labels(pictures: Pictures, found: Labels, kind: str, where: str, skip_
         UsageError: some have none, and are not to be left out; or there are too many classes.
     """
     names, splits, notes = pictures.names, pictures.splits, pictures.notes
+    assert found.of is not None
     missing = [name for name in names if not found.of.get(name)]
     if missing and not skip_unlabelled:
         raise UsageError(
             f"{len(missing):,} of {len(names):,} pictures in {where} have no label in {found.told} "
-            f"({some(missing)}): label them, or leave them out with --skip-unlabelled"
+            f"({some(missing)}{found.missing}): label them, or leave them out with --skip-unlabelled"
         )
     if missing:
-        notes.append(f"{len(missing):,} of {len(names):,} pictures have no label and are left out ({some(missing)})")
+        told = f"{some(missing)}{found.missing}"
+        notes.append(f"{len(missing):,} of {len(names):,} pictures have no label and are left out ({told})")
     kept = [i for i, name in enumerate(names) if found.of.get(name)]
     if not kept:
         raise UsageError(f"none of the pictures in {where} has a label in {found.told}")
@@ -197,7 +293,7 @@ def _with_labels(pictures: Pictures, found: Labels, kind: str, where: str, skip_
         result.splits = None
     if (count := len(set(result.labels))) > MOST_CLASSES:
         raise UsageError(f"{found.told} tells of {count:,} classes, more than {MOST_CLASSES:,}: name another column")
-    notes.append(f"classes are those of {found.told}: {some(class_order(set(result.labels)))}")
+    notes.append(f"classes are those of {found.told}{found.by}: {some(class_order(set(result.labels)))}")
     return result
 
 
@@ -209,21 +305,19 @@ def _splits(tree: Tree, folders_only: bool, notes: list[str]) -> dict[str, str]:
         return {"train": "train", "test": "test"} if there else {}
     if tree.root.is_dir():  # An empty one is a mistake, not none.
         tops = list(dict.fromkeys([*tops, *(p.name for p in sorted(tree.root.iterdir()) if p.is_dir())]))
-    training = [top for top in tops if top.casefold() in TRAINING]
-    testing = sorted((t for t in tops if t.casefold() in TESTING), key=lambda t: TESTING.index(t.casefold()))
     holding = {name.split("/")[0] for name in tree.pictures if "/" in name}
     filled = [top for top in tops if top in holding]
-    if len(training) > 1:
-        raise UsageError(f"{tree.root} holds {' and '.join(training)}: which of them is to be trained on?")
-    if not training or (not testing and filled != training):
-        return {}
+    known = _two_splits(tree, set(tops))
+    if not known and filled and all(top.casefold() in TRAINING for top in filled):
+        known = dict.fromkeys(filled, "train")
     flat = [name for name in tree.pictures if "/" not in name]
-    others = [top for top in filled if top not in (*training, *testing[:1])]
-    if others or flat:
-        what = [*others, *flat]
-        used = " and ".join(f"{top}/" for top in (training[0], *testing[:1]))
-        notes.append(f"beside {used}, {some(what)} are left out")
-    return {training[0]: "train"} | ({testing[0]: "test"} if testing else {})
+    others = [top for top in filled if top not in known]
+    used = " and ".join(f"{top}/" for top in known)
+    if known and (others or flat):
+        notes.append(f"beside {used}, {some([*others, *flat])} are left out")
+    if any(top.casefold() not in (*TRAINING, *TESTING) for top in known):
+        notes.append(f"{used} are taken for the training and the test split")
+    return known
 
 
 def _by_folders(
@@ -232,6 +326,8 @@ def _by_folders(
     """Classes are the topmost folders, or there are none."""
     depth = 1 if tops else 0
     labels = [name.split("/")[depth] if name.count("/") > depth else "" for name in names]
+    if not folders_only:  # Systems write one letter in several ways.
+        labels = [normalize("NFC", label) for label in labels]
     for top in tops or {"": ""}:
         here = {label: name for name, label in zip(names, labels, strict=True) if not top or name.startswith(f"{top}/")}
         if "" in here and len(here) > 1:
@@ -257,10 +353,23 @@ def _by_folders(
         if len(kinds) == 1 and not folders_only:
             (only,) = kinds
             notes.append(f"all pictures are of one class, '{only}', the one folder in {tree.root}")
+        if empty := _without_pictures(tree, names, tops):
+            notes.append(f"folders without pictures are no classes ({len(empty):,}): {some(empty)}")
     found = Pictures(kind, names, [tree.files[name] for name in names], None if kinds == {""} else labels, splits)
     found = found.at(order)
     found.notes = notes
     return found
+
+
+def _without_pictures(tree: Tree, names: list[str], tops: dict[str, str]) -> list[str]:
+    """The folders beside those of classes that hold no pictures."""
+    depth = 2 if tops else 1
+
+    def folders(paths: list[str]) -> set[str]:
+        parts = (path.split("/")[:depth] for path in paths)
+        return {"/".join(part) for part in parts if len(part) == depth and (not tops or part[0] in tops)}
+
+    return sorted(folders([*tree.folders, *(n.rpartition("/")[0] for n in tree.files)]) - folders(names) - {""})
 
 
 def _files_of_labels(
@@ -277,26 +386,28 @@ def _files_of_labels(
     there = [part for part in parts if part is not None]
     if not there:
         return None
-    of = {name: label for part in there for name, label in part.of.items()}
-    return Labels(of, " and ".join(dict.fromkeys(part.told for part in there)), there[0].format)
+    of = {name: label for part in there for name, label in (part.of or {}).items()}
+    told = " and ".join(dict.fromkeys(part.told for part in there))
+    merged = there[0]._replace(told=told, of=None if all(part.of is None for part in there) else of, splits={})
+    return merged._replace(missing="".join(dict.fromkeys(part.missing for part in there)))
 
 
 def _file_of_labels(
     tree: Tree, names: list[str], place: str, label_column: str | None, notes: list[str]
 ) -> Labels | None:
     """What the files directly in the folder `place` say of the classes of the pictures in it, which are `names`."""
-    here = [n for n in tree.files if n.startswith(place) and "/" not in n.removeprefix(place)]
+    here = [n for n in tree.files if n.startswith(place) and "/" not in n.removeprefix(place) and _tells(n)]
+    folders = len({n.removeprefix(place).split("/")[0] for n in names if "/" in n.removeprefix(place)}) > 1
     candidates: list[tuple[str, Labels | None]] = []
+    tree.used |= {*here}
     for name in here:
-        base = name.removeprefix(place).lower()
-        if base == "dataset.json":
+        if name.lower().endswith(TABLES):
+            held = table(tree, name, names, place, notes)
+            if held is not None:
+                where = str(tree.root / name)
+                candidates.append((name, labels_in(where, name, held, label_column, notes, folders)))
+        else:
             candidates.append((name, _dataset_json(tree, name, names, place, notes)))
-        elif base == "metadata.jsonl" or base.endswith(TABLES):
-            table = _table(tree, name, names, place)
-            if table is None:
-                notes.append(f"{tree.root / name} is not used: none of its columns names the pictures")
-            else:
-                candidates.append((name, _column(str(tree.root / name), name, table, label_column, notes)))
     if len(candidates) > 1:
         raise UsageError(
             f"{tree.root} holds {' and '.join(name for name, _ in candidates)}, each with a say on its pictures: "
@@ -307,19 +418,9 @@ def _file_of_labels(
     return _beside(tree, names, place, notes)
 
 
-def _absent(where: str, absent: list[str]) -> None:
-    if absent:
-        raise UsageError(f"{where} names pictures that are not there ({len(absent):,}): {some(absent)}")
-
-
-def _once(where: str, twice: list[str]) -> None:
-    if twice:
-        raise UsageError(f"{where} names pictures twice ({len(twice):,}): {some(twice)}")
-
-
 def _dataset_json(tree: Tree, name: str, names: list[str], place: str, notes: list[str]) -> Labels | None:
     """StyleGAN's: {"labels": [[FILE, NUMBER], ...]}, or null for none."""
-    where, known = f"{tree.root / name}", set(names)
+    where, known = f"{tree.root / name}", {clean(n): n for n in names}
     try:
         value = from_json(tree.text(name).encode())
     except (ValueError, RecursionError) as error:
@@ -331,170 +432,56 @@ def _dataset_json(tree: Tree, name: str, names: list[str], place: str, notes: li
         several = len({name.rpartition("/")[0] for name in names}) > 1
         more = ", also not by their folders, as --layout folders takes them" if several else ""
         notes.append(f"{where} tells of no labels (null): the pictures have no classes{more}")
-        return Labels({}, name, "none")
+        return Labels(None, name, "none")
     titles = value.get("classes")  # Not StyleGAN's: `ganzoo data convert` keeps the names of classes there.
     if not (isinstance(titles, list) and all(isinstance(title, str) and title for title in titles)):
         titles = []
     of: dict[str, str] = {}
     twice: list[str] = []
-    for pair in listed if isinstance(listed, list) else [None]:
+    if not isinstance(listed, list):
+        told = plain(str(listed))[:80]
+        raise UsageError(f"{where} is not StyleGAN's: its labels are a list of [file, number], not {told}")
+    for pair in listed:
         if not (isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str)):
             raise UsageError(f"{where} is damaged: labels are a list of [file, number], not {plain(str(pair))[:80]}")
         given = -1 if pair[1] is None else pair[1]
+        given = int(given) if isinstance(given, float) and given.is_integer() else given
         if isinstance(given, bool) or not isinstance(given, int) or (given < 0 and pair[1] is not None):
-            raise UsageError(f"{where}: the label of {plain(pair[0])[:80]} is {plain(str(pair[1]))[:40]}, no class")
-        file = place + _clean(pair[0])
+            raise UsageError(
+                f"{where}: the label of {plain(pair[0])[:80]} is {plain(str(pair[1]))[:40]}, no class: a "
+                "whole number is wanted"
+            )
+        file = clean(place + clean(pair[0]))
+        file = known.get(file, file)
         twice += [file] if file in of else []
         of[file] = "" if given < 0 else titles[given] if given < len(titles) else str(given)
-    _absent(where, [file for file in of if file not in known])
-    _once(where, twice)
+    absent(where, [file for file in of if clean(file) not in known])
+    once(where, twice)
     return Labels(of, name, "dataset.json")
-
-
-class Table(NamedTuple):
-    """Rows of a table, told by the pictures that they are of."""
-
-    files: list[str]
-    """The picture of each row."""
-    file_column: str
-    columns: dict[str, list[str]]
-
-
-def _table(tree: Tree, name: str, names: list[str], place: str) -> Table | None:
-    """The table in a file; None where no column names pictures.
-
-    Raises:
-        UsageError: it is damaged, or names pictures that are not there.
-    """
-    where, base = f"{tree.root / name}", name.removeprefix(place).lower()
-    huggingface = base in ("metadata.csv", "metadata.jsonl")
-    known = set(names)
-    ways: list[dict[str, str]] = [{n.removeprefix(place): n for n in names}]
-    if not huggingface:
-        ways += [_only(names, os.path.basename), _only(names, lambda n: PurePosixPath(n).stem)]
-    columns = dict(_rows(tree, name, where, {place + n for n in ways[0]}.union(*ways), place))
-    if huggingface and "file_name" not in columns:
-        raise UsageError(f"{where} has no column `file_name` (it has: {some([*columns])})")
-    if huggingface and (bare := [i for i, value in enumerate(columns["file_name"], 1) if not value.strip()]):
-        raise UsageError(f"{where}: {len(bare):,} rows have no `file_name`, the first of them row {bare[0]}")
-    for way in ways:
-        for column in ["file_name"] if huggingface else columns:
-            given = [_clean(value) for value in columns[column]]
-            found = [way.get(value, place + value) for value in given]
-            hits = sum(file in known for file in found)
-            if given and (huggingface or hits * 2 > len(given)):
-                _absent(where, [value for value, file in zip(given, found, strict=True) if file not in known])
-                _once(where, [file for file, count in Counter(found).items() if count > 1])
-                return Table(found, column, columns)
-    return None
-
-
-def _clean(value: str) -> str:
-    return value.strip().replace("\\", "/").removeprefix("./")
-
-
-def _only(names: list[str], key: Any) -> dict[str, str]:
-    """Names by what is theirs alone."""
-    count = Counter(map(key, names))
-    return {key(name): name for name in names if count[key(name)] == 1}
-
-
-def _rows(tree: Tree, name: str, where: str, known: set[str], place: str) -> Iterator[tuple[str, list[str]]]:
-    """The columns of a table by their names."""
-    text = tree.text(name)
-    if name.lower().endswith(".jsonl"):
-        rows = []
-        for number, line in enumerate(text.split("\n"), 1):  # Not splitlines: text may hold other ends of lines.
-            if line.strip():
-                try:
-                    row = from_json(line.encode())
-                except (ValueError, RecursionError) as error:
-                    raise UsageError(f"{where}, line {number}, is not valid JSON: {one_line(error)[:200]}") from error
-                if not isinstance(row, dict):
-                    raise UsageError(f"{where}, line {number}, is no JSON object")
-                rows.append(row)
-        keys = dict.fromkeys(key for row in rows for key in row)
-        _few_columns(where, len(keys), len(rows))
-        for key in keys:
-            yield str(key), ["" if row.get(key) is None else str(row[key]) for row in rows]
-        return
-    first = text.split("\n", 1)[0]
-    delimiter = "\t" if name.lower().endswith(".tsv") else max(",;\t", key=first.count)
-    try:
-        lines = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter) if row]
-    except csv.Error as error:
-        raise UsageError(f"{where} is damaged: {one_line(error)}") from error
-    if not lines:
-        return
-    head = [cell.strip() for cell in lines[0]]
-    _few_columns(where, len(head), len(lines))
-    if any(_clean(cell) in known or place + _clean(cell) in known for cell in head):
-        # Its first row is of a picture: there is no header.
-        head = [str(i + 1) for i in range(len(head))]
-    else:
-        lines = lines[1:]
-    if len(set(head)) < len(head):
-        raise UsageError(f"{where} has two columns of one name: {some([c for c, n in Counter(head).items() if n > 1])}")
-    for number, cells in enumerate(lines, 1):
-        if len(cells) > len(head):
-            raise UsageError(f"{where}, row {number}, has {len(cells)} values, and there are {len(head)} columns")
-    for i, title in enumerate(head):
-        yield title, [cells[i].strip() if i < len(cells) else "" for cells in lines]
-
-
-def _few_columns(where: str, count: int, rows: int) -> None:
-    if count > MOST_COLUMNS:
-        raise UsageError(f"{where} has {count:,} columns, more than {MOST_COLUMNS:,}")
-    if count * rows > MOST_CELLS:
-        raise UsageError(f"{where} has {rows:,} rows of {count:,} columns, more than {MOST_CELLS:,} values")
-
-
-def _column(where: str, name: str, table: Table, label_column: str | None, notes: list[str]) -> Labels | None:
-    """The column that holds the classes: the one that is named, or the only one that may."""
-    others = [column for column in table.columns if column != table.file_column]
-    if label_column == NO_COLUMN:
-        return None
-    if label_column is not None:
-        if label_column not in others:
-            raise UsageError(f"--label-column {label_column}: {where} has no such column (it has: {some(others)})")
-        chosen = label_column
-    else:
-        kinds = {column: set(table.columns[column]) - {""} for column in others}
-        most = min(len(table.files) - 1, max(FEW_CLASSES, len(table.files) // 2))
-        few = [column for column in others if 0 < len(kinds[column]) <= max(1, most)]
-        if len(few) > 1:
-            raise UsageError(
-                f"{where} has several columns that may hold classes ({some(few)}): name one with --label-column, or "
-                f"--label-column {NO_COLUMN}"
-            )
-        if not few:
-            notes.append(f"{where} is not used: none of its columns ({some(others) or 'no others'}) looks like classes")
-            return None
-        (chosen,) = few
-    return Labels(
-        dict(zip(table.files, table.columns[chosen], strict=True)),
-        f"column '{plain(chosen)[:80]}' of {name}",
-        "a table",
-    )
 
 
 def _beside(tree: Tree, names: list[str], place: str, notes: list[str]) -> Labels | None:
     """Webdataset's: KEY.jpg and KEY.cls; the key goes up to the first point of the file's name."""
     classes = [name for name in tree.files if name.startswith(place) and name.lower().endswith(".cls")]
+    tree.used |= {*classes}
     if not classes:
-        unused = {_key(name) for name in tree.files if name.lower().endswith(".json")} & set(map(_key, names))
-        if unused:
-            notes.append(f"{len(unused):,} .json files beside pictures are not used: classes are read of .cls files")
+        others = {_key(name) for name in tree.files if name.lower().endswith(".json")} & set(map(_key, names))
+        if others:
+            tree.used |= {name for name in tree.files if name.lower().endswith(".json") and _key(name) in others}
+            notes.append(f"{len(others):,} .json files beside pictures are not used: classes are read of .cls files")
         return None
     of_key = {_key(name): name for name in classes}
     keys = Counter(map(_key, names))
     if twice := [key for key, count in keys.items() if count > 1]:
-        raise UsageError(f"{tree.root}: keys have several pictures ({len(twice):,}): {some(twice)}")
-    _absent(f"{tree.root} has .cls files, which", [name for key, name in of_key.items() if key not in keys])
+        raise UsageError(
+            f"{tree.root}: keys have several pictures ({len(twice):,}): {some(twice)} (a key is a name up to its "
+            "first point)"
+        )
+    absent(f"{tree.root} has .cls files, which", [name for key, name in of_key.items() if key not in keys])
     of = {name: tree.text(of_key[_key(name)], LONGEST_CLS).strip()[:200] for name in names if _key(name) in of_key}
     return Labels(of, "the .cls files", "webdataset")
 
 
 def _key(name: str) -> str:
     folder, _, base = name.rpartition("/")
-    return f"{folder}/{base.split('.')[0]}"
+    return f"{folder}/{base.split('.')[0]}".removeprefix("/")

@@ -8,7 +8,7 @@ from PIL import Image
 from torch import Tensor
 
 from ganzoo.data import memory
-from ganzoo.data.imagefiles import eight_bits, is_wide
+from ganzoo.data.imagefiles import eight_bits, is_wide_grey
 from ganzoo.data.opening import open_dataset
 from ganzoo.data.sets import DataRequest, Dataset, ImageSet
 from ganzoo.errors import GanzooError, UsageError, note_once, one_line
@@ -122,7 +122,7 @@ class Items(torch.utils.data.Dataset[Tensor]):
 def _eight_bits(image: Image.Image, index: int) -> Image.Image:
     """A picture of another kind as files of that kind are taken: 16 bits scaled, transparency laid on white."""
     try:
-        return eight_bits(image, 1 if is_wide(image) else 3)
+        return eight_bits(image, 1 if is_wide_grey(image.mode) else 3)
     except UsageError as error:
         raise UsageError(
             f"item {index} is a picture of mode {image.mode}, and nobody says which of its numbers is white: hand over "

@@ -18,6 +18,7 @@ from torch import Tensor
 from ganzoo.data import memory
 from ganzoo.data.archives import Source
 from ganzoo.data.imagecache import Mapped, kept
+from ganzoo.data.sixteen import is_deep, sixteen
 from ganzoo.errors import UsageError, one_line
 from ganzoo.files import regular
 
@@ -33,8 +34,7 @@ EXTRA = {".avif": "AVIF", ".heic": "HEIF", ".heif": "HEIF"}
 """Formats that not every installation of Pillow reads."""
 
 SURVEYED = 256
-"""Files that are looked at to tell size and colour; fewer when there are fewer."""
-
+"""Files stored in colour that are decoded to tell whether any shows some; of all others the headers tell."""
 
 ORIENTATION, SIDEWAYS = 0x0112, (5, 6, 7, 8)
 """The tag of EXIF that says how a picture is turned, and its values for a quarter turn."""
@@ -187,33 +187,53 @@ def decoded_once(files: ImageFiles) -> "Mapped | ImageFiles":
 
 
 class Survey(NamedTuple):
-    """What a sample of image files has in common."""
+    """What image files have in common."""
 
     sizes: set[tuple[int, int]]
     """(width, height) of each, as stored."""
     grey: bool
-    """Whether none of them shows any colour."""
+    """Whether none of them shows any colour, as far as they were decoded."""
     wide: bool = False
     """Whether any has more than 8 bits in a channel."""
     transparent: bool = False
     """Whether any has transparency."""
+    unseen: int = 0
+    """Files stored in colour that were not decoded, where all others are grey."""
+    several: int = 0
+    """Files with more pictures than one: animations, pages."""
 
 
 def survey(paths: Sequence[Source], most: int = SURVEYED) -> Survey:
-    """Look at up to `most` files, evenly spread.
+    """Look at the headers of all files, and decode up to `most` of those stored in colour, evenly spread.
 
     Raises:
         UsageError: one of them is broken; it is named.
     """
-    sizes, grey, wide, transparent = set(), True, False, False
+    sizes, wide, transparent, several = set(), False, False, 0
+    coloured: list[Source] = []
     with _strict():
-        for path in paths[:: -(-len(paths) // most)]:
+        for path in paths:
             with _opened(path) as picture:
                 sizes.add(picture.size)
                 wide = wide or is_wide(picture)
                 transparent = transparent or picture.has_transparency_data
-                grey = grey and _is_grey(picture)
-    return Survey(sizes, grey, wide, transparent)
+                # The others of an MPO are what a camera keeps besides its picture.
+                several += picture.format != "MPO" and bool(getattr(picture, "is_animated", False))
+                if not (picture.mode in GREY or is_wide_grey(picture.mode)):
+                    coloured.append(path)
+        chosen = coloured[:: -(-len(coloured) // most)] if coloured else []
+        grey = all(map(_is_grey, chosen))
+    return Survey(sizes, grey, wide, transparent, len(coloured) - len(chosen) if grey else 0, several)
+
+
+def any_wide(paths: Sequence[Source]) -> bool:
+    """Whether any has more than 8 bits in a channel, as headers say; broken ones are passed over."""
+    with _strict():
+        for path in paths:
+            with suppress(UsageError), _opened(path) as picture:
+                if is_wide(picture):
+                    return True
+    return False
 
 
 def sizes_of(paths: Sequence[Source]) -> list[tuple[int, int]]:
@@ -236,18 +256,20 @@ def sizes_of(paths: Sequence[Source]) -> list[tuple[int, int]]:
 
 
 def brightest(paths: Sequence[Source]) -> int | None:
-    """The largest value in pictures of 16 bits; None where there are none, or one holds other numbers than those.
+    """The largest value in pictures of 16 bits, transparency aside; broken ones are passed over.
 
-    Raises:
-        UsageError: one of them is broken; it is named.
+    None where there are none, or one holds other numbers than those.
     """
     most = None
     with _strict():
         for path in paths:
-            with _opened(path) as picture:
+            with suppress(UsageError), _opened(path) as picture:
                 if picture.mode == "F" or (picture.mode == "I" and picture.format != "PPM"):
                     return None
-                if is_wide(picture):
+                if is_deep(picture):
+                    values = sixteen(picture)
+                    most = max(most or 0, int(values[..., : values.shape[2] - 1 | 1].max()))
+                elif is_wide(picture):
                     most = max(most or 0, int(np.asarray(picture).max()))
     return most
 
@@ -267,16 +289,28 @@ def faults(paths: Sequence[Source], rule: Rule = USUAL) -> dict[int, str]:
         return {i: text for i, text in enumerate(pool.map(fault, paths)) if text is not None}
 
 
+GREY = ("1", "L", "LA", "F")
+"""Modes of Pillow's that hold no colour."""
+
+
+def is_wide_grey(mode: str) -> bool:
+    """Whether a mode of Pillow's is of one channel with more than 8 bits."""
+    return mode in ("I", "F") or mode.startswith("I;16")
+
+
 def is_wide(picture: Image.Image) -> bool:
-    return picture.mode in ("I", "F") or picture.mode.startswith("I;16")
+    """Whether it has more than 8 bits in a channel; of a picture in colour, as long as it is not decoded."""
+    return is_wide_grey(picture.mode) or is_deep(picture)
 
 
-def _is_grey(picture: Image.Image) -> bool:
-    if picture.mode in ("1", "L", "LA", "F") or is_wide(picture):
-        return True
-    picture.draft(None, (64, 64))
-    red, green, blue = np.array(eight_bits(picture, 3)).reshape(-1, 3).T
-    return bool((red == green).all() and (green == blue).all())
+def _is_grey(path: Source) -> bool:
+    with _opened(path) as picture:
+        if is_deep(picture):  # Dark ones may differ in their lower bits alone.
+            values = sixteen(picture)
+            return values.shape[2] < 3 or bool((values[..., :3] == values[..., :1]).all())
+        picture.draft(None, (64, 64))
+        red, green, blue = np.array(eight_bits(picture, 3)).reshape(-1, 3).T
+        return bool((red == green).all() and (green == blue).all())
 
 
 def eight_bits(picture: Image.Image, channels: int, rule: Rule = USUAL) -> Image.Image:
@@ -285,8 +319,10 @@ def eight_bits(picture: Image.Image, channels: int, rule: Rule = USUAL) -> Image
     Raises:
         UsageError: its pixels are numbers of which nobody knows the range.
     """
-    picture.load()
     kind = picture.format
+    if rule.white is not None and is_deep(picture):
+        picture = _deep(picture, rule.white)
+    picture.load()
     with suppress(Exception):  # Many good pictures carry damaged EXIF data.
         picture = ImageOps.exif_transpose(picture)
     mode = "L" if channels == 1 else "RGB"
@@ -299,7 +335,7 @@ def eight_bits(picture: Image.Image, channels: int, rule: Rule = USUAL) -> Image
                 "--white (255, say), or save it with 8 or 16 bits"
             )
         picture = _scaled(picture, rule.white)
-    elif is_wide(picture):
+    elif is_wide_grey(picture.mode):
         picture = _scaled(picture, rule.white or 65535)  # PIL would cut off above 255.
     elif picture.has_transparency_data:
         picture = picture.convert("RGBA")
@@ -312,6 +348,20 @@ def _scaled(picture: Image.Image, white: float) -> Image.Image:
     """8 bits, of which 255 is `white`; what is not finite is black."""
     values = np.nan_to_num(np.asarray(picture).astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0).clip(0, white)
     return Image.fromarray((values * 255 / white + 0.5).astype(np.uint8))
+
+
+def _deep(picture: Image.Image, white: float) -> Image.Image:
+    """A picture of 16 bits in several channels with 8, of which 255 is `white`; as it is stored, not upright."""
+    values = sixteen(picture).astype(np.float32)
+    colours = values.shape[2] - 1 | 1
+    scale = np.full(values.shape[2], 255 / white, np.float32)
+    if values.shape[2] > colours and values[..., -1].max() > white:  # Of transparency all 16 bits are used.
+        scale[-1] = 255 / 65535
+    eight = (values * scale + 0.5).clip(0, 255).astype(np.uint8)
+    found = Image.fromarray(eight if colours > 1 else np.concatenate([eight[..., :1].repeat(3, 2), eight[..., 1:]], 2))
+    with suppress(Exception):
+        found.getexif()[ORIENTATION] = picture.getexif()[ORIENTATION]
+    return found
 
 
 def _half(picture: Image.Image, half: Half) -> Image.Image:
@@ -348,6 +398,8 @@ def _opened(path: Source) -> Iterator[Image.Image]:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         limit = f"{Image.MAX_IMAGE_PIXELS:,}"
         raise UsageError(f"image {path} is refused: it has more than {limit} pixels (a decompression bomb?)") from error
+    except FileNotFoundError as error:
+        raise UsageError(f"image {path} is not there, or a link that leads nowhere") from error
     except Image.UnidentifiedImageError as error:
         told = "its format cannot be told"
         kind = EXTRA.get(Path(str(getattr(path, "name", path))).suffix.lower())

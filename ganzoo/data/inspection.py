@@ -18,7 +18,8 @@ from PIL import Image
 
 from ganzoo.data.archives import Pixels, Source
 from ganzoo.data.imagefiles import ImageFiles, Rule, faults, survey
-from ganzoo.data.tree import TESTING, TRAINING, Pictures, class_order
+from ganzoo.data.splits import TESTING, TRAINING, folders_of
+from ganzoo.data.tree import Pictures, class_order
 from ganzoo.errors import GanzooError, UsageError, one_line
 from ganzoo.files import regular, whole
 
@@ -26,8 +27,10 @@ LISTED = 1000
 """So many broken files and groups of duplicates are listed by name."""
 
 
-def inspected(found: Pictures, rule: Rule) -> dict[str, Any]:
+def inspected(found: Pictures, rule: Rule, splits: list[str] | None = None) -> dict[str, Any]:
     """What is there: format, counts, sizes, colour, classes, duplicates by content, broken pictures by name.
+
+    `splits` are those of a run, where the pictures have none of their own.
 
     Every picture is read and decoded once, and once more to be compared byte by byte.
     """
@@ -36,6 +39,7 @@ def inspected(found: Pictures, rule: Rule) -> dict[str, Any]:
     look = survey(good.sources, len(good)) if len(good) else None
     sizes = sorted(look.sizes) if look else []
     copies = duplicates(good)
+    kinds = [splits[i] for i in range(len(found)) if i not in broken] if splits is not None else good.splits
     return {
         "format": found.format,
         "pictures": len(found),
@@ -49,13 +53,14 @@ def inspected(found: Pictures, rule: Rule) -> dict[str, Any]:
         "colour": not look.grey if look else None,
         "transparent": look.transparent if look else None,
         "more_than_8_bits": look.wide if look else None,
+        "several_frames": look.several if look else 0,
         "classes": counts(good),
         "duplicates": {
             "groups": len(copies),
             "superfluous": sum(len(group) - 1 for group in copies),
             # Of these, one at least is wrong.
             "in_several_classes": _mixed(copies, good.labels),
-            "in_both_splits": _mixed(copies, good.splits),
+            "in_both_splits": _mixed(copies, kinds),
             "names": [[good.names[i] for i in group] for group in copies[:LISTED]],
         },
         "broken": {
@@ -195,7 +200,7 @@ def class_folders(found: Pictures) -> dict[str, str]:
     """The folder of each class: its name, as far as it can be one and means nothing else there."""
     classes = class_order(set(found.labels or ()))
     safe = {name: _safe(name, i) for i, name in enumerate(classes)}
-    if len(set(safe.values())) < len(safe):
+    if len(set(safe.values())) < len(safe) or folders_of(safe.values()):
         return {name: f"{i:05d}" for i, name in enumerate(classes)}
     return safe
 

@@ -2,7 +2,7 @@
 
 import io
 from importlib import import_module
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from ganzoo.data.archives import BOMB, LARGEST_UNPACKED, Held, Source, stamp_of
@@ -22,10 +22,10 @@ class Rows(NamedTuple):
     """What is in the files, row by row."""
 
     names: list[str]
-    """FILE/ROW of each: unique, and the same whenever the file is read."""
+    """FILE/ROW of each, or FOLDER/FILE/ROW: unique, and the same whenever the file is read."""
     sources: list[Source]
     files: list[str]
-    """The name of the file that each row is in."""
+    """The file that each row is in, by its name below the root."""
     columns: dict[str, list[str]]
     """The other columns that hold text or whole numbers; numbers of named classes as their names, none as ''.
 
@@ -35,8 +35,10 @@ class Rows(NamedTuple):
     """The columns that hold neither."""
 
 
-def read_parquet(paths: list[Path]) -> Rows:
+def read_parquet(root: Path, files: list[str]) -> Rows:
     """The images in Parquet files and what stands beside them; all are held in memory.
+
+    `files` are their names below `root`.
 
     Raises:
         UsageError: pyarrow is not installed; or a file is damaged, too large, or holds no bytes of images.
@@ -44,13 +46,16 @@ def read_parquet(paths: list[Path]) -> Rows:
     try:
         parquet: Any = import_module("pyarrow.parquet")
     except ImportError:
-        raise UsageError(f"{paths[0]}: Parquet is read with pyarrow: `pip install 'ganzoo[parquet]'`") from None
+        raise UsageError(f"{root / files[0]}: Parquet is read with pyarrow: `pip install 'ganzoo[parquet]'`") from None
     found = Rows([], [], [], {}, [])
     left = min(LARGEST_UNPACKED, memory() // 4)
-    for path in paths:
+    unique = len({PurePosixPath(name).stem for name in files}) == len(files)
+    for name in files:
+        path = root / name
+        short = PurePosixPath(name).stem if unique else str(PurePosixPath(name).with_suffix(""))
         try:
             with regular(path) as stream:
-                left = _append(found, path, parquet, stream, left)
+                left = _append(found, path, name, short, parquet, stream, left)
         except (UsageError, MemoryError):
             raise
         except Exception as error:  # pyarrow's kinds are many.
@@ -61,8 +66,10 @@ def read_parquet(paths: list[Path]) -> Rows:
     return found
 
 
-def _append(found: Rows, path: Path, parquet: Any, stream: Any, left: int) -> int:
+def _append(found: Rows, path: Path, name: str, short: str, parquet: Any, stream: Any, left: int) -> int:
     """Add the rows of a file to those found, if they take no more than `left` bytes; how many bytes are left then.
+
+    `short` is what its rows are named by. What a file has not that others have, is empty in its rows.
 
     Columns of bytes and text are read as lists of different values and an index for each row: a value that is stored
     once may be named by a million rows.
@@ -71,15 +78,14 @@ def _append(found: Rows, path: Path, parquet: Any, stream: Any, left: int) -> in
     schema, about = first.schema_arrow, first.metadata
     image, named = _image_column(path, schema), _class_names(schema)
     kept = [f.name for f in schema if f.name != image and _is_plain(str(f.type))]
-    if found.columns and set(found.columns) != set(kept):
-        raise UsageError(f"{path} has other columns than the files before it: {plain(', '.join(kept))[:200]}")
     if about.num_rows > MOST_ROWS or about.num_rows * (1 + len(kept)) > MOST_CELLS:
         raise UsageError(f"{path} has {about.num_rows:,} rows of {1 + len(kept)} columns, more than are read")
     if sum(about.row_group(i).total_byte_size for i in range(about.num_row_groups)) > left:
         raise UsageError(f"{path}: Parquet files of more than {left:,} bytes are not held in memory")
-    if not found.names:
-        found.columns.update({name: [] for name in kept})
-        found.unread.extend([f.name for f in schema if f.name not in (image, *kept)])
+    before = len(found.names)
+    for column in kept:
+        found.columns.setdefault(column, [""] * before)
+    found.unread.extend([f.name for f in schema if f.name not in (image, *kept, *found.unread)])
     leaves = [first.schema.column(i) for i in range(len(first.schema))]
     listed = [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
     (times, least), row, claimed, size = BOMB, 0, 0, stream.seek(0, io.SEEK_END)
@@ -96,18 +102,22 @@ def _append(found: Rows, path: Path, parquet: Any, stream: Any, left: int) -> in
         if left < 0 or row + len(which) > about.num_rows:
             raise UsageError(f"{path} holds more than it says, or more than is held in memory")
         for place in which:
-            data = None if place is None else different[place]
-            if not data:
-                raise UsageError(f"{path}, row {row + 1}, holds no bytes of an image in column '{image}'")
-            found.names.append(f"{path.stem}/{row:08d}")
-            found.files.append(path.name)
-            found.sources.append(Held(f"row {row + 1} of {path}", data, mark))
+            found.names.append(f"{short}/{row:08d}")
+            found.files.append(name)
+            # Without bytes it is a broken picture.
+            found.sources.append(
+                Held(f"row {row + 1} of {path}", (place is not None and different[place]) or b"", mark)
+            )
             row += 1
-        for name in kept:
-            values, which = _listed(batch.column(name))
-            texts = [_text(value, named.get(name, [])) for value in values]
+        for title in kept:
+            values, which = _listed(batch.column(title))
+            texts = [_text(value, named.get(title, [])) for value in values]
             left -= sum(map(len, texts))
-            found.columns[name] += ["" if place is None else texts[place] for place in which]
+            found.columns[title] += ["" if place is None else texts[place] for place in which]
+    if len(found.columns) * len(found.names) > MOST_CELLS:
+        raise UsageError(f"{path} and those before it have {len(found.columns):,} columns, more than are read")
+    for texts in found.columns.values():
+        texts += [""] * (len(found.names) - len(texts))
     return left
 
 
@@ -120,12 +130,20 @@ def _listed(column: Any) -> tuple[list[Any], list[int | None]]:
 
 def _image_column(path: Path, schema: Any) -> str:
     kinds = {f.name: str(f.type) for f in schema}
-    fits = [n for n, kind in kinds.items() if kind in ("binary", "large_binary") or kind.startswith("struct<bytes: ")]
+    fits = [f.name for f in schema if _holds_bytes(f.type)]
     chosen = [name for name in fits if name in USUAL] if len(fits) > 1 else fits
     if len(chosen) != 1:
         what = f"several columns of bytes ({', '.join(fits)})" if fits else f"no column of bytes ({', '.join(kinds)})"
         raise UsageError(f"{path} has {plain(what)[:200]}: images are bytes in a column named 'image'")
     return chosen[0]
+
+
+def _holds_bytes(kind: Any) -> bool:
+    """Whether a column is of bytes, or of structs with a field `bytes`."""
+    if str(kind).startswith("struct<"):
+        place = kind.get_field_index("bytes")
+        return place >= 0 and _holds_bytes(kind[place].type)
+    return str(kind) in ("binary", "large_binary")
 
 
 def _is_plain(kind: str) -> bool:

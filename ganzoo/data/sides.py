@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import PurePosixPath
 
-from ganzoo.data.tree import NAMED, TESTING, TRAINING, Pictures, Tree, some
+from ganzoo.data.splits import TESTING, TRAINING
+from ganzoo.data.tree import NAMED, Pictures, Tree, some
 from ganzoo.errors import UsageError, plain
 
 FEWEST = 2

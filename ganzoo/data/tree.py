@@ -3,24 +3,28 @@
 import hashlib
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ganzoo.data.archives import LARGEST_MEMBER, TAR, Source, members
+from ganzoo.data.archives import LARGEST_MEMBER, TAR, Source
 from ganzoo.data.imagefiles import ENDINGS
 from ganzoo.errors import UsageError, one_line, plain
 from ganzoo.files import regular
 
-TRAINING = ("train", "training")
-TESTING = ("test", "testing", "val", "valid", "validation")
-"""Names of folders that are splits, in any case; of several test splits the first in this order is taken."""
-TABLES = (".csv", ".tsv")
-BESIDE = (*TABLES, ".json", ".jsonl", ".cls", ".parquet", *TAR)
-"""What is looked at besides pictures."""
+TABLES = (".csv", ".tsv", ".jsonl")
+LABELS = (*TABLES, "dataset.json")
+"""How the names of files end that tell of pictures below them."""
+BESIDE = (*TABLES, ".json", ".cls", ".parquet", *TAR)
+"""What makes an archive's folder more than a folder of pictures."""
+JUNK = ("__MACOSX", "@eaDir", "Thumbs.db", "desktop.ini")
+"""What systems leave in folders; like hidden files it is passed over without a word."""
 NAMED = 3
 """So many are named, where many are wrong."""
+KINDS = 5
+"""So many kinds of files that are left out are told."""
 TEXT_AT_LEAST, TEXT_PER_PICTURE = 2**23, 2**12
 """Bytes that a text beside pictures may take, at least, and for each of them: once parsed it takes many times more."""
 
@@ -102,10 +106,31 @@ def some(names: Sequence[str]) -> str:
 class Tree:
     """A folder's or an archive's files by their names, `/` between folders."""
 
-    def __init__(self, kind: str, root: Path, files: dict[str, Source]):
-        """`kind` is what it is, in words."""
-        self.kind, self.root, self.files = kind, root, files
+    def __init__(self, kind: str, root: Path, files: dict[str, Source], folders: Iterable[str] = ()):
+        """`kind` is what it is, in words; `folders` are those that are known, also without files."""
+        self.kind, self.root, self.files, self.folders = kind, root, files, [*folders]
         self.pictures = [name for name in files if name.lower().endswith(ENDINGS)]
+        self.used: set[str] = set()
+        """Files besides pictures that were used, or told of."""
+        self.outside: list[str] = []
+        """Files in folders that lie beside those that are looked at."""
+
+    def below(self, folder: str) -> "Tree":
+        """What is in one of its folders; the other files are `outside`."""
+        start = f"{folder}/"
+        root = self.root / folder if self.root.is_dir() else self.root
+        files = {name.removeprefix(start): source for name, source in self.files.items() if name.startswith(start)}
+        folders = [name.removeprefix(start) for name in self.folders if name.startswith(start)]
+        found = Tree(self.kind, root, files, folders)
+        found.outside = [name for name in self.files if not name.startswith(start)]
+        return found
+
+    def left_out(self) -> str:
+        """The files that are neither pictures nor used, counted by their endings; empty where there are none."""
+        others = [n for n in self.files if n not in self.used and not n.lower().endswith(ENDINGS)] + self.outside
+        count = Counter(PurePosixPath(name).suffix.lower() or "without ending" for name in others)
+        told = [f"{n:,} {plain(kind)[:20]}" for kind, n in count.most_common(KINDS)]
+        return ", ".join(told) + (", ..." if len(count) > KINDS else "")
 
     def text(self, name: str, most: int | None = None) -> str:
         """A text file in it, of at most so many bytes; of as many as texts about these pictures can need.
@@ -121,78 +146,49 @@ class Tree:
                 data = file.read(most + 1)
             if len(data) > most:
                 raise UsageError(f"{source} takes more than {most:,} bytes, which is too much for these pictures")
-            return data.decode("utf-8-sig")
+            return data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise UsageError(f"{source} cannot be read, for it is no UTF-8: save it as UTF-8") from error
         except (OSError, ValueError) as error:
             raise UsageError(f"{source} cannot be read: {one_line(error)}") from error
 
 
-def walked(root: Path) -> tuple[Tree, list[str]]:
-    """The files below a folder, hidden ones left out, folders in order; links to folders are not followed."""
+def walked(root: Path, as_before: bool = False) -> tuple[Tree, list[str]]:
+    """The files below a folder, hidden ones left out, folders in order; links to folders are not followed.
+
+    `as_before`: what only some systems hide is looked at, too, as version 0.1.0 did.
+    """
     files: dict[str, Source] = {}
+    folders: list[str] = []
     links: list[str] = []
+    junk = () if as_before else JUNK
     try:
         for folder, subfolders, names in os.walk(root, onerror=_raise):
             here = Path(folder)
-            subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+            subfolders[:] = sorted(name for name in subfolders if not name.startswith(".") and name not in junk)
             links += [name for name in subfolders if (here / name).is_symlink()]
             below = here.relative_to(root)
+            folders += [(below / name).as_posix() for name in subfolders]
             for name in sorted(names):
-                if not name.startswith(".") and name.lower().endswith((*ENDINGS, *BESIDE)):
+                if not name.startswith(".") and name not in junk:
                     files[(below / name).as_posix()] = here / name
     except OSError as error:
         raise UsageError(f"cannot read folder {error.filename or root}: {error.strerror or error}") from error
-    return Tree("a folder", root, files), [f"links to folders ({links[0]}, ...) are not followed"] if links else []
+    notes = [f"links to folders ({links[0]}, ...) are not followed"] if links else []
+    return Tree("a folder", root, files, folders), notes
 
 
 def _raise(error: OSError) -> None:
     raise error
 
 
-def within(files: Any) -> dict[str, Source]:
-    """An archive's files: hidden ones left out, and one folder around everything left away."""
+def within(files: Any) -> tuple[dict[str, Source], str]:
+    """An archive's files, hidden ones left out, and one folder around everything left away; and that folder."""
     names = sorted(
-        (name for name in files if not any(p.startswith((".", "__MACOSX")) for p in name.split("/"))),
+        (name for name in files if not any(p.startswith(".") or p in JUNK for p in name.split("/"))),
         key=lambda name: (PurePosixPath(name).parent.parts, name),
     )
-    kept = [name for name in names if name.lower().endswith((*ENDINGS, *BESIDE))]
-    around = 0
-    while kept and len({tuple(name.split("/")[: around + 1]) for name in kept}) == 1 and "/" in kept[0]:
-        if any(name.count("/") == around for name in kept):
-            break
-        around += 1
-    return {"/".join(name.split("/")[around:]): files[name] for name in kept}
-
-
-def by_beginning(names: Iterable[str]) -> tuple[dict[str, str], list[str]]:
-    """How files are split whose names begin with their split, as Hugging Face's do: `train` or `test` of each.
-
-    Empty where they are not split; and those that are of neither split, where others are.
-    """
-    of = {name: re.split(r"[-_.]", name.casefold(), maxsplit=1)[0] for name in names}
-    training = next((part for part in TRAINING if part in of.values()), None)
-    testing = next((part for part in TESTING if part in of.values()), None)
-    if training is None or testing is None:
-        return {}, []
-    known = {training: "train", testing: "test"}
-    return {n: known[part] for n, part in of.items() if part in known}, [n for n in of if of[n] not in known]
-
-
-def shards(tree: Tree, notes: list[str]) -> Tree:
-    """A folder that holds tars and no pictures: what is in the tars, each as a folder is."""
-    tars = [name for name in tree.files if "/" not in name and name.lower().endswith(TAR)]
-    files: dict[str, Source] = {}
-    splits, unused = by_beginning(tars)
-    if unused:
-        notes.append(f"beside the tars of the two splits, {some(unused)} are left out")
-    for name in splits or tars:
-        held, _ = members(tree.root / name)
-        for member, source in within(held).items():
-            member = f"{splits[name]}/{member}" if splits else member
-            if member in files:
-                folder, _, base = member.rpartition("/")
-                if folder in ("", *splits.values()):
-                    member = f"{folder}/{name.split('.')[0]}-{base}".lstrip("/")
-            if member in files:
-                raise UsageError(f"{tree.root}: two tars hold '{plain(member)[:100]}': give one of them")
-            files[member] = source
-    return Tree(f"{len(tars)} tars", tree.root, files) if tars else tree
+    telling = [name for name in names if name.lower().endswith((*ENDINGS, *BESIDE))]
+    around = os.path.commonpath([PurePosixPath(name).parent for name in telling]) if telling else ""
+    start = f"{around}/" if around else ""
+    return {name.removeprefix(start): files[name] for name in names}, around

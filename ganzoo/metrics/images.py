@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ganzoo.data.arrays import LARGEST, SIDES, read_npz
 from ganzoo.data.imagefiles import ENDINGS, ImageFiles, survey
-from ganzoo.errors import UsageError
+from ganzoo.errors import UsageError, note_once
 from ganzoo.files import memory
 
 
@@ -28,7 +28,11 @@ def read_images(path: Path) -> tuple[Tensor, Tensor | None]:
         raise UsageError(f"{path}: there is no such run, file or folder")
     if path.suffix != ".npz":
         raise UsageError(f"{path}: give a run directory, an .npz file with `images`, or a folder of pictures")
-    return read_npz(path)
+    notes: list[str] = []
+    found = read_npz(path, notes)
+    for line in notes:
+        note_once(line)
+    return found
 
 
 def _folder(path: Path) -> tuple[Tensor, Tensor | None]:

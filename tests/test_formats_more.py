@@ -1,0 +1,684 @@
+"""Pictures as people keep them: what names which picture, what is left out, and what a run makes of rare ones."""
+
+import io
+import json
+import struct
+import tarfile
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ganzoo_plugins.folder import Folder
+from PIL import Image
+
+from ganzoo import errors
+from ganzoo.data import DataRequest, open_dataset
+from ganzoo.data.formats import read_pictures
+from ganzoo.data.splits import by_words, folders_of, word_in
+from ganzoo.data.tree import held_out
+from ganzoo.errors import UsageError
+
+
+@pytest.fixture(autouse=True)
+def _nothing_told(monkeypatch):
+    monkeypatch.setattr(errors, "_told", set())
+
+
+def load(root, split="train", **options):
+    return open_dataset(Folder(), DataRequest(split, root, options=options))
+
+
+def png(level=0, size=(16, 16), mode="RGB") -> bytes:
+    data = io.BytesIO()
+    Image.new(mode, size, level if mode != "RGB" else (level, 100, 200)).save(data, "PNG")
+    return data.getvalue()
+
+
+def write(root: Path, files: dict[str, bytes | str]) -> Path:
+    for name, data in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data.encode() if isinstance(data, str) else data)
+    return root
+
+
+def tar(path: Path, files: dict[str, bytes | str]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w") as archive:
+        for name, data in files.items():
+            data = data.encode() if isinstance(data, str) else data
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return path
+
+
+def zipped(path: Path, files: dict[str, bytes | str]) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return path
+
+
+def parquet(path: Path, labels=None, first=0, bytes_last=False) -> Path:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    count = len(labels or [0, 0])
+    images: list[dict] = [{"bytes": png(first + i), "path": f"{i}.png"} for i in range(count)]
+    if bytes_last:
+        images = [{"path": row["path"], "bytes": row["bytes"]} for row in images]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table({"image": images} | ({"label": labels} if labels else {})), path)
+    return path
+
+
+def reds(data) -> list[int]:
+    return [int(image[0, 0, 0]) for image in data.images]
+
+
+def pairs(data) -> dict[int, str]:
+    """The class of each picture, which its red tells apart."""
+    return {red: data.classes[label] for red, label in zip(reds(data), data.labels.tolist(), strict=True)}
+
+
+SIX: dict[str, bytes | str] = {f"{i}.png": png(i) for i in range(6)}
+PLAIN = {i: "ab"[i % 2] for i in range(6)}
+"""The classes of those in the tables below."""
+
+
+def table(*columns: str, name: str = "labels.csv", delimiter: str = ",", files=SIX, **values) -> dict[str, bytes | str]:
+    """Six pictures and a table; columns are functions of the picture's number by their titles."""
+    rows = [delimiter.join(str(values[c](i)) for c in columns) for i in range(6)]
+    return {**files, name: "\n".join([delimiter.join(columns), *rows, ""])}
+
+
+def label(i: int) -> str:
+    return "ab"[i % 2]
+
+
+# Which picture a row is of
+
+
+def test_of_two_columns_that_name_pictures_the_one_with_a_usual_title_does_and_it_is_said(tmp_path, capsys):
+    files = table("rank", "id", "label", rank=lambda i: 5 - i, id=lambda i: i, label=label)
+    assert pairs(load(write(tmp_path, files))) == PLAIN
+    assert "column 'label' of labels.csv, by its column 'id': a, b" in capsys.readouterr().err
+
+
+def test_a_count_of_rows_names_no_pictures_where_another_column_does(tmp_path):
+    files: dict[str, bytes | str] = {f"{i + 1}.png": png(i) for i in range(6)}
+    files["l.csv"] = ",key,label\n" + "".join(f"{i},{i + 1},{label(i)}\n" for i in range(6))
+    assert pairs(load(write(tmp_path, files))) == PLAIN
+
+
+def test_two_columns_that_name_pictures_equally_well_are_refused(tmp_path):
+    files = table("rank", "place", "label", rank=lambda i: 5 - i, place=lambda i: i, label=label)
+    with pytest.raises(
+        UsageError, match=r"several columns that may name the pictures \(rank, place\): call .*file_name"
+    ):
+        load(write(tmp_path, files))
+
+
+@pytest.mark.parametrize(
+    "name", ["/elsewhere/pets/{}.png", "C:\\me\\pets\\{}.png", "/{}.png", "pets/{}.png", "{}.PNG", "{}.jpg"]
+)
+def test_pictures_are_found_by_paths_of_another_machine_in_another_case_and_with_another_ending(tmp_path, name):
+    files = table("file", "label", file=lambda i: name.format(i), label=label)
+    assert pairs(load(write(tmp_path, files))) == PLAIN
+
+
+def test_letters_that_are_written_in_two_ways_are_one(tmp_path):
+    one, other = "\u00e9", "e\u0301"
+    rows = f"file,label\n{other}.png,a\n0.png,b\n1.png,b\n"
+    root = write(tmp_path / "a", {f"{one}.png": png(9), "0.png": png(0), "1.png": png(1), "labels.csv": rows})
+    assert pairs(load(root)) == {9: "a", 0: "b", 1: "b"}
+    root = write(tmp_path / "b", {f"{split}/{c}/1.png": png() for split, c in (("train", one), ("test", other))})
+    assert load(root).classes == load(root, "test").classes == (one,)
+
+
+def test_a_table_that_is_not_used_shows_what_it_names_and_what_it_should(tmp_path, capsys):
+    load(write(tmp_path / "a", table("id", "label", id=lambda i: i + 100, label=label)))
+    assert "('id' has '100', a picture is 0.png)" in capsys.readouterr().err
+    load(write(tmp_path / "b", table("id", "label", id=lambda i: i + 4, label=label)))
+    assert "('id' names 2 with 6 rows)" in capsys.readouterr().err
+
+
+# How tables are written
+
+
+def written(text: str, name: str = "labels.csv") -> dict[str, bytes | str]:
+    return {**SIX, name: text}
+
+
+ROWS = "".join(f"{i}.png,{label(i)}\n" for i in range(6))
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        table("file", "label", delimiter="|", file=lambda i: f"{i}.png", label=label),
+        written("sep=;\r\nfile;label\r\n" + ROWS.replace(",", ";")),
+        written('file,"kind; of; thing"\n' + ROWS),
+        written("file,label,,\n" + ROWS.replace("\n", ",,\n")),
+        written("# made by me\nfile,label\n" + ROWS),
+        {**SIX, "labels.csv": ("file,label\n" + ROWS).encode("utf-16")},
+        written("".join(json.dumps({"file": f"{i}.png", "label": label(i)}) + "\n" for i in range(6)), "labels.jsonl"),
+    ],
+    ids=["bars", "excel", "title", "empty columns", "comment", "utf-16", "jsonl"],
+)
+def test_tables_are_read_however_programs_write_them(tmp_path, files):
+    assert pairs(load(write(tmp_path, files))) == PLAIN
+
+
+def test_text_that_is_no_utf_8_is_refused_with_what_to_do(tmp_path):
+    with pytest.raises(UsageError, match="is no UTF-8: save it as UTF-8"):
+        load(write(tmp_path, {**SIX, "labels.csv": ("file,label\n" + ROWS.replace("a", "\u00e9")).encode("latin-1")}))
+
+
+# What is known of a picture
+
+
+@pytest.mark.parametrize("name", ["labels.csv", "metadata.jsonl"])
+def test_whole_numbers_that_became_floats_are_classes_in_the_order_of_numbers(tmp_path, name):
+    values = [1.0, 2.0, 10.0]
+    files = table("file", "label", file=lambda i: f"{i}.png", label=lambda i: values[i % 3])
+    if name.endswith("jsonl"):
+        rows = [{"file_name": f"{i}.png", "label": values[i % 3]} for i in range(6)]
+        files = {**SIX, name: "".join(json.dumps(row) + "\n" for row in rows)}
+    data = load(write(tmp_path, files))
+    assert data.classes == ("1", "2", "10")
+    assert data.labels.tolist() == [0, 1, 2, 0, 1, 2]
+
+
+@pytest.mark.parametrize("missing", ["NaN", "None", "NA", ""])
+def test_what_programs_write_for_no_value_is_no_class(tmp_path, missing):
+    root = write(
+        tmp_path, table("file", "label", file=lambda i: f"{i}.png", label=lambda i: missing if i > 3 else label(i))
+    )
+    with pytest.raises(UsageError, match=r"2 of 6 pictures .*\(4\.png, 5\.png" + (f".* {missing} is" * bool(missing))):
+        load(root)
+    assert len(load(root, skip_unlabelled=True)) == 4
+
+
+def test_none_in_small_letters_may_be_a_class(tmp_path):
+    files = table("file", "label", file=lambda i: f"{i}.png", label=lambda i: ("none", "mask")[i % 2])
+    assert load(write(tmp_path, files)).classes == ("mask", "none")
+
+
+def test_lists_and_objects_are_no_classes(tmp_path, capsys):
+    rows = [{"file_name": f"{i}.png", "one_hot": [i % 2, 1], "label": label(i)} for i in range(6)]
+    root = write(tmp_path / "a", {**SIX, "metadata.jsonl": "".join(json.dumps(row) + "\n" for row in rows)})
+    assert pairs(load(root)) == PLAIN
+    with pytest.raises(UsageError, match="it holds lists or objects, no classes"):
+        load(root, label_column="one_hot")
+    rows = [{"file_name": f"{i}.png", "objects": {"bbox": []}} for i in range(6)]
+    root = write(tmp_path / "b", {**SIX, "metadata.jsonl": "".join(json.dumps(row) + "\n" for row in rows)})
+    assert load(root).labels is None
+    assert "none of its columns (objects) looks like classes" in capsys.readouterr().err
+
+
+def test_a_column_of_splits_splits_and_is_no_class(tmp_path, capsys):
+    split = ["train", "train", "train", "train", "TEST", "val"]
+    files = table("file", "label", "split", file=lambda i: f"{i}.png", label=label, split=lambda i: split[i])
+    root = write(tmp_path, files)
+    assert pairs(load(root)) == {i: label(i) for i in range(4)}
+    test = load(root, "test")
+    assert pairs(test) == {4: "a"}
+    assert test.split == ""
+    told = capsys.readouterr().err
+    assert "splits are those of column 'split' of labels.csv: train 4, test 1" in told
+    assert "1 pictures of the splits val are left out" in told
+    assert len(load(root, label_column="none")) == 4
+
+
+def test_a_table_of_splits_alone_leaves_folders_their_classes(tmp_path):
+    files: dict[str, bytes | str] = {f"{c}/{i}.png": png(i) for c in "ab" for i in range(4)}
+    rows = "".join(f"{name},{'test' if '3' in name else 'train'}\n" for name in files)
+    root = write(tmp_path, {**files, "splits.csv": "file,split\n" + rows})
+    assert load(root).classes == ("a", "b")
+    assert (len(load(root)), len(load(root, "test"))) == (6, 2)
+
+
+def test_folders_tell_the_split_before_a_column_does(tmp_path, capsys):
+    files: dict[str, bytes | str] = {
+        f"{s}/{i}.png": png(i) for s, n in (("train", "012"), ("test", "34")) for i in map(int, n)
+    }
+    rows = "".join(f"{name},{'ab'[i % 2]},train\n" for i, name in enumerate(files))
+    root = write(tmp_path, {**files, "t.csv": "file,label,split\n" + rows.replace("train\n", "test\n", 1)})
+    assert (len(load(root)), len(load(root, "test"))) == (3, 2)
+    assert "splits in column 'split' of t.csv are not used" in capsys.readouterr().err
+
+
+def test_a_column_of_one_value_does_not_replace_class_folders(tmp_path, capsys):
+    files: dict[str, bytes | str] = {f"{label(i)}/{i}.png": png(i) for i in range(6)}
+    rows = "".join(f"{name},CC0\n" for name in files)
+    root = write(tmp_path, {**files, "licence.csv": "file,licence\n" + rows})
+    assert load(root).classes == ("a", "b")
+    assert "licence.csv is not used: none of its columns (licence) looks like classes" in capsys.readouterr().err
+    assert load(root, label_column="licence").classes == ("CC0",)
+    assert "folders are no classes" in capsys.readouterr().err
+
+
+def test_dataset_json_of_another_kind_is_refused_with_what_is_wanted(tmp_path):
+    def told(labels) -> dict[str, bytes | str]:
+        return {**SIX, "dataset.json": json.dumps({"labels": labels})}
+
+    with pytest.raises(UsageError, match=r"its labels are a list of \[file, number\], not \{'0\.png': 1\}"):
+        load(write(tmp_path / "a", told({"0.png": 1})))
+    with pytest.raises(UsageError, match=r"the label of 0\.png is \[0, 1\], no class: a whole number is wanted"):
+        load(write(tmp_path / "b", told([["0.png", [0, 1]]])))
+    assert load(write(tmp_path / "c", told([[f"{i}.png", float(i % 2)] for i in range(6)]))).classes == ("0", "1")
+
+
+# What is left out
+
+
+def test_files_that_are_not_read_are_counted_and_folders_of_them_named(tmp_path, capsys):
+    files: dict[str, bytes | str] = {"cat/1.png": png(), "dog/1.png": png(), "bird/1.tga": "x", "bird/2.tga": "x"}
+    root = write(tmp_path, {**files, "cat/notes.txt": "x", "cat/plain": png(), ".hidden": "x", "Thumbs.db": "x"})
+    (root / "fish").mkdir()
+    assert load(root).classes == ("cat", "dog")
+    told = capsys.readouterr().err
+    assert "files that are not used: 2 .tga, 1 .txt, 1 without ending\n" in told
+    assert "folders without pictures are no classes (2): bird, fish\n" in told
+
+
+def test_a_class_without_pictures_in_one_split_is_told(tmp_path, capsys):
+    files: dict[str, bytes | str] = {f"{s}/{c}/1.png": png() for s in ("train", "test") for c in "ab"}
+    load(write(tmp_path, {**files, "train/c/1.tga": "x"}))
+    assert "folders without pictures are no classes (1): train/c" in capsys.readouterr().err
+
+
+def test_where_there_are_no_pictures_the_message_says_what_there_is(tmp_path):
+    with pytest.raises(UsageError, match=r"no images in .*; there are 2 \.tga"):
+        load(write(tmp_path, {"a.tga": "x", "b.tga": "x"}))
+
+
+def test_a_few_pictures_beside_parquet_are_not_the_set(tmp_path, capsys):
+    for split in ("train", "test"):
+        parquet(tmp_path / "data" / f"{split}-00000-of-00001.parquet", [0, 1, 0, 1])
+    write(tmp_path, {"assets/thumbnail.png": png()})
+    assert (len(load(tmp_path)), len(load(tmp_path, "test"))) == (4, 4)
+    assert "assets/thumbnail.png are left out" in capsys.readouterr().err
+
+
+def test_parquet_beside_many_pictures_is_said_not_to_be_used(tmp_path, capsys):
+    write(tmp_path, {f"{i}.png": png(i) for i in range(20)})
+    parquet(tmp_path / "features.parquet", [0, 1])
+    assert len(load(tmp_path)) == 20
+    assert "files that are not used: 1 .parquet" in capsys.readouterr().err
+
+
+def test_a_few_pictures_beside_tars_are_not_the_set(tmp_path, capsys):
+    tar(
+        tmp_path / "0.tar",
+        {f"{i}.{kind}": data for i in range(4) for kind, data in (("png", png(i)), ("cls", label(i)))},
+    )
+    write(tmp_path, {"preview.png": png()})
+    assert len(load(tmp_path)) == 4
+    assert "beside 0.tar, preview.png are left out" in capsys.readouterr().err
+
+
+def test_labels_that_lie_elsewhere_are_said_not_to_be_used(tmp_path, capsys):
+    files: dict[str, bytes | str] = {f"{c}/{i}.png": png() for c in ("ax", "bx") for i in range(2)}
+    load(write(tmp_path / "a", {**files, "ax/metadata.csv": "file_name,label\n0.png,q\n"}))
+    assert "not used are ax/metadata.csv" in capsys.readouterr().err
+    files = {f"images/{i}.png": png() for i in range(2)}
+    load(write(tmp_path / "b", {**files, "notes/labels.csv": "file,label\n0.png,q\n"}))
+    assert "not used are notes/labels.csv" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("folder", ["data", "one/data"])
+@pytest.mark.parametrize("name", ["metadata.csv", "labels.jsonl", "dataset.json"])
+def test_labels_within_the_one_folder_around_all_pictures_are_used(tmp_path, capsys, folder, name):
+    text = {
+        "metadata.csv": "file_name,label\n" + ROWS,
+        "labels.jsonl": "".join(json.dumps({"file": f"{i}.png", "label": label(i)}) + "\n" for i in range(6)),
+        "dataset.json": json.dumps({"labels": [[f"{i}.png", i % 2] for i in range(6)]}),
+    }[name]
+    root = write(tmp_path, {f"{folder}/{file}": data for file, data in {**SIX, name: text}.items()})
+    write(root, {"README.md": "x"})
+    data = load(root)
+    assert data.labels.tolist() == [0, 1, 0, 1, 0, 1]
+    told = capsys.readouterr().err
+    assert f"what is in {folder}/, the folder around all pictures, is taken for the set" in told
+    assert "files that are not used: 1 .md" in told
+
+
+# Splits
+
+
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [
+        ("train", "dev"),
+        ("train", "eval"),
+        ("train", "holdout"),
+        ("train_images", "test_images"),
+        ("trainset", "testset"),
+        ("pets/train", "pets/test"),
+        ("pets/pets/Train", "pets/pets/Val"),
+    ],
+)
+def test_splits_are_found_by_their_words_also_one_folder_down(tmp_path, train, test):
+    files: dict[str, bytes | str] = {f"{s}/{c}/{i}.png": png(i) for s in (train, test) for c in "ab" for i in (1, 2)}
+    root = write(tmp_path, files)
+    assert load(root).classes == load(root, "test").classes == ("a", "b")
+    assert load(root, "test").split == ""
+
+
+def test_folders_that_are_named_like_splits_and_are_none_are_told(tmp_path, capsys):
+    files: dict[str, bytes | str] = {f"{c}/{s}/1.png": png() for c in ("cat", "dog") for s in ("train", "test")}
+    assert load(write(tmp_path / "a", files)).classes == ("cat", "dog")
+    told = capsys.readouterr().err
+    assert (
+        f"folders test, train in {tmp_path / 'a' / 'cat'}, {tmp_path / 'a' / 'dog'} are not taken for splits\n" in told
+    )
+    load(write(tmp_path / "b", {f"{s}/1.png": png() for s in ("cat/train", "cat/test", "dog")}))
+    assert f"--data-root {tmp_path / 'b' / 'cat'} would" in capsys.readouterr().err
+    load(write(tmp_path / "c", {f"{s}/1.png": png() for s in ("test", "val")}))
+    assert "folders test, val in" in capsys.readouterr().err
+
+
+def test_a_word_of_a_split_is_a_whole_word():
+    assert [word_in(name) for name in ("trains", "trainA", "contest", "train_", "restrain-2")] == [None] * 5
+    assert word_in("Train_Images").kind == "train"  # type: ignore[union-attr]
+    assert folders_of(["train-a", "test-b", "x"]) == {}
+    assert by_words(["a/train/0.tar", "a/val/0.tar", "x.tar"]) == (
+        {"a/train/0.tar": "train", "a/val/0.tar": "test"},
+        ["x.tar"],
+    )
+    assert by_words(["train/validation-0.parquet", "train/train-0.parquet"])[0]["train/validation-0.parquet"] == "test"
+
+
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [
+        ("train/part-0-a", "test/part-0-b"),
+        ("train/0000", "test/0000"),
+        ("mnist-train", "mnist-test"),
+        ("train-0", "dev-0"),
+        ("default/train/0", "default/validation/0"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["parquet", "tar"])
+def test_parquet_and_tars_are_split_by_any_word_of_their_paths(tmp_path, train, test, kind):
+    for name, first in ((train, 0), (test, 100)):
+        path = tmp_path / f"{name}.{kind}"
+        if kind == "parquet":
+            parquet(path, first=first)
+        else:
+            tar(path, {"0.png": png(first), "1.png": png(first + 1)})
+    assert reds(load(tmp_path)) == [0, 1]
+    assert reds(load(tmp_path, "test")) == [100, 101]
+    assert len(set(read_pictures(tmp_path).names)) == 4
+
+
+def test_a_file_for_tests_beside_others_that_say_nothing_is_told(tmp_path, capsys):
+    for name in ("a", "test"):
+        tar(tmp_path / f"{name}.tar", {f"{name}.png": png()})
+    assert len(load(tmp_path)) == 2
+    assert "test.tar are no test split, for none is named as the training split" in capsys.readouterr().err
+
+
+# Archives in a folder
+
+
+def test_labels_stay_with_the_pictures_of_their_own_tar(tmp_path):
+    tar(tmp_path / "a.tar", {"1.png": png(1), "2.png": png(2), "2.cls": "p"})
+    tar(tmp_path / "b.tar", {"1.png": png(11), "1.cls": "q", "3.png": png(13), "3.cls": "p"})
+    with pytest.raises(UsageError, match=r"1 of 4 pictures .*\(1\.png\)"):
+        load(tmp_path)
+    assert pairs(load(tmp_path, skip_unlabelled=True)) == {2: "p", 11: "q", 13: "p"}
+
+
+def test_two_archives_with_a_file_of_labels_each_are_refused(tmp_path):
+    for name in "ab":
+        tar(tmp_path / f"{name}.tar", {"0.png": png(), "dataset.json": '{"labels": [["0.png", 0]]}'})
+    with pytest.raises(UsageError, match=r"two archives hold 'dataset\.json': give one of them"):
+        load(tmp_path, skip_unlabelled=True)
+
+
+def test_a_tar_for_each_class_keeps_its_folder(tmp_path, capsys):
+    tar(tmp_path / "a" / "cat.tar", {f"cat/{i}.png": png(i) for i in range(2)})
+    tar(tmp_path / "a" / "dog.tar", {f"dog/{i}.png": png(i) for i in range(2)} | {"cat/7.png": png(7)})
+    assert load(tmp_path / "a").classes == ("cat", "dog")
+    for name in ("n01", "n02"):
+        tar(tmp_path / "b" / f"{name}.tar", {f"{name}_{i}.png": png(i) for i in range(2)})
+    capsys.readouterr()
+    assert load(tmp_path / "b").labels is None
+    assert "classes are not told by the names of archives" in capsys.readouterr().err
+
+
+def test_zips_in_a_folder_are_one_set_with_their_splits(tmp_path):
+    for split in ("train", "test"):
+        zipped(tmp_path / f"{split}.zip", {f"{c}/{i}.png": png(i) for c in "ab" for i in range(2)})
+    assert load(tmp_path).classes == ("a", "b")
+    assert (len(load(tmp_path)), len(load(tmp_path, "test"))) == (4, 4)
+
+
+def test_the_folder_around_everything_in_an_archive_is_told(tmp_path, capsys):
+    path = zipped(tmp_path / "a.zip", {f"p/train/cat/{i}.png": png(i) for i in range(2)})
+    assert load(path).labels is None
+    assert "the folder around everything, p/train/cat, is passed over" in capsys.readouterr().err
+
+
+# npz and Parquet
+
+
+@pytest.mark.parametrize("name", ["label", "y", "targets"])
+def test_labels_of_an_npz_may_have_another_name_and_other_arrays_are_told(tmp_path, capsys, name):
+    images = np.arange(4, dtype=np.uint8).reshape(4, 1, 1, 1) * np.ones((4, 16, 16, 3), np.uint8)
+    np.savez(tmp_path / "a.npz", images=images, names=np.array(["x"] * 4), **{name: [0, 1, 0, 1]})
+    assert load(tmp_path / "a.npz").labels.tolist() == [0, 1, 0, 1]
+    told = capsys.readouterr().err
+    assert f"are those of its array `{name}`" in told
+    assert "not used (1): names" in told
+    np.savez(tmp_path / "b.npz", images=images, **{name: [0.5, 1, 0, 1]})
+    assert load(tmp_path / "b.npz").labels is None
+    assert f"not used (1): {name}" in capsys.readouterr().err
+
+
+def test_minus_one_in_an_npz_is_no_label(tmp_path):
+    np.savez(tmp_path / "a.npz", images=np.zeros((4, 16, 16), np.uint8), labels=[0, -1, 1, 0])
+    with pytest.raises(UsageError, match=r"1 of 4 pictures .*-1 is none.*--skip-unlabelled"):
+        load(tmp_path / "a.npz")
+    assert load(tmp_path / "a.npz", skip_unlabelled=True).labels.tolist() == [0, 1, 0]
+
+
+def test_fields_of_parquets_images_may_be_in_any_order(tmp_path):
+    assert reds(load(parquet(tmp_path / "a.parquet", [0, 1], bytes_last=True))) == [0, 1]
+
+
+def test_a_parquet_row_without_bytes_is_a_broken_picture(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    images = [{"bytes": None if i == 1 else png(i), "path": ""} for i in range(4)]
+    pq.write_table(pa.table({"image": images, "label": [0, 1, 0, 1]}), tmp_path / "a.parquet")
+    with pytest.raises(UsageError, match=r"row 2 of .*a\.parquet .*--skip-broken"):
+        load(tmp_path / "a.parquet")
+    assert reds(load(tmp_path / "a.parquet", skip_broken=True)) == [0, 2, 3]
+
+
+def test_a_parquet_file_without_the_others_labels_is_one_of_pictures_without(tmp_path):
+    parquet(tmp_path / "train.parquet", [0, 1])
+    parquet(tmp_path / "test.parquet")
+    with pytest.raises(UsageError, match=r"2 of 4 pictures in .* have no label .*test/00000000"):
+        load(tmp_path)
+    assert load(tmp_path, skip_unlabelled=True).labels.tolist() == [0, 1]
+
+
+# Pixels
+
+
+def deep(values) -> bytes:
+    """A PNG of 16 bits in each channel of numbers (H, W, C)."""
+    h, w, c = values.shape
+    lines = b"".join(b"\0" + line.astype(">u2").tobytes() for line in values)
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = struct.pack(">IIBBBBB", w, h, 16, {1: 0, 2: 4, 3: 2, 4: 6}[c], 0, 0, 0)
+    parts = ((b"IHDR", head), (b"IDAT", zlib.compress(lines)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)
+
+
+@pytest.mark.parametrize("channels", [2, 3, 4])
+@pytest.mark.parametrize("most", [255, 1023, 4095])
+def test_values_far_below_16_bits_are_noticed_in_several_channels(tmp_path, capsys, channels, most):
+    values = np.random.default_rng(0).integers(0, most + 1, (16, 16, channels))
+    values[0, 0] = most
+    colours = channels - 1 | 1
+    if channels > colours:
+        values[..., -1] = 65535
+    write(tmp_path, {"a.png": deep(values)})
+    expected = np.broadcast_to((values[..., :colours] * 255 / most + 0.5).astype(np.uint8), (16, 16, colours))
+    for options in ({}, {"white": most}):
+        data = load(tmp_path, **options)
+        assert data.images.shape[1] == colours
+        assert np.abs(data.images[0].permute(1, 2, 0).numpy().astype(int) - expected).max() <= 1
+    assert f"{most:,} is taken for white" in capsys.readouterr().err
+
+
+def test_full_16_bits_in_several_channels_are_not_scaled_and_the_camera_is_honoured(tmp_path):
+    values = np.random.default_rng(0).integers(0, 65536, (16, 16, 3))
+    write(tmp_path / "a", {"a.png": deep(values)})
+    assert (load(tmp_path / "a").images[0].permute(1, 2, 0).numpy() == values >> 8).all()
+    turned = deep(values // 16)
+    exif = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"
+    body = b"eXIf" + exif
+    at = turned.index(b"IDAT") - 4
+    turned = turned[:at] + struct.pack(">I", len(exif)) + body + struct.pack(">I", zlib.crc32(body)) + turned[at:]
+    write(tmp_path / "b", {"a.png": turned})
+    found = load(tmp_path / "b").images[0].permute(1, 2, 0).numpy().astype(int)
+    assert np.abs(found - np.rot90(values // 16 * 255 / 4095, -1)).max() <= 1
+
+
+def test_deep_tiffs_are_scaled_too(tmp_path):
+    values = np.random.default_rng(0).integers(0, 4096, (16, 16, 3)).astype("<u2")
+    values[0, 0] = 4095
+    data = values.tobytes()
+    start = 8 + 2 + 9 * 12 + 4
+    tags = [(256, 3, 1, 16), (257, 3, 1, 16), (258, 3, 3, start), (259, 3, 1, 1), (262, 3, 1, 2)]
+    tags += [(273, 4, 1, start + 6), (277, 3, 1, 3), (278, 3, 1, 16), (279, 4, 1, len(data))]
+    head = b"II*\0" + struct.pack("<IH", 8, 9) + b"".join(struct.pack("<HHII", *tag) for tag in tags) + bytes(4)
+    write(tmp_path, {"a.tif": head + struct.pack("<HHH", 16, 16, 16) + data})
+    found = load(tmp_path).images[0].permute(1, 2, 0).numpy().astype(int)
+    assert np.abs(found - values * (255 / 4095)).max() <= 1
+
+
+def test_bits_are_told_of_both_splits(tmp_path):
+    grey = io.BytesIO()
+    Image.fromarray(np.full((16, 16), 4095, np.uint16)).save(grey, "PNG")
+    write(tmp_path, {"train/a.png": png(100, mode="L"), "test/a.png": grey.getvalue()})
+    assert load(tmp_path, "test").images.unique().tolist() == [255]
+
+
+def test_white_that_reaches_no_picture_is_said_not_to_be_used(tmp_path, capsys):
+    load(write(tmp_path, {"a.png": png()}), white=4095)
+    assert "--white 4095 is not used: no picture has more than 8 bits" in capsys.readouterr().err
+
+
+MANY: dict[str, bytes | str] = {f"{i:04}.png": png(100, mode="L") for i in range(600)}
+
+
+def noticed(kind: str) -> bytes:
+    data = io.BytesIO()
+    if kind == "bits":
+        Image.fromarray(np.full((16, 16), 4095, np.uint16)).save(data, "PNG")
+    elif kind == "transparent":
+        Image.new("LA", (16, 16), (0, 0)).save(data, "PNG")
+    else:
+        return png(255, size=(9, 9) if kind == "size" else (16, 16))
+    return data.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["colour", "size", "bits", "transparent"])
+def test_one_picture_of_many_is_not_overlooked(tmp_path, capsys, kind):
+    data = load(write(tmp_path, {**MANY, "0001.png": noticed(kind)}), test_share=0)
+    told = capsys.readouterr().err
+    if kind == "size":
+        assert data.images.shape[2:] == (64, 64)
+        assert "the smallest side: 9 pixels" in told
+    elif kind == "colour":
+        assert data.images.shape[1] == 3
+    elif kind == "bits":
+        assert data.images[1].unique().tolist() == [255]
+        assert "4,095 is taken for white" in told
+    else:
+        assert "transparent pixels are laid on white" in told
+
+
+def test_a_run_of_version_0_1_0_keeps_the_size_and_colour_it_was_given(tmp_path, capsys):
+    write(tmp_path, {**MANY, "0001.png": noticed("size")})
+    data = open_dataset(Folder(), DataRequest(root=tmp_path, options=None))  # As a run says that recorded no options.
+    assert data.images.shape == (600, 1, 16, 16)
+    assert "as in version 0.1.0, and others differ" in capsys.readouterr().err
+
+
+def test_grey_that_is_told_of_a_part_is_said_to_be(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("ganzoo.data.imagefiles.survey.__defaults__", (4,))
+    grey = io.BytesIO()
+    Image.new("RGB", (16, 16), (9, 9, 9)).save(grey, "PNG")
+    assert load(write(tmp_path, {f"{i}.png": grey.getvalue() for i in range(12)})).images.shape[1] == 1
+    assert "and not at 8 others: --channels 3 if some of them show any" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("ending", ["tif", "gif", "png"])
+def test_pictures_with_several_frames_are_counted(ganzoo, tmp_path, ending):
+    frames = [Image.new("RGB", (16, 16), (i * 50, 0, 0)) for i in range(3)]
+    (tmp_path / "a").mkdir()
+    frames[0].save(tmp_path / "a" / f"a.{ending}", save_all=True, append_images=frames[1:])
+    write(tmp_path / "a", {"b.png": png()})
+    result = ganzoo("data", "inspect", "a")
+    assert "1 with several frames" in result.out
+    assert "of 1 pictures with several frames or pages the first is taken" in result.err
+
+
+def test_a_link_that_leads_nowhere_is_said_to_be_one(tmp_path):
+    write(tmp_path, {"a.png": png()})
+    (tmp_path / "b.png").symlink_to(tmp_path / "nowhere.png")
+    with pytest.raises(UsageError, match=r"b\.png is not there, or a link that leads nowhere"):
+        load(tmp_path)
+
+
+# Commands
+
+
+def test_inspect_counts_copies_that_a_run_would_hold_out_of_training(ganzoo, tmp_path):
+    names = [f"{i}.png" for i in range(200)]
+    out = next(name for name in names if held_out(name) < 0.1)
+    kept = next(name for name in names if held_out(name) >= 0.1)
+    files: dict[str, bytes | str] = {name: png(i) for i, name in enumerate(names)}
+    write(tmp_path / "pets", files | {out: png(255), kept: png(255)})
+    told = json.loads(ganzoo("data", "inspect", "pets", "--json").out)
+    assert told["duplicates"]["in_both_splits"] == 1
+    told = json.loads(ganzoo("data", "inspect", "pets", "--json", "--test-share", "0").out)
+    assert told["duplicates"]["in_both_splits"] == 0
+
+
+@pytest.mark.parametrize("out", ["pets/out", "pets/a/b.zip"])
+def test_convert_writes_nothing_among_the_pictures_it_reads(ganzoo, tmp_path, out):
+    write(tmp_path / "pets", {"a/1.png": png(), "b/1.png": png()})
+    result = ganzoo("data", "convert", "pets", out)
+    assert result.code == 2
+    assert f"{out} lies in pets" in result.err
+    assert not (tmp_path / out).exists()
+
+
+def test_a_class_whose_name_holds_a_comma_can_be_asked_for():
+    from ganzoo.commands.choices import parse_labels
+
+    assert parse_labels("a,b", ("a,b", "c")) == ["a,b"]
+    assert parse_labels("a,b,c", ("a", "b", "c", "a,b")) == ["a", "b", "c"]
+
+
+def test_what_systems_leave_in_folders_is_no_class(tmp_path):
+    files: dict[str, bytes | str] = {"cat/1.png": png(), "dog/1.png": png(), "@eaDir/cat/1.png": png()}
+    assert load(write(tmp_path, files)).classes == ("cat", "dog")
+    assert "@eaDir" in load(tmp_path, layout="folders").classes  # As before.
