@@ -1,4 +1,4 @@
-"""SIGINT, SIGTERM, SIGHUP: the first asks the loop to save and stop, a second ends the process, or the call, at once."""
+"""SIGINT, SIGTERM, SIGHUP: the first asks the loop to save and stop; a second ends the process, or call, at once."""
 
 import os
 import signal
