@@ -245,7 +245,7 @@ def cli(registry: Registry) -> str:
         "# Commands",
         NOTE,
         table(["command", ""], [[f"[`ganzoo {n}`](#ganzoo-{n})", text] for n, (_, text) in COMMANDS.items()]),
-        "Exit codes: 0 done; 1 the work failed; 2 wrong usage; 130 and 143 stopped by a signal, after saving. "
+        "Exit codes: 0 done; 1 the work failed; 2 wrong usage; 129, 130 and 143 stopped by a signal, after saving. "
         "`GANZOO_TRACEBACK=1` shows where an error came from.",
     ]
     for name, (module, _) in COMMANDS.items():

@@ -19,7 +19,8 @@ from typing import Any
 from ganzoo.blame import blame
 from ganzoo.errors import GanzooError, UsageError, one_line
 from ganzoo.settings import Plan
-from ganzoo.training.signals import STOPPING, Stopped
+from ganzoo.streams import prepare
+from ganzoo.training.signals import HANGUP, Stopped, stopping
 from ganzoo.training.watcher import Enough, Until, Watcher
 
 
@@ -76,14 +77,15 @@ def _handing_on(process: "subprocess.Popen[bytes]") -> Iterator[list[int]]:
 
     Each goes on as SIGTERM: of SIGINT a Python that still imports what it needs would print a traceback.
     """
-    ours = STOPPING if threading.current_thread() is threading.main_thread() else ()
     heard: list[int] = []
 
     def hand_on(number: int, _frame: FrameType | None) -> None:
+        if heard and number == HANGUP:  # It comes twice, and a second signal would end the process at once.
+            return
         heard.append(number)
         process.send_signal(signal.SIGTERM)
 
-    before = {number: signal.signal(number, hand_on) for number in ours}
+    before = {number: signal.signal(number, hand_on) for number in stopping()}
     try:
         yield heard
     finally:
@@ -93,8 +95,10 @@ def _handing_on(process: "subprocess.Popen[bytes]") -> Iterator[list[int]]:
 
 def main() -> None:
     """Train what stands on the standard input, and say on the standard output how it ended."""
+    prepare()
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # What a plugin prints is no answer.
+    sys.stdout = sys.stderr
     answer: dict[str, Any] = {}
     over = threading.Event()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # As Ctrl-C, until the trainer listens.
@@ -110,7 +114,7 @@ def main() -> None:
     except GanzooError as error:
         answer = {"error": one_line(error), "usage": isinstance(error, UsageError)}
     over.set()
-    with out:
+    with suppress(BrokenPipeError), out:  # Whoever waited for the answer may be no more.
         json.dump(answer, out)
 
 

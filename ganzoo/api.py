@@ -127,8 +127,8 @@ def train(
 ) -> TrainedRun:
     """Train a model, as `ganzoo run` does, and give its run.
 
-    In the main thread the first SIGINT or SIGTERM saves the run and ends the training; in any other thread signals are
-    left alone. Random numbers are the process's, as torch's are: train one model at a time in a process.
+    In the main thread the first SIGINT, SIGTERM or SIGHUP saves the run and ends the training; in any other thread
+    signals are left alone. Random numbers are the process's, as torch's are: train one model at a time in a process.
 
     Args:
         model: its name, or a class, which no package needs to bring.
@@ -149,7 +149,7 @@ def train(
         UsageError: something that cannot be: a name, an option, a value, a directory that exists.
         GanzooError: the work failed; what was saved is kept.
         KeyboardInterrupt: the user interrupted; the run is saved, and `resume` goes on.
-        Stopped: SIGTERM came; the run is saved.
+        Stopped: SIGTERM or SIGHUP came; the run is saved.
     """
     called = marks(name, [tags] if isinstance(tags, str) else tags)
     plugins, cls = _model(registry().check(), model)

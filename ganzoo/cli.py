@@ -3,7 +3,6 @@
 Nothing here imports torch, so that `ganzoo --help` answers at once.
 """
 
-import io
 import os
 import sys
 from importlib import import_module
@@ -13,6 +12,7 @@ import click
 from ganzoo import __version__
 from ganzoo.blame import blame
 from ganzoo.errors import GanzooError, did_you_mean, one_line, plain
+from ganzoo.streams import finish, prepare
 from ganzoo.terminal import colours
 from ganzoo.training.signals import Stopped
 
@@ -78,7 +78,7 @@ def cli() -> None:
     ganzoo sample RUN --label 7 -n 16    draw sevens from a trained run
     ganzoo run cgan --help               every option of a model, explained
 
-    Exit codes: 0 done; 1 the work failed; 2 wrong usage; 130 and 143 stopped by a signal, after saving.
+    Exit codes: 0 done; 1 the work failed; 2 wrong usage; 129, 130 and 143 stopped by a signal, after saving.
     """
 
 
@@ -87,15 +87,14 @@ def main() -> None:
 
     `GANZOO_TRACEBACK=1` shows where an error came from.
     """
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # A name that the terminal cannot show must not end a command.
-            stream.reconfigure(errors="backslashreplace")
+    prepare()
     asked = os.environ.get("_GANZOO_COMPLETE", "")
     if asked.endswith("_complete"):
         sys.exit(import_module("ganzoo.commands.completing").complete(COMMANDS, asked))
     try:
+        _refuse_nowhere()
         code = cli.main(prog_name="ganzoo", standalone_mode=False, color=colours())
-        sys.stdout.flush()
+        finish()
     except click.exceptions.Exit as error:
         code = error.exit_code
     except click.exceptions.NoArgsIsHelpError as error:  # Its message is the whole help, to be read as it is.
@@ -114,14 +113,20 @@ def main() -> None:
         code = _fail(error, one_line(error), error.exit_code)
     except MemoryError as error:
         code = _fail(error, "this needs more memory than there is", 1)
-    except BrokenPipeError:
-        # The reader went away: what `| head` does is not an error.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
     except Exception as error:
         whose = blame(error)
+        if isinstance(error, OSError) and error.filename and not whose:  # A path that the system will not look at.
+            sys.exit(_fail(error, plain(f"cannot use {os.fsdecode(error.filename)}: {error.strerror}"), 1))
         code = _fail(error, f"{whose + ': ' if whose else ''}{one_line(error)} (GANZOO_TRACEBACK=1 shows where)", 1)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _refuse_nowhere() -> None:
+    """Raise GanzooError where the current folder was deleted: torch would not even load."""
+    try:
+        os.getcwd()  # noqa: PTH109
+    except FileNotFoundError as error:
+        raise GanzooError("the folder that you are in was deleted: go to another one (cd)") from error
 
 
 def _fail(error: BaseException, line: str, code: int) -> int:

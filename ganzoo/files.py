@@ -7,13 +7,13 @@ import os
 import secrets
 import stat
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
 from typing import IO, Any
 
-from ganzoo.errors import GanzooError
+from ganzoo.errors import GanzooError, UsageError
 
 
 @contextmanager
@@ -22,7 +22,11 @@ def whole(path: Path) -> Iterator[IO[bytes]]:
 
     The bytes go to a temporary file in the same folder, are forced to disk, and take the name at the end.
     An error inside the block, a full disk among them, removes the temporary file and is raised.
+
+    Raises:
+        OSError: it cannot be written; or there is something else than a file, such as a device, which stays.
     """
+    _refuse_others(path)
     part = path.parent / f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part"
     try:
         with part.open("xb") as file:
@@ -34,6 +38,57 @@ def whole(path: Path) -> Iterator[IO[bytes]]:
         part.unlink(missing_ok=True)
         raise
     _sync_folder(path.parent)
+
+
+def _refuse_others(path: Path) -> None:
+    """Raise OSError where there is something that a file must not replace: a pipe, or a device such as /dev/null."""
+    with suppress(FileNotFoundError):
+        mode = path.lstat().st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode) or stat.S_ISDIR(mode)):  # A folder refuses by itself.
+            raise OSError(errno.EINVAL, "there is a device or a pipe")
+
+
+OF_A_RUN = (
+    "run.json", "config.json", "status.json", "metrics.jsonl", "*.safetensors", "real.png", "first.png", "losses.png",
+    "eval*.json", "*confusion.png",
+)  # fmt: skip
+"""What a run directory holds that no other output may replace, as patterns; besides all that is in its folders."""
+
+
+def output(path: Path, own: Iterable[str] = (), inputs: Iterable[Path] = ()) -> Path:
+    """Check, before any work, that a file may be written where the user wants it.
+
+    Args:
+        path: what the user named.
+        own: names in a run directory that the command itself writes, as patterns.
+        inputs: files that the command reads, and folders of them.
+
+    Returns:
+        The file to write: a link is followed to what it leads to.
+
+    Raises:
+        UsageError: there is a folder, a device or a pipe; a file of a run; or one of the inputs.
+        GanzooError: the place cannot be looked at.
+    """
+    try:
+        if path.is_dir():
+            raise UsageError(f"{path} is a folder: name the file to write")
+        if path.exists() and not path.is_file():
+            raise UsageError(f"{path} is a device or a pipe, which a file would replace: name a file to write")
+        target = path.resolve() if path.is_symlink() else path
+        place = path.resolve()
+        for source in inputs:
+            read = source.resolve()
+            if place == read or (place.exists() and read in place.parents and source.is_dir()):
+                raise UsageError(f"{path} is what is read, and would be lost: choose another name")
+        mine = any(map(place.match, own))
+        if place.exists() and not mine and any(map(place.match, OF_A_RUN)) and (place.parent / "run.json").is_file():
+            raise UsageError(f"{path} is a file of the run in {path.parent}: choose another name")
+        if place.parent.name in ("samples", "checkpoints") and (place.parents[1] / "run.json").is_file():
+            raise UsageError(f"{path.parent} is a folder of a run, which keeps it: choose another place")
+    except (OSError, RuntimeError) as error:  # The latter before Python 3.13, of a link that leads in a circle.
+        raise GanzooError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}") from error
+    return target
 
 
 def check_place(path: Path) -> None:

@@ -181,15 +181,16 @@ def refuse_parts(gan: GAN, batch: int, accumulate: int, processes: int) -> None:
             f"model '{gan.name}' judges {judged} samples together, and each of {parts} parts of a batch of {batch} has "
             f"{part}: --batch-size must be a multiple of {parts * judged}"
         )
+    fewer = ", or lower --accumulate" if accumulate > 1 else ""
     if batch == parts and gan.own_sources and gan.conditional:
         raise UsageError(
             f"model '{gan.name}' takes the class that an image is to have from others of its part of a batch, and a "
-            f"part of one has none: --batch-size must be at least {2 * parts}"
+            f"part of one has none: --batch-size must be at least {2 * parts}{fewer}"
         )
     if batch == parts and any(map(has_batch_statistics, gan.players().values())):
         raise UsageError(
             f"model '{gan.name}' normalises over the batch, and one image has no statistics: --batch-size must be at "
-            f"least {2 * parts}"
+            f"least {2 * parts}{fewer}"
         )
 
 

@@ -82,8 +82,12 @@ def budget_of(text: str) -> dict[str, Any]:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(epoch|step)s?", text.strip())
     try:
         if match is None:
-            return {"max_time": duration(text)}
-        return {"steps": int(match[1])} if match[2] == "step" else {"epochs": float(match[1])}
+            found = {"max_time": duration(text)}
+        else:
+            found = {"steps": int(match[1])} if match[2] == "step" else {"epochs": float(match[1])}
+        if not any(found.values()):
+            raise UsageError(f"--budget {text}: it must be greater than 0")
+        return found
     except ValueError:
         raise UsageError(f"--budget {text}: write a time, 90s or 2m, or 20epochs, or 5000steps") from None
 

@@ -14,6 +14,7 @@ import threading
 import time
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ import torch
 
 from conftest import PATIENCE, SUPPORT, TINY, run_here
 from ganzoo.runs.checkpoint import Checkpoints
+from ganzoo.training.signals import Stop
 from ganzoo_test_plugins import Look, SmallDigits, Tiny
 from test_run import assert_equal, logged, state, wait_for
 
@@ -525,3 +527,79 @@ def test_a_worker_that_dies_ends_the_run_in_one_line_and_loses_nothing(ganzoo, w
     assert state(tmp_path / "r")["step"] == 30
     sign.unlink()
     assert_ends_the_same(ganzoo, whole, tmp_path / "r")
+
+
+# Nobody reads what is told
+
+
+SHORT = ("run", *TINY, "--steps", "300", "--out", "r")
+
+
+def told_to(redirected, folder, *command):
+    """A command whose streams are redirected by a shell."""
+    line = f'exec "{sys.executable}" -m ganzoo "$@" {redirected}'
+    words = ["sh", "-c", line, "sh", *map(str, command)]
+    return subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=PATIENCE, check=False)
+
+
+def status_of(folder):
+    return json.loads((folder / "status.json").read_text())["status"]
+
+
+@pytest.mark.parametrize("redirected", ["2>&-", "2>/dev/full"])
+def test_a_run_whose_progress_cannot_be_written_goes_on_to_its_end(tmp_path, redirected):
+    result = told_to(redirected, tmp_path, *SHORT)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith("run: ")
+    assert status_of(tmp_path / "r") == "finished"
+
+
+def test_a_run_whose_reader_hangs_up_goes_on_to_its_end(tmp_path):
+    reader, writer = os.pipe()
+    words = [sys.executable, "-m", "ganzoo", *SHORT]
+    process = subprocess.Popen(words, cwd=tmp_path, stdout=writer, stderr=writer)
+    os.close(writer)
+    os.close(reader)
+    assert process.wait(PATIENCE) == 0
+    assert status_of(tmp_path / "r") == "finished"
+
+
+def test_a_run_trained_apart_goes_on_without_a_standard_error(tmp_path):
+    given = ("--dataset", "small-digits", "--steps", 5, "--eval-every", 100, "-o", "a.json")
+    result = told_to("2>&-", tmp_path, "compare", "tiny", *given)
+    assert (tmp_path / "a.json").exists(), result.stdout
+
+
+def test_an_output_that_cannot_be_written_is_told_in_one_line(tmp_path):
+    for command in (("list", "loggers"), ("--help",)):
+        result = told_to(">/dev/full", tmp_path, *command)
+        assert result.returncode == 1
+        assert len(result.stderr.splitlines()) == 1, result.stderr
+        assert "error: cannot write the output: No space left on device" in result.stderr
+        assert told_to(">&-", tmp_path, *command).returncode == 0
+
+
+def test_in_a_folder_that_was_deleted_a_command_says_so(tmp_path):
+    line = f'mkdir g; cd g; rmdir ../g; exec "{sys.executable}" -P -m ganzoo list runs'
+    words = ["sh", "-c", line]
+    result = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    told = one_line(SimpleNamespace(code=result.returncode, err=result.stderr))
+    assert "the folder that you are in was deleted" in told
+
+
+def test_a_second_hangup_does_not_end_what_the_first_asked_for():
+    with Stop() as stop:
+        os.kill(os.getpid(), signal.SIGHUP)
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert stop.heard == signal.SIGHUP
+
+
+def test_what_nohup_ignores_stays_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Stop() as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert stop.heard is None
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)

@@ -442,7 +442,7 @@ def whole(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_signal_saves_and_the_run_goes_on_exactly(ganzoo, whole, tmp_path, number, code):
     process = start("run", *TINY, "--steps", 2500, "--out", "r", cwd=tmp_path)
     wait_for(tmp_path / "r" / "metrics.jsonl", process)

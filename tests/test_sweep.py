@@ -123,7 +123,7 @@ def test_a_trial_that_diverges_is_named_and_the_others_go_on(ganzoo, trains):
         (("tiny", "--set", "engine=eager,fast"), "--engine: input should be "),
         (("tiny", "--set", "lr=1,2", "--by", "beauty"), "trials can be chosen by fid, kid, "),
         (("tiny", "--set", "lr=1,2", "--budget", "much"), "--budget much: write a time, 90s or 2m, or 20epochs, or 5"),
-        (("tiny", "--set", "lr=1,2", "--budget", "0steps"), "--steps: input should be greater than or equal to 1"),
+        (("tiny", "--set", "lr=1,2", "--budget", "0steps"), "--budget 0steps: it must be greater than 0"),
         (("tiny", "--set", "lr=1,2", "--dataset", "small-digit"), "did you mean 'small-digits'?"),
         (("tiny", "--set", "lr=1,2", "--device", "abacus"), "--device abacus: choose auto, cpu, cuda, cuda:N or mps"),
         (("tiny", "--set", "lr=1,2", "--source", "edges"), "model 'tiny' does not make images from images"),

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ganzoo.commands.options import OfData, data_given, echo_json, json_option
+from ganzoo.commands.options import Number, OfData, data_given, echo_json, json_option
 
 if TYPE_CHECKING:
     from ganzoo.speed.bench import Result
@@ -46,7 +46,7 @@ class Sizes(click.ParamType):
     help="How steps are run.",
 )  # fmt: skip
 @click.option(
-    "--seconds", type=click.FloatRange(min=0, min_open=True), default=10.0, show_default=True,
+    "--seconds", type=Number(min=0, min_open=True), default=10.0, show_default=True,
     help="Time for each line: the model, the tutorials' loop and the roofline in turn. Setting up comes on top.",
 )  # fmt: skip
 @json_option

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ganzoo.commands.options import Duration, OfData, checkpoint_option, data_given, echo_json, json_option
+from ganzoo.commands.options import Duration, Number, OfData, checkpoint_option, data_given, echo_json, json_option
 from ganzoo.errors import GanzooError, UsageError
 
 if TYPE_CHECKING:
@@ -35,15 +35,13 @@ if TYPE_CHECKING:
     "  [default: the data's own]",
 )
 @click.option("--max-time", type=Duration(), help="Train each for this long: 90s, 2m, 1h30m.")
-@click.option("--epochs", type=click.FloatRange(min=0, min_open=True), help="Train each for so many epochs.")
+@click.option("--epochs", type=Number(min=0, min_open=True), help="Train each for so many epochs.")
 @click.option("--steps", type=click.IntRange(min=1), help="Train each for so many generator steps.")
 @click.option(
     "--seeds",
     help="Train each with these seeds: 0,1,2 or 0-4; where runs alone are named, those that a run lacks.  [default: 0]",
 )
-@click.option(
-    "--eval-every", type=click.FloatRange(min=0, min_open=True), help="Epochs between evaluations.  [default: 1]"
-)
+@click.option("--eval-every", type=Number(min=0, min_open=True), help="Epochs between evaluations.  [default: 1]")
 @click.option(
     "--sampling",
     multiple=True,
@@ -109,11 +107,11 @@ def command(
         )
     given |= {"data_options": own} if own else {}
     home = out or Path("runs/compare")
-    targets = check_targets(reports, (home if named.models else Path()) / "report.html")
+    files = [*map(Path, benchmarks), *named.benchmarks]
+    targets = check_targets(reports, (home if named.models else Path()) / "report.html", files)
     for note in named.notes:
         say(f"note: {note}")
     drawn = parse_sampling(sampling)
-    files = [*map(Path, benchmarks), *named.benchmarks]
     trained, failed = train(named.models, seeds or "0", given, home, plugins, quiet, say, drawn)
     if again:
         trained, failed = train_further(named.folders(()), seeds_of(seeds or ""), plugins, quiet, say)
@@ -184,5 +182,7 @@ def seeds_of(text: str) -> list[int]:
         until = int(last) if dash else int(first)
         if until < int(first) or until - int(first) >= 1000:
             raise UsageError(f"--seeds {text}: a range runs upwards, over at most 1,000 seeds")
+        if until >= 2**31:
+            raise UsageError(f"--seeds {text}: the largest seed is 2147483647")
         seeds += range(int(first), until + 1)
     return seeds

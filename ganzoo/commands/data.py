@@ -53,9 +53,11 @@ def inspect(
     from ganzoo.data import choose_options
     from ganzoo.data.imagefiles import Rule
     from ganzoo.data.inspection import inspected
+    from ganzoo.files import output
 
     if out is not None and out.suffix.lower() != ".png":
         raise UsageError(f"--out {out}: name a .png to write")
+    out = output(out, inputs=[path]) if out is not None else None
     source, own = _folder(), data_given(values)
     options = choose_options(source, own)
     found = source.pictures(path, options)

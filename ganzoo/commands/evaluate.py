@@ -86,16 +86,22 @@ def command(
     ganzoo eval runs/mine --metrics fid,parzen --n 10000
     ganzoo eval runs/mine --n 50000 --nproc 8   eight GPUs, the same samples
     """
+    from ganzoo.files import output
     from ganzoo.metrics.images import read_images
     from ganzoo.plugins import registry
+    from ganzoo.runs.folder import open_run
     from ganzoo.runs.hub import beside
     from ganzoo.runs.measuring import measure_images, measure_run, result_name, write_result
     from ganzoo.training.distributed import joined
     from ganzoo.training.engine import choose_device
 
-    if out is not None and out.is_dir():
-        raise UsageError(f"--out {out} is a folder: name the JSON file to write")
+    if out is not None:
+        out = output(out, ["eval*.json"], [read for read in (what, inception_weights) if read and read.is_file()])
     check_spread(nproc, device)
+    if (what / "run.json").is_file():  # Before processes are started for nothing.
+        open_run(what)
+    elif not what.exists():
+        read_images(what)  # It says so.
     spread(nproc, KEPT)
     plugins = registry().check()
     with joined(KEPT) as world:

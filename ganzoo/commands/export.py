@@ -31,6 +31,7 @@ def command(run: Path, kind: str | None, out: Path | None, checkpoint: str | Non
     ganzoo export runs/mine --format pt2
     ganzoo export runs/mine --format onnx -o digits.onnx
     """
+    from ganzoo.files import output
     from ganzoo.plugins import registry
     from ganzoo.runs.export import export
     from ganzoo.runs.hub import beside
@@ -42,9 +43,12 @@ def command(run: Path, kind: str | None, out: Path | None, checkpoint: str | Non
             raise UsageError(f"{out}: end the name in .{', .'.join(FORMATS)}, or say --format")
         kind = ending
     plugins = registry().check()
+    if out is not None:
+        output(out, ["*"])
     sampler = load(run, "cpu", plugins, checkpoint=checkpoint)
     gan = sampler.gan
-    result = export(gan, kind, out or beside(run, f"{gan.name}.{kind}"), plugins, sampler.step)
+    name = f"{gan.name}.{kind}"
+    result = export(gan, kind, output(out or beside(run, name), [name]), plugins, sampler.step)
     if as_json:
         echo_json(result)
         return

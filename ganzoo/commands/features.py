@@ -46,7 +46,7 @@ def train(
 
     from ganzoo.data import DataRequest, open_dataset
     from ganzoo.data.views import Views
-    from ganzoo.files import check_place
+    from ganzoo.files import check_place, output
     from ganzoo.metrics.classifier import Classifier, Shape, accuracy, fit, keep, pack, set_scale, trained_file
     from ganzoo.plugins import registry
     from ganzoo.training.engine import choose_device
@@ -62,7 +62,7 @@ def train(
         raise UsageError(f"--dataset {dataset}: it holds vectors, and features are of images")
     c, h, w = data.spec(dataset).shape
     side = min(h, w)
-    path = out or trained_file(dataset, (c, side, side), data_root)
+    path = output(out or trained_file(dataset, (c, side, side), data_root))
     check_place(path)
     if h != w:
         data = open_dataset(source(), DataRequest("train", data_root, side, depth, own))

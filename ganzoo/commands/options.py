@@ -1,6 +1,7 @@
 """Options of a pydantic model as options of a command: typed, bounded, explained."""
 
 import json
+import math
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -277,6 +278,16 @@ class Names(click.ParamType):
         return value
 
 
+class Number(click.FloatRange):
+    """A number within bounds. No comparison refuses nan by itself."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number.", param, ctx)
+        return number
+
+
 class Duration(click.ParamType):
     """A duration such as 90s, 2m or 1h30m; checked where it is used."""
 
@@ -337,7 +348,7 @@ def _type(info: "FieldInfo") -> tuple[Any, bool]:
     if kind is int:
         return click.IntRange(**bounds), False
     if kind is float:
-        return click.FloatRange(**bounds), False
+        return Number(**bounds), False
     if kind is Path:
         return click.Path(path_type=Path), False
     if get_origin(kind) is tuple:
@@ -369,19 +380,29 @@ def nproc_option(make: Callable[..., Any] = Section, shared: str = "every batch"
     return make(names, **about) if make is Section else make(*names, **about)
 
 
+PER_CORE = 4
+"""Processes that may share a core of the CPU; eight are always allowed."""
+
+
 def check_spread(count: int | None, device: str, batch_size: int | None = None) -> None:
     """Check that `count` processes can share the work, before any is started.
 
     Raises:
-        UsageError: the device or the batch cannot be divided.
+        UsageError: the device or the batch cannot be divided, or so many processes would only take the memory.
     """
     if count is None or count == 1:
         return
+    from ganzoo.training.cores import available
     from ganzoo.training.distributed import World, is_worker
 
     if is_worker():
         return
-    World(0, count).device(device)
+    cores = available()
+    if World(0, count).device(device) == "cpu" and count > (most := max(PER_CORE * cores, 8)):
+        raise UsageError(
+            f"--nproc {count}: this process may use {cores} core{'s' * (cores > 1)}, for which {most} processes are "
+            "the most: name fewer"
+        )
     if batch_size is not None and batch_size % count:
         raise UsageError(f"--batch-size {batch_size} cannot be divided among {count} processes")
 

@@ -5,12 +5,12 @@ from typing import Any
 
 import click
 
-from ganzoo.commands.options import Duration, Explained, OwnRun, check_spread, json_option, nproc_option, spread
+from ganzoo.commands.options import Duration, Explained, Number, OwnRun, check_spread, json_option, nproc_option, spread
 
 
 @click.command(name="resume", cls=Explained, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("run", type=OwnRun())
-@click.option("--epochs", type=click.FloatRange(min=0, min_open=True), help="A new budget: total epochs.")
+@click.option("--epochs", type=Number(min=0, min_open=True), help="A new budget: total epochs.")
 @click.option("--steps", type=click.IntRange(min=1), help="A new budget: total generator steps.")
 @click.option("--max-time", type=Duration(), help="A new budget: total training time, as 90s, 2m, 1h30m.")
 @click.option("--device", help="Another device than the run began on.")
@@ -42,9 +42,11 @@ def command(run: Path, nproc: int | None, quiet: bool, as_json: bool, **changes:
     from ganzoo.errors import warn
     from ganzoo.launch import resume
     from ganzoo.plugins import registry
+    from ganzoo.runs.folder import open_run
     from ganzoo.training.progress import Progress
 
     check_spread(nproc, changes["device"] or "auto")
+    open_run(run)  # Before processes are started for nothing.
     spread(nproc)
     given = {name: value for name, value in changes.items() if value is not None}
     done = resume(run, registry().check(), given, [] if quiet else [Progress()], warn)

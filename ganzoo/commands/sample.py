@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ganzoo.commands.choices import parse_labels, parse_seeds, parse_values
-from ganzoo.commands.options import OfRun, RunPath, checkpoint_option, echo_json, json_option
+from ganzoo.commands.options import Number, OfRun, RunPath, checkpoint_option, echo_json, json_option
 from ganzoo.errors import GanzooError, UsageError
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ SECONDS = 8.0
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), help="Seed of the latents.  [default: 0]")
 @click.option("--seeds", metavar="0-15", help="Several seeds: each draws each of the classes, a row of the grid.")
 @click.option("--walk", is_flag=True, help="A film along a closed way through latents and classes, as --out names it.")
-@click.option("--seconds", type=click.FloatRange(0.1, 600), help="With --walk: how long it takes.  [default: 8]")
+@click.option("--seconds", type=Number(0.1, 600), help="With --walk: how long it takes.  [default: 8]")
 @click.option("--scale", type=click.IntRange(1, 16), help="Enlarge a grid or a film, pixel by pixel.")
 @click.option("--grid", is_flag=True, help="Also write all images as one grid, beside an .npz or a folder.")
 @checkpoint_option
@@ -98,13 +98,14 @@ def command(
         return
     if walk:
         from ganzoo.commands.walking import film
+        from ganzoo.files import output
 
-        target = out or beside(run, "walk.webp")
+        target = output(out or beside(run, "walk.webp"))
         _tell(film(run, target, label, parse_values(sets), n, several or range(seed, seed + PLACES), seconds or SECONDS,
                    scale, checkpoint, device, chosen), as_json)  # fmt: skip
         return
     n, target = n or 64, out or beside(run, "sample.png")
-    check_target(target, grid)
+    target = check_target(target, grid)
     sampler = load(run, device, registry().check(), checkpoint=checkpoint)
     if sampler.gan.translates:
         raise UsageError(f"model '{sampler.gan.name}' makes images from images: say --from PICTURE, FOLDER or test")
@@ -186,7 +187,7 @@ def _translate(
     from ganzoo.runs.sources import TEST, sources_of
     from ganzoo.runs.tiles import made_of
 
-    check_target(target, grid)
+    target = check_target(target, grid, [] if start == TEST else [Path(start)])
     plugins = registry().check()
     sampler = load(run, device, plugins, checkpoint=checkpoint)
     shape = sampler.data.source_shape
@@ -273,12 +274,18 @@ def write_each(images: "Iterable[Tensor]", names: list[str], target: Path) -> li
     return [target / name for name in names]
 
 
-def check_target(target: Path, grid: bool) -> None:
+def check_target(target: Path, grid: bool, sources: Sequence[Path] = ()) -> Path:
     """Check that images can go to `target`, before any is drawn.
 
+    Returns:
+        The place to write to, as `ganzoo.files.output`.
+
     Raises:
-        UsageError: a name of no known form, a folder that is not empty, or a grid in the place of another picture.
+        UsageError, GanzooError: a name of no known form, a folder that is not empty, a grid in the place of another
+            picture; or as `ganzoo.files.output`.
     """
+    from ganzoo.files import output
+
     kind = target.suffix.lower()
     if kind not in (".png", ".npz", ""):
         raise UsageError(f"{target}: end the name in .png or .npz, or name a folder")
@@ -286,6 +293,7 @@ def check_target(target: Path, grid: bool) -> None:
         raise UsageError(f"{target} exists already and is not an empty folder")
     if kind != ".png" and grid and (beside := _beside(target)).exists():
         raise UsageError(f"{beside} exists already, and the grid would replace it: remove it, or choose another --out")
+    return output(target, inputs=sources) if kind else target
 
 
 def _beside(target: Path) -> Path:

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ganzoo.errors import UsageError
+
 FPS = 24
 ROWS, IMAGES, COLUMNS = 4, 16, 12
 """In a frame, unless asked: rows of a grid with a column for each class, images without classes, and most columns."""
@@ -32,6 +34,8 @@ def film(
     sampler = load(run, device, registry().check(), checkpoint=checkpoint)
     names = sampler.data.classes if sampler.gan.conditional else ()
     through = parse_labels(label, names) if label is not None else None
+    if through is not None and not through:
+        raise UsageError("no label was given")
     columns = min(len(names), COLUMNS) if names and through is None else 0
     n = n or (ROWS * columns if columns else IMAGES)
     if through is None:

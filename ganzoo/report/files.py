@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ganzoo.errors import GanzooError, UsageError
-from ganzoo.files import write_json, write_text
+from ganzoo.files import output, write_json, write_text
 from ganzoo.plugins import Registry
 from ganzoo.report.build import Report
 from ganzoo.report.html import page
@@ -32,23 +32,22 @@ def write(report: Report, path: Path, plugins: Registry) -> None:
         raise GanzooError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def check_targets(reports: Sequence[Path], default: Path) -> tuple[Path, ...]:
-    """The files to write, none of which is anything that must be kept.
+def check_targets(reports: Sequence[Path], default: Path, inputs: Sequence[Path] = ()) -> tuple[Path, ...]:
+    """The files to write, none of which is anything that must be kept; links are followed to what they lead to.
 
     Raises:
-        UsageError: a name of another kind, a folder, a file of a run; or the default is there and is no report.
+        UsageError, GanzooError: a name of another kind, a file of a run; or the default is there and is no report; or
+            as `ganzoo.files.output`.
     """
     if not reports and default.exists() and not is_report(default):
         raise UsageError(f"{default} is there and is no report of ganzoo's: name the file to write by -o")
     for target in reports:
         if target.suffix not in KINDS:
             raise UsageError(f"{target}: end the name in {', '.join(KINDS)}")
-        if target.is_dir():
-            raise UsageError(f"{target} is a folder: name the file to write")
         of_a_run = target.exists() and target.suffix not in (".md", ".csv") and (target.parent / "run.json").exists()
         if of_a_run and not is_report(target):
             raise UsageError(f"{target} is a file of the run in {target.parent}: choose another name")
-    return tuple(reports) or (default,)
+    return tuple(output(target, [target.name], inputs) for target in reports) or (default,)
 
 
 def is_report(path: Path) -> bool:

@@ -31,6 +31,11 @@ DECIDED = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 """Variables by which the user has said how threads wait."""
 
 
+def available() -> int:
+    """Cores of the CPU that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 class Cores:
     """Looks now and then at what other processes do on this one's cores, and has OpenMP's threads wait accordingly.
 
@@ -72,7 +77,7 @@ class Cores:
 
     def heed(self, others: float) -> str | None:
         """Choose how to wait where other work keeps so many cores busy. What is to be told, once in a run."""
-        count = len(os.sched_getaffinity(0))
+        count = available()
         beyond = others + self.threads - count
         if beyond >= CROWDED and self._parked is None:
             self._park(count)

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: the first asks the loop to save and stop, a second ends the process, or the call, at once."""
+"""SIGINT, SIGTERM, SIGHUP: the first asks the loop to save and stop; a second ends the process, or call, at once."""
 
 import os
 import signal
@@ -9,6 +9,17 @@ from contextvars import ContextVar
 from types import FrameType
 
 STOPPING = (signal.SIGINT, signal.SIGTERM)
+HANGUP: int | None = getattr(signal, "SIGHUP", None)
+"""What comes when a terminal is closed; a terminal and its shell send it each. None: the platform has no such."""
+
+
+def stopping() -> tuple[int, ...]:
+    """The signals to stop for: none in a thread, which they do not reach; not SIGHUP where nohup has it ignored."""
+    if threading.current_thread() is not threading.main_thread():
+        return ()
+    if HANGUP is None or signal.getsignal(HANGUP) == signal.SIG_IGN:
+        return STOPPING
+    return (*STOPPING, HANGUP)
 
 
 _lasting = ContextVar("_lasting", default=False)
@@ -25,7 +36,7 @@ def lasting() -> Iterator[None]:
 
 
 class Stopped(Exception):
-    """The run was stopped by a signal, after saving: exit code 130 or 143."""
+    """The run was stopped by a signal, after saving: exit code 129, 130 or 143."""
 
     def __init__(self, number: int, saved: str):
         super().__init__(f"stopped by {signal.Signals(number).name}; {saved}")
@@ -47,9 +58,8 @@ class Stop:
         """Whether a watcher of any process has ended the training."""
 
     def __enter__(self) -> "Stop":
-        ours = STOPPING if threading.current_thread() is threading.main_thread() else ()
         self._lasting = _lasting.get()
-        self._before = {number: signal.signal(number, self._handle) for number in ours}
+        self._before = {number: signal.signal(number, self._handle) for number in stopping()}
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -58,6 +68,8 @@ class Stop:
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
         if self.heard is not None:
+            if number == HANGUP:  # Nobody insists by it.
+                return
             if self._lasting:
                 raise KeyboardInterrupt
             os._exit(128 + number)
