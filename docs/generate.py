@@ -62,7 +62,9 @@ def models(registry: Registry) -> str:
         "What ships with ganzoo. `ganzoo list models` shows what is installed besides; `ganzoo info MODEL` says of any "
         "of them what this page says, and `ganzoo run MODEL --help` explains every option. Pictures are of runs in "
         "[recipes.md](recipes.md), of most models after one minute on one thread.",
-        CHOICE,
+        "## Which model should I take?",
+        table(["you want", "take"], CHOICE),
+        "What each reaches in minutes: [recipes.md](recipes.md). Samples side by side: [gallery.md](gallery.md).",
         "## All of them",
         table(
             ["model", "paper", "labels", "presets"],
@@ -97,21 +99,22 @@ DRAWN = ("mnist", "emoji", "styles", "digits", "minute")
 """How names of pictures end that show what a model draws; the last, after a minute of training on one thread."""
 LEARNT = {"pacgan": "learn-pacgan.png", "unrolled-gan": "learn-unrolled.png"}
 """Pictures of learn.md that show what a model draws."""
-CHOICE = """## Which model should I take?
-
-| you want | take |
-| --- | --- |
-| digits or small pictures of a class you choose, in minutes on a CPU | [`cgan`](#cgan); better pictures: [`sngan`](#sngan), [`acgan`](#acgan) |
-| your own pictures, some thousands, on a CPU | [`dcgan --preset pictures`](#dcgan) |
-| your own pictures, on a GPU | [`stylegan2 --augment ada`](stylegan2.md); a few dozen large ones: [`fastgan`](few-images.md#a-model-for-few-images) |
-| to see how GANs fail | `gan --r1 0`, [`pacgan`](#pacgan) and [`unrolled-gan`](#unrolled-gan) on points in the plane: [learn.md](learn.md) |
-| to learn classes from few labels | [`sgan`](#sgan), [`ccgan`](#ccgan) |
-| groups found without any label | [`clustergan`](#clustergan), [`infogan`](#infogan) |
-| to turn images into other images: larger, coloured, completed, in another style | [translation.md](translation.md) says which |
-| words for a picture | [`cgan`](tagging.md) on `emoji-tags` |
-| a modern baseline | [`r3gan`](#r3gan) |
-
-What each reaches in the same minutes: [recipes.md](recipes.md). Samples side by side: [gallery.md](gallery.md)."""
+CHOICE = [
+    [
+        "digits, small pictures of a class you choose, in minutes on a CPU",
+        "`cgan`; better pictures: `sngan`, `acgan`",
+    ],
+    ["your own pictures, some thousands, on a CPU", "`dcgan --preset pictures`"],
+    ["your own pictures, on a GPU", "`stylegan2 --augment ada`: [stylegan2.md](stylegan2.md)"],
+    ["a few dozen large pictures, on a GPU", "`fastgan`: [few-images.md](few-images.md#a-model-for-few-images)"],
+    ["to see how GANs fail", "`gan --r1 0`, `pacgan` and `unrolled-gan` on points in the plane: [learn.md](learn.md)"],
+    ["to learn classes from few labels", "`sgan`, `ccgan`"],
+    ["groups found without any label", "`clustergan`, `infogan`"],
+    ["to turn images into other images", "`pix2pix`, `cyclegan`, `srgan` and others: [translation.md](translation.md)"],
+    ["words for a picture", "`cgan` on `emoji-tags`: [tagging.md](tagging.md)"],
+    ["a modern baseline", "`r3gan`"],
+]
+"""What somebody wants, and the model to take."""
 
 
 def picture(name: str) -> str | None:

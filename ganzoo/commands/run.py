@@ -64,7 +64,7 @@ def command() -> None:
     \b
     ganzoo run cgan                          the default recipe on MNIST
     ganzoo run cgan --preset tutorial        the recipe of the tutorials
-    ganzoo run dcgan --preset pictures --dataset folder --data-root pictures
+    ganzoo run dcgan --preset pictures --dataset folder --data-root pictures --max-time 30m
     ganzoo run cgan --max-time 2m --seed 1 --out runs/mine
     ganzoo run cgan --nproc 2                two processes, half of each batch in either
     ganzoo run --config runs/mine/run.json   the same run again
