@@ -143,7 +143,7 @@ def test_the_report_opens_with_every_picture_and_nothing_beside_the_page(open_pa
     decoded = "Promise.all([...document.images].map((i) => i.decode().then(() => i.naturalWidth > 0)))"
     assert page.evaluate(decoded) == [True] * 14
     assert page.evaluate("document.documentElement.scrollWidth") <= WIDTHS[device]
-    assert page.locator("h1").inner_text().startswith("No line is surely best: tiny, lr 0.0002 has")
+    assert page.locator("h1").inner_text().startswith("None is surely best: tiny, lr 0.0002 has")
     assert page.evaluate("[...document.images].every((i) => i.alt)")
 
 

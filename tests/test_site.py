@@ -44,7 +44,7 @@ def test_commands_can_be_copied_without_the_prompt(site):
 
 def commands(page: Path) -> list[str]:
     """The code blocks of a page, as one copies them."""
-    blocks = re.findall(r"<code>(.*?)</code></pre>", page.read_text(), re.DOTALL)
+    blocks = re.findall(r"<pre><span></span><code>(.*?)</code></pre>", page.read_text(), re.DOTALL)
     return [re.sub("<[^>]+>", "", block) for block in blocks]
 
 

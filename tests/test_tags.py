@@ -341,8 +341,8 @@ def test_the_page_says_how_good_the_tags_are_where_that_was_measured(tmp_path):
     assert page.about(tmp_path, "cgan") == f"cgan, run {tmp_path}."
     (tmp_path / "eval.json").write_text('{"metrics": {"tags_at_1": 0.413, "tags_retrieved_at_1": 0.557}}')
     assert page.about(tmp_path, "cgan") == (
-        f"cgan, run {tmp_path}: the first tag is right for 41 % of the held-out emoji (a search for the nearest picture: "
-        "56 %)."
+        f"cgan, run {tmp_path}: the first tag is right for 41 % of the held-out emoji "
+        "(a search for the nearest picture: 56 %)."
     )
 
 

@@ -18,7 +18,7 @@ def markdown(report: Report) -> str:
         if number:
             parts.append(f"Set apart: {escaped(group.apart)}.")
         parts.append(f"Measured on {escaped(group.text)}." if group.protocol else "Not evaluated.")
-        parts.append(numbers(group, group.measures, any(line.behind for line in group.lines)))
+        parts.append(numbers(group, group.columns, any(line.behind for line in group.lines)))
         if group.more:
             parts += ["Every other number:", numbers(group, group.more, False)]
     if report.groups:
@@ -56,7 +56,7 @@ def numbers(group: Group, measures: Sequence[Measure], ranked: bool) -> str:
             cell = show(m, value) + (f" ({value.note})" if value and value.note else "")
             cells.append(f"**{cell}**" if value and value.best else cell)
         rows.append(cells)
-    head = ["", "line", "seeds", *(["behind the first"] if ranked else []), *map(heading, measures)]
+    head = ["", "model", "seeds", *(["behind the first"] if ranked else []), *map(heading, measures)]
     return table(head, rows, escape=False)
 
 

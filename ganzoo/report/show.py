@@ -2,6 +2,8 @@
 
 import re
 
+from markupsafe import Markup
+
 from ganzoo.report.lines import MEASURES, Line, Measure, Value
 
 DASH = "–"
@@ -57,8 +59,16 @@ def how_sure(line: Line) -> str:
         low, high = (shown_number(end, MEASURES[0].form) for end in (line.behind.low, line.behind.high))
         return f"{low} to {high}, {'sure' if line.behind.sure else 'not sure'}"
     told = {
-        "far ahead": "far, by the images drawn",
-        "ahead": "by the images drawn",
-        "level": "level, by the images drawn",
+        "far ahead": "far behind (one seed)",
+        "ahead": "behind (one seed)",
+        "level": "level (one seed)",
     }
     return told[line.standing] if line.standing else "too few seeds to tell"
+
+
+BREAKS = re.compile("(?<=[:-])(?=[^:-])")
+
+
+def breaking(name: str) -> Markup:
+    """A name that a page may break behind a colon or a hyphen, and nowhere else."""
+    return Markup("<wbr>").join(BREAKS.split(name))

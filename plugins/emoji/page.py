@@ -102,7 +102,8 @@ def page(found: list[Row], subtitle: str = "") -> str:
     return (
         '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>Held-out emoji and their tags</title>\n<style>{STYLE}</style>\n<h1>Held-out emoji and their tags</h1>\n"
+        f"<title>Held-out emoji and their tags</title>\n<style>{STYLE}</style>\n"
+        "<h1>Held-out emoji and their tags</h1>\n"
         f"<p>{html.escape(subtitle)}</p>\n"
         + "<p>The surest tag comes first; tags that are the emoji's own keywords are marked.</p>\n<table>\n"
         "<tr><th>emoji</th><th>the model's tags</th><th>tags of the nearest training pictures</th>"
