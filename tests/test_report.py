@@ -353,6 +353,9 @@ def test_time_to_a_threshold_counts_only_when_every_seed_reached_it(run):
     values = group.lines[0].values
     assert values["seconds_to_fid_20"].values == [20, 22]
     assert values["seconds_to_fid_10"].note == "1 of 2 seeds"
+    measure = next(m for m in group.measures if m.key == "seconds_to_fid_10")
+    assert show(measure, values["seconds_to_fid_10"]) == "1 of 2 seeds"  # Their mean would look too good.
+    assert '<td data-value="">1 of 2 seeds</td>' in page(build(runs), registry())
 
 
 def test_the_best_fid_in_training_stands_beside_the_last_and_is_never_marked(run):

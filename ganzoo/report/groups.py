@@ -6,7 +6,7 @@ from typing import Any
 
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.metrics.protocol import at_their_sizes, comparable, describe
-from ganzoo.report.lines import LIFTED, MEASURES, MORE, Line, Measure, make_lines, mark_options, value_of
+from ganzoo.report.lines import LIFTED, MEASURES, MORE, TIMES, Line, Measure, make_lines, mark_options, value_of
 from ganzoo.report.read import RunRecord, last_logged, number
 
 THRESHOLDS = 3
@@ -139,7 +139,7 @@ def _data(run: RunRecord) -> str:
 
 
 def threshold_key(threshold: float) -> str:
-    return f"seconds_to_fid_{threshold:g}"
+    return f"{TIMES}{threshold:g}"
 
 
 def fid_curve(run: RunRecord, group: Group, against: str) -> tuple[list[float], list[float]]:

@@ -18,7 +18,7 @@ from ganzoo.report.groups import Group, fid_curve
 from ganzoo.report.lines import MEASURES, Line, drawn
 from ganzoo.report.pictures import TABLE, Samples, confusion, framed, growth, samples, share
 from ganzoo.report.read import listed, mapping
-from ganzoo.report.show import BETWEEN, DASH, behind, breaking, how_sure, shown_number
+from ganzoo.report.show import BETWEEN, DASH, behind, breaking, how_sure, partial, shown_number
 from ganzoo.report.svg import Axis, drawings, marks, swatch, tick_text
 
 HERE = files("ganzoo.report")
@@ -45,6 +45,7 @@ def page(report: Report, plugins: Registry) -> str:
         "series_name": series_name,
         "behind": behind,
         "how_sure": how_sure,
+        "partial": partial,
         "drawings": drawings,
         "swatch": swatch,
         "marks": marks,

@@ -78,6 +78,8 @@ MORE = (
 MODES = tuple(next(m for m in MORE if m.key == key) for key in ("modes", "reverse_kl"))
 LIFTED = ("modes", "good_samples", "reverse_kl", "psnr", "ssim", "recognition", "tags", "tags_at_1")
 """Of `MORE`, what stands in the first table where some line has it: it is what such data is measured by."""
+TIMES = "seconds_to_fid_"
+"""How keys of times to a FID begin."""
 
 
 @dataclass

@@ -4,7 +4,7 @@ import re
 
 from markupsafe import Markup
 
-from ganzoo.report.lines import MEASURES, Line, Measure, Value
+from ganzoo.report.lines import MEASURES, TIMES, Line, Measure, Value
 
 DASH = "–"
 BETWEEN = re.compile("`([^`]+)`")
@@ -24,10 +24,17 @@ def shown_number(value: float | None, form: str) -> str:
     return f"{value:{form}}"
 
 
+def partial(measure: Measure, value: Value | None) -> bool:
+    """Whether it is a time that only some seeds reached: their mean would look better than it is."""
+    return bool(value and value.note and measure.key.startswith(TIMES))
+
+
 def show(measure: Measure, value: Value | None) -> str:
-    """`4.10 ± 0.21`, `4.10` for one seed, a dash for none."""
+    """`4.10 ± 0.21`, `4.10` for one seed, a dash for none; of a time that only some seeds reached, which share did."""
     if value is None or value.mean is None:
         return DASH
+    if partial(measure, value):
+        return value.note
     mean = ("at most " if value.at_most else "") + shown_number(value.mean, measure.form)
     if value.spread is None:
         return mean
