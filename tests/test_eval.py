@@ -186,7 +186,7 @@ def test_no_number_is_shown_without_what_it_depends_on(ganzoo, digits):
     assert told["FID"] == ["lower", "is", "better"]
     assert told["coverage"] == ["higher", "is", "better"]
     assert not {"is_std", "kid_std", "nearest_least"} & set(result.out.split())
-    assert {"KID, deviation", "smallest distance to a training image"} <= told.keys()
+    assert {"Inception Score, deviation", "smallest distance to a training image"} <= told.keys()
     assert "kid: subsets 100, subset_size 500, images 500" in result.out
     assert " cas " not in result.out
 
@@ -260,7 +260,7 @@ def test_a_reader_that_goes_away_costs_no_result(digits, tmp_path):
 def test_a_place_that_cannot_be_written_costs_no_numbers(ganzoo, digits, tmp_path):
     (tmp_path / "file").write_text("")
     result = ganzoo("eval", digits, *QUICK, "--metrics", "fid", "-o", "file/x.json")
-    assert (result.code, "cannot write" in result.err, "fid  " in result.out) == (1, True, True)
+    assert (result.code, "cannot write" in result.err, "FID  " in result.out) == (1, True, True)
     result = ganzoo("eval", digits, *QUICK, "-o", tmp_path)
     assert (result.code, "is a folder" in result.err) == (2, True)
 
