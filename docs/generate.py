@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from importlib import import_module
 from importlib.metadata import EntryPoint
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 import click
 
@@ -21,7 +21,7 @@ from ganzoo import hookspecs
 from ganzoo.cli import COMMANDS
 from ganzoo.commands.run import MODEL, train_command
 from ganzoo.data import DataSpec
-from ganzoo.fields import value_in_words
+from ganzoo.fields import in_words, taken, value_in_words
 from ganzoo.plugins import GROUP, Registry, discover
 from ganzoo.sampling import sampling_fields
 
@@ -62,6 +62,10 @@ def models(registry: Registry) -> str:
         "What ships with ganzoo. `ganzoo list models` shows what is installed besides; `ganzoo info MODEL` says of any "
         "of them what this page says, and `ganzoo run MODEL --help` explains every option. Pictures are of runs in "
         "[recipes.md](recipes.md), of most models after one minute on one thread.",
+        "## Which model should I take?",
+        table(["you want", "take"], CHOICE),
+        "What each reaches in minutes: [recipes.md](recipes.md). Samples side by side: [gallery.md](gallery.md).",
+        "## All of them",
         table(
             ["model", "paper", "labels", "presets"],
             [[f"[`{c.name}`](#{c.name})", citation(c.paper), labels(c), code(sorted(c.presets))] for c in classes],
@@ -82,7 +86,7 @@ def models(registry: Registry) -> str:
             parts.append(options(own))
         if drawing := sampling_fields(cls):
             parts += ["Options of drawing, of `ganzoo sample`, `eval` and `demo`:", options(drawing.items())]
-        if drawn := next((f"{cls.name}-{of}.png" for of in DRAWN if (IMAGES / f"{cls.name}-{of}.png").exists()), None):
+        if drawn := picture(cls.name):
             parts.append(f"![What {cls.name} draws](images/{drawn})")
         if cls.presets:
             rows = [[f"`{name}`", code(flags(values))] for name, values in sorted(cls.presets.items())]
@@ -93,6 +97,30 @@ def models(registry: Registry) -> str:
 IMAGES = DOCS / "images"
 DRAWN = ("mnist", "emoji", "styles", "digits", "minute")
 """How names of pictures end that show what a model draws; the last, after a minute of training on one thread."""
+LEARNT = {"pacgan": "learn-pacgan.png", "unrolled-gan": "learn-unrolled.png"}
+"""Pictures of learn.md that show what a model draws."""
+CHOICE = [
+    [
+        "digits, small pictures of a class you choose, in minutes on a CPU",
+        "`cgan`; better pictures: `sngan`, `acgan`",
+    ],
+    ["your own pictures, some thousands, on a CPU", "`dcgan --preset pictures`"],
+    ["your own pictures, on a GPU", "`stylegan2 --augment ada`: [stylegan2.md](stylegan2.md)"],
+    ["a few dozen large pictures, on a GPU", "`fastgan`: [few-images.md](few-images.md#a-model-for-few-images)"],
+    ["to see how GANs fail", "`gan --r1 0`, `pacgan` and `unrolled-gan` on points in the plane: [learn.md](learn.md)"],
+    ["to learn classes from few labels", "`sgan`, `ccgan`"],
+    ["groups found without any label", "`clustergan`, `infogan`"],
+    ["to turn images into other images", "`pix2pix`, `cyclegan`, `srgan` and others: [translation.md](translation.md)"],
+    ["words for a picture", "`cgan` on `emoji-tags`: [tagging.md](tagging.md)"],
+    ["a modern baseline", "`r3gan`"],
+]
+"""What somebody wants, and the model to take."""
+
+
+def picture(name: str) -> str | None:
+    """The file name of a picture of what a model draws; None where there is none."""
+    names = (*(f"{name}-{of}.png" for of in DRAWN), LEARNT.get(name, ""))
+    return next((found for found in names if (IMAGES / found).is_file()), None)
 
 
 def citation(paper: str) -> str:
@@ -113,9 +141,27 @@ def labels(cls: type[ganzoo.GAN]) -> str:
 
 
 def options(fields: Iterable[tuple[str, Any]]) -> str:
-    """Options as a table: flag, default, what it is."""
-    rows = [[f"`{flag(name)}`", f"`{field.get_default()}`", field.description or ""] for name, field in fields]
-    return table(["option", "default", ""], rows)
+    """Options as a table: flag, what it takes, default, what it is."""
+    rows = [
+        [typed(name, field), takes(field), f"`{value_in_words(field.get_default())}`", field.description or ""]
+        for name, field in fields
+    ]
+    return table(["option", "takes", "default", ""], rows)
+
+
+def typed(name: str, field: Any) -> str:
+    """An option as one types it; a switch with how it is turned off."""
+    return f"`{flag(name)}`" + (f", `{flag('no_' + name)}`" if taken(field).kind is bool else "")
+
+
+def takes(field: Any) -> str:
+    """What an option takes, a choice as one would type it; nothing of a switch."""
+    if taken(field).kind is bool:
+        return ""
+    if get_origin(taken(field).kind) is Literal:
+        none = ["none"] if type(None) in get_args(field.annotation) else []
+        return code([*map(str, get_args(taken(field).kind)), *none])
+    return in_words(field)
 
 
 def flag(name: str) -> str:

@@ -23,9 +23,16 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """A page without links that lead out of the site's files."""
+    """A page without links that lead out of the site's files, whose commands can be copied as they stand."""
     blocks = re.split(r"(^```.*?^```$)", markdown, flags=re.MULTILINE | re.DOTALL)
-    return "".join(part if part.startswith("```") else OUTSIDE.sub(r"\1", part) for part in blocks)
+    return "".join(without_prompt(part) if part.startswith("```") else OUTSIDE.sub(r"\1", part) for part in blocks)
+
+
+def without_prompt(block: str) -> str:
+    """A block of commands without the prompt before each, which a shell would take for a command."""
+    if not block.startswith("```console\n"):
+        return block
+    return re.sub(r"^\$ ", "", block.replace("```console", "```bash", 1), flags=re.MULTILINE)
 
 
 def on_post_build(config: MkDocsConfig) -> None:

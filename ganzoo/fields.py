@@ -99,7 +99,7 @@ def in_words(info: FieldInfo) -> str:
     if get_origin(kind) is Literal:
         told = " | ".join(map(str, get_args(kind)))
     elif get_origin(kind) in (tuple, list):
-        told = "names"
+        told = "whole numbers" if get_args(kind)[:1] == (int,) else "names"
     elif any(type(meta).__name__ == "BeforeValidator" for meta in info.metadata):
         told = "duration"
     else:

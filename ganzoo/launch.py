@@ -11,7 +11,7 @@ from ganzoo.errors import GanzooError, UsageError, one_line, warn
 from ganzoo.files import read_json, write_json
 from ganzoo.marks import Marks
 from ganzoo.plugins import Registry
-from ganzoo.preparing import Prepared, beginning, config_of, held_out, prepare, session
+from ganzoo.preparing import Prepared, beginning, config_of, few_steps, held_out, prepare, session
 from ganzoo.runs.folder import default_folder, default_folders, model_of, open_run, refuse_absent_data
 from ganzoo.runs.overfitting import Overfitting
 from ganzoo.runs.run import Run
@@ -225,6 +225,8 @@ def _train(run: Run, prepared: Prepared, registry: Registry, watchers: Sequence[
         run.cores = Cores(trainer.engine.device)
         if trainer.fraction < 1:
             run.tell(beginning(prepared, run.folder))
+            if told := few_steps(prepared):
+                run.tell(told)
             run.look_around()
             mode = settle(trainer, settings.engine)
             run.world.on_first(lambda: _note_mode(run.folder, mode))

@@ -374,6 +374,19 @@ def config_of(prepared: Prepared) -> dict[str, Any]:
     }
 
 
+FEW = 1000
+"""Steps below which little is learnt, as a rule."""
+
+
+def few_steps(prepared: Prepared) -> str | None:
+    """A line for a run whose budget nobody chose and which is too short to learn much: of few images."""
+    settings, steps = prepared.plan.settings, prepared.trainer.steps
+    chosen = settings.epochs is not None or settings.steps is not None or settings.max_time is not None
+    if chosen or steps is None or steps >= FEW:
+        return None
+    return f"{steps:,} step{'s are' if steps != 1 else ' is'} few: --max-time 30m or --epochs N trains longer"
+
+
 def beginning(prepared: Prepared, folder: Path) -> str:
     """What begins, or goes on, in one line: model, data, weights, device, budget, folder."""
     trainer, spec, settings = prepared.trainer, prepared.spec, prepared.plan.settings

@@ -91,7 +91,7 @@ class Settings(BaseModel):
     )
     source: Annotated[str | None, AfterValidator(shortest)] = Field(
         None,
-        description="Make a source of each image, for models that make images from images: smaller:4, grey, edges or "
+        description="Make a source of each image, for image-to-image models: smaller:4, grey, edges or "
         "hole; default: the data's own sources.",
     )
     limit: int | None = Field(None, ge=1, description="Train on so many of the samples, the same ones in every run.")

@@ -143,7 +143,7 @@ def test_the_report_opens_with_every_picture_and_nothing_beside_the_page(open_pa
     decoded = "Promise.all([...document.images].map((i) => i.decode().then(() => i.naturalWidth > 0)))"
     assert page.evaluate(decoded) == [True] * 14
     assert page.evaluate("document.documentElement.scrollWidth") <= WIDTHS[device]
-    assert page.locator("h1").inner_text().startswith("No line is surely best: tiny, lr 0.0002 has")
+    assert page.locator("h1").inner_text().startswith("None is surely best: tiny, lr 0.0002 has")
     assert page.evaluate("[...document.images].every((i) => i.alt)")
 
 
@@ -291,6 +291,25 @@ def test_all_models_are_shown_at_one_step(open_page, report):
     assert [image.get_attribute("alt") for image in images.all()] == [
         "samples of tiny, lr 0.0002 at step 20", "samples of tiny, lr 0.1 at step 20",
     ]  # fmt: skip
+
+
+def test_of_many_curves_those_without_a_name_at_their_end_have_it_while_pointed_at(open_page, run, tmp_path):  # noqa: F811
+    folders = [run(f"a{i}", 4.0 + i, options={"lr": 0.1 + i}, curve=[(10, 90), (20, 8)]) for i in range(13)]
+    grids(folders[0], [2, 10, 20])
+    grids(folders[1], [2])
+    path = tmp_path / "report.html"
+    path.write_text(render(build(folders), registry()), encoding="utf-8")
+    page = open_page(path.as_uri(), 1280)
+    chart = page.locator("figure.chart").first
+    last = chart.locator('.log .extra[data-line="12"]')
+    assert (chart.locator(".log .extra").count(), last.is_visible()) == (3, False)
+    chart.locator(".legend button").last.hover()
+    last.wait_for(state="visible")
+    # The slider opens where both have a grid, and says which run was over.
+    assert page.locator(".growth output").inner_text() == "2"
+    page.locator("#step").focus()
+    page.keyboard.press("End")
+    assert page.locator(".growth .missing").nth(1).inner_text() == "tiny, lr 1.1 ended at step 2"
 
 
 def test_without_javascript_everything_but_the_scrubber_is_there(chromium, report):

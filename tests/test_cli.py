@@ -1,6 +1,7 @@
 """The command line: help that teaches, one clear line for every mistake."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -71,6 +72,21 @@ def test_a_dry_run_prints_the_resolved_plan_and_writes_nothing(ganzoo, tmp_path)
     assert plan["options"]["batch_size"] == 64
     assert plan["parameters"]["generator"] > 1_000_000
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_plan_shows_no_python(ganzoo):
+    result = ganzoo("run", "cgan", "--dry-run")
+    assert result.code == 0, result.err
+    assert not re.search(r"\b(None|True|False)\b|'\]", result.out)
+    assert "  max_time           none" in result.out
+
+
+def test_a_run_of_few_steps_whose_budget_nobody_chose_is_told_what_trains_longer(ganzoo):
+    few = ("run", "cgan", "--dataset", "emoji", "--limit", 100, "--dry-run")
+    told = "note: 20 steps are few: --max-time 30m or --epochs N trains longer"
+    assert told in ganzoo(*few).err
+    assert "few" not in ganzoo(*few, "--epochs", 20).err
+    assert "few" not in ganzoo("run", "cgan", "--dry-run").err
 
 
 MISTAKES = [

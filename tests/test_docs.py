@@ -3,6 +3,7 @@
 import ast
 import importlib.util
 import inspect
+import itertools
 import re
 import shlex
 import shutil
@@ -167,6 +168,30 @@ def parse(arguments: list[str]) -> None:
         name, command, arguments = command.resolve_command(context, [*context._protected_args, *context.args])
 
 
+EXAMPLES = [
+    line.split("   ")[0]
+    for block in blocks(ROOT / "docs" / "cli.md") if block.language == "text"
+    for line in block.text.splitlines() if line.startswith("ganzoo ") and not re.search("hf://|runs/ffhq", line)
+]  # fmt: skip
+"""What the help of commands shows, but of runs that are not here and have options of their own."""
+
+
+@pytest.mark.parametrize("line", EXAMPLES)
+def test_the_examples_of_help_can_be_typed(line: str, place, tmp_path):
+    arguments = shlex.split(line)[1:]
+    parse(arguments)
+    if arguments[0] == "sweep":
+        sweep_of(arguments[1], tmp_path, *(part for flag, part in itertools.pairwise(arguments) if flag == "--set"))
+
+
+def sweep_of(model: str, home: Path, *sets: str) -> None:
+    """Look at a sweep's values as it does before anything is trained."""
+    from ganzoo.plugins import registry
+    from ganzoo.sweep import Asked, Sweep
+
+    Sweep(Asked(model, sets, "9epochs", 9, 3, "fid", 0, {}), registry(), home)
+
+
 @each(PAGES)
 def test_data_on_a_page_is_well_formed(page: Path):
     for block in blocks(page):
@@ -214,6 +239,24 @@ def test_every_preset_can_be_typed_as_the_reference_writes_it(generate):
     for name in registry().names("models"):
         for values in registry().get("models", name).presets.values():
             parse(["run", name, *shlex.split(" ".join(generate.flags(values)))])
+
+
+def test_the_models_to_take_are_models_that_ship(generate):
+    from ganzoo.plugins import registry
+
+    named = [words.split() for _, take in generate.CHOICE for words in re.findall("`([^`]+)`", take)]
+    models = [words for words in named if words[0] in registry().names("models")]
+    assert len(models) > 10
+    assert [words for words in named if words not in models] == [["emoji-tags"]]
+    for words in models:
+        parse(["run", *words])
+
+
+def test_options_say_what_they_take_and_show_no_python(generate):
+    text = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
+    assert not re.findall(r"\| `(?:None|True|False|\(.*?,\))` \|", text)
+    assert "| `--loss` | `standard`, `least-squares`, `hinge` | `standard` |" in text
+    assert "| `--hierarchical`, `--no-hierarchical` |  | `yes` |" in text
 
 
 GENERATED = ["models.md", "hooks.md", "cli.md", "write-a-plugin.md"]

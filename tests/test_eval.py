@@ -173,8 +173,13 @@ def test_no_number_is_shown_without_what_it_depends_on(ganzoo, digits):
     assert result.out.splitlines()[0] == (
         "small-digits test (500), 500 images of 8x8x1, extractor look 10101010, resize none"
     )
-    for name in ("fid", "kid", "is", "intra-fid", "accuracy", "precision", "coverage", "nearest"):
+    for name in ("FID", "KID", "Inception Score", "intra-FID", "label accuracy", "precision", "coverage"):
         assert f"\n  {name} " in result.out
+    told = {line[2:41].strip(): line.split()[-3:] for line in result.out.splitlines() if line.startswith("  ")}
+    assert told["FID"] == ["lower", "is", "better"]
+    assert told["coverage"] == ["higher", "is", "better"]
+    assert not {"is_std", "kid_std", "nearest_least"} & set(result.out.split())
+    assert {"Inception Score, deviation", "smallest distance to a training image"} <= told.keys()
     assert "kid: subsets 100, subset_size 500, images 500" in result.out
     assert " cas " not in result.out
 
@@ -248,7 +253,7 @@ def test_a_reader_that_goes_away_costs_no_result(digits, tmp_path):
 def test_a_place_that_cannot_be_written_costs_no_numbers(ganzoo, digits, tmp_path):
     (tmp_path / "file").write_text("")
     result = ganzoo("eval", digits, *QUICK, "--metrics", "fid", "-o", "file/x.json")
-    assert (result.code, "cannot write" in result.err, "fid  " in result.out) == (1, True, True)
+    assert (result.code, "cannot write" in result.err, "FID  " in result.out) == (1, True, True)
     result = ganzoo("eval", digits, *QUICK, "-o", tmp_path)
     assert (result.code, "is a folder" in result.err) == (2, True)
 

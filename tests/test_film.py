@@ -62,6 +62,12 @@ def test_a_film_of_training_has_a_frame_for_each_grid_and_the_last_one_stays(gan
         assert picture.info["loop"] == 0
 
 
+def test_a_film_of_one_grid_has_one_frame(ganzoo, run):
+    for grid in sorted((run / "samples").glob("*.png"))[1:]:
+        grid.unlink()
+    assert ": 1 frame, " in ganzoo("video", run).out
+
+
 def test_each_frame_is_the_grid_of_its_step_beneath_a_title(run):
     grids = film.grids_of(run)
     assert grids.steps == [10, 20, 30]

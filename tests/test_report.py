@@ -17,7 +17,7 @@ from ganzoo.plugins import registry
 from ganzoo.report.benchmarks import read_benchmarks
 from ganzoo.report.build import FORMAT, build
 from ganzoo.report.charts import throughput_charts
-from ganzoo.report.html import PICTURED, page
+from ganzoo.report.html import LISTED, PICTURED, page
 from ganzoo.report.lines import MEASURES, difference, value_of
 from ganzoo.report.markdown import escaped, markdown
 from ganzoo.report.named import sort_out
@@ -146,7 +146,7 @@ def test_options_that_only_some_lines_have_are_among_those_that_differ(run):
     report = build([run("a", 4.0), run("b", 6.0, model="plain", options={"clip": 0.01})])
     assert report.lines[1].differs == {"clip": 0.01}
     section = page(report, registry()).partition('<table class="options">')[2].partition("</table>")[0]
-    assert '<th scope="col">line</th><th scope="col">clip</th>' in section
+    assert '<th scope="col">model</th><th scope="col">clip</th>' in section
     assert '<th scope="row">tiny</th><td>–</td>' in section
     assert '<th scope="row">plain</th><td>0.01</td>' in section
 
@@ -156,7 +156,17 @@ def test_many_options_of_few_lines_stand_option_by_option(run):
     section = page(report, registry()).partition('<table class="options">')[2].partition("</table>")[0]
     assert '<th scope="col">option</th><th scope="col">tiny</th><th scope="col">plain</th>' in section
     assert '<th scope="row">clip</th><td>–</td><td>0.01</td>' in section
-    assert '<th scope="row">latent-dim</th>' in section
+    assert '<th scope="row">latent-<wbr>dim</th>' in section
+
+
+def test_where_many_options_differ_those_of_one_model_alone_are_folded(run):
+    own = {f"own_{i}": i for i in range(LISTED)}
+    html = page(build([run("a", 4.0), run("b", 6.0, model="plain", options={"lr": 0.1, **own})]), registry())
+    section = html.partition('<table class="options">')[2].partition("</table>")[0]
+    assert "lr" in section
+    assert "own-" not in section.replace("<wbr>", "")
+    assert f"<summary>{LISTED} options of one model alone</summary>" in html
+    assert "<dt>plain</dt><dd>own-0 0, own-1 1, " in html
 
 
 def test_what_version_0_1_had_no_option_for_makes_a_line_and_is_repeated(run, ganzoo):
@@ -248,7 +258,7 @@ def test_an_evaluation_of_an_earlier_step_is_told(run):
 def test_with_one_seed_each_nothing_is_best_and_the_verdict_says_why(run):
     report = build([run("a", 4.0), run("b", 6.0, options={"lr": 0.1})])
     assert report.verdict[0] == (
-        "No line is surely best: tiny, lr 0.0002 has the lowest FID, 4.00 (1 seed), against 6.00 (1 seed) for "
+        "None is surely best: tiny, lr 0.0002 has the lowest FID, 4.00 (1 seed), against 6.00 (1 seed) for "
         "tiny, lr 0.1, the next best of 2."
     )
     assert "Each of the two has a FID on one seed" in report.verdict[1]
@@ -273,7 +283,25 @@ def test_a_lead_within_the_spread_is_not_best(run):
     runs += [run(f"b{s}", 4.5 + s, seed=s, options={"lr": 0.1}) for s in range(3)]
     report = build(runs)
     assert report.best is None
-    assert "no more than the spread over seeds explains" in report.verdict[1]
+    first, second = report.verdict
+    assert first == (
+        "tiny, lr 0.0002 and tiny, lr 0.1 share first place: FID 5.00 ± 1.00 and 5.50 ± 1.00 (3 seeds); the difference "
+        "is within chance."
+    )
+    assert second.startswith("The lead of 0.50 (95 % interval -1.77 to 2.77) is no more than the spread over seeds")
+
+
+def test_those_who_share_first_place_are_named_with_the_next_that_is_surely_behind(run):
+    runs = [run(f"a{s}", 4.0 + s / 10, seed=s) for s in range(3)]
+    runs += [run(f"b{s}", 4.05 + s / 10, seed=s, options={"lr": 0.1}) for s in range(3)]
+    runs += [run(f"c{s}", 6.0 + s / 10, seed=s, options={"lr": 0.2}) for s in range(3)]
+    runs += [run("d", 9.0, options={"lr": 0.3})]
+    first, _, third, last = build(runs).verdict
+    assert first.startswith(
+        "tiny, lr 0.0002 and tiny, lr 0.1 share first place: FID 4.10 ± 0.10 and 4.15 ± 0.10 (3 seeds)"
+    )
+    assert third == "The next, tiny, lr 0.2, is 2.00 behind (95 % interval 1.77 to 2.23)."
+    assert last == "Whether tiny, lr 0.3 is behind cannot be told from its seeds."
 
 
 def test_a_line_that_lacks_a_seeds_fid_is_ranked_by_those_it_has_and_never_best(run):
@@ -282,7 +310,7 @@ def test_a_line_that_lacks_a_seeds_fid_is_ranked_by_those_it_has_and_never_best(
     report = build(runs)
     assert report.best is None
     assert report.verdict[0].startswith(
-        "No line is surely best: tiny, lr 0.1 has the lowest FID, 1.05 ± 0.07 (2 of 3 seeds), against 8.10"
+        "None is surely best: tiny, lr 0.1 has the lowest FID, 1.05 ± 0.07 (2 of 3 seeds), against 8.10"
     )
     assert "tiny, lr 0.1 has a FID on 2 of 3 seeds only" in report.verdict[1]
     assert not any(line.values["fid"].best for line in report.lines)
@@ -298,7 +326,7 @@ def test_a_line_that_lacks_a_seeds_fid_can_be_beaten(run):
 
 def test_lines_with_the_same_fid_are_both_named(run):
     report = build([run("a", 4.0), run("b", 4.0, options={"lr": 0.1})])
-    assert report.verdict == ["No line is best: tiny, lr 0.0002 and tiny, lr 0.1 have the same FID, 4.00 (1 seed)."]
+    assert report.verdict == ["None is best: tiny, lr 0.0002 and tiny, lr 0.1 have the same FID, 4.00 (1 seed)."]
 
 
 def test_a_third_line_of_one_seed_keeps_a_lead_from_being_sure(run):
@@ -325,6 +353,9 @@ def test_time_to_a_threshold_counts_only_when_every_seed_reached_it(run):
     values = group.lines[0].values
     assert values["seconds_to_fid_20"].values == [20, 22]
     assert values["seconds_to_fid_10"].note == "1 of 2 seeds"
+    measure = next(m for m in group.measures if m.key == "seconds_to_fid_10")
+    assert show(measure, values["seconds_to_fid_10"]) == "1 of 2 seeds"  # Their mean would look too good.
+    assert '<td data-value="">1 of 2 seeds</td>' in page(build(runs), registry())
 
 
 def test_the_best_fid_in_training_stands_beside_the_last_and_is_never_marked(run):
@@ -537,7 +568,7 @@ def test_two_hundred_runs_make_a_page_that_can_be_sent(run):
                for i in range(200)]  # fmt: skip
     html = page(build(folders), registry())
     assert html.count('src="data:image/') == PICTURED
-    assert "And 100 more lines, of lower rank, of which no pictures are drawn." in html
+    assert "And 100 more models, of lower rank, of which no pictures are drawn." in html
     assert html.count('<th scope="row" data-value="tiny, lr') == 2 * 200  # In both tables.
     assert len(html.encode()) < 15_000_000
 

@@ -37,6 +37,24 @@ def test_reports_of_the_gallery_have_a_way_back(site):
         assert '<a href="../gallery.html">Gallery</a>' in page.read_text(encoding="utf-8"), page.name
 
 
+def test_commands_can_be_copied_without_the_prompt(site):
+    assert any(block.strip().startswith("ganzoo run cgan --max-time 2m") for block in commands(site / "index.html"))
+    assert not [block for page in site.glob("*.html") for block in commands(page) if "$ ganzoo" in block]
+
+
+def commands(page: Path) -> list[str]:
+    """The code blocks of a page, as one copies them."""
+    blocks = re.findall(r"<pre><span></span><code>(.*?)</code></pre>", page.read_text(), re.DOTALL)
+    return [re.sub("<[^>]+>", "", block) for block in blocks]
+
+
+def test_questions_are_answered_in_words_that_people_search_for(site):
+    text = re.sub("<[^>]+>", " ", (site / "faq.html").read_text()).lower()
+    for word in ("out of memory", "nan", "fine-tune", "colourisation", "inpainting", "super-resolution", "windows",
+                 "macos", "docker", "colab", "mode collapse", "gpu", "good fid"):  # fmt: skip
+        assert word in text, word
+
+
 def test_pages_fetch_nothing_from_elsewhere(site):
     for page in site.glob("*.html"):
         fetched = re.findall(r"<(?:script|img|iframe)[^>]*\ssrc=\"(https?:[^\"]+)", page.read_text())

@@ -61,7 +61,7 @@ def test_lines_stand_in_the_order_of_their_fid_with_how_far_behind_each_is(run):
     assert shown[1] == ("2", "tiny, lr 0.1", "+4.00 (2.0 times) 3.77 to 4.23, sure")
     assert shown[3][0] == shown[3][2] == "–"
     head, _, *lines = markdown(report).partition("|  |")[2].splitlines()
-    assert head.startswith(" line | seeds | behind the first | FID ↓ |")
+    assert head.startswith(" model | seeds | behind the first | FID ↓ |")
     assert lines[1].startswith("| 2 | tiny, lr 0.1 | 3 | +4.00 (2.0 times) | 8.10 ± 0.10 |")
     told = report.to_json()["groups"][0]["lines"][1]
     assert (told["rank"], told["behind"]["sure"], told["behind_by_images"]) == (2, True, None)
@@ -79,7 +79,7 @@ def test_with_one_seed_a_wide_lead_is_told_with_the_command_that_makes_it_certai
     )
     assert "How far another seed would move these numbers is not known, so nothing is marked best." in report.verdict[1]
     assert report.best is None
-    assert how_sure(report.lines[1]) == "far, by the images drawn"
+    assert how_sure(report.lines[1]) == "far behind (one seed)"
     html = page(report, registry())
     assert "<h1>tiny, lr 0.0002 is far ahead: " in html
     assert f'<code class="said">{command}</code>' in html
@@ -87,12 +87,12 @@ def test_with_one_seed_a_wide_lead_is_told_with_the_command_that_makes_it_certai
 
 
 @pytest.mark.parametrize(
-    ("ends", "word"), [((4.1, 6.0), "is ahead"), ((8.2, 9.0), "is far ahead"), ((3.9, 6.0), "No line is ahead")]
+    ("ends", "word"), [((4.1, 6.0), "is ahead"), ((8.2, 9.0), "is far ahead"), ((3.9, 6.0), "None is ahead")]
 )
 def test_a_lead_by_the_images_is_far_at_twice_and_none_where_the_intervals_meet(one, ends, word):
     report = build([one("a", 3.8, 3.5, 4.0), one("b", sum(ends) / 2, *ends, lr=0.1)])
     assert word in report.verdict[0]
-    assert ("The intervals meet" in report.verdict[1]) == (word == "No line is ahead")
+    assert ("The intervals meet" in report.verdict[1]) == (word == "None is ahead")
 
 
 def test_commands_take_a_folder_whose_name_begins_with_a_dash_for_no_option(one, run, ganzoo):  # noqa: F811
@@ -270,7 +270,7 @@ def test_options_that_differ_come_first_and_equal_ones_are_folded(run):  # noqa:
     assert "lr" in re.findall('<th scope="col">([^<]+)</th>', first)
     assert "batch-size" not in first
     assert "<dt>batch-size</dt><dd>32</dd>" in folded
-    assert re.search(r"<summary>\d+ options that are the same in every line</summary>", folded)
+    assert re.search(r"<summary>\d+ options that are the same in every model</summary>", folded)
     assert html.index('id="table"') < html.index('id="options"') < html.index('id="samples"')
 
 

@@ -330,9 +330,20 @@ def test_the_page_shows_pictures_and_marks_right_tags(run, tmp_path):
     assert text.count("<img ") == 3
     assert text.count("data:image/png;base64,") == 3
     assert "http" not in text  # Nothing is fetched.
+    assert f"<p>cgan, run {run}" in text
+    assert '<meta name="viewport"' in text
     picture = emoji.tagged(("noto",), "test")[0]
     row = page.Row(picture, ["heart", "red"], ["heart", "<b>"], ["sun", "red"])
     assert "<td><mark>heart</mark>, &lt;b&gt;</td><td>sun, <mark>red</mark></td><td>heart, red</td>" in page.page([row])
+
+
+def test_the_page_says_how_good_the_tags_are_where_that_was_measured(tmp_path):
+    assert page.about(tmp_path, "cgan") == f"cgan, run {tmp_path}."
+    (tmp_path / "eval.json").write_text('{"metrics": {"tags_at_1": 0.413, "tags_retrieved_at_1": 0.557}}')
+    assert page.about(tmp_path, "cgan") == (
+        f"cgan, run {tmp_path}: the first tag is right for 41 % of the held-out emoji "
+        "(a search for the nearest picture: 56 %)."
+    )
 
 
 def test_the_page_is_of_models_that_were_trained_on_tags(ganzoo, tmp_path):

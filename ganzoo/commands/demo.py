@@ -32,7 +32,7 @@ def command(
     The checkpoints that a run keeps are under a slider. With OTHER, two runs are shown beside each other, drawn from
     latents of the same seed, or made from the same pictures; OTHER may be RUN again, to see two of its checkpoints.
 
-    Of a model that makes images from images, choose a held-out picture or drop one of your own, and see before and
+    For image-to-image models, choose a held-out picture or drop one of your own, and see before and
     after under a slider. The model's options of drawing, which `ganzoo demo RUN --help` lists, can be turned on the
     page too. What is chosen stands in the page's address.
 

@@ -141,15 +141,25 @@ def command(
             click.echo(out)
 
 
+def called(name: str) -> tuple[str, str]:
+    """What reports call a number, and which way is better, if either."""
+    from ganzoo.report.lines import MEASURES, MORE
+
+    measure = next((m for m in (*MEASURES, *MORE) if m.key == name), None)
+    return (measure.title, measure.better) if measure else (name.replace("_", " "), "")
+
+
 def show(result: dict[str, Any]) -> None:
     """The numbers, and above them what they depend on."""
     from ganzoo.metrics.protocol import describe
 
     click.echo(describe(result["protocol"]))
-    for name, value in result["metrics"].items():
-        click.echo(f"  {name:24} {value:>12.4f}")
+    rows = [(*called(name), f"{value:.4f}") for name, value in result["metrics"].items()]
+    wide = max([24, *(len(title) for title, _, _ in rows)])
+    for title, better, value in rows:
+        click.echo(f"  {title:{wide}} {value:>12}  {better and better + ' is better'}".rstrip())
     for name, reason in result["left_out"].items():
-        click.echo(f"  {name:24} {'-':>12}  {reason}")
+        click.echo(f"  {name:{wide}} {'-':>12}  {reason}")
     for name, settings in result["settings"].items():
         if settings:
             click.echo(f"{name}: " + ", ".join(f"{key} {value}" for key, value in settings.items()))

@@ -23,7 +23,7 @@ def command(run: Path, kind: str | None, out: Path | None, checkpoint: str | Non
 
     safetensors holds the weights and, in its header, what ganzoo needs to rebuild the model; pt2 is a program for
     `torch.export.load`; onnx is for onnxruntime and others (`pip install 'ganzoo[onnx]'`). Any batch size goes in.
-    Of a model that makes images from images, the program takes sources of any height and width, if the model does.
+    For image-to-image models, the program takes sources of any height and width, if the model does.
     A model's options of drawing, where it has any, are exported at their defaults.
     The file is read back and must give the original's images on random inputs before it is kept.
 

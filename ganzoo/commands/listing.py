@@ -22,8 +22,8 @@ COLUMNS = ("run", "model", "data", "status", "step", "best FID", "last FID")
 def command(kind: str | None, folder: Path | None, tags: tuple[str, ...], as_json: bool) -> None:
     """List what is installed: models, data sets, metrics and the like, or the plugins that bring them. Or your runs.
 
-    Runs are those in FOLDER and below, runs/ unless you name another: how each stands, the best FID that was found
-    while it trained (--eval-every), and the last, which may be that of `ganzoo eval`.
+    Runs are those in FOLDER and below, runs/ unless you name another: how each stands, the best FID that was found,
+    while it trained (--eval-every) or after (`ganzoo eval`), and the last.
 
     KIND is one of models, datasets, metrics, features, augmentations, regularisers, loggers, plugins and runs.
 

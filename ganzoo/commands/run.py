@@ -64,7 +64,7 @@ def command() -> None:
     \b
     ganzoo run cgan                          the default recipe on MNIST
     ganzoo run cgan --preset tutorial        the recipe of the tutorials
-    ganzoo run dcgan --preset pictures --dataset folder --data-root pictures
+    ganzoo run dcgan --preset pictures --dataset folder --data-root pictures --max-time 30m
     ganzoo run cgan --max-time 2m --seed 1 --out runs/mine
     ganzoo run cgan --nproc 2                two processes, half of each batch in either
     ganzoo run --config runs/mine/run.json   the same run again
@@ -166,7 +166,7 @@ def _train(
     from ganzoo.launch import start
     from ganzoo.marks import marks
     from ganzoo.plugins import registry
-    from ganzoo.preparing import prepare
+    from ganzoo.preparing import few_steps, prepare
     from ganzoo.training.progress import Progress
 
     called = marks(name, tags)
@@ -178,7 +178,10 @@ def _train(
     plan = resolve(model, chosen | ({"data_options": own} if own else {}), preset, file)
     check_spread(nproc, plan.settings.device, plan.options.batch_size)
     if dry_run:
-        _show_plan(prepare(plan, registry()).describe(registry()), as_json)
+        prepared = prepare(plan, registry())
+        _show_plan(prepared.describe(registry()), as_json)
+        if told := few_steps(prepared):
+            click.echo(f"note: {told}", err=True)
         return
     spread(nproc)
     run = start(plan, registry(), out, [] if quiet else [Progress()], called)
@@ -190,12 +193,14 @@ def _show_plan(plan: dict[str, Any], as_json: bool) -> None:
     if as_json:
         echo_json(plan)
         return
+    from ganzoo.fields import value_in_words
+
     for key in ("model", "paper", "preset", "steps", "batches_per_epoch"):
-        click.echo(f"{key:20} {plan[key]}")
+        click.echo(f"{key:20} {value_in_words(plan[key])}")
     for part in ("data", "parameters", "settings", "options", "machine", "versions"):
         click.echo(f"{part}")
         for key, value in plan[part].items():
-            click.echo(f"  {key:18} {value}")
+            click.echo(f"  {key:18} {value_in_words(value)}")
 
 
 def show_result(run: "Run", as_json: bool) -> None:

@@ -64,7 +64,7 @@ def command(
 ) -> None:  # fmt: skip
     """Draw images from the averaged generator of RUN.
 
-    A model that makes images from images takes pictures of any size that its networks take, and gives them back in
+    An image-to-image model takes pictures of any size that its networks take, and gives them back in
     their own sizes, under their names; pictures of more than 512 x 512 pixels go through in overlapping tiles.
 
     A model may have options of drawing, such as a truncation: `ganzoo sample RUN --help` lists them.

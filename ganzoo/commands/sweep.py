@@ -54,12 +54,12 @@ def command(
 
     \b
     ganzoo sweep cgan --set lr=1e-4,3e-4,1e-3 --budget 10m
-    ganzoo sweep cgan --set lr=1e-5:1e-2 --set width=64:512 --budget 20epochs
+    ganzoo sweep cgan --set lr=1e-5:1e-2 --set latent-dim=16:256 --budget 20epochs
     ganzoo sweep cgan:tutorial --set augment=none,ada,diffaugment --budget 9m
 
-    Lists alone are tried in every combination. Of ranges, and of some combinations out of many, trials are drawn by
-    Optuna (pip install 'ganzoo[sweep]'), the later ones near those that did well; a wide range is drawn from on a
-    logarithmic scale.
+    Lists alone are tried in every combination. Optuna (pip install 'ganzoo[sweep]') draws trials from ranges, or from
+    lists with more combinations than --trials, the later ones near those that did well; ranges that span a factor of
+    ten or more are sampled logarithmically.
 
     Successive halving: with 9 trials and --eta 3, each gets a ninth of the budget and is measured, the best 3 go on
     to a third of it, and the best of these to its end: three budgets in all, in place of nine. Each is a run with the

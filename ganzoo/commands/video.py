@@ -49,4 +49,4 @@ def command(
     if as_json:
         echo_json({"file": str(target), "frames": written, "seconds": round(written / fps + hold, 3)})
     else:
-        click.echo(f"{target}: {written:,} frames, {written / fps + hold:.1f} s")
+        click.echo(f"{target}: {written:,} frame{'s' * (written != 1)}, {written / fps + hold:.1f} s")

@@ -12,9 +12,9 @@ from ganzoo import __version__
 from ganzoo.errors import GanzooError, UsageError, one_line
 from ganzoo.report.benchmarks import Benchmarks, read_benchmarks
 from ganzoo.report.groups import Group, best_while_training, make_groups, time_to_thresholds
-from ganzoo.report.lines import MEASURES, Line, mark_best, put_in_order
+from ganzoo.report.lines import Line, mark_best, put_in_order, ranked_by
 from ganzoo.report.read import clean, read_run
-from ganzoo.report.verdict import RULE, cautions, unmeasured, verdict
+from ganzoo.report.verdict import RULE, RULES, cautions, unmeasured, verdict
 
 FORMAT = 1
 """Of the JSON: raised when a field changes its meaning or goes."""
@@ -40,6 +40,11 @@ class Report:
     def lines(self) -> list[Line]:
         return [line for group in self.groups for line in group.lines]
 
+    @property
+    def by(self) -> str:
+        """By what the models of the first group are put in order."""
+        return (ranked_by(self.groups[0].lines) if self.groups else "") or "fid"
+
     def to_json(self) -> dict[str, Any]:
         """The report as plain values."""
         measures = dict.fromkeys(m for g in self.groups for m in (*g.measures, *g.more))
@@ -49,7 +54,11 @@ class Report:
             "ganzoo": __version__,
             "created": self.created,
             "command": self.command,
-            "verdict": {"sentences": self.verdict, "best": self.best, "by": "fid"},
+            "verdict": {
+                "sentences": self.verdict,
+                "best": self.best,
+                "by": (ranked_by(self.groups[0].lines) if self.groups else "") or "fid",
+            },
             "cautions": self.cautions,
             "failed": self.failed,
             "rule": self.rule,
@@ -109,14 +118,15 @@ def build(
         time_to_thresholds(group)
         best_while_training(group)
         mark_best(group.lines, [*group.measures, *group.more])
-        group.lines = put_in_order(group.lines, MEASURES[0])
+        group.lines = put_in_order(group.lines)
     sentences, best = verdict(groups[0]) if groups else (["Benchmarks alone: no run was given."], None)
     files = read_benchmarks(benchmarks)
     told = [*notes, *failed, *cautions(groups), *unmeasured(groups, failed)]
     if checkpoint is not None:
         of = f"The generators are of checkpoint '{checkpoint}'"
         told.insert(0, f"{of}; times, memory and curves are of the whole run.")
-    return Report(groups, files, sentences, best, told, said, failed)
+    rule = RULES[ranked_by(groups[0].lines)] if groups else RULE
+    return Report(groups, files, sentences, best, told, said, failed, rule=rule)
 
 
 def _line(line: Line) -> dict[str, Any]:

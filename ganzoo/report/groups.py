@@ -6,7 +6,7 @@ from typing import Any
 
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.metrics.protocol import at_their_sizes, comparable, describe
-from ganzoo.report.lines import MEASURES, MORE, Line, Measure, make_lines, mark_options, value_of
+from ganzoo.report.lines import LIFTED, MEASURES, MORE, TIMES, Line, Measure, make_lines, mark_options, value_of
 from ganzoo.report.read import RunRecord, last_logged, number
 
 THRESHOLDS = 3
@@ -30,20 +30,29 @@ class Group:
 
     @property
     def measures(self) -> list[Measure]:
-        """The table's columns: time to FID thresholds stands after the speed."""
+        """The first table's measures: time to FID thresholds stands after the speed."""
         about = "training until an evaluation found at most {:g}; at most that long, where the first one did"
         times = [
             Measure(threshold_key(t), f"time to FID {t:g}", "lower", "seconds", about.format(t))
             for t in self.thresholds
         ]
-        return [*MEASURES[:5], *times, *MEASURES[5:]]
+        lifted = [m for m in MORE if m.key in LIFTED and any(m.key in line.values for line in self.lines)]
+        return [*MEASURES[:4], *lifted, MEASURES[4], *times, *MEASURES[5:]]
+
+    @property
+    def columns(self) -> list[Measure]:
+        """The first table's columns: measures of which some line has a number."""
+        return [m for m in self.measures if any(m.key in line.values for line in self.lines)]
 
     @property
     def more(self) -> list[Measure]:
         """Columns of the second table: whatever else some line has, a stranger's metrics among it."""
         known = {m.key for m in (*self.measures, *MORE)}
         others = sorted({key for line in self.lines for key in line.values} - known)
-        found = [*MORE, *(Measure(key, key.replace("_", " "), "", ".4g") for key in others)]
+        found = [
+            *(m for m in MORE if m.key not in LIFTED),
+            *(Measure(key, key.replace("_", " "), "", ".4g") for key in others),
+        ]
         return [m for m in found if any(m.key in line.values for line in self.lines)]
 
     @property
@@ -130,7 +139,7 @@ def _data(run: RunRecord) -> str:
 
 
 def threshold_key(threshold: float) -> str:
-    return f"seconds_to_fid_{threshold:g}"
+    return f"{TIMES}{threshold:g}"
 
 
 def fid_curve(run: RunRecord, group: Group, against: str) -> tuple[list[float], list[float]]:

@@ -16,9 +16,9 @@ from ganzoo.report.build import Report
 from ganzoo.report.charts import fid_charts, loss_charts, loss_table, series_name, throughput_charts
 from ganzoo.report.groups import Group, fid_curve
 from ganzoo.report.lines import MEASURES, Line, drawn
-from ganzoo.report.pictures import TABLE, Samples, confusion, growth, samples, share
+from ganzoo.report.pictures import TABLE, Samples, confusion, framed, growth, samples, share
 from ganzoo.report.read import listed, mapping
-from ganzoo.report.show import BETWEEN, DASH, behind, how_sure, shown_number
+from ganzoo.report.show import BETWEEN, DASH, behind, breaking, how_sure, partial, shown_number
 from ganzoo.report.svg import Axis, drawings, marks, swatch, tick_text
 
 HERE = files("ganzoo.report")
@@ -26,6 +26,8 @@ PICTURED = 100
 """Lines of which pictures are drawn, the first by rank: each takes its model to be built."""
 DOTTED = 40
 """Lines whose seeds are drawn as dots, likewise."""
+LISTED = 12
+"""Options that differ which are all in one table; of more, those that one line alone has are folded."""
 WIDE = 4
 """How many times the least value the largest is where a scale is logarithmic."""
 
@@ -43,11 +45,12 @@ def page(report: Report, plugins: Registry) -> str:
         "series_name": series_name,
         "behind": behind,
         "how_sure": how_sure,
+        "partial": partial,
         "drawings": drawings,
         "swatch": swatch,
         "marks": marks,
     }
-    environment.filters |= {"text": _text, "marked": marked}
+    environment.filters |= {"text": _text, "marked": marked, "breaking": breaking}
     main = report.groups[0] if report.groups else None
     pictures: list[tuple[str, list[str], Samples]] = []
     most = share(len(report.lines))
@@ -55,6 +58,8 @@ def page(report: Report, plugins: Registry) -> str:
         run = drawn(line)
         classes = [str(c) for c in listed(mapping(run.info.get("data")).get("classes"))][:10]
         pictures.append((line.name, classes, samples(run, plugins, most)))
+    drawings_of = framed([one for _, _, one in pictures], most)
+    pictures = [(name, classes, one) for (name, classes, _), one in zip(pictures, drawings_of, strict=True)]
     rows = [row for file in report.benchmarks for row in file.rows]
     charts = {
         "fid": fid_charts(main) if main else [],
@@ -63,7 +68,8 @@ def page(report: Report, plugins: Registry) -> str:
     }
     confusions = [(line.name, found) for line in report.lines[:PICTURED] if (found := confusion(line, most))]
     growing = growth(report.lines)
-    keys, equal = options(report.lines)
+    keys, own, equal = options(report.lines)
+    heading, note = about(pictures)
     scripts = [script("templates/page.js")]
     template = environment.get_template("report.html")
     made = template.render(
@@ -79,8 +85,11 @@ def page(report: Report, plugins: Registry) -> str:
         growth=growing,
         strip=dots(main) if main else None,
         keys=keys,
+        own=own,
         equal=equal,
-        contents=contents(report, bool(keys or equal), bool(confusions)),
+        heading=heading,
+        note=note,
+        contents=contents(report, bool(keys or own or equal), bool(confusions)),
         curves=[(line, run, fid_curve(run, main, "seconds")) for line in main.lines for run in line.runs]
         if main
         else [],
@@ -108,16 +117,47 @@ def contents(report: Report, options: bool, confusions: bool) -> list[tuple[str,
     return [(place, title) for place, title, there in places if there]
 
 
-def options(lines: Sequence[Line]) -> tuple[list[str], dict[str, Any]]:
-    """The options in which lines differ, and those that are the same in all, with their values."""
+def options(lines: Sequence[Line]) -> tuple[list[str], dict[str, dict[str, Any]], dict[str, Any]]:
+    """The options in which lines differ; by line, where they are many, those that it alone has; and the equal ones."""
     keys = list(dict.fromkeys(key for line in lines for key in line.differs))
-    return keys, {key: value for key, value in (lines[0].options if lines else {}).items() if key not in keys}
+    having = {key: [line for line in lines if key in line.options or key in line.differs] for key in keys}
+    alone = [key for key in keys if len(having[key]) == 1] if len(keys) > LISTED else []
+    own = {
+        line.name: {key: line.options.get(key, line.differs.get(key)) for key in alone if having[key][0] is line}
+        for line in lines
+    }
+    equal = {key: value for key, value in (lines[0].options if lines else {}).items() if key not in keys}
+    shared = [key for key in keys if key not in alone]
+    return shared, {name: values for name, values in own.items() if values}, equal
+
+
+LATENTS = (
+    "One column for each latent, one row for each class where the model takes labels. Latents come from one seed, so "
+    "models with latents of one size and kind draw from the same numbers."
+)
+HELD_OUT = (
+    "The last grid that each run drew while it trained: held-out sources, what the model makes of them and, where "
+    "there are some, the targets."
+)
+POINTS = "The first two numbers of each, all models in one frame. Latents come from one seed."
+FIRST = "The first seed of each model that was measured."
+
+
+def about(pictures: Sequence[tuple[str, list[str], Samples]]) -> tuple[str, str]:
+    """The heading above the pictures of all lines, and what to know of them."""
+    shown = [one for _, _, one in pictures if one.source]
+    if shown and all(one.held_out for one in shown):
+        return "Held-out images, and what is made of them", f"{HELD_OUT} {FIRST}"
+    if shown and all(one.points is not None for one in shown):
+        return "Samples", f"{POINTS} {FIRST}"
+    of_others = " Of image-to-image models, the last grid of held-out images." if any(p.held_out for p in shown) else ""
+    return "The same latents, the same labels", f"{LATENTS}{of_others} {FIRST}"
 
 
 def dots(group: Group) -> dict[str, Any] | None:
     """Every seed's FID on one scale, in percent of its width, line by line in the order of rank; None without any."""
     fid = MEASURES[0]
-    ranked = [line for line in group.lines if line.rank]
+    ranked = [line for line in group.lines if line.rank and "fid" in line.values]
     values = [line.values["fid"] for line in ranked[:DOTTED]]
     if not values:
         return None

@@ -75,6 +75,12 @@ MORE = (
     Measure("parameters_all", "all parameters", "", ",.0f"),
 )
 
+MODES = tuple(next(m for m in MORE if m.key == key) for key in ("modes", "reverse_kl"))
+LIFTED = ("modes", "good_samples", "reverse_kl", "psnr", "ssim", "recognition", "tags", "tags_at_1")
+"""Of `MORE`, what stands in the first table where some line has it: it is what such data is measured by."""
+TIMES = "seconds_to_fid_"
+"""How keys of times to a FID begin."""
+
 
 @dataclass
 class Value:
@@ -108,7 +114,7 @@ class Line:
     """Options in which the lines of a report differ, or that other lines do not have."""
     values: dict[str, Value] = field(default_factory=dict)
     rank: int | None = None
-    """By FID among those it may be compared with, from 1; None where it has none."""
+    """By FID, or else by modes, among those it may be compared with, from 1; None where it has none."""
     behind: "Difference | None" = None
     """How far behind the first by FID; None of the first, and of a line without."""
     standing: "Standing | None" = None
@@ -260,13 +266,26 @@ def rank(lines: Sequence[Line], measure: Measure) -> list[Line]:
     return sorted(ready, key=lambda line: sign * (line.values[measure.key].mean or 0.0))
 
 
-def put_in_order(lines: Sequence[Line], measure: Measure) -> list[Line]:
-    """The lines best first, each told how far behind the first it is; those without a value follow as they came."""
-    ranked = rank(lines, measure)
+def ranked_by(lines: Sequence[Line]) -> str:
+    """By what lines are put in order: `fid`, where some line has it, else `modes`; empty where none has either."""
+    return next((key for key in ("fid", "modes") if any(key in line.values for line in lines)), "")
+
+
+def put_in_order(lines: Sequence[Line]) -> list[Line]:
+    """The lines best first; those without a value follow as they came.
+
+    By FID, each told how far behind the first it is; where no line has a FID by modes, and then by reverse KL.
+    """
+    by = ranked_by(lines)
+    if by == "modes":
+        evenly = rank(lines, MODES[1])
+        ranked = rank([*evenly, *(line for line in lines if line not in evenly)], MODES[0])  # A stable order.
+    else:
+        ranked = rank(lines, MEASURES[0])
     for place, line in enumerate(ranked, 1):
         line.rank = place
-        if place > 1:
-            best, value = ranked[0].values[measure.key], line.values[measure.key]
+        if place > 1 and by == "fid":
+            best, value = ranked[0].values["fid"], line.values["fid"]
             line.behind, line.standing = difference(best, value), standing(best, value)
     return [*ranked, *(line for line in lines if line.rank is None)]
 

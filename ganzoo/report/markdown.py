@@ -7,7 +7,7 @@ from ganzoo.report.build import Report
 from ganzoo.report.charts import series_name
 from ganzoo.report.groups import Group
 from ganzoo.report.lines import Measure
-from ganzoo.report.show import BETWEEN, DASH, behind, show, shown_number
+from ganzoo.report.show import BETWEEN, DASH, behind, partial, show, shown_number
 
 
 def markdown(report: Report) -> str:
@@ -18,7 +18,7 @@ def markdown(report: Report) -> str:
         if number:
             parts.append(f"Set apart: {escaped(group.apart)}.")
         parts.append(f"Measured on {escaped(group.text)}." if group.protocol else "Not evaluated.")
-        parts.append(numbers(group, group.measures, any(line.behind for line in group.lines)))
+        parts.append(numbers(group, group.columns, any(line.behind for line in group.lines)))
         if group.more:
             parts += ["Every other number:", numbers(group, group.more, False)]
     if report.groups:
@@ -53,10 +53,10 @@ def numbers(group: Group, measures: Sequence[Measure], ranked: bool) -> str:
         cells = [str(line.rank or DASH), escaped(line.name), str(len(line.runs)), *([behind(line)] if ranked else [])]
         for m in measures:
             value = line.values.get(m.key)
-            cell = show(m, value) + (f" ({value.note})" if value and value.note else "")
+            cell = show(m, value) + (f" ({value.note})" if value and value.note and not partial(m, value) else "")
             cells.append(f"**{cell}**" if value and value.best else cell)
         rows.append(cells)
-    head = ["", "line", "seeds", *(["behind the first"] if ranked else []), *map(heading, measures)]
+    head = ["", "model", "seeds", *(["behind the first"] if ranked else []), *map(heading, measures)]
     return table(head, rows, escape=False)
 
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 
 from ganzoo.data import to_uint8
 from ganzoo.errors import GanzooError, UsageError, one_line
@@ -18,7 +19,7 @@ from ganzoo.plugins import Registry
 from ganzoo.report.lines import Line, drawn
 from ganzoo.report.read import RunRecord, listed, number
 from ganzoo.runs.grids import SHOWCASE_SEED
-from ganzoo.runs.pictures import scatter, tile
+from ganzoo.runs.pictures import Frame, frame_of, scatter, tile
 from ganzoo.runs.sampler import load
 from ganzoo.sampling import drawing
 from ganzoo.training.draws import own_draws
@@ -45,6 +46,12 @@ class Samples(NamedTuple):
     height: int
     alt: str
     error: str = ""
+    classes: bool = False
+    """Whether its rows are classes."""
+    held_out: bool = False
+    """Whether it is of held-out images and what is made of them."""
+    points: Tensor | None = None
+    """Vectors of which a picture is to be drawn, in one frame with those of others: `framed`."""
 
 
 def share(lines: int) -> int:
@@ -64,7 +71,7 @@ def samples(run: RunRecord, plugins: Registry, most: int = LARGEST_PICTURE) -> S
         gan = drawing(sampler.gan, (run.protocol or {}).get("sampling") or {})  # As it was measured.
         data = sampler.data
         if gan.translates:
-            raise UsageError("it makes images from images: what it makes of held-out ones is in its samples/")
+            return translated(run, most)
         classes = list(data.classes[:ROWS]) if gan.conditional else []
         with torch.no_grad(), own_draws(gan, SHOWCASE_SEED):
             if classes:
@@ -81,13 +88,46 @@ def samples(run: RunRecord, plugins: Registry, most: int = LARGEST_PICTURE) -> S
         return Samples("", 0, 0, "", f"model '{run.model}' could not draw: {one_line(error)}")
     if not data.is_images:
         alt = f"the first two numbers of {len(images)} samples of {run.model}, seed {run.seed}"
-        picture = scatter({"samples": images})
-        return Samples(data_uri(picture, True, most), picture.shape[1], picture.shape[0], alt)
+        return Samples("", 0, 0, alt, points=images.float().cpu())
     picture = tile(to_uint8(images), COLUMNS)
     of = f"rows are the classes {', '.join(classes)}" if classes else "drawn without labels"
     alt = f"{len(images)} samples of {run.model}, seed {run.seed}; {of}"
     small = max(images.shape[-2:]) <= LOSSLESS
-    return Samples(data_uri(picture, small, most), picture.shape[1], picture.shape[0], alt)
+    return Samples(data_uri(picture, small, most), picture.shape[1], picture.shape[0], alt, classes=bool(classes))
+
+
+def translated(run: RunRecord, most: int) -> Samples:
+    """The last grid of held-out images and what the model made of them while it trained.
+
+    Raises:
+        UsageError: there is none, or none of the checkpoint that is shown.
+    """
+    grids = grids_of(run.folder)
+    step = max(grids, default=None)
+    if run.checkpoint not in (None, "last"):
+        step = int(run.checkpoint) if run.checkpoint.isdecimal() else None
+    picture = pixels(grids.get(step)) if step is not None else None
+    if picture is None:
+        raise UsageError("what it made of held-out images has no grid in its samples/")
+    alt = f"held-out images and what {run.model}, seed {run.seed}, makes of them at step {step:,}"
+    source = data_uri(picture, max(picture.shape[:2]) <= WIDEST, most)
+    return Samples(source, picture.shape[1], picture.shape[0], alt, held_out=True)
+
+
+def framed(pictures: Sequence[Samples], most: int) -> list[Samples]:
+    """The same with pictures of all points, those of vectors of one length in one frame."""
+    drawn: list[Samples] = []
+    frames: dict[int, Frame] = {}
+    points = [p.points for p in pictures if p.points is not None]
+    for size in {vectors.shape[1] for vectors in points}:
+        frames[size] = frame_of(torch.cat([vectors for vectors in points if vectors.shape[1] == size]))
+    for one in pictures:
+        if one.points is not None:
+            picture = scatter({"samples": one.points}, frames[one.points.shape[1]])
+            height, width = picture.shape[:2]
+            one = one._replace(source=data_uri(picture, True, most), width=width, height=height)
+        drawn.append(one)
+    return drawn
 
 
 def refuse_another(run: RunRecord, plugins: Registry) -> None:
@@ -129,7 +169,8 @@ def _encoded(image: Image.Image, kind: str, **options: Any) -> str:
 def growth(lines: Sequence[Line]) -> dict[str, Any] | None:
     """The grids that runs drew while they trained, at steps at which all of them did, or else half.
 
-    Returns `steps` and, by line, `name` and `sources`, text or None for each step; None where there are no two steps.
+    Returns `steps`, the place of the last one at which the most lines drew (`begin`) and, by line, `name`, `sources`,
+    text or None for each step, and the step at which it `ended`; None where there are no two steps.
     """
     grids = [(line, grids_of(drawn(line).folder)) for line in lines]
     grids = [(line, found) for line, found in grids if found][:GROWING]
@@ -140,8 +181,16 @@ def growth(lines: Sequence[Line]) -> dict[str, Any] | None:
     if len(steps) < 2:
         return None
     most = min(LARGEST_PICTURE, GROWTH // (len(steps) * len(grids)))
-    told = [{"name": line.name, "sources": [frame(found.get(s), most) for s in steps]} for line, found in grids]
-    return {"steps": steps, "lines": told}
+    told: list[dict[str, Any]] = [
+        {
+            "name": line.name,
+            "sources": [frame(found.get(s), most) for s in steps],
+            "ended": number(drawn(line).status.get("step")),
+        }
+        for line, found in grids
+    ]
+    have = [sum(line["sources"][i] is not None for line in told) for i in range(len(steps))]
+    return {"steps": steps, "lines": told, "begin": max(i for i, count in enumerate(have) if count == max(have))}
 
 
 def grids_of(folder: Path) -> dict[int, Path]:
@@ -159,6 +208,12 @@ def spread_out(steps: Sequence[int]) -> list[int]:
 
 def frame(path: Path | None, most: int) -> str | None:
     """A grid as text of at most `most` characters; None where there is none, or no picture that can be believed."""
+    picture = pixels(path)
+    return None if picture is None else data_uri(picture, max(picture.shape[:2]) <= WIDEST, most)
+
+
+def pixels(path: Path | None) -> np.ndarray | None:
+    """A grid, uint8 (H, W, 3); None where there is none, or no picture that can be believed."""
     if path is None:
         return None
     try:
@@ -167,10 +222,9 @@ def frame(path: Path | None, most: int) -> str | None:
         image = Image.open(io.BytesIO(content), formats=("PNG",))
         if len(content) > LARGEST_GRID or image.width * image.height > MOST_PIXELS:
             return None
-        picture = np.asarray(image.convert("RGB"))
+        return np.asarray(image.convert("RGB"))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None
-    return data_uri(picture, max(picture.shape[:2]) <= WIDEST, most)
 
 
 class Confusion(NamedTuple):

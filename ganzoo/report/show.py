@@ -2,7 +2,9 @@
 
 import re
 
-from ganzoo.report.lines import MEASURES, Line, Measure, Value
+from markupsafe import Markup
+
+from ganzoo.report.lines import MEASURES, TIMES, Line, Measure, Value
 
 DASH = "–"
 BETWEEN = re.compile("`([^`]+)`")
@@ -22,10 +24,17 @@ def shown_number(value: float | None, form: str) -> str:
     return f"{value:{form}}"
 
 
+def partial(measure: Measure, value: Value | None) -> bool:
+    """Whether it is a time that only some seeds reached: their mean would look better than it is."""
+    return bool(value and value.note and measure.key.startswith(TIMES))
+
+
 def show(measure: Measure, value: Value | None) -> str:
-    """`4.10 ± 0.21`, `4.10` for one seed, a dash for none."""
+    """`4.10 ± 0.21`, `4.10` for one seed, a dash for none; of a time that only some seeds reached, which share did."""
     if value is None or value.mean is None:
         return DASH
+    if partial(measure, value):
+        return value.note
     mean = ("at most " if value.at_most else "") + shown_number(value.mean, measure.form)
     if value.spread is None:
         return mean
@@ -57,8 +66,16 @@ def how_sure(line: Line) -> str:
         low, high = (shown_number(end, MEASURES[0].form) for end in (line.behind.low, line.behind.high))
         return f"{low} to {high}, {'sure' if line.behind.sure else 'not sure'}"
     told = {
-        "far ahead": "far, by the images drawn",
-        "ahead": "by the images drawn",
-        "level": "level, by the images drawn",
+        "far ahead": "far behind (one seed)",
+        "ahead": "behind (one seed)",
+        "level": "level (one seed)",
     }
     return told[line.standing] if line.standing else "too few seeds to tell"
+
+
+BREAKS = re.compile("(?<=[:-])(?=[^:-])")
+
+
+def breaking(name: str) -> Markup:
+    """A name that a page may break behind a colon or a hyphen, and nowhere else."""
+    return Markup("<wbr>").join(BREAKS.split(name))

@@ -34,6 +34,9 @@ ALL_MARKED = 25
 LETTERS, LETTER, GAP = 18, 6.4, 13
 """Of a curve's name at its end: the most letters, the width of one, and the least distance between two names."""
 
+NAMED, FIRST = 12, 10
+"""With up to so many curves all have a name at their ends; of more, so many."""
+
 
 def style(number: int) -> tuple[int, str, str]:
     """Colour, dash and mark of the curve of that number: no two of 256 have all three alike."""
@@ -195,9 +198,13 @@ def _band(band: Sequence[Sequence[float]], across: Axis, up: Axis, log: bool) ->
 def _names(
     ends: list[tuple[float, str, int]], series: Sequence[dict[str, Any]], x: float, top: float, bottom: float
 ) -> list[str]:
-    """Names with marks, each as near to its curve's end as the others leave it; without room for all, of the first."""
-    room = int((bottom - top) // GAP) + 1
+    """Names with marks, each as near to its curve's end as the others leave it.
+
+    Of many, the first stand there; another one's shows at its curve's end while it is picked in the legend.
+    """
+    room = min(int((bottom - top) // GAP) + 1, NAMED if len(ends) <= NAMED else FIRST)
     kept = sorted(sorted(ends, key=lambda end: end[2])[:room])
+    extra = sorted(end for end in ends if end not in kept)
     places: list[float] = []
     for y, _, _ in kept:
         places.append(max(y, places[-1] + GAP) if places else max(y, top))
@@ -206,11 +213,14 @@ def _names(
         places[i] = min(places[i], limit)
         limit = places[i] - GAP
     told = []
-    for place, (_, name, number) in zip(places, kept, strict=True):
+    placed = [*zip(places, kept, strict=True), *((max(end[0], top), end) for end in extra)]
+    for place, (_, name, number) in placed:
         one = series[number]
         colour, _, mark = style(one["style"])
+        more = " extra" if number in {end[2] for end in extra} else ""
         told.append(
-            f'<g class="curve c{colour}" data-line="{one["line"]}"><use href="#m-{mark}" x="{x:.1f}" y="{place:.1f}"/>'
+            f'<g class="curve c{colour}{more}" data-line="{one["line"]}">'
+            f'<use href="#m-{mark}" x="{x:.1f}" y="{place:.1f}"/>'
             f'<text class="name" x="{x + 8:.1f}" y="{place + 4:.1f}">{escape(_short(name))}</text></g>'
         )
     return told

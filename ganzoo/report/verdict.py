@@ -16,14 +16,23 @@ MOST = 6
 SEEDS = 3
 """With how many a lead can be told from chance, as a rule."""
 EVAL = "The same command with `--eval` measures them first"
-RULE = (
-    "Lines stand in the order of their FID. A value is marked best only when its mean over seeds leads every other "
-    "line's by more than the spread over seeds explains: Welch's t-test against each, two-sided, p < 0.05. Spread is "
-    "the standard deviation over seeds; with one seed it is unknown, and nothing is marked. What other images of the "
-    "same generator would show is known of one seed too (95 %, bootstrap): a line is ahead where these intervals do "
-    "not meet, far ahead where the other's begins at twice the end of its own. A line that lacks the value of a seed "
-    "is compared by those it has, and never marked."
+MARKED = (
+    "A value is marked best only when its mean over seeds leads every other model's by more than the spread over seeds "
+    "explains: Welch's t-test against each, two-sided, p < 0.05. Spread is the standard deviation over seeds; with one "
+    "seed it is unknown, and nothing is marked."
 )
+LACKING = "A model that lacks the value of a seed is compared by those it has, and never marked."
+RULE = (
+    f"Models stand in the order of their FID. {MARKED} What other images of the same generator would show is known of "
+    "one seed too (95 %, bootstrap): a model is ahead where these intervals do not meet, far ahead where the other's "
+    f"begins at twice the end of its own. {LACKING}"
+)
+RULES = {
+    "fid": RULE,
+    "modes": f"Models stand in the order of the modes they reach, and then of their reverse KL. {MARKED} {LACKING}",
+    "": f"{MARKED} {LACKING}",
+}
+"""By what a report is put in order, and what is marked in it."""
 
 
 def verdict(group: Group) -> tuple[list[str], str | None]:
@@ -33,12 +42,14 @@ def verdict(group: Group) -> tuple[list[str], str | None]:
     if not ranked:
         shapes = [((run.result or {}).get("protocol") or {}).get("shape") for run in group.runs]
         if all(isinstance(shape, list) and len(shape) == 1 for shape in shapes):
-            return ["Vectors have no FID: the numbers in the table say what each line is better at."], None
+            if "modes" in {key for line in group.lines for key in line.values}:
+                return by_modes(group), None
+            return ["Vectors have no FID: the numbers in the table say what each model is better at."], None
         return ["No run here has a FID, so nothing can be said about which is better.", way_to_fid(group.runs)], None
     best = ranked[0]
     value = best.values["fid"]
     if len(ranked) == 1:
-        return [f"{best.name} reaches FID {told(fid, value)}; no other line has a FID to compare it with."], None
+        return [f"{best.name} reaches FID {told(fid, value)}; no other model has a FID to compare it with."], None
     rival, theirs = ranked[1], ranked[1].values["fid"]
     lead = difference(value, theirs)
     others = f"against {told(fid, theirs)} for {rival.name}, the next best of {len(ranked)}"
@@ -49,8 +60,8 @@ def verdict(group: Group) -> tuple[list[str], str | None]:
     if lead.sure is None and (stands := rival.standing):
         return by_images(best, rival, len(ranked), stands), None
     if not lead.amount:
-        return [f"No line is best: {best.name} and {rival.name} have the same FID, {told(fid, value)}."], None
-    first = f"No line is surely best: {best.name} has the lowest FID, {told(fid, value)}, {others}."
+        return [f"None is best: {best.name} and {rival.name} have the same FID, {told(fid, value)}."], None
+    first = f"None is surely best: {best.name} has the lowest FID, {told(fid, value)}, {others}."
     if lead.sure is None:
         few = [line.name for line in (best, rival) if line.values["fid"].spread is None]
         who = "Each of the two has a FID on one seed" if len(few) == 2 else f"{few[0]} has a FID on one seed"
@@ -72,11 +83,68 @@ def verdict(group: Group) -> tuple[list[str], str | None]:
             f"The lead of {amount} ({interval(lead)}) is more than the spread over seeds explains, but whether the one "
             f"over {', '.join(doubtful[:3])} is cannot be told from its seeds.",
         ], None
-    return [
-        first,
-        f"The lead of {amount} ({interval(lead)}) is no more than the spread over seeds explains: more seeds or "
-        "longer training would have to tell.",
-    ], None
+    return shared(ranked), None
+
+
+def shared(ranked: Sequence[Line]) -> list[str]:
+    """Who share first place, since seeds explain what lies between them, and who is surely behind."""
+    fid = MEASURES[0]
+    value = ranked[0].values["fid"]
+    leads = [difference(value, line.values["fid"]) for line in ranked[1:]]
+    together = 1 + next((i for i, lead in enumerate(leads) if lead.sure), len(leads))
+    first, after = ranked[:together], ranked[together:]
+    values = [line.values["fid"] for line in first[:MOST]]
+    each = {v.note or f"{len(v.values)} seed{'s' if len(v.values) != 1 else ''}" for v in values}
+    shown = [show(fid, v) if len(each) == 1 else told(fid, v) for v in values]
+    seeds = f" ({each.pop()})" if len(each) == 1 else ""
+    lead = leads[0]
+    said = [
+        f"{in_a_row([line.name for line in first])} share first place: FID {in_a_row(shown, len(first))}{seeds}; the "
+        "difference is within chance.",
+        f"The lead of {shown_number(lead.amount, fid.form)} ({interval(lead)}) is no more than the spread over seeds "
+        "explains: more seeds or longer training would have to tell.",
+    ]
+    if after:
+        behind = leads[together - 1]
+        said.append(
+            f"The next, {after[0].name}, is {shown_number(behind.amount, fid.form)} behind ({interval(behind)})."
+        )
+    doubtful = [line.name for line, its in zip(after, leads[together - 1 :], strict=True) if not its.sure]
+    if doubtful:
+        said.append(f"Whether {in_a_row(doubtful, word='or')} is behind cannot be told from its seeds.")
+    return said
+
+
+def in_a_row(names: Sequence[str], count: int | None = None, word: str = "and") -> str:
+    """`a, b and c`; of more than a sentence names, the first, and how many more of `count` there are."""
+    more = (count or len(names)) - MOST
+    if more > 0:
+        return f"{', '.join(names[:MOST])} {word} {more} more"
+    return f"{', '.join(names[:-1])} {word} {names[-1]}" if len(names) > 1 else names[0]
+
+
+def by_modes(group: Group) -> list[str]:
+    """How many modes each model reaches, the most first."""
+    ranked = [line for line in group.lines if "modes" in line.values]
+    settings = [mapping(mapping((run.result or {}).get("settings")).get("modes")).get("of") for run in group.runs]
+    of = next((known for n in settings if (known := number(n))), None)
+    reached: dict[str, list[str]] = {}
+    for line in ranked:
+        mean = line.values["modes"].mean or 0.0
+        count = "all" if of and mean >= of else shown_number(mean, ".1f").removesuffix(".0")
+        reached.setdefault(count, []).append(line.name)
+    parts: list[str] = []
+    for count, names in reached.items():
+        many = f"all {of:.0f}" if count == "all" and of else count
+        if not parts:
+            many += " modes" if count == "all" or not of else f" of {of:.0f} modes"
+        elif of and count != "all":
+            many += f" of {of:.0f}"
+        parts.append(f"{in_a_row(names)} {'reaches' if len(names) == 1 else 'reach'} {many}")
+    said = ["; ".join(parts[:MOST]) + "."]
+    if all(len(line.values["modes"].values) == 1 for line in ranked):
+        said.append("Each has one seed: another may end otherwise, so nothing is marked best.")
+    return said
 
 
 def way_to_fid(runs: Sequence[RunRecord]) -> str:
@@ -115,7 +183,7 @@ def by_images(best: Line, rival: Line, count: int, stands: Standing) -> list[str
     mine, others = (f"{show(fid, v)} ({within(v)})" for v in (value, theirs))
     against = f"against {others} for {names[1]}, the next best of {count}"
     if stands == "level":
-        first = f"No line is ahead: {names[0]} has the lowest FID, {mine}, {against}{sure}."
+        first = f"None is ahead: {names[0]} has the lowest FID, {mine}, {against}{sure}."
         why = "The intervals meet: as many other images of the same generators might show the opposite."
     else:
         first = f"{names[0]} is {stands}: FID {mine}, {against}{sure}."
@@ -173,7 +241,7 @@ def cautions(groups: Sequence[Group]) -> list[str]:
         lines = groups[0].lines
         budgets = {_budget(line): None for line in lines}
         if len(budgets) > 1:
-            said.append(f"The lines did not have the same budget: {'; '.join(budgets)}.")
+            said.append(f"The models did not have the same budget: {'; '.join(budgets)}.")
         sizes = {run.trained_on[1]: line.name for line in reversed(lines) for run in line.runs if run.trained_on[1]}
         if len(sizes) > 1 and any(run.result for line in lines for run in line.runs):
             told = "; ".join(f"{name} at {' x '.join(map(str, s[1:]))}" for s, name in reversed(sizes.items()))

@@ -4,6 +4,7 @@
 import base64
 import html
 import io
+import json
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +25,13 @@ STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 68rem; padding: 0 1rem }
 table { border-collapse: collapse } td, th { padding: .4rem .8rem; text-align: left; border-bottom: 1px solid #8884 }
 img { width: 64px; height: 64px; image-rendering: pixelated } mark { background: #9d96; color: inherit }
+@media (max-width: 600px) {
+  table, tbody, tr, td { display: block } tr:first-child { display: none }
+  tr { border-bottom: 1px solid #8884; padding: .6rem 0 } td { border: 0; padding: .15rem 0 }
+  td:not(:first-child)::before { font-size: .85em; opacity: .75 }
+  td:nth-child(2)::before { content: "the model's: " } td:nth-child(3)::before { content: "the nearest pictures': " }
+  td:nth-child(4)::before { content: "its own: " }
+}
 """
 
 
@@ -64,7 +72,21 @@ def rows(sampler: ganzoo.Sampler, count: int, seed: int = 0) -> list[Row]:
     return found
 
 
-def page(found: list[Row]) -> str:
+def about(run: Path, model: str) -> str:
+    """Which model gave the tags, and how good they are, where `ganzoo eval --metrics tags` has measured it."""
+    told = f"{model}, run {run}"
+    try:
+        numbers = json.loads((run / "eval.json").read_text())["metrics"]
+        mine, theirs = numbers["tags_at_1"], numbers["tags_retrieved_at_1"]
+        return (
+            f"{told}: the first tag is right for {mine:.0%} of the held-out emoji (a search for the nearest picture: "
+            f"{theirs:.0%})."
+        ).replace("%", " %")
+    except (OSError, ValueError, KeyError, TypeError):
+        return f"{told}."
+
+
+def page(found: list[Row], subtitle: str = "") -> str:
     """The page, complete in itself: right tags are marked."""
     lines = []
     for row in found:
@@ -78,9 +100,12 @@ def page(found: list[Row]) -> str:
         columns = "".join(f"<td>{cell}</td>" for cell in cells)
         lines.append(f'<tr><td><img src="{source}" alt="{name}"></td>{columns}</tr>')
     return (
-        '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n<title>Held-out emoji and their tags</title>\n'
-        f"<style>{STYLE}</style>\n<h1>Held-out emoji and their tags</h1>\n"
-        "<p>The surest tag comes first; tags that are the emoji's own keywords are marked.</p>\n<table>\n"
+        '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>Held-out emoji and their tags</title>\n<style>{STYLE}</style>\n"
+        "<h1>Held-out emoji and their tags</h1>\n"
+        f"<p>{html.escape(subtitle)}</p>\n"
+        + "<p>The surest tag comes first; tags that are the emoji's own keywords are marked.</p>\n<table>\n"
         "<tr><th>emoji</th><th>the model's tags</th><th>tags of the nearest training pictures</th>"
         "<th>its own keywords</th></tr>\n" + "\n".join(lines) + "\n</table>\n</html>\n"
     )
@@ -102,7 +127,8 @@ def main(run: Path, count: int, seed: int, out: Path) -> None:
     """Write a page of held-out emoji with the tags that the model of RUN gives them."""
     try:
         with torch.no_grad():
-            text = page(rows(ganzoo.load(run), count, seed))
+            sampler = ganzoo.load(run)
+            text = page(rows(sampler, count, seed), about(run, sampler.gan.name))
         write_text(out, text)
     except GanzooError as error:
         raise click.ClickException(str(error)) from None

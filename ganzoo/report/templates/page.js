@@ -42,11 +42,14 @@ document.querySelectorAll("figure.chart").forEach((figure) => {
     button.title = "show or hide";
     button.append(...item.childNodes);
     item.append(button);
+    const line = item.dataset.line, curves = figure.querySelectorAll(`.curve[data-line="${line}"]`);
+    const pick = (on) => curves.forEach((curve) => curve.classList.toggle("picked", on));
+    ["pointerenter", "focus"].forEach((kind) => button.addEventListener(kind, () => pick(true)));
+    ["pointerleave", "blur"].forEach((kind) => button.addEventListener(kind, () => pick(false)));
     button.addEventListener("click", () => {
-      const line = item.dataset.line;
       if (!off.delete(line)) off.add(line);
       button.setAttribute("aria-pressed", String(!off.has(line)));
-      figure.querySelectorAll(`.curve[data-line="${line}"]`).forEach((curve) => curve.classList.toggle("off", off.has(line)));
+      curves.forEach((curve) => curve.classList.toggle("off", off.has(line)));
       forget();
     });
   });
@@ -131,7 +134,9 @@ if (told.growth) {
     place.querySelectorAll("img").forEach((image) => {
       const line = told.growth.lines[Number(image.dataset.growth)], source = line.sources[number];
       image.hidden = !source;
-      image.nextElementSibling.hidden = Boolean(source);
+      const missing = image.nextElementSibling, over = line.ended !== null && told.growth.steps[number] > line.ended;
+      missing.hidden = Boolean(source);
+      missing.textContent = over ? `${line.name} ended at step ${line.ended.toLocaleString("en-GB")}` : "no grid at this step";
       image.alt = source ? `samples of ${line.name} at step ${step}` : "";
       if (source) image.src = source;
       else image.removeAttribute("src");
