@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -102,6 +103,14 @@ def start(*args: object, cwd: Path, **options: object) -> subprocess.Popen:
 
 
 STARTED: list[subprocess.Popen] = []
+
+
+@pytest.fixture(scope="session", autouse=True)
+def hangups_as_usual():
+    """SIGHUP is not ignored, which processes inherit, where the tests themselves are run under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 @pytest.fixture(autouse=True)

@@ -405,7 +405,7 @@ def test_each_folder_has_an_extractor_of_its_own(ganzoo, digits, tmp_path, monke
     [
         ("x.pt", 2, "name a .safetensors file"),
         ("file/x.safetensors", 1, "cannot write"),
-        ("folder.safetensors", 1, "a folder"),
+        ("folder.safetensors", 2, "a folder"),
     ],
 )
 def test_a_place_for_an_extractor_is_looked_at_before_it_is_trained(ganzoo, tmp_path, monkeypatch, out, code, message):

@@ -5,6 +5,7 @@ import types
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from ganzoo_plugins.mnist import MNIST
@@ -273,6 +274,7 @@ def test_how_labels_were_drawn_is_told_and_asked_for(ganzoo):
     assert ", labels as the reference has them, extractor" in ganzoo("eval", "r", *quick).out
     assert ", classes in turn, extractor" in ganzoo("eval", "r", *quick, "--labels", "uniform").out
     assert "100 images of 8x8x1, extractor" in ganzoo("eval", "p", *quick).out
+    np.savez("x.npz", np.zeros((100, 8, 8), np.uint8))
     for name, reason in (("p", "model 'plain' was trained without labels"), ("x.npz", "--labels is for a run")):
         result = ganzoo("eval", name, *quick, "--labels", "uniform")
         assert (result.code, reason in result.err, result.err.count("\n")) == (2, True, 1)
