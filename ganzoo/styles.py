@@ -6,7 +6,7 @@ programs in PyTorch, so that a state of theirs is one of ours.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -36,6 +36,8 @@ W_DECAY = 0.998
 LOW_PASS = (1.0, 3.0, 3.0, 1.0)
 CLAMP = 256.0
 """What activations are held within where precision goes by layer, as published."""
+WHOLE_BATCH = 65536
+"""The group of a minibatch deviation that no batch is larger than."""
 
 
 @dataclass(frozen=True)
@@ -323,14 +325,29 @@ def refuse_other_sizes(model: str, data: DataSpec, smallest: int = SMALLEST) -> 
 
 
 def told_by(network: Network) -> dict[str, Any]:
-    """The arguments by name that a published network was made with, those of its synthesis network among them.
+    """The arguments by name that a published network was made with, those of its synthesis network among them, and
+    those of its mapping network under `mapping NAME`.
 
     Of one that is neither a number nor a text the kind alone: a container in a stranger's file has no end when shown.
     """
     given = _plain(network.attributes.get("_init_kwargs"))
     # A program of 2020 has these apart.
     every = {**given, **_plain(given.get("synthesis_kwargs"))}
+    every |= {f"mapping {name}": value for name, value in _plain(given.get("mapping_kwargs")).items()}
     return {k: v if isinstance(v, int | float | str | None) else type(v).__name__ for k, v in every.items()}
+
+
+USUAL: Mapping[str, Any] = {"activation": "lrelu", "mapping activation": "lrelu", "mapping lr_multiplier": 0.01}
+"""Arguments of published generators that have one value here, and show in no tensor's shape."""
+
+
+def unusual(told: Mapping[str, Any], usual: Mapping[str, Any] = USUAL) -> Iterator[str]:
+    """The arguments, `told_by` a network, of which there is another value here; what it does not tell is as usual."""
+    for name, ours in usual.items():
+        theirs = told.get(name)
+        numbers = isinstance(theirs, int | float) and isinstance(ours, int | float)
+        if theirs is not None and not (math.isclose(theirs, ours, rel_tol=1e-9) if numbers else theirs == ours):
+            yield f"{name} {theirs}"
 
 
 def spec_of(generator: Network) -> tuple[DataSpec, int, int]:
@@ -350,9 +367,11 @@ def spec_of(generator: Network) -> tuple[DataSpec, int, int]:
 
 
 def group_of(critic: Network | None) -> int:
-    """The group of a published discriminator's minibatch deviation: 4 unless it says otherwise."""
+    """The group of a published discriminator's minibatch deviation: 4 unless it says otherwise; None: the batch."""
     given = _plain(critic.attributes.get("_init_kwargs")) if critic is not None else {}
-    group = _plain(given.get("epilogue_kwargs")).get("mbstd_group_size")
+    group = _plain(given.get("epilogue_kwargs")).get("mbstd_group_size", 4)
+    if group is None:
+        return WHOLE_BATCH
     return group if type(group) is int and group > 0 else 4
 
 

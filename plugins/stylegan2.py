@@ -50,12 +50,13 @@ from torch import Tensor, nn
 
 import ganzoo
 from ganzoo import losses
-from ganzoo.errors import UsageError
+from ganzoo.errors import UsageError, plain
 from ganzoo.fields import BatchSize, Beta1, Beta2, LatentDim, LearningRate
 from ganzoo.gan import Network
 from ganzoo.optim import Adam, Rule
 from ganzoo.precision import exactly
 from ganzoo.styles import (
+    CLAMP,
     Arithmetic,
     Dense,
     Discriminator,
@@ -67,6 +68,7 @@ from ganzoo.styles import (
     low_pass,
     refuse_other_sizes,
     sides_to,
+    unusual,
     widths,
 )
 
@@ -216,7 +218,12 @@ def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
     Their names are `mapping.fc0.weight`, `synthesis.b8.conv0.affine.weight`, `b4.out.bias`, and so are ours.
     """
-    return {name: value for name, value in state.items() if not name.endswith("resample_filter")}
+    filters = {name for name in state if name.endswith("resample_filter")}
+    ours = low_pass()
+    for name in sorted(filters):
+        if state[name].shape != ours.shape or not torch.allclose(state[name].float(), ours, atol=1e-6):
+            raise UsageError(f"{plain(name)} is not the low-pass filter 1, 3, 3, 1, which there is here alone")
+    return {name: value for name, value in state.items() if name not in filters}
 
 
 class StyleGAN2(StyleBased):
@@ -308,7 +315,14 @@ class StyleGAN2(StyleBased):
     def options_of(cls, state: Mapping[str, Tensor], told: Mapping[str, Any], critic: Network | None) -> dict[str, Any]:
         if not {"synthesis.b4.const", "mapping.fc0.weight"} <= state.keys() or "synthesis.b8.skip.weight" in state:
             raise UsageError("G_ema is no StyleGAN2 generator with skips, which alone can be imported")
+        if unlike := list(unusual(told)):
+            raise UsageError(f"G_ema is of a configuration that there is not here: {plain(', '.join(unlike))[:200]}")
+        bound, half = told.get("conv_clamp"), told.get("num_fp16_res", 0)
+        if bound not in (None, CLAMP):
+            raise UsageError(f"G_ema holds activations within {plain(str(bound))[:40]}: there is {CLAMP} here, or none")
         return {
+            # By it all layers hold their activations; in float32 they compute as without.
+            "half_resolutions": None if bound is None else min(max(half, 1), 8) if type(half) is int else 1,
             "channel_base": told.get("channel_base", 32768),
             "channel_max": told.get("channel_max", 512),
             "residual": critic is None or any("skip" in name for name in critic.tensors),

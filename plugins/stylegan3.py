@@ -55,12 +55,15 @@ from ganzoo.gan import Network
 from ganzoo.optim import Adam, Rule
 from ganzoo.precision import exactly
 from ganzoo.styles import (
+    CLAMP,
+    USUAL,
     Dense,
     Discriminator,
     MappingNetwork,
     StyleBased,
     normalised,
     refuse_other_sizes,
+    unusual,
     widths,
 )
 
@@ -345,10 +348,9 @@ def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _unlike(told: Mapping[str, Any]) -> Iterator[str]:
     """What a published generator was made with, and none is made with here."""
-    for name, ours in FIXED.items():
-        theirs = told.get(name, ours)
-        if not (isinstance(theirs, int | float) and math.isclose(theirs, ours, rel_tol=1e-9)):
-            yield f"{name} {theirs}"
+    yield from unusual(told, {**FIXED, **USUAL})
+    if told.get("conv_clamp") not in (None, CLAMP):
+        yield f"conv_clamp {told['conv_clamp']}"
     kernel, rounded = told.get("conv_kernel", 3), told.get("use_radial_filters", False)
     if (kernel, rounded) not in ((3, False), (1, True)):
         yield f"conv_kernel {kernel} with use_radial_filters {rounded}"

@@ -103,6 +103,44 @@ def test_a_stylegan3_snapshot_of_another_configuration_is_one_line(tmp_path, mon
     assert not (tmp_path / "run").exists()
 
 
+def lying(found, **said):
+    """The averaged generator with other arguments than those it was made with."""
+    given = {**found["G_ema"].attributes["_init_kwargs"], **said}
+    return found["G_ema"]._replace(attributes={**found["G_ema"].attributes, "_init_kwargs": given})
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ({"synthesis_kwargs": {"activation": "relu"}}, "there is not here: activation relu"),
+        ({"mapping_kwargs": {"lr_multiplier": 0.1}}, "there is not here: mapping lr_multiplier 0.1"),
+        ({"mapping_kwargs": {"activation": "linear"}}, "there is not here: mapping activation linear"),
+        ({"conv_clamp": 1}, "holds activations within 1: there is 256.0 here, or none"),
+    ],
+)
+def test_a_stylegan2_snapshot_whose_arguments_show_in_no_shape_is_refused(said, message):
+    found = networks_in([SNAPSHOT])
+    with pytest.raises(UsageError, match=message):
+        registry().get("models", "stylegan2").from_snapshot({"G_ema": lying(found, **said)})
+
+
+def test_a_snapshot_with_another_low_pass_filter_is_refused():
+    found = networks_in([SNAPSHOT])
+    tensors = dict(found["G_ema"].tensors)
+    name = next(name for name in tensors if name.endswith("resample_filter"))
+    tensors[name] = torch.full((4, 4), 1 / 16)
+    with pytest.raises(UsageError, match=r"resample_filter is not the low-pass filter 1, 3, 3, 1"):
+        registry().get("models", "stylegan2").from_snapshot({"G_ema": found["G_ema"]._replace(tensors=tensors)})
+
+
+def test_activations_of_a_snapshot_are_held_as_it_says():
+    found = networks_in([SNAPSHOT])
+    model = registry().get("models", "stylegan2")
+    for bound, half, expected in ((None, 4, None), (256, 0, 1), (256, 4, 4)):
+        told = {"conv_clamp": bound, "num_fp16_res": half}
+        assert model.from_snapshot({"G_ema": lying(found, **told)}).options.half_resolutions == expected
+
+
 def loaded(run: Path) -> torch.nn.Module:
     return load(run).gan.generator
 
