@@ -57,6 +57,10 @@ class Sampling(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+COLUMNS = ("step", "epoch", "seconds", "evaluation")
+"""What each line of the log says of itself: no value that a model watches has such a name."""
+
+
 class Turn(NamedTuple):
     """One player's move in a step."""
 
@@ -505,7 +509,13 @@ class GAN(nn.Module):
         return torch.sigmoid(logits)
 
     def watch(self, name: str, value: Tensor) -> None:
-        """Log the mean of `value` beside the loss terms."""
+        """Log the mean of `value` beside the loss terms.
+
+        Raises:
+            GanzooError: the log has a column of this name itself.
+        """
+        if name in COLUMNS:
+            raise GanzooError(f"model '{self.name}': watch('{name}', ...) would hide the log's own '{name}': rename it")
         self._watched[name] = value.detach().float().mean()
 
     def aside(self) -> "GAN":

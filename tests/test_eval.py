@@ -242,6 +242,15 @@ def test_what_comes_out_as_no_number_is_never_shown(ganzoo, digits, monkeypatch)
     assert (result.code, "fid comes out as nan" in result.err) == (1, True)
 
 
+def test_a_default_metric_that_breaks_is_named_and_does_not_cost_the_others(ganzoo, digits, monkeypatch):
+    monkeypatch.setattr(FID, "compute", lambda self: [][1])
+    value = json.loads(ganzoo("eval", digits, *QUICK, "--json").out)
+    assert "accuracy" in value["metrics"]
+    assert "fid" in value["left_out"]["fid"]
+    assert "list index out of range" in value["left_out"]["fid"]
+    assert ganzoo("eval", digits, *QUICK, "--metrics", "fid").code == 1
+
+
 def test_a_reader_that_goes_away_costs_no_result(digits, tmp_path):
     command = start_apart("eval", digits, *QUICK, "--metrics", "accuracy", "-o", "x.json", cwd=tmp_path)
     command.stdout.close()

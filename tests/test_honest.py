@@ -233,7 +233,41 @@ class TensorInPlace(Base):
         return self.level * self.discriminator(real.x, real.y).mean()
 
 
+class LooksBack(torch.optim.SGD):
+    """Every 40 steps all weights shrink: by a count of its own, or by one in its groups."""
+
+    def __init__(self, parameters, in_group):
+        super().__init__(parameters, lr=0.01)
+        self.t, self.in_group = 0, in_group
+        for group in self.param_groups:
+            group["t"] = 0
+
+    @torch.no_grad()
+    def step(self):
+        super().step()
+        for group in self.param_groups:
+            if self.in_group:
+                group["t"] += 1
+            else:
+                self.t += 1
+            if max(group["t"], self.t) % 40 == 0:
+                torch._foreach_mul_(group["params"], 0.9)
+
+
+class CountsInItsOptimizer(Tiny):
+    in_group = False
+
+    def optimizer(self, player):
+        return SimpleNamespace(build=lambda p: LooksBack(p, self.in_group), settings=lambda progress: {"lr": 0.01})
+
+
+class CountsInAGroup(CountsInItsOptimizer):
+    in_group = True
+
+
 FOUND = {
+    CountsInItsOptimizer: "'t' of the discriminator's optimizer changes",
+    CountsInAGroup: "'t' of the discriminator's optimizer changes",
     Every64: "self.calls changes from step to step in Python",
     Every16: "self.calls changes",
     From41: "self.calls changes",

@@ -426,3 +426,9 @@ def test_the_page_asks_for_options_and_bad_ones_are_refused_in_one_line(gan):
         server.server_close()
         thread.join()
     assert asked("sampling=" + quote('{"a": 1}'))["sampling"] == {"a": 1}
+
+
+def test_loading_a_run_moves_nobodys_random_numbers(made):
+    before = torch.get_rng_state()
+    zoo.load(made)
+    assert torch.equal(torch.get_rng_state(), before)

@@ -99,6 +99,17 @@ def test_scores_are_logged_as_the_tutorials_log_them(digits):
     assert {"discriminator_loss", "generator_loss", "generator/adversarial", "generator/extra"} <= set(values)
 
 
+@pytest.mark.parametrize("name", ["step", "epoch", "seconds"])
+def test_no_watched_value_hides_what_the_log_says_of_its_lines(digits, name):
+    class Hiding(Tiny):
+        def generator_loss(self, real, fake):
+            self.watch(name, fake.x)
+            return super().generator_loss(real, fake)
+
+    with pytest.raises(GanzooError, match=rf"watch\('{name}', ...\) would hide the log's own '{name}': rename it"):
+        make(digits, Hiding).advance()
+
+
 def test_every_critic_step_sees_a_batch_of_its_own(digits):
     trainer = make(digits, n_critic=3)
     seen = []

@@ -11,6 +11,9 @@ import ganzoo
 from ganzoo import losses
 from ganzoo.data import DataRequest, Loader
 from ganzoo.errors import GanzooError
+from ganzoo.plugins import registry
+from ganzoo.preparing import mix
+from ganzoo.settings import Settings
 from ganzoo.training.capture import Recorded, Snapshot
 from ganzoo.training.ema import EMA
 from ganzoo.training.engine import Engine, seed_everything
@@ -153,6 +156,33 @@ def test_for_a_turn_that_looks_at_no_fakes_none_are_made(digits):
     assert torch.equal(fake, same)
     assert torch.equal(fake, third)
     assert (graph, detached) == (True, False)
+
+
+def test_a_regulariser_of_every_step_joins_no_lazy_turn(digits):
+    class LazyFirst(Tiny):
+        def turns(self):
+            discriminator, generator = super().turns()
+            return [ganzoo.Turn("discriminator", self.rarely, every=8), discriminator, generator]
+
+        def rarely(self, real, fake):
+            return {"logits": self.discriminate(real).square().mean()}
+
+    class OnlyLazy(LazyFirst):
+        def turns(self):
+            rarely, _, generator = super().turns()
+            return [rarely, generator]
+
+    for model, expected in (
+        (LazyFirst, [("rarely", 8), ("discriminator", 1), ("generator", 1)]),
+        (OnlyLazy, [("rarely", 8), ("lecam", 1), ("generator", 1)]),
+    ):
+        gan = model(digits.spec("small-digits"), model.Options(batch_size=32))
+        mix(gan, gan.data, Settings(regularise=("lecam",)), registry(), 32)
+        schedule = Schedule(gan)
+        assert [(turn.name, turn.every) for turn in schedule.turns] == expected
+        trainer = Trainer(gan, Loader(digits, 32, 0, CPU.device), CPU, 20)
+        for _ in range(2):  # In the second the lazy turn is not due.
+            assert any("lecam" in name for name in trainer.advance())
 
 
 def test_only_the_player_whose_turn_it_is_has_parameters_that_move(digits):

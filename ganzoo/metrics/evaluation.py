@@ -11,8 +11,9 @@ from typing import Any
 import torch
 
 from ganzoo import __version__
+from ganzoo.blame import blame
 from ganzoo.data import Dataset
-from ganzoo.errors import GanzooError, UsageError, did_you_mean
+from ganzoo.errors import GanzooError, UsageError, did_you_mean, one_line
 from ganzoo.metrics.base import (
     Drawer,
     FeatureExtractor,
@@ -342,10 +343,11 @@ class Evaluator:
         """Where nobody named the metrics, one that cannot be measured does not cost the others."""
         try:
             yield
-        except (UsageError, NotFinite) as error:
+        except Exception as error:  # A metric may be a stranger's.
             if self.named:
                 raise
-            left_out[name] = str(error)
+            told = isinstance(error, UsageError | NotFinite)
+            left_out[name] = str(error) if told else f"{blame(error) or f'metric {name} failed'}: {one_line(error)}"
 
 
 class NotFinite(GanzooError):

@@ -27,7 +27,7 @@ from ganzoo.runs.sources import as_sources
 from ganzoo.sampling import drawing
 from ganzoo.terminal import argument
 from ganzoo.training.building import build, refuse_giants
-from ganzoo.training.draws import own_draws
+from ganzoo.training.draws import OwnGenerators, own_draws
 from ganzoo.training.engine import choose_device
 from ganzoo.training.layout import arranged
 
@@ -323,7 +323,8 @@ def load(
     outline = refuse_giants(model, spec, chosen)
     if outline is not None:
         _same(held, outline)
-    gan = build(model, spec, chosen)
+    with OwnGenerators(0):  # Weights that are drawn here and overwritten at once move nobody's random numbers.
+        gan = build(model, spec, chosen)
     _same(held, gan)
     for name, tensors in held.items():
         module: nn.Module = getattr(gan, name)

@@ -213,6 +213,10 @@ class Snapshot:
         self.optimizers = {
             name: copy.deepcopy(optimizer.state_dict()) for name, optimizer in trainer.optimizers.items()
         }
+        self.numbers = {
+            name: {key: value for key, value in vars(optimizer).items() if isinstance(value, int | float)}
+            for name, optimizer in trainer.optimizers.items()
+        }
         self.python = PythonState(roots(trainer))
 
     @torch.no_grad()
@@ -228,6 +232,7 @@ class Snapshot:
                 optimizer.load_state_dict(copy.deepcopy(self.optimizers[name]))
             else:
                 _fill_state(optimizer, self.optimizers[name]["state"])
+            vars(optimizer).update(self.numbers[name])
         self.python.restore()
         self.trainer.step = self.step
         set_random_state(self.random, self.trainer.engine.device)
@@ -260,12 +265,32 @@ def moving(trainer: Trainer) -> str | None:
 
     for pattern in patterns:
         take(pattern)
-    before = PythonState(roots(trainer))
+    before, numbers = PythonState(roots(trainer)), counted(trainer)
     for pattern in patterns * 2:
         take(pattern)
-        if way := before.moved(PythonState(roots(trainer))):
+        if way := before.moved(PythonState(roots(trainer))) or _another(numbers, counted(trainer)):
             return way
     return None
+
+
+def counted(trainer: Trainer) -> dict[str, int | float]:
+    """By where they are, the numbers that optimizers keep in Python, but for those that each step gives them."""
+    found: dict[str, int | float] = {}
+    for player, optimizer in trainer.optimizers.items():
+        given = trainer.settings()[player]
+        for i, held in enumerate((vars(optimizer), *optimizer.param_groups, *optimizer.state.values())):
+            found |= {
+                f"'{key}' of the {player}'s optimizer, place {i}": value
+                for key, value in held.items()
+                if isinstance(value, int | float) and key not in given
+            }
+    return found
+
+
+def _another(before: Mapping[str, float], after: Mapping[str, float]) -> str | None:
+    """The first place at which there is another number."""
+    found = next((name for name in after if before.get(name) != after[name]), None)
+    return found and found.rpartition(",")[0]
 
 
 def _tensors(trainer: Trainer) -> Iterator[Tensor]:

@@ -138,16 +138,21 @@ def _with_regularisers(gan: GAN, turns: tuple[Turn, ...]) -> tuple[Turn, ...]:
     """
     found = list(turns)
     for regulariser in added(gan.regularisers, Regulariser):
-        at = next((i for i, turn in enumerate(found) if turn.player == regulariser.player), None)
-        if at is None:
+        of_player = [i for i, turn in enumerate(found) if turn.player == regulariser.player]
+        if not of_player:
             raise GanzooError(
                 f"regulariser '{regulariser.name}' is for the {regulariser.player}, "
                 f"whom model '{gan.name}' does not have"
             )
-        if regulariser.every > 1:  # Behind the turn whose batch and fakes it looks at too.
+        # Within a turn of every step, if there is one: a lazy turn would make it lazy too.
+        at = next((i for i in of_player if found[i].every == 1), of_player[0])
+        adds = type(regulariser).terms is not Regulariser.terms
+        if regulariser.every > 1 or (
+            adds and found[at].every > 1
+        ):  # Behind the turn whose batch and fakes it sees too.
             loss = _named(regulariser.name, _adding(gan, regulariser, None))
             found.insert(at + 1, Turn(regulariser.player, loss, every=regulariser.every))
-        elif type(regulariser).terms is not Regulariser.terms:
+        elif adds:
             loss = _named(found[at].name, _adding(gan, regulariser, found[at].loss))
             found[at] = found[at]._replace(loss=loss)
     return tuple(found)
