@@ -288,7 +288,7 @@ def test_a_callback_that_ends_training_ends_it_in_all_processes_and_the_run_is_s
         "import ganzoo\n"
         "ganzoo.train('tiny', dataset='small-digits', batch_size=32, loggers=(), engine='eager', progress=False,\n"
         "             steps=100_000, out='r', callback=lambda step, values: False)\n"
-        "print('goes on')\n"
+        "print('goes on\\n', end='')\n"  # In one piece: both write to one pipe.
     )
     process = torchrun(script, cwd=tmp_path, env={**CLEAN, "OMP_NUM_THREADS": "1"})
     out, err = process.communicate(timeout=PATIENCE)
