@@ -379,12 +379,12 @@ def test_the_clock_tells_step_images_and_share_in_plain_recorded_and_resumed_ste
     class Telling(Tiny):
         def generator_loss(self, real, fake):
             for name in ("step", "images", "fraction"):
-                self.watch(name, getattr(self.clock, name))
+                self.watch(f"at {name}", getattr(self.clock, name))
             return super().generator_loss(real, fake)
 
     def rows(trainer, until, most=1):
         told = go(trainer, until, most)
-        return [torch.cat([v[n].reshape(-1) for v in told]).tolist() for n in ("step", "images", "fraction")]
+        return [torch.cat([v[n].reshape(-1) for v in told]).tolist() for n in ("at step", "at images", "at fraction")]
 
     trainer = make(digits, Telling, n_critic=2)
     expected = [list(range(12)), [64 * s for s in range(12)], pytest.approx([s / 200 for s in range(12)])]
