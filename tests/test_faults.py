@@ -4,6 +4,7 @@ import errno
 import gc
 import itertools
 import json
+import multiprocessing
 import os
 import resource
 import shutil
@@ -490,6 +491,19 @@ def test_an_extractor_that_raises_is_named_with_its_method(ganzoo, whole, monkey
 # Workers
 
 
+class Listed(torch.utils.data.Dataset):
+    """Images that are asked for one by one."""
+
+    def __init__(self, images):
+        self.images = images
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, index):
+        return self.images[index]
+
+
 class Deadly(torch.utils.data.Dataset):
     """Images that are read by processes, which are killed as soon as a file is there."""
 
@@ -527,6 +541,27 @@ def test_a_worker_that_dies_ends_the_run_in_one_line_and_loses_nothing(ganzoo, w
     assert state(tmp_path / "r")["step"] == 30
     sign.unlink()
     assert_ends_the_same(ganzoo, whole, tmp_path / "r")
+
+
+def test_a_worker_that_dies_amid_a_step_is_told_like_one_that_is_waited_for(ganzoo, monkeypatch):
+    load, real, calls = SmallDigits.load, Tiny.generator_loss, itertools.count(1)
+
+    def streamed(self, request):
+        data = load(self, request)
+        data.images = Listed(data.images)
+        return data
+
+    def generator_loss(self, real_batch, fake):
+        if next(calls) == 3:
+            os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
+            time.sleep(PATIENCE)  # torch's handler of SIGCHLD raises amid this.
+        return real(self, real_batch, fake)
+
+    monkeypatch.setattr(SmallDigits, "load", streamed)
+    monkeypatch.setattr(Tiny, "generator_loss", generator_loss)
+    line = one_line(ganzoo(*RUN, "--engine", "eager", "--workers", 1, "--out", "r"))
+    assert "a process that reads images died" in line
+    assert "--workers 0" in line
 
 
 # Nobody reads what is told

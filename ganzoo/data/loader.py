@@ -8,12 +8,14 @@ that are made of the images are made there too, of the batch.
 
 import os
 import pickle
+import re
 import signal
 import sys
 import time
 import warnings
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
@@ -270,15 +272,32 @@ class Loader:
                 try:
                     found = next(fetched)
                 except (RuntimeError, OSError, EOFError) as error:  # A pipe to the dead breaks in more ways than one.
-                    raise GanzooError(
-                        f"a process that reads images died: {one_line(error)}; try --workers 0, or a smaller batch"
-                    ) from error
+                    raise _reader_died(error) from error
                 self.waited += time.perf_counter() - asked
                 images = [whole(part).to(self.device, non_blocking=True) for part in found]
                 yield *(sent(order, self.device) for order in index), *images
         finally:
             # An error's traceback holds this frame; left to the garbage collector, the workers end late.
             del fetched
+
+
+@contextmanager
+def readers_watched() -> Iterator[None]:
+    """Tell of the death of a process that reads images as GanzooError, wherever it strikes.
+
+    torch raises it from a signal handler: in the midst of whatever the main process does, as often in a step as where
+    it waits for images.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not re.match(r"DataLoader worker \(pid .*\) (is killed by|exited unexpectedly)", str(error)):
+            raise
+        raise _reader_died(error) from error
+
+
+def _reader_died(error: Exception) -> GanzooError:
+    return GanzooError(f"a process that reads images died: {one_line(error)}; try --workers 0, or a smaller batch")
 
 
 def few(labels: Tensor, n: int) -> Tensor:

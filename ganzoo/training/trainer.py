@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from ganzoo.data import Batch, Loader
+from ganzoo.data import Batch, Loader, readers_watched
 from ganzoo.errors import GanzooError, NotRecorded, UsageError, warn
 from ganzoo.gan import GAN
 from ganzoo.ingredients import Augmentation, added
@@ -130,7 +130,7 @@ class Trainer:
             The signal that came when nothing was left to stop, if one did.
         """
         begun = time.perf_counter() - self.elapsed - run.meter.aside_seconds
-        with Stop() as stop:
+        with Stop() as stop, readers_watched():
             try:
                 while self.fraction < 1:
                     values = self.advance(run.until_due(self))
