@@ -383,12 +383,12 @@ def readable(
 
 def without_broken(part: Pictures, options: Options, notes: list[str], root: Path) -> Pictures:
     """Those of them that can be read. What only lacks `--white` is not broken, and is told later."""
-    from ganzoo.data.imagefiles import Rule, faults
+    from ganzoo.data.imagefiles import Rule, broken_files
 
     rule = Rule(options.background, options.white or 1)
-    broken = faults(part.sources, rule)
+    broken = broken_files(part.sources, rule)
     if part.partners is not None and options.layout != SIDE_BY_SIDE:
-        broken |= faults(part.partners, rule)
+        broken |= broken_files(part.partners, rule)
     if not broken:
         return part
     names = [part.names[i] for i in broken]
@@ -402,10 +402,10 @@ def without_broken(part: Pictures, options: Options, notes: list[str], root: Pat
 
 def all_broken(found: Pictures, rule: "Rule", first: UsageError) -> UsageError:
     """The error that counts all broken pictures, where one was found; else the first as it is."""
-    from ganzoo.data.imagefiles import faults
+    from ganzoo.data.imagefiles import broken_files
 
     found = found.all_of_them()
-    broken = faults(found.sources, rule)
+    broken = broken_files(found.sources, rule)
     if not broken:
         return first
     if len(broken) == 1:

@@ -72,6 +72,15 @@ def folders(path):
     path.write_bytes(gzip.compress(head.tobuf(tarfile.GNU_FORMAT) * 250_000, 1))
 
 
+def slashes(path):
+    """A tar of one picture, a hundred thousand folders deep."""
+    data = png()
+    with tarfile.open(path, "w:gz", format=tarfile.PAX_FORMAT) as archive:
+        info = tarfile.TarInfo("a/" * 100_000 + "b.png")
+        info.size = len(data)
+        archive.addfile(info, io.BytesIO(data))
+
+
 def zeros(path):
     """An archive of 3 GiB of black pixels."""
     header = io.BytesIO()
@@ -116,6 +125,7 @@ BOMBS = {
     "long.zip": (behind_zip64, "holds more than 2,000,000 files"),
     "sparse.tar.gz": (sparse, "a header claims to be longer than headers are"),
     "folders.tar.gz": (folders, "no images in"),
+    "slashes.tar.gz": (slashes, "more than 100 folders deep"),
     "zeros.npz": (zeros, "takes 3,221,225,472 bytes"),
     "value.parquet": (one_value, "(a bomb?)"),
     "rows.parquet": (many_rows, "has 5,000,000 rows"),

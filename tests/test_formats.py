@@ -49,6 +49,7 @@ def write(root: Path, files: dict[str, bytes | str]) -> Path:
 def packed(path: Path, files: dict[str, bytes | str]) -> Path:
     """The files in a zip or a tar, as the path's ending says."""
     plain = {name: data.encode() if isinstance(data, str) else data for name, data in files.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".zip":
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
             for name, data in plain.items():
@@ -374,7 +375,7 @@ def test_a_table_whose_columns_are_no_classes_is_said_not_to_be_used(tmp_path, c
     captions = "".join(f"{i}.png,a picture of {i}\n" for i in range(4))
     data = load(write(tmp_path, {**rows(), "metadata.csv": f"file_name,text\n{captions}"}))
     assert data.labels is None
-    assert "metadata.csv is not used: none of its columns (text) looks like classes" in capsys.readouterr().err
+    assert "(text) looks like classes: pictures have none of it" in capsys.readouterr().err
 
 
 def test_a_table_of_other_things_is_said_not_to_be_used(tmp_path, capsys):

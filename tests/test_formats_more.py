@@ -4,7 +4,6 @@ import io
 import json
 import struct
 import tarfile
-import zipfile
 import zlib
 from pathlib import Path
 
@@ -13,53 +12,18 @@ import pytest
 from ganzoo_plugins.folder import Folder
 from PIL import Image
 
-from ganzoo import errors
 from ganzoo.data import DataRequest, open_dataset
 from ganzoo.data.formats import read_pictures
 from ganzoo.data.splits import by_words, folders_of, word_in
 from ganzoo.data.tree import held_out
 from ganzoo.errors import UsageError
-
-
-@pytest.fixture(autouse=True)
-def _nothing_told(monkeypatch):
-    monkeypatch.setattr(errors, "_told", set())
-
-
-def load(root, split="train", **options):
-    return open_dataset(Folder(), DataRequest(split, root, options=options))
+from test_formats import _nothing_told, load, packed, write  # noqa: F401
 
 
 def png(level=0, size=(16, 16), mode="RGB") -> bytes:
     data = io.BytesIO()
     Image.new(mode, size, level if mode != "RGB" else (level, 100, 200)).save(data, "PNG")
     return data.getvalue()
-
-
-def write(root: Path, files: dict[str, bytes | str]) -> Path:
-    for name, data in files.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data.encode() if isinstance(data, str) else data)
-    return root
-
-
-def tar(path: Path, files: dict[str, bytes | str]) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(path, "w") as archive:
-        for name, data in files.items():
-            data = data.encode() if isinstance(data, str) else data
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            archive.addfile(info, io.BytesIO(data))
-    return path
-
-
-def zipped(path: Path, files: dict[str, bytes | str]) -> Path:
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, data in files.items():
-            archive.writestr(name, data)
-    return path
 
 
 def parquet(path: Path, labels=None, first=0, bytes_last=False) -> Path:
@@ -217,7 +181,7 @@ def test_lists_and_objects_are_no_classes(tmp_path, capsys):
     rows = [{"file_name": f"{i}.png", "objects": {"bbox": []}} for i in range(6)]
     root = write(tmp_path / "b", {**SIX, "metadata.jsonl": "".join(json.dumps(row) + "\n" for row in rows)})
     assert load(root).labels is None
-    assert "none of its columns (objects) looks like classes" in capsys.readouterr().err
+    assert "(objects) looks like classes: pictures have none of it" in capsys.readouterr().err
 
 
 def test_a_column_of_splits_splits_and_is_no_class(tmp_path, capsys):
@@ -257,7 +221,7 @@ def test_a_column_of_one_value_does_not_replace_class_folders(tmp_path, capsys):
     rows = "".join(f"{name},CC0\n" for name in files)
     root = write(tmp_path, {**files, "licence.csv": "file,licence\n" + rows})
     assert load(root).classes == ("a", "b")
-    assert "licence.csv is not used: none of its columns (licence) looks like classes" in capsys.readouterr().err
+    assert "licence.csv (licence) looks like classes: pictures have none of it" in capsys.readouterr().err
     assert load(root, label_column="licence").classes == ("CC0",)
     assert "folders are no classes" in capsys.readouterr().err
 
@@ -313,7 +277,7 @@ def test_parquet_beside_many_pictures_is_said_not_to_be_used(tmp_path, capsys):
 
 
 def test_a_few_pictures_beside_tars_are_not_the_set(tmp_path, capsys):
-    tar(
+    packed(
         tmp_path / "0.tar",
         {f"{i}.{kind}": data for i in range(4) for kind, data in (("png", png(i)), ("cls", label(i)))},
     )
@@ -411,7 +375,7 @@ def test_parquet_and_tars_are_split_by_any_word_of_their_paths(tmp_path, train, 
         if kind == "parquet":
             parquet(path, first=first)
         else:
-            tar(path, {"0.png": png(first), "1.png": png(first + 1)})
+            packed(path, {"0.png": png(first), "1.png": png(first + 1)})
     assert reds(load(tmp_path)) == [0, 1]
     assert reds(load(tmp_path, "test")) == [100, 101]
     assert len(set(read_pictures(tmp_path).names)) == 4
@@ -419,7 +383,7 @@ def test_parquet_and_tars_are_split_by_any_word_of_their_paths(tmp_path, train, 
 
 def test_a_file_for_tests_beside_others_that_say_nothing_is_told(tmp_path, capsys):
     for name in ("a", "test"):
-        tar(tmp_path / f"{name}.tar", {f"{name}.png": png()})
+        packed(tmp_path / f"{name}.tar", {f"{name}.png": png()})
     assert len(load(tmp_path)) == 2
     assert "test.tar are no test split, for none is named as the training split" in capsys.readouterr().err
 
@@ -428,8 +392,8 @@ def test_a_file_for_tests_beside_others_that_say_nothing_is_told(tmp_path, capsy
 
 
 def test_labels_stay_with_the_pictures_of_their_own_tar(tmp_path):
-    tar(tmp_path / "a.tar", {"1.png": png(1), "2.png": png(2), "2.cls": "p"})
-    tar(tmp_path / "b.tar", {"1.png": png(11), "1.cls": "q", "3.png": png(13), "3.cls": "p"})
+    packed(tmp_path / "a.tar", {"1.png": png(1), "2.png": png(2), "2.cls": "p"})
+    packed(tmp_path / "b.tar", {"1.png": png(11), "1.cls": "q", "3.png": png(13), "3.cls": "p"})
     with pytest.raises(UsageError, match=r"1 of 4 pictures .*\(1\.png\)"):
         load(tmp_path)
     assert pairs(load(tmp_path, skip_unlabelled=True)) == {2: "p", 11: "q", 13: "p"}
@@ -437,17 +401,70 @@ def test_labels_stay_with_the_pictures_of_their_own_tar(tmp_path):
 
 def test_two_archives_with_a_file_of_labels_each_are_refused(tmp_path):
     for name in "ab":
-        tar(tmp_path / f"{name}.tar", {"0.png": png(), "dataset.json": '{"labels": [["0.png", 0]]}'})
-    with pytest.raises(UsageError, match=r"two archives hold 'dataset\.json': give one of them"):
+        packed(tmp_path / f"{name}.tar", {"0.png": png(), "dataset.json": '{"labels": [["0.png", 0]]}'})
+    with pytest.raises(UsageError, match=r"two archives hold '0\.png', and dataset\.json in b\.tar tells"):
         load(tmp_path, skip_unlabelled=True)
 
 
+def test_a_table_in_one_of_two_tars_with_equal_names_is_refused(tmp_path):
+    packed(tmp_path / "a.tar", {"0.png": png(1), "1.png": png(2)})
+    packed(tmp_path / "b.tar", {"0.png": png(3), "1.png": png(4), "labels.csv": "file,label\n0.png,x\n1.png,y\n"})
+    with pytest.raises(UsageError, match=r"two archives hold '0\.png', and labels\.csv in b\.tar tells"):
+        load(tmp_path)
+    other = write(tmp_path / "other", {})
+    packed(other / "a.tar", {"0.png": png(1), "1.png": png(2)})
+    packed(other / "b.tar", {"2.png": png(3), "labels.csv": "file,label\n0.png,x\n1.png,y\n2.png,x\n"})
+    assert pairs(load(other)) == {1: "x", 2: "y", 3: "x"}
+
+
+def test_a_zip_beside_tars_and_what_lies_beside_parquet_are_said_not_to_be_used(tmp_path, capsys):
+    packed(write(tmp_path / "a", {}) / "0.tar", SIX)
+    packed(tmp_path / "a/more.zip", {"x.png": png(99)})
+    write(tmp_path / "a", {f"page{i}.png": png(50 + i) for i in range(2)})
+    assert reds(load(tmp_path / "a")) == [0, 1, 2, 3, 4, 5]
+    assert "files that are not used: 1 .zip" in capsys.readouterr().err
+    parquet(tmp_path / "b/rows.parquet")
+    write(tmp_path / "b", {"labels.csv": "file,label\n0.png,a\n", "0.tar": "no tar"})
+    assert len(load(tmp_path / "b")) == 2
+    assert "files that are not used: 1 .tar, 1 .csv" in capsys.readouterr().err
+
+
+def test_links_in_several_tars_are_counted(tmp_path, capsys):
+    for name in "ab":
+        with tarfile.open(packed(tmp_path / f"{name}.tar", {f"{name}.png": png()}), "a") as archive:
+            link = tarfile.TarInfo(f"link-{name}.png")
+            link.type, link.linkname = tarfile.SYMTYPE, f"{name}.png"
+            archive.addfile(link)
+    assert len(load(tmp_path)) == 2
+    assert "2 links or devices" in capsys.readouterr().err
+
+
+def test_a_folder_of_logs_named_like_a_split_is_none(tmp_path):
+    files = {f"{split}/{c}/{i}.png": png(i) for split in ("train", "test") for c in "ab" for i in range(2)}
+    root = write(tmp_path, {**files, "training/events.log": "1"})
+    assert len(load(root)) == 4
+    assert load(root).classes == ("a", "b")
+
+
+def test_an_empty_test_folder_is_a_mistake_and_says_so(tmp_path):
+    root = write(tmp_path, {f"train/{i}.png": png(i) for i in range(3)})
+    (root / "test").mkdir()
+    with pytest.raises(UsageError, match=r"no images in .*test"):
+        load(root, split="test")
+
+
+def test_a_table_of_an_excel_that_speaks_of_tabs_is_read(tmp_path):
+    files = table("file", "label", file=lambda i: f"{i}.png", label=label, delimiter="\t")
+    text = "sep=\t\n" + files["labels.csv"]
+    assert pairs(load(write(tmp_path, {**files, "labels.csv": text}))) == PLAIN
+
+
 def test_a_tar_for_each_class_keeps_its_folder(tmp_path, capsys):
-    tar(tmp_path / "a" / "cat.tar", {f"cat/{i}.png": png(i) for i in range(2)})
-    tar(tmp_path / "a" / "dog.tar", {f"dog/{i}.png": png(i) for i in range(2)} | {"cat/7.png": png(7)})
+    packed(tmp_path / "a" / "cat.tar", {f"cat/{i}.png": png(i) for i in range(2)})
+    packed(tmp_path / "a" / "dog.tar", {f"dog/{i}.png": png(i) for i in range(2)} | {"cat/7.png": png(7)})
     assert load(tmp_path / "a").classes == ("cat", "dog")
     for name in ("n01", "n02"):
-        tar(tmp_path / "b" / f"{name}.tar", {f"{name}_{i}.png": png(i) for i in range(2)})
+        packed(tmp_path / "b" / f"{name}.tar", {f"{name}_{i}.png": png(i) for i in range(2)})
     capsys.readouterr()
     assert load(tmp_path / "b").labels is None
     assert "classes are not told by the names of archives" in capsys.readouterr().err
@@ -455,13 +472,13 @@ def test_a_tar_for_each_class_keeps_its_folder(tmp_path, capsys):
 
 def test_zips_in_a_folder_are_one_set_with_their_splits(tmp_path):
     for split in ("train", "test"):
-        zipped(tmp_path / f"{split}.zip", {f"{c}/{i}.png": png(i) for c in "ab" for i in range(2)})
+        packed(tmp_path / f"{split}.zip", {f"{c}/{i}.png": png(i) for c in "ab" for i in range(2)})
     assert load(tmp_path).classes == ("a", "b")
     assert (len(load(tmp_path)), len(load(tmp_path, "test"))) == (4, 4)
 
 
 def test_the_folder_around_everything_in_an_archive_is_told(tmp_path, capsys):
-    path = zipped(tmp_path / "a.zip", {f"p/train/cat/{i}.png": png(i) for i in range(2)})
+    path = packed(tmp_path / "a.zip", {f"p/train/cat/{i}.png": png(i) for i in range(2)})
     assert load(path).labels is None
     assert "the folder around everything, p/train/cat, is passed over" in capsys.readouterr().err
 

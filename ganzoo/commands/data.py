@@ -95,7 +95,7 @@ def convert(path: Path, out: Path, image_size: int | None, channels: str | None,
     square pictures of one size. The options are those of `--dataset folder`.
     """
     from ganzoo.data import choose_options
-    from ganzoo.data.imagefiles import ImageFiles, Rule, faults
+    from ganzoo.data.imagefiles import ImageFiles, Rule, broken_files
     from ganzoo.data.inspection import class_folders, counts
     from ganzoo.data.inspection import convert as write
     from ganzoo.data.tree import some
@@ -114,7 +114,7 @@ def convert(path: Path, out: Path, image_size: int | None, channels: str | None,
     if found.partners is not None or found.others is not None:
         raise UsageError(f"{path} holds {found.format}: convert takes one kind of pictures")
     # What only lacks --white is not broken.
-    broken = faults(found.sources, Rule(options.background, options.white or 1))
+    broken = broken_files(found.sources, Rule(options.background, options.white or 1))
     if broken and not options.skip_broken:
         raise UsageError(
             f"{len(broken):,} of {len(found):,} pictures cannot be read: {next(iter(broken.values()))}; "

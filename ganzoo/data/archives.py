@@ -23,6 +23,8 @@ from ganzoo.errors import UsageError, one_line, plain
 from ganzoo.files import memory, regular
 
 MOST_MEMBERS = 2_000_000
+DEEPEST = 100
+"""Folders around a member."""
 LARGEST_LISTING = 2**30
 """Bytes of a zip's list of members."""
 SHORTEST_ENTRY = 46
@@ -191,7 +193,10 @@ def _name(path: Path, name: str, known: dict[str, Entry]) -> str:
     parts = name.split("/")
     if name.startswith("/") or ".." in parts or "\0" in name or name[1:2] == ":":
         raise UsageError(f"{path} is refused: the name of a member leads out of it ({shown})")
-    clean = "/".join(part for part in parts if part not in ("", "."))
+    kept = [part for part in parts if part not in ("", ".")]
+    if len(kept) > DEEPEST:  # Each folder above a picture is looked at: of a name of slashes there would be millions.
+        raise UsageError(f"{path} is refused: a member lies more than {DEEPEST} folders deep ({shown})")
+    clean = "/".join(kept)
     if clean in known:
         raise UsageError(f"{path} is refused: it holds '{shown}' twice")
     return clean

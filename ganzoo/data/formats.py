@@ -6,6 +6,7 @@ A folder, a zip and a tar are read alike: each is a tree of names. Where the cla
 """
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from unicodedata import normalize
 
@@ -13,11 +14,11 @@ from ganzoo.data.archives import TAR, ZIP, Pixels, Source, is_archive, members, 
 from ganzoo.data.arrays import read_npz
 from ganzoo.data.imagefiles import ENDINGS
 from ganzoo.data.parquet import read_parquet
-from ganzoo.data.shards import passed_over, shards
+from ganzoo.data.shards import links_left_out, passed_over, shards
 from ganzoo.data.sides import look_paired, paired, unpaired
 from ganzoo.data.splits import TESTING, TRAINING, alone, by_words, chosen, folders_of, unused
 from ganzoo.data.tables import NO_COLUMN, Labels, Table, absent, clean, labels_in, once, table
-from ganzoo.data.tree import LABELS, TABLES, Pictures, Tree, class_order, some, walked, within
+from ganzoo.data.tree import TABLES, Pictures, Tree, class_order, some, tells, walked, within
 from ganzoo.errors import UsageError, one_line, plain
 from ganzoo.files import from_json
 
@@ -52,8 +53,10 @@ def read_pictures(
         tree, notes = walked(root, folders_only)
         if not folders_only and (held := _containers(tree, notes)):
             if held[0].lower().endswith(".parquet"):
-                return _parquet(root, held, label_column, skip_unlabelled, notes)
-            tree = shards(tree, notes)
+                found = _parquet(root, held, label_column, skip_unlabelled, notes)
+                tree.used |= {*held}
+                return replace(found, notes=found.notes + _not_used(tree))
+            tree = shards(tree, held, notes)
     elif root.suffix.lower() == ".npz":
         if label_column not in (None, NO_COLUMN):
             raise UsageError(f"--label-column is for tables of labels: {root} has none")
@@ -62,7 +65,7 @@ def read_pictures(
         files, left_out = members(root)
         inner, around = within(files)
         tree = Tree("a zip" if root.suffix.lower() == ".zip" else "a tar", root, inner)
-        notes = [f"{left_out} links or devices in {root} are left out"] if left_out else []
+        notes = links_left_out(left_out, root)
         notes += [passed_over(around)] if around else []
     elif root.suffix.lower() == ".parquet":
         return _parquet(root.parent, [root.name], label_column, skip_unlabelled, [])
@@ -82,12 +85,13 @@ def read_pictures(
             notes.append("A and B are taken for classes; their pictures have equal names: --layout pairs for pairs")
         if found.labels is None and not sets and len(held) > 1:
             notes.append("classes are not told by the names of archives")
-    notes = notes + found.notes
-    if left := tree.left_out():
-        notes.append(f"files that are not used: {left}")
-    return Pictures(
-        found.format, found.names, found.sources, found.labels, found.splits, notes, found.partners, found.others
-    )
+    return replace(found, notes=notes + found.notes + _not_used(tree))
+
+
+def _not_used(tree: Tree) -> list[str]:
+    """A line on the files that are none of the set, if there are any."""
+    left = tree.left_out()
+    return [f"files that are not used: {left}"] if left else []
 
 
 def _containers(tree: Tree, notes: list[str]) -> list[str]:
@@ -102,6 +106,7 @@ def _containers(tree: Tree, notes: list[str]) -> list[str]:
     held = parquet or [n for n in tree.files if n.lower().endswith(TAR if tree.pictures else (*TAR, *ZIP))]
     if held and tree.pictures:
         notes.append(f"beside {some(held)}, {some(tree.pictures)} are left out")
+        tree.used |= {*tree.pictures}
     return held
 
 
@@ -112,7 +117,7 @@ def _inner(tree: Tree, notes: list[str]) -> Tree:
     while True:
         start = "".join(f"{part}/" for part in path)
         below = {folder[len(start) :].split("/")[0] for folder in folders}
-        telling = any(n.startswith(start) and "/" not in n[len(start) :] and _tells(n) for n in tree.files)
+        telling = any(n.startswith(start) and "/" not in n[len(start) :] and tells(n) for n in tree.files)
         if telling or _two_splits(tree, below) or {"traina", "trainb"} <= {name.casefold() for name in below}:
             break
         if len(below) != 1 or "" in below or any(folder + "/" == start for folder in folders):
@@ -122,15 +127,6 @@ def _inner(tree: Tree, notes: list[str]) -> Tree:
         return tree
     notes.append(f"what is in {start}, the folder around all pictures, is taken for the set")
     return tree.below("/".join(path))
-
-
-def _tells(name: str) -> bool:
-    """Whether a file's name says that it tells of pictures."""
-    return name.lower().endswith(LABELS) and (not name.lower().endswith(".json") or _base(name) == "dataset.json")
-
-
-def _base(name: str) -> str:
-    return name.rpartition("/")[2].lower()
 
 
 def _two_splits(tree: Tree, tops: set[str]) -> dict[str, str]:
@@ -157,9 +153,7 @@ def _arrays(path: Path, skip_unlabelled: bool) -> Pictures:
     if labels is None:
         return Pictures("an .npz of images", names, sources, None, None, notes)
     classes = ["" if label < 0 else str(label) for label in labels.tolist()]
-    found = Pictures("an .npz of images and labels", names, sources, classes, None, notes)
-    if "" not in classes:
-        return found
+    found = Pictures("an .npz", names, sources, None, None, notes)
     told = Labels(dict(zip(names, classes, strict=True)), "labels", "an .npz", missing=", -1 is none")
     return _with_labels(found, told, "an .npz", str(path), skip_unlabelled)
 
@@ -182,15 +176,15 @@ def _parquet(
         "Parquet, without classes", rows.names, rows.sources, None, [split[f] for f in rows.files] if split else None,
         notes,
     )  # fmt: skip
-    held = Table(rows.names, "image", rows.columns)
+    held = Table(rows.names, "", rows.columns)
     labels = labels_in(where, Path(where).name, held, label_column, notes) if rows.columns else None
     told = f" (beside {some(rows.unread)})" if rows.unread else ""
     if label_column not in (None, NO_COLUMN) and (labels is None or labels.of is None):
         raise UsageError(f"--label-column {label_column}: {where} has no column of text or whole numbers{told}")
     if labels is not None:
-        found = _split_by(found, labels._replace(by=""))
+        found = _split_by(found, labels)
     if labels is not None and labels.of is not None:
-        return _with_labels(found, labels._replace(by=""), "Parquet", where, skip_unlabelled)
+        return _with_labels(found, labels, "Parquet", where, skip_unlabelled)
     if rows.unread:
         notes.append(f"columns of {where} that hold neither text nor whole numbers are not used{told}")
     return found
@@ -209,8 +203,9 @@ def _labelled(tree: Tree, label_column: str | None, skip_unlabelled: bool, folde
         link = "; links to folders are not followed" if (tree.root / empty).is_symlink() else ""
         raise UsageError(f"no images in {tree.root / empty} (looked for {' '.join(ENDINGS)}){link}")
     splits = [tops[name.split("/")[0]] for name in names] if len(set(tops.values())) > 1 else None
-    found = None if folders_only else _files_of_labels(tree, names, [*tops], label_column, notes)
-    if not folders_only and (missed := [n for n in tree.files if _tells(n) and n not in tree.used]):
+    of_folders = len({name.split("/")[len(tops) > 0] for name in names if name.count("/") > (len(tops) > 0)}) > 1
+    found = None if folders_only else _files_of_labels(tree, names, [*tops], label_column, notes, of_folders)
+    if not folders_only and (missed := [n for n in tree.files if tells(n) and n not in tree.used]):
         tree.used |= {*missed}
         notes.append(f"labels are looked for in {tree.root} and its splits alone: not used are {some(missed)}")
     if label_column not in (None, NO_COLUMN) and (found is None or found.format != "a table"):
@@ -235,7 +230,7 @@ def _note_folders(tree: Tree, tops: list[str], notes: list[str]) -> None:
     if found:
         names = next(iter(found.values()))
         places = [str(tree.root / parent) for parent in found]
-        would = f": --data-root {places[0]} would" if len(found) == 1 and "" not in found and tree.root.is_dir() else ""
+        would = f": --data-root {places[0]} would" if len(found) == 1 and "" not in found and tree.is_folder else ""
         notes.append(f"folders {some(names)} in {some(places)} are not taken for splits{would}")
 
 
@@ -303,11 +298,12 @@ def _splits(tree: Tree, folders_only: bool, notes: list[str]) -> dict[str, str]:
     if folders_only:
         there = (tree.root / "train").is_dir() and (tree.root / "test").is_dir()
         return {"train": "train", "test": "test"} if there else {}
-    if tree.root.is_dir():  # An empty one is a mistake, not none.
-        tops = list(dict.fromkeys([*tops, *(p.name for p in sorted(tree.root.iterdir()) if p.is_dir())]))
+    tops = list(dict.fromkeys([*tops, *tree.tops]))
     holding = {name.split("/")[0] for name in tree.pictures if "/" in name}
     filled = [top for top in tops if top in holding]
-    known = _two_splits(tree, set(tops))
+    known = _two_splits(tree, holding)
+    if not known and (also_empty := _two_splits(tree, {*tops})) and holding & {*also_empty}:
+        known = also_empty
     if not known and filled and all(top.casefold() in TRAINING for top in filled):
         known = dict.fromkeys(filled, "train")
     flat = [name for name in tree.pictures if "/" not in name]
@@ -373,14 +369,15 @@ def _without_pictures(tree: Tree, names: list[str], tops: dict[str, str]) -> lis
 
 
 def _files_of_labels(
-    tree: Tree, names: list[str], tops: list[str], label_column: str | None, notes: list[str]
+    tree: Tree, names: list[str], tops: list[str], label_column: str | None, notes: list[str], folders: bool
 ) -> Labels | None:
-    """What a file says of the classes: one at the root, else one in each split's folder; None where there is none."""
-    found = _file_of_labels(tree, names, "", label_column, notes)
+    """What files say of the classes: one at the root, those beside pictures, else one in each split's folder; None
+    where there is none. `folders`: whether the pictures lie in folders of classes."""
+    found = _file_of_labels(tree, names, "", label_column, notes, folders) or _beside(tree, names, notes)
     if found is not None or not tops:
         return found
     parts = [
-        _file_of_labels(tree, [n for n in names if n.startswith(f"{top}/")], f"{top}/", label_column, notes)
+        _file_of_labels(tree, [n for n in names if n.startswith(f"{top}/")], f"{top}/", label_column, notes, folders)
         for top in tops
     ]
     there = [part for part in parts if part is not None]
@@ -393,11 +390,10 @@ def _files_of_labels(
 
 
 def _file_of_labels(
-    tree: Tree, names: list[str], place: str, label_column: str | None, notes: list[str]
+    tree: Tree, names: list[str], place: str, label_column: str | None, notes: list[str], folders: bool
 ) -> Labels | None:
     """What the files directly in the folder `place` say of the classes of the pictures in it, which are `names`."""
-    here = [n for n in tree.files if n.startswith(place) and "/" not in n.removeprefix(place) and _tells(n)]
-    folders = len({n.removeprefix(place).split("/")[0] for n in names if "/" in n.removeprefix(place)}) > 1
+    here = [n for n in tree.files if n.startswith(place) and "/" not in n.removeprefix(place) and tells(n)]
     candidates: list[tuple[str, Labels | None]] = []
     tree.used |= {*here}
     for name in here:
@@ -413,9 +409,7 @@ def _file_of_labels(
             f"{tree.root} holds {' and '.join(name for name, _ in candidates)}, each with a say on its pictures: "
             "leave one of them"
         )
-    if candidates:
-        return candidates[0][1]
-    return _beside(tree, names, place, notes)
+    return candidates[0][1] if candidates else None
 
 
 def _dataset_json(tree: Tree, name: str, names: list[str], place: str, notes: list[str]) -> Labels | None:
@@ -460,9 +454,9 @@ def _dataset_json(tree: Tree, name: str, names: list[str], place: str, notes: li
     return Labels(of, name, "dataset.json")
 
 
-def _beside(tree: Tree, names: list[str], place: str, notes: list[str]) -> Labels | None:
+def _beside(tree: Tree, names: list[str], notes: list[str]) -> Labels | None:
     """Webdataset's: KEY.jpg and KEY.cls; the key goes up to the first point of the file's name."""
-    classes = [name for name in tree.files if name.startswith(place) and name.lower().endswith(".cls")]
+    classes = [name for name in tree.files if name.lower().endswith(".cls")]
     tree.used |= {*classes}
     if not classes:
         others = {_key(name) for name in tree.files if name.lower().endswith(".json")} & set(map(_key, names))

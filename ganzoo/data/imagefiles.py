@@ -18,7 +18,7 @@ from torch import Tensor
 from ganzoo.data import memory
 from ganzoo.data.archives import Source
 from ganzoo.data.imagecache import Mapped, kept
-from ganzoo.data.sixteen import is_deep, sixteen
+from ganzoo.data.sixteen_bits import is_deep, sixteen
 from ganzoo.errors import UsageError, one_line
 from ganzoo.files import regular
 
@@ -60,7 +60,7 @@ class ImageFiles(torch.utils.data.Dataset[Tensor]):
     """A map-style dataset that decodes a file whenever it is asked for: uint8 (C, size, size).
 
     The longer side is cropped in the middle, then the square is resized with antialiasing. The camera's orientation
-    (EXIF) is honoured, transparent pixels are laid on white, 16-bit grey is scaled to 8, and of an animation the
+    (EXIF) is honoured, transparent pixels are laid on white, 16 bits are scaled to 8, and of an animation the
     first frame is taken; `rule` says otherwise of the two that can be had otherwise.
     """
 
@@ -274,7 +274,7 @@ def brightest(paths: Sequence[Source]) -> int | None:
     return most
 
 
-def faults(paths: Sequence[Source], rule: Rule = USUAL) -> dict[int, str]:
+def broken_files(paths: Sequence[Source], rule: Rule = USUAL) -> dict[int, str]:
     """What is wrong with each picture that cannot be decoded, by its index."""
 
     def fault(path: Source) -> str | None:

@@ -8,7 +8,7 @@ import os
 import shutil
 import zipfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any
@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from ganzoo.data.archives import Pixels, Source
-from ganzoo.data.imagefiles import ImageFiles, Rule, faults, survey
+from ganzoo.data.imagefiles import ImageFiles, Rule, broken_files, survey
 from ganzoo.data.splits import TESTING, TRAINING, folders_of
 from ganzoo.data.tree import Pictures, class_order
 from ganzoo.errors import GanzooError, UsageError, one_line
@@ -32,9 +32,9 @@ def inspected(found: Pictures, rule: Rule, splits: list[str] | None = None) -> d
 
     `splits` are those of a run, where the pictures have none of their own.
 
-    Every picture is read and decoded once, and once more to be compared byte by byte.
+    Every picture is read and decoded, and read once more to be compared byte by byte.
     """
-    broken = faults(found.sources, rule)
+    broken = broken_files(found.sources, rule)
     good = found.at([i for i in range(len(found)) if i not in broken])
     look = survey(good.sources, len(good)) if len(good) else None
     sizes = sorted(look.sizes) if look else []
@@ -200,9 +200,17 @@ def class_folders(found: Pictures) -> dict[str, str]:
     """The folder of each class: its name, as far as it can be one and means nothing else there."""
     classes = class_order(set(found.labels or ()))
     safe = {name: _safe(name, i) for i, name in enumerate(classes)}
-    if len(set(safe.values())) < len(safe) or folders_of(safe.values()):
-        return {name: f"{i:05d}" for i, name in enumerate(classes)}
-    return safe
+    if len(set(safe.values())) == len(safe) and not _splits_among(safe.values()):
+        return safe
+    return {name: f"{i:05d}" for i, name in enumerate(classes)}
+
+
+def _splits_among(folders: Iterable[str]) -> bool:
+    """Whether a reader would take some of these for splits, or could not tell which."""
+    try:
+        return bool(folders_of(folders))
+    except ValueError:
+        return True
 
 
 def _png(pixels: Any) -> bytes:

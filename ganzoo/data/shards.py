@@ -1,42 +1,40 @@
 """Several archives in a folder, which are one set."""
 
-from collections.abc import Mapping
-from pathlib import PurePosixPath
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
 
-from ganzoo.data.archives import TAR, ZIP, Source, members
+from ganzoo.data.archives import TAR, Source, members
 from ganzoo.data.splits import alone, by_words
-from ganzoo.data.tree import LABELS, Tree, some, within
+from ganzoo.data.tree import Tree, some, tells, within
 from ganzoo.errors import UsageError, plain
 
 
-def shards(tree: Tree, notes: list[str]) -> Tree:
-    """What is in the tars and zips of a folder, as if it lay in one; the tree itself where there are none.
+def shards(tree: Tree, archives: Sequence[str], notes: list[str]) -> Tree:
+    """What is in some tars and zips of a folder, as if it lay in one.
 
     Where two hold files of one name, all files of the second bear its name, so that those of one key stay together.
 
     Raises:
-        UsageError: one cannot be read; or two hold files of labels.
+        UsageError: one cannot be read; or one tells of files by names that another has, too.
     """
-    archives = [name for name in tree.files if name.lower().endswith((*TAR, *ZIP))]
-    if not archives:
-        return tree
     splits, unused = by_words(archives)
     if unused:
         notes.append(f"beside the archives of the two splits, {some(unused)} are left out")
     elif odd := alone(archives):
         notes.append(f"{some(odd)} are no test split, for none is named as the training split")
     files: dict[str, Source] = {}
-    around: set[str] = set()
+    around, aside = set[str](), 0
     for split in ("train", "test") if splits else ("",):
         joined: dict[str, Source] = {}
         for name in archives:
             if splits.get(name, "") == split:
-                held, _ = members(tree.root / name)
+                held, left_out = members(tree.root / name)
+                aside += left_out
                 _join(joined, held, name, str(tree.root))
         inner, folder = within(joined)
         around |= {folder} - {""}
         files |= {f"{split}/{member}".lstrip("/"): source for member, source in inner.items()}
-    notes += [passed_over(folder) for folder in sorted(around)]
+    notes += [passed_over(folder) for folder in sorted(around)] + links_left_out(aside, tree.root)
     kind = "tars" if all(name.lower().endswith(TAR) for name in archives) else "archives"
     found = Tree(f"{len(archives)} {kind}", tree.root, files)
     found.outside = [n for n in tree.files if n not in archives and n not in tree.pictures]
@@ -48,11 +46,19 @@ def passed_over(folder: str) -> str:
     return f"the folder around everything, {plain(folder)[:100]}, is passed over"
 
 
+def links_left_out(count: int, where: Path) -> list[str]:
+    """A line on what is no file in archives, if there is any."""
+    return [f"{count:,} links or devices in {where} are left out"] if count else []
+
+
 def _join(joined: dict[str, Source], held: Mapping[str, Source], name: str, where: str) -> None:
     """Add what an archive holds."""
     twice = [member for member in held if member in joined]
-    if labels := [member for member in twice if member.lower().endswith(LABELS)]:
-        raise UsageError(f"{where}: two archives hold '{plain(labels[0])[:100]}': give one of them")
+    if twice and (labels := [member for member in held if tells(member)]):
+        raise UsageError(
+            f"{where}: two archives hold '{plain(twice[0])[:100]}', and {plain(labels[0])[:100]} in "
+            f"{plain(name)[:100]} tells of files by their names: give them names of their own, or make one archive"
+        )
     mark = f"{PurePosixPath(name).name.split('.')[0]}-"
     if any(_marked(mark, member) in joined for member in held) and twice:
         mark = f"{name.replace('/', '-')}-"

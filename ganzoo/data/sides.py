@@ -18,9 +18,7 @@ SIDE_BY_SIDE = "side-by-side"
 def _folders(tree: Tree) -> dict[str, str]:
     """The folders at the top, by their names in lower case."""
     tops = {name.split("/")[0] for name in tree.pictures if "/" in name}
-    if tree.root.is_dir():  # An empty one is a mistake, not none.
-        tops |= {path.name for path in tree.root.iterdir() if path.is_dir() and not path.name.startswith(".")}
-    return {name.casefold(): name for name in sorted(tops)}
+    return {name.casefold(): name for name in sorted(tops | {*tree.tops})}
 
 
 def unpaired(tree: Tree) -> Pictures | None:

@@ -120,25 +120,29 @@ def table(tree: Tree, name: str, names: list[str], place: str, notes: list[str])
         raise UsageError(f"{where} has no column `file_name` (it has: {some([*columns])})")
     if huggingface and (bare := [i for i, value in enumerate(columns["file_name"], 1) if not value.strip()]):
         raise UsageError(f"{where}: {len(bare):,} rows have no `file_name`, the first of them row {bare[0]}")
-    cleaned = {c: [clean(value) for value in columns[c]] for c in (["file_name"] if huggingface else columns)}
+    # Each value is looked at once: in most columns there are few.
+    cleaned = {c: {v: clean(v) for v in {*columns[c]}} for c in (["file_name"] if huggingface else columns)}
     best = "", 0
     for way in ways:
-        found = {c: [way.names.get(way.key(value)) for value in values] for c, values in cleaned.items()}
-        hits = {c: sum(file is not None for file in files) for c, files in found.items()}
-        fits = [c for c in found if cleaned[c] and (huggingface or hits[c] * 2 > len(cleaned[c]))]
+        found = {
+            column: {v: file for v, plainly in of.items() if (file := way.names.get(way.key(plainly))) is not None}
+            for column, of in cleaned.items()
+        }
+        hits = {c: sum(v in of for v in columns[c]) if of else 0 for c, of in found.items()}
+        fits = [c for c in found if columns[c] and (huggingface or hits[c] * 2 > len(columns[c]))]
         best = max([best, *((c, n) for c, n in hits.items())], key=lambda pair: pair[1])
         if fits:
-            column = _file_column(where, fits, {c: len(cleaned[c]) - hits[c] for c in fits})
-            absent(where, [value for value, file in zip(cleaned[column], found[column], strict=True) if file is None])
-            files = [file for file in found[column] if file is not None]
+            column = _file_column(where, fits, {c: len(columns[c]) - hits[c] for c in fits})
+            absent(where, [cleaned[column][v] for v in columns[column] if v not in found[column]])
+            files = [found[column][v] for v in columns[column]]
             once(where, [file for file, count in Counter(files).items() if count > 1])
             return Table(files, column, columns, nested)
     why = "none of its columns names the pictures"
     if best[1]:
         why += f" ('{plain(best[0])[:80]}' names {best[1]:,} with {len(columns[best[0]]):,} rows)"
-    elif names and any(cleaned.values()):
-        column, values = next((c, v) for c, v in cleaned.items() if v)
-        why += f" ('{plain(column)[:80]}' has '{plain(values[0])[:80]}', a picture is {plain(names[0])[:80]})"
+    elif names and any(columns.values()):
+        column, values = next((c, v) for c, v in columns.items() if v)
+        why += f" ('{plain(column)[:80]}' has '{plain(clean(values[0]))[:80]}', a picture is {plain(names[0])[:80]})"
     notes.append(f"{where} is not used: {why}")
     return None
 
@@ -205,7 +209,7 @@ def _text(value: Any) -> str:
 
 def _csv(text: str, name: str, where: str, known: set[str]) -> dict[str, list[str]]:
     first, _, rest = text.partition("\n")
-    told = re.fullmatch(r"(?i)sep=(.)", first.strip())  # Excel's.
+    told = re.fullmatch(r"(?i)sep=(.)", first.strip("\r\n "))  # Excel's.
     if told:
         text = rest
     delimiter = told[1] if told else "\t" if name.lower().endswith(".tsv") else _delimiter(text)
@@ -213,8 +217,8 @@ def _csv(text: str, name: str, where: str, known: set[str]) -> dict[str, list[st
         lines = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter) if row]
     except csv.Error as error:
         raise UsageError(f"{where} is damaged: {one_line(error)}") from error
-    while len(lines) > 1 and lines[0][0].startswith("#") and len(lines[0]) < len(lines[1]):  # A comment.
-        lines = lines[1:]
+    while lines and lines[0][0].startswith("#") and any(len(row) > len(lines[0]) for row in lines[:LOOKED_AT]):
+        lines = lines[1:]  # A comment.
     if not lines:
         return {}
     head = [cell.strip() for cell in lines[0]]
@@ -282,7 +286,8 @@ def labels_in(
     splits, about_splits = _splits(held, others)
     splits_told = f"column '{about_splits[0]}' of {name}" if splits else ""
     chosen = label_column
-    by = "" if held.file_column.casefold() in FILE_COLUMNS[:3] else f", by its column '{plain(held.file_column)[:80]}'"
+    usual = held.file_column.casefold() in ("", *FILE_COLUMNS[:3])
+    by = "" if usual else f", by its column '{plain(held.file_column)[:80]}'"
     if label_column is not None and label_column != NO_COLUMN:
         if label_column in held.nested:
             raise UsageError(f"--label-column {label_column}: in {where} it holds lists or objects, no classes")
@@ -299,7 +304,7 @@ def labels_in(
             )
         if not few and not splits:
             has = some([*others, *held.nested]) or "no others"
-            notes.append(f"{where} is not used: none of its columns ({has}) looks like classes")
+            notes.append(f"no column of {where} ({has}) looks like classes: pictures have none of it")
         chosen = few[0] if few else None
     if chosen is None or chosen == NO_COLUMN:
         return Labels(None, name, "a table", splits, splits_told, by) if splits else None

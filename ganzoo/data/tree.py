@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import posixpath
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -15,12 +16,11 @@ from ganzoo.errors import UsageError, one_line, plain
 from ganzoo.files import regular
 
 TABLES = (".csv", ".tsv", ".jsonl")
-LABELS = (*TABLES, "dataset.json")
-"""How the names of files end that tell of pictures below them."""
 BESIDE = (*TABLES, ".json", ".cls", ".parquet", *TAR)
 """What makes an archive's folder more than a folder of pictures."""
 JUNK = ("__MACOSX", "@eaDir", "Thumbs.db", "desktop.ini")
 """What systems leave in folders; like hidden files it is passed over without a word."""
+FOLDER = "a folder"
 NAMED = 3
 """So many are named, where many are wrong."""
 KINDS = 5
@@ -98,6 +98,11 @@ def held_out(name: str) -> float:
     return int.from_bytes(hashlib.sha256(name.encode(errors="surrogateescape")).digest()[:6]) / 2**48
 
 
+def tells(name: str) -> bool:
+    """Whether a file's name says that it tells of pictures: a table, or StyleGAN's `dataset.json`."""
+    return name.lower().endswith(TABLES) or PurePosixPath(name).name.lower() == "dataset.json"
+
+
 def some(names: Sequence[str]) -> str:
     """The first few names, for a message."""
     return ", ".join(plain(name)[:80] for name in names[:NAMED]) + (", ..." if len(names) > NAMED else "")
@@ -115,14 +120,24 @@ class Tree:
         self.outside: list[str] = []
         """Files in folders that lie beside those that are looked at."""
 
+    @property
+    def is_folder(self) -> bool:
+        """Whether its folders lie on disk, not in archives."""
+        return self.kind == FOLDER
+
+    @property
+    def tops(self) -> list[str]:
+        """The folders at the top of a folder, also those without files: an empty `test` is a mistake, not none."""
+        return [folder for folder in self.folders if "/" not in folder]
+
     def below(self, folder: str) -> "Tree":
         """What is in one of its folders; the other files are `outside`."""
         start = f"{folder}/"
-        root = self.root / folder if self.root.is_dir() else self.root
+        root = self.root / folder if self.is_folder else self.root
         files = {name.removeprefix(start): source for name, source in self.files.items() if name.startswith(start)}
         folders = [name.removeprefix(start) for name in self.folders if name.startswith(start)]
         found = Tree(self.kind, root, files, folders)
-        found.outside = [name for name in self.files if not name.startswith(start)]
+        found.outside = [*self.outside, *(name for name in self.files if not name.startswith(start))]
         return found
 
     def left_out(self) -> str:
@@ -175,7 +190,7 @@ def walked(root: Path, as_before: bool = False) -> tuple[Tree, list[str]]:
     except OSError as error:
         raise UsageError(f"cannot read folder {error.filename or root}: {error.strerror or error}") from error
     notes = [f"links to folders ({links[0]}, ...) are not followed"] if links else []
-    return Tree("a folder", root, files, folders), notes
+    return Tree(FOLDER, root, files, folders), notes
 
 
 def _raise(error: OSError) -> None:
@@ -189,6 +204,6 @@ def within(files: Any) -> tuple[dict[str, Source], str]:
         key=lambda name: (PurePosixPath(name).parent.parts, name),
     )
     telling = [name for name in names if name.lower().endswith((*ENDINGS, *BESIDE))]
-    around = os.path.commonpath([PurePosixPath(name).parent for name in telling]) if telling else ""
+    around = posixpath.commonpath([str(PurePosixPath(name).parent) for name in telling]) if telling else ""
     start = f"{around}/" if around else ""
     return {name.removeprefix(start): files[name] for name in names}, around
