@@ -242,8 +242,9 @@ def test_what_comes_out_as_no_number_is_never_shown(ganzoo, digits, monkeypatch)
     assert (result.code, "fid comes out as nan" in result.err) == (1, True)
 
 
-def test_a_default_metric_that_breaks_is_named_and_does_not_cost_the_others(ganzoo, digits, monkeypatch):
-    monkeypatch.setattr(FID, "compute", lambda self: [][1])
+@pytest.mark.parametrize("method", ["update", "compute"])
+def test_a_default_metric_that_breaks_is_named_and_does_not_cost_the_others(ganzoo, digits, monkeypatch, method):
+    monkeypatch.setattr(FID, method, lambda self, *images: [][1])
     value = json.loads(ganzoo("eval", digits, *QUICK, "--json").out)
     assert "accuracy" in value["metrics"]
     assert "fid" in value["left_out"]["fid"]

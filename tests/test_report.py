@@ -304,6 +304,17 @@ def test_those_who_share_first_place_are_named_with_the_next_that_is_surely_behi
     assert last == "Whether tiny, lr 0.3 is behind cannot be told from its seeds."
 
 
+def test_one_whose_lead_is_unknown_shares_no_first_place(run):
+    runs = [run(f"a{s}", 4.0 + s / 10, seed=s) for s in range(3)]
+    runs += [run(f"b{s}", 4.05 + s / 10, seed=s, options={"lr": 0.1}) for s in range(3)]
+    runs += [run("c", 9.0, options={"lr": 0.2})]
+    runs += [run(f"d{s}", 10.0 + s / 10, seed=s, options={"lr": 0.3}) for s in range(3)]
+    first, _, third, last = build(runs).verdict
+    assert first.startswith("tiny, lr 0.0002 and tiny, lr 0.1 share first place: FID 4.10 ± 0.10 and 4.15 ± 0.10")
+    assert third.startswith("The next, tiny, lr 0.3, is 6.00 behind")
+    assert last == "Whether tiny, lr 0.2 is behind cannot be told from its seeds."
+
+
 def test_a_line_that_lacks_a_seeds_fid_is_ranked_by_those_it_has_and_never_best(run):
     runs = [run(f"a{s}", 8.0 + s / 10, seed=s) for s in range(3)]
     runs += [run(f"b{s}", 1.0 + s / 10 if s < 2 else None, seed=s, options={"lr": 0.1}) for s in range(3)]

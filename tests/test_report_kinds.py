@@ -35,12 +35,12 @@ def ring(tmp_path_factory) -> Path:
 def points(ring, tmp_path):
     """Make a run on points with other numbers of modes."""
 
-    def make(name: str, modes: float, reverse_kl: float, **options: object) -> Path:
+    def make(name: str, modes: float, reverse_kl: float, shape: tuple = (2,), **options: object) -> Path:
         shutil.copytree(ring, tmp_path / name)
         info = json.loads((tmp_path / name / "run.json").read_text())
         info["options"] |= options
         (tmp_path / name / "run.json").write_text(json.dumps(info))
-        protocol = PROTOCOL | {"dataset": "ring", "shape": [2], "extractor": None}
+        protocol = PROTOCOL | {"dataset": "ring", "shape": list(shape), "extractor": None}
         metrics = {"modes": modes, "good_samples": 0.5, "reverse_kl": reverse_kl}
         result = {"protocol": protocol, "metrics": metrics, "settings": {"modes": {"of": 8}}, "step": 2}
         (tmp_path / name / "eval.json").write_text(json.dumps(result))
@@ -59,6 +59,13 @@ def test_points_are_ranked_by_their_modes_and_the_verdict_says_who_reaches_how_m
     ]
     assert report.to_json()["verdict"]["by"] == "modes"
     assert "FID" not in report.rule
+
+
+def test_images_that_were_measured_by_modes_alone_are_told_by_them(points):
+    report = build([points(f"r{n}", n, 0.9, shape=(3, 28, 28), lr=n / 100) for n in (1, 2, 3, 4, 5, 6, 7, 8)])
+    assert report.verdict[0].startswith("gan, lr 0.08 reaches all 8 modes; gan, lr 0.07 reaches 7 of 8; ")
+    assert report.verdict[0].endswith("; gan, lr 0.03 reaches 3 of 8; 2 other counts are in the table.")
+    assert report.to_json()["verdict"]["by"] == "modes"
 
 
 def test_the_table_has_what_was_measured_and_no_empty_column(points):

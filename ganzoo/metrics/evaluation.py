@@ -259,14 +259,16 @@ class Evaluator:
             for batch in world.in_turn(self._looked_at(batches, features, world)):
                 here = batch.on(self._statistics_device)
                 for metric in metrics:
-                    metric.update(here)
+                    if metric.name not in left_out:
+                        with self._leaving_out(metric.name, left_out):
+                            metric.update(here)
             if world.rank:
                 return {}
             # Some metrics train or draw: each from the seed, whichever others are measured.
             numbers: dict[str, float] = {}
             settings: dict[str, Any] = {}
             around: dict[str, list[float]] = {}
-            for metric in metrics:
+            for metric in [metric for metric in metrics if metric.name not in left_out]:
                 with self._leaving_out(metric.name, left_out), own_randomness(seed, self.device), torch.enable_grad():
                     numbers |= _finite(metric.compute())
                     if intervals:
@@ -346,18 +348,14 @@ class Evaluator:
         except Exception as error:  # A metric may be a stranger's.
             if self.named:
                 raise
-            told = isinstance(error, UsageError | NotFinite)
+            told = isinstance(error, GanzooError)
             left_out[name] = str(error) if told else f"{blame(error) or f'metric {name} failed'}: {one_line(error)}"
-
-
-class NotFinite(GanzooError):
-    """A metric that came out as no number."""
 
 
 def _finite(numbers: dict[str, float]) -> dict[str, float]:
     for name, value in numbers.items():
         if not math.isfinite(value):
-            raise NotFinite(f"{name} comes out as {value}")
+            raise GanzooError(f"{name} comes out as {value}")
     return numbers
 
 

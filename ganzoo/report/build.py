@@ -34,7 +34,6 @@ class Report:
     failed: list[str] = field(default_factory=list)
     """What was asked for and is not in the report, or not whole, with the reason; among the cautions too."""
     created: str = field(default_factory=lambda: time.strftime("%Y-%m-%d %H:%M"))
-    rule: str = RULE
 
     @property
     def lines(self) -> list[Line]:
@@ -43,7 +42,16 @@ class Report:
     @property
     def by(self) -> str:
         """By what the models of the first group are put in order."""
-        return (ranked_by(self.groups[0].lines) if self.groups else "") or "fid"
+        return self._ranked_by or "fid"
+
+    @property
+    def rule(self) -> str:
+        """What is marked, and in which order models stand."""
+        return RULES[self._ranked_by] if self.groups else RULE
+
+    @property
+    def _ranked_by(self) -> str:
+        return ranked_by(self.groups[0].lines) if self.groups else ""
 
     def to_json(self) -> dict[str, Any]:
         """The report as plain values."""
@@ -54,11 +62,7 @@ class Report:
             "ganzoo": __version__,
             "created": self.created,
             "command": self.command,
-            "verdict": {
-                "sentences": self.verdict,
-                "best": self.best,
-                "by": (ranked_by(self.groups[0].lines) if self.groups else "") or "fid",
-            },
+            "verdict": {"sentences": self.verdict, "best": self.best, "by": self.by},
             "cautions": self.cautions,
             "failed": self.failed,
             "rule": self.rule,
@@ -125,8 +129,7 @@ def build(
     if checkpoint is not None:
         of = f"The generators are of checkpoint '{checkpoint}'"
         told.insert(0, f"{of}; times, memory and curves are of the whole run.")
-    rule = RULES[ranked_by(groups[0].lines)] if groups else RULE
-    return Report(groups, files, sentences, best, told, said, failed, rule=rule)
+    return Report(groups, files, sentences, best, told, said, failed)
 
 
 def _line(line: Line) -> dict[str, Any]:

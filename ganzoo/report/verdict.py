@@ -6,7 +6,7 @@ from typing import Any
 from ganzoo.errors import plain
 from ganzoo.metrics.protocol import UNSEEN
 from ganzoo.report.groups import Group
-from ganzoo.report.lines import MEASURES, Difference, Line, Measure, Standing, Value, difference, rank
+from ganzoo.report.lines import MEASURES, Difference, Line, Measure, Standing, Value, difference, rank, ranked_by
 from ganzoo.report.read import RunRecord, clean, listed, mapping, number
 from ganzoo.report.show import show, shown_number
 from ganzoo.terminal import argument
@@ -36,16 +36,17 @@ RULES = {
 
 
 def verdict(group: Group) -> tuple[list[str], str | None]:
-    """Which line is best by FID, by how much, and how sure; and its name, if it is sure."""
-    fid = MEASURES[0]
-    ranked = rank(group.lines, fid)
-    if not ranked:
+    """Which line is best by FID, by how much, and how sure; and its name, if it is sure. Without FIDs: the modes."""
+    by = ranked_by(group.lines)
+    if by == "modes":
+        return by_modes(group), None
+    if not by:
         shapes = [((run.result or {}).get("protocol") or {}).get("shape") for run in group.runs]
         if all(isinstance(shape, list) and len(shape) == 1 for shape in shapes):
-            if "modes" in {key for line in group.lines for key in line.values}:
-                return by_modes(group), None
             return ["Vectors have no FID: the numbers in the table say what each model is better at."], None
         return ["No run here has a FID, so nothing can be said about which is better.", way_to_fid(group.runs)], None
+    fid = MEASURES[0]
+    ranked = rank(group.lines, fid)
     best = ranked[0]
     value = best.values["fid"]
     if len(ranked) == 1:
@@ -91,8 +92,9 @@ def shared(ranked: Sequence[Line]) -> list[str]:
     fid = MEASURES[0]
     value = ranked[0].values["fid"]
     leads = [difference(value, line.values["fid"]) for line in ranked[1:]]
-    together = 1 + next((i for i, lead in enumerate(leads) if lead.sure), len(leads))
-    first, after = ranked[:together], ranked[together:]
+    # One whose lead is unknown, for lack of seeds, shares nothing.
+    together = 1 + next((i for i, lead in enumerate(leads) if lead.sure is not False), len(leads))
+    first, after = ranked[:together], list(zip(ranked[together:], leads[together - 1 :], strict=True))
     values = [line.values["fid"] for line in first[:MOST]]
     each = {v.note or f"{len(v.values)} seed{'s' if len(v.values) != 1 else ''}" for v in values}
     shown = [show(fid, v) if len(each) == 1 else told(fid, v) for v in values]
@@ -104,13 +106,10 @@ def shared(ranked: Sequence[Line]) -> list[str]:
         f"The lead of {shown_number(lead.amount, fid.form)} ({interval(lead)}) is no more than the spread over seeds "
         "explains: more seeds or longer training would have to tell.",
     ]
-    if after:
-        behind = leads[together - 1]
-        said.append(
-            f"The next, {after[0].name}, is {shown_number(behind.amount, fid.form)} behind ({interval(behind)})."
-        )
-    doubtful = [line.name for line, its in zip(after, leads[together - 1 :], strict=True) if not its.sure]
-    if doubtful:
+    if surely := next(((line.name, lead) for line, lead in after if lead.sure), None):
+        name, behind = surely
+        said.append(f"The next, {name}, is {shown_number(behind.amount, fid.form)} behind ({interval(behind)}).")
+    if doubtful := [line.name for line, lead in after if not lead.sure]:
         said.append(f"Whether {in_a_row(doubtful, word='or')} is behind cannot be told from its seeds.")
     return said
 
@@ -141,7 +140,8 @@ def by_modes(group: Group) -> list[str]:
         elif of and count != "all":
             many += f" of {of:.0f}"
         parts.append(f"{in_a_row(names)} {'reaches' if len(names) == 1 else 'reach'} {many}")
-    said = ["; ".join(parts[:MOST]) + "."]
+    more = f"; {len(parts) - MOST} other counts are in the table" if len(parts) > MOST else ""
+    said = ["; ".join(parts[:MOST]) + more + "."]
     if all(len(line.values["modes"].values) == 1 for line in ranked):
         said.append("Each has one seed: another may end otherwise, so nothing is marked best.")
     return said
