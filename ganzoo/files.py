@@ -78,9 +78,9 @@ def output(path: Path, own: Iterable[str] = (), inputs: Iterable[Path] = ()) -> 
         target = path.resolve() if path.is_symlink() else path
         place = path.resolve()
         for source in inputs:
-            read = source.resolve()
-            if place == read or (place.exists() and read in place.parents and source.is_dir()):
+            if place == source.resolve():
                 raise UsageError(f"{path} is what is read, and would be lost: choose another name")
+            refuse_within(source, path)
         mine = any(map(place.match, own))
         if place.exists() and not mine and any(map(place.match, OF_A_RUN)) and (place.parent / "run.json").is_file():
             raise UsageError(f"{path} is a file of the run in {path.parent}: choose another name")
@@ -89,6 +89,18 @@ def output(path: Path, own: Iterable[str] = (), inputs: Iterable[Path] = ()) -> 
     except (OSError, RuntimeError) as error:  # The latter before Python 3.13, of a link that leads in a circle.
         raise GanzooError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}") from error
     return target
+
+
+def refuse_within(source: Path, path: Path) -> None:
+    """Refuse to write into a folder that is read.
+
+    Raises:
+        UsageError: `path` lies in the folder `source`, in which it may replace a file.
+    """
+    if source.is_dir() and source.resolve() in path.resolve().parents:
+        raise UsageError(
+            f"{path} lies in {source}, and would be read with its pictures the next time: choose another place"
+        )
 
 
 def check_place(path: Path) -> None:

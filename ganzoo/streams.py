@@ -1,5 +1,6 @@
 """The standard streams of a command: there even where they were closed, and no end of the work where nobody reads."""
 
+import codecs
 import errno
 import io
 import os
@@ -13,8 +14,10 @@ class Standard(io.TextIOWrapper):
     """A standard stream. What cannot be written goes nowhere from then on; the standard output says so first."""
 
     def __init__(self, stream: io.TextIOWrapper, needed: bool):
+        # To one of ASCII click would write past this object, as UTF-8.
+        encoding = "utf-8" if codecs.lookup(stream.encoding).name == "ascii" else stream.encoding
         super().__init__(
-            stream.buffer, stream.encoding, "backslashreplace", line_buffering=stream.line_buffering,
+            stream.buffer, encoding, "backslashreplace", line_buffering=stream.line_buffering,
             write_through=stream.write_through,
         )  # fmt: skip
         self._kept = stream  # It would close what both write to.
@@ -66,6 +69,8 @@ def prepare() -> None:
     A name that a terminal cannot show does not end a command either.
     """
     # The lowest first: each takes the number that is free, which no other file is to get.
+    if sys.stdin is None:
+        sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: PTH123, SIM115  It stays open.
     sys.stdout = _prepared(sys.stdout, needed=True)
     sys.stderr = _prepared(sys.stderr, needed=False)
 

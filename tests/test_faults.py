@@ -614,6 +614,20 @@ def test_an_output_that_cannot_be_written_is_told_in_one_line(tmp_path):
         assert told_to(">&-", tmp_path, *command).returncode == 0
 
 
+def test_a_reader_of_ascii_that_goes_away_ends_no_run(tmp_path):
+    line = f'PYTHONIOENCODING=ascii "{sys.executable}" -m ganzoo "$@" 2>&1 | true'
+    words = ["bash", "-o", "pipefail", "-c", line, "sh", *map(str, SHORT)]
+    assert subprocess.run(words, cwd=tmp_path, timeout=PATIENCE, check=False).returncode == 0
+    assert status_of(tmp_path / "r") == "finished"
+
+
+def test_without_a_standard_input_no_file_takes_its_number(tmp_path):
+    line = f'exec "{sys.executable}" -c "$1" 0<&-'
+    program = "import os; from ganzoo.streams import prepare; prepare(); print(os.open(os.devnull, os.O_RDONLY))"
+    result = subprocess.run(["sh", "-c", line, "sh", program], capture_output=True, text=True, check=True)
+    assert int(result.stdout) > 2
+
+
 def test_in_a_folder_that_was_deleted_a_command_says_so(tmp_path):
     line = f'mkdir g; cd g; rmdir ../g; exec "{sys.executable}" -P -m ganzoo list runs'
     words = ["sh", "-c", line]

@@ -89,10 +89,12 @@ def test_no_output_replaces_what_is_read(tmp_path):
     pictures = tmp_path / "pictures"
     pictures.mkdir()
     (pictures / "a.png").write_text("mine")
-    for inputs, target in (([pictures], pictures / "a.png"), ([pictures / "a.png"], pictures / "a.png")):
-        with pytest.raises(UsageError, match="is what is read"):
-            output(target, inputs=inputs)
-    assert output(pictures / "b.png", inputs=[pictures]) == pictures / "b.png"
+    with pytest.raises(UsageError, match="is what is read"):
+        output(pictures / "a.png", inputs=[pictures / "a.png"])
+    for name in ("a.png", "sheet.png"):
+        with pytest.raises(UsageError, match=r"pictures, and would be read with its pictures the next time"):
+            output(pictures / name, inputs=[pictures])
+    assert output(tmp_path / "sheet.png", inputs=[pictures]) == tmp_path / "sheet.png"
 
 
 def test_a_picture_to_translate_is_not_replaced_by_its_translation(ganzoo, run, tmp_path):

@@ -100,6 +100,7 @@ def convert(path: Path, out: Path, image_size: int | None, channels: str | None,
     from ganzoo.data.inspection import convert as write
     from ganzoo.data.tree import some
     from ganzoo.errors import note_once
+    from ganzoo.files import refuse_within
 
     source, own = _folder(), data_given(values)
     decoding = [f"--{name}" for name, value in (("channels", channels), *own.items()) if name in DECODING and value]
@@ -108,8 +109,7 @@ def convert(path: Path, out: Path, image_size: int | None, channels: str | None,
     if "test_share" in own:
         raise UsageError("--test-share is for runs: convert keeps the splits that there are, and makes none")
     options = choose_options(source, own)
-    if path.is_dir() and path.resolve() in out.resolve().parents:
-        raise UsageError(f"{out} lies in {path}, and would be read with its pictures the next time: name another place")
+    refuse_within(path, out)
     found = source.pictures(path, options)
     if found.partners is not None or found.others is not None:
         raise UsageError(f"{path} holds {found.format}: convert takes one kind of pictures")
