@@ -21,6 +21,19 @@ class Taken(NamedTuple):
     """As click's ranges take them: `min`, `max`, `min_open`, `max_open`; those that there are."""
 
 
+class NoOption:
+    """Marks a field that no command has as an option under its own name."""
+
+
+class Repeated:
+    """Marks an option that may be given several times, and whose values may hold commas."""
+
+
+def offered(fields: Mapping[str, FieldInfo]) -> dict[str, FieldInfo]:
+    """Those that are options of commands."""
+    return {name: info for name, info in fields.items() if not any(isinstance(m, NoOption) for m in info.metadata)}
+
+
 def taken(info: FieldInfo) -> Taken:
     """What the field takes."""
     kind = info.annotation

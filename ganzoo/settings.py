@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from ganzoo.errors import GanzooError, UsageError, did_you_mean
-from ganzoo.fields import as_recorded, validated
+from ganzoo.fields import NoOption, Repeated, as_recorded, validated
 from ganzoo.files import read_bytes, read_json
 
 if TYPE_CHECKING:
@@ -63,16 +63,8 @@ def shortest(source: str | None) -> str | None:
     return Maker.named(source).text
 
 
-class Repeated:
-    """Marks an option that may be given several times, and whose values may hold commas."""
-
-
 Ingredients = Annotated[tuple[str, ...], Repeated()]
 """Augmentations or regularisers, each as NAME or NAME:OPTION=VALUE,..."""
-
-
-class Hidden:
-    """Marks an option that no command has under its own name."""
 
 
 class Settings(BaseModel):
@@ -86,7 +78,7 @@ class Settings(BaseModel):
     )
     image_size: int | None = Field(None, ge=8, le=1024, description="Side of the images; default: the data's own.")
     channels: Literal[1, 3] | None = Field(None, description="Grey (1) or colour (3); default: the data's own.")
-    data_options: Annotated[dict[str, Any] | None, Hidden()] = Field(
+    data_options: Annotated[dict[str, Any] | None, NoOption()] = Field(
         {}, description="The data set's own options, by name; each is an option of the commands that take --dataset."
     )
     source: Annotated[str | None, AfterValidator(shortest)] = Field(

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from ganzoo.errors import UsageError, did_you_mean
-from ganzoo.fields import taken
+from ganzoo.fields import offered, taken
 from ganzoo.gan import GAN
-from ganzoo.settings import BUDGET, Hidden, Settings, resolve
+from ganzoo.settings import BUDGET, Settings, resolve
 
 APART = ("dataset", "data_root", "source", "image_size", "channels", "limit", "labels")
 """Settings that say what is learnt, or how it is measured: with others, trials could not be compared."""
@@ -54,8 +54,7 @@ def parse_space(model: type[GAN], preset: str | None, given: Mapping[str, Any], 
         UsageError: not of that form; no such option (the nearest is named), or one that is no sweep's to vary; a value
             out of its range; or there is nothing to vary.
     """
-    both = {**Settings.model_fields, **model.Options.model_fields}
-    fields = {name: info for name, info in both.items() if not any(isinstance(m, Hidden) for m in info.metadata)}
+    fields = offered({**Settings.model_fields, **model.Options.model_fields})
     space: Space = {}
     for text in texts:
         flag, equals, values = (part.strip() for part in text.partition("="))

@@ -69,7 +69,7 @@ def test_a_film_of_one_grid_has_one_frame(ganzoo, run):
 
 
 def test_each_frame_is_the_grid_of_its_step_beneath_a_title(run):
-    grids = film.grids_of(run)
+    grids = film.kept(run)
     assert grids.steps == [10, 20, 30]
     for frame, file in zip(film.training([grids], scale=2), grids.files, strict=True):
         grid = np.asarray(Image.open(file).convert("RGB")).repeat(2, 0).repeat(2, 1)
@@ -80,7 +80,7 @@ def test_each_frame_is_the_grid_of_its_step_beneath_a_title(run):
 def test_runs_stand_side_by_side_each_with_its_newest_grid(run, tmp_path):
     other = shutil.copytree(run, tmp_path / "other")
     (other / "samples" / "00000020.png").rename(other / "samples" / "00000025.png")
-    both = [film.grids_of(run), film.grids_of(other)]
+    both = [film.kept(run), film.kept(other)]
     frames = list(film.training(both, scale=1))
     assert len(frames) == 4  # Steps 10, 20, 25, 30.
     left = [frame[:, : frame.shape[1] // 2] for frame in frames]
@@ -97,7 +97,7 @@ def test_a_run_that_has_no_grid_yet_is_black_and_says_so(run, tmp_path, monkeypa
     monkeypatch.setattr(film, "_beside", lambda grids, titles: told.append(titles) or real(grids, titles))
     other = shutil.copytree(run, tmp_path / "other")
     (other / "samples" / "00000010.png").unlink()
-    frames = list(film.training([film.grids_of(run), film.grids_of(other)], scale=2))
+    frames = list(film.training([film.kept(run), film.kept(other)], scale=2))
     assert told[:2] == [["tiny, step 10", "tiny, no grid yet"], ["tiny, step 20", "tiny, step 20"]]
     first, second = (frame[28:, frame.shape[1] // 2 + 8 :] for frame in frames[:2])
     assert first.max() == 0
@@ -107,13 +107,13 @@ def test_a_run_that_has_no_grid_yet_is_black_and_says_so(run, tmp_path, monkeypa
 @pytest.mark.parametrize("kind", ["mp4", "gif", "webp"])
 def test_two_films_of_the_same_frames_are_equal_byte_for_byte(run, kind):
     for name in ("a", "b"):
-        assert film.write_film(run / f"{name}.{kind}", film.training([film.grids_of(run)]), 8) == 3
+        assert film.write_film(run / f"{name}.{kind}", film.training([film.kept(run)]), 8) == 3
     assert (run / f"a.{kind}").read_bytes() == (run / f"b.{kind}").read_bytes()
 
 
 @pytest.mark.parametrize("kind", ["gif", "webp"])
 def test_a_film_in_memory_is_the_one_that_is_written(run, kind):
-    frames = list(film.training([film.grids_of(run)]))
+    frames = list(film.training([film.kept(run)]))
     film.write_film(run / f"one.{kind}", frames, 8)
     assert film.film(f".{kind}", frames, 8) == (run / f"one.{kind}").read_bytes()
 
@@ -180,14 +180,14 @@ def test_wrong_films_are_refused_in_one_line(ganzoo, run, monkeypatch, arguments
 
 
 def test_a_run_without_grids_and_a_damaged_grid_are_told_in_a_line(run):
-    grids = film.grids_of(run)
+    grids = film.kept(run)
     grids.files[1].write_bytes(grids.files[1].read_bytes()[:60])
     with pytest.raises(GanzooError, match=r"00000020\.png is damaged"):
         film.write_film(run / "t.gif", film.training([grids]), 8)
     assert not list(run.glob("*t.gif*"))
     shutil.rmtree(run / "samples")
     with pytest.raises(UsageError, match="has kept no grids of samples yet"):
-        film.grids_of(run)
+        film.kept(run)
 
 
 def test_a_film_of_too_many_frames_is_refused_before_any_is_made(ganzoo, run, monkeypatch):
@@ -215,7 +215,7 @@ def test_a_grid_of_which_pillow_warns_is_one_line(ganzoo, run, side):
 def test_a_grid_of_absurd_size_is_not_read(run, monkeypatch):
     monkeypatch.setattr(film, "LARGEST", 100)
     with pytest.raises(GanzooError, match="no grid is so large"):
-        list(film.training([film.grids_of(run)], scale=1))
+        list(film.training([film.kept(run)], scale=1))
 
 
 def test_a_walk_passes_by_the_samples_of_its_seeds_and_comes_back(run):

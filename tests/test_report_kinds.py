@@ -98,7 +98,9 @@ def test_where_all_models_translate_the_page_shows_held_out_images_and_no_latent
     assert 'alt="held-out images and what pix2pix, seed 0, makes of them at step 1"' in section
     assert "No picture" not in section
     shutil.rmtree("r/samples")
-    assert "No picture: what it made of held-out images has no grid" in page(build([Path("r")]), registry())
+    assert "No picture: there is no grid of what it made of held-out images in its samples/" in page(
+        build([Path("r")]), registry()
+    )
 
 
 def test_grids_begin_at_the_last_step_at_which_most_models_have_one(run):  # noqa: F811
@@ -132,6 +134,6 @@ def test_names_break_behind_a_colon_or_a_hyphen_and_nowhere_else():
 def test_a_grid_that_is_no_picture_is_passed_over(run):  # noqa: F811
     folder = run("a", 4.0)
     (folder / "samples").mkdir()
-    Image.fromarray(np.zeros((4, 4), np.uint8)).save(folder / "samples" / "10.png")
-    (folder / "samples" / "20.png").write_bytes(b"no picture")
+    Image.fromarray(np.zeros((4, 4), np.uint8)).save(folder / "samples" / "00000010.png")
+    (folder / "samples" / "00000020.png").write_bytes(b"no picture")
     assert growth(build([folder]).lines)["begin"] == 0

@@ -308,7 +308,7 @@ def test_csv_of_nothing_measured_is_a_table_still(run):  # noqa: F811
 def grids(folder: Path, steps: list[int], grey: int = 9) -> None:
     (folder / "samples").mkdir()
     for step in steps:
-        Image.fromarray(np.full((6, 6), grey, np.uint8)).save(folder / "samples" / f"{step:06d}.png")
+        Image.fromarray(np.full((6, 6), grey, np.uint8)).save(folder / "samples" / f"{step:08d}.png")
 
 
 def test_all_models_are_shown_at_the_steps_at_which_all_drew(run):  # noqa: F811
@@ -348,9 +348,9 @@ def test_of_many_steps_some_are_shown_the_first_and_last_among_them(run):  # noq
 def test_a_grid_that_is_none_is_left_out(run):  # noqa: F811
     folder = run("a", 4.0)
     grids(folder, [1, 2, 3])
-    (folder / "samples" / "000002.png").write_bytes(b"no picture")
-    (folder / "samples" / "000003.png").unlink()
-    os.mkfifo(folder / "samples" / "000003.png")
+    (folder / "samples" / "00000002.png").write_bytes(b"no picture")
+    (folder / "samples" / "00000003.png").unlink()
+    os.mkfifo(folder / "samples" / "00000003.png")
     told = growth(build([folder]).lines)
     assert [source is not None for source in told["lines"][0]["sources"]] == [True, False, False]
     assert growth(build([run("b", 5.0)]).lines) is None

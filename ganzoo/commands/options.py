@@ -301,8 +301,9 @@ def from_model(cls: "type[BaseModel]", section: str) -> list[click.Parameter]:
 
 def from_fields(fields: "Mapping[str, FieldInfo]", section: str) -> list[click.Parameter]:
     """The same for some fields of a model."""
-    hidden = {name for name, info in fields.items() if any(type(m).__name__ == "Hidden" for m in info.metadata)}
-    return [_option(name, info, section) for name, info in fields.items() if name not in hidden]
+    from ganzoo.fields import offered
+
+    return [_option(name, info, section) for name, info in offered(fields).items()]
 
 
 def given(values: dict[str, Any], cls: "type[BaseModel]") -> dict[str, Any]:
@@ -311,6 +312,8 @@ def given(values: dict[str, Any], cls: "type[BaseModel]") -> dict[str, Any]:
 
 
 def _option(name: str, info: "FieldInfo", section: str) -> click.Parameter:
+    from ganzoo.fields import Repeated
+
     flag = "--" + name.replace("_", "-")
     kind, is_flag = _type(info)
     kind = RunPath() if name == "init_from" else kind
@@ -319,7 +322,7 @@ def _option(name: str, info: "FieldInfo", section: str) -> click.Parameter:
     if default is not None and "default:" not in text:
         shown = (",".join(map(str, default)) or "none") if isinstance(default, tuple) else default
         text += f"  [default: {str(shown).lower() if is_flag else shown}]"
-    if any(type(m).__name__ == "Repeated" for m in info.metadata):
+    if any(isinstance(m, Repeated) for m in info.metadata):
         text += "  [may be repeated; none: leave out those of a preset]"
         return Section(
             [flag, name], multiple=True, default=None, callback=_repeated, metavar="NAME[:OPTION=VALUE,...]", help=text,

@@ -37,11 +37,11 @@ def command(
     from tqdm import tqdm
 
     from ganzoo.files import output
-    from ganzoo.runs.film import check_film, grids_of, training, write_film
+    from ganzoo.runs.film import check_film, kept, training, write_film
     from ganzoo.runs.hub import beside
 
     target = output(out or beside(runs[0], "training.webp"))
-    grids = [grids_of(run) for run in runs]
+    grids = [kept(run) for run in runs]
     count = len({step for found in grids for step in found.steps})
     check_film(target, count, fps)
     frames = tqdm(training(grids, scale), total=count, unit=" frames", leave=False, disable=None, delay=2)

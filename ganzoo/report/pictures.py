@@ -2,7 +2,6 @@
 
 import base64
 import io
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +16,8 @@ from ganzoo.errors import GanzooError, UsageError, one_line
 from ganzoo.files import regular
 from ganzoo.plugins import Registry
 from ganzoo.report.lines import Line, drawn
-from ganzoo.report.read import RunRecord, listed, number
+from ganzoo.report.read import RunRecord, listed, number, step_at
+from ganzoo.runs.folder import grids_of
 from ganzoo.runs.grids import SHOWCASE_SEED
 from ganzoo.runs.pictures import Frame, frame_of, scatter, tile
 from ganzoo.runs.sampler import load
@@ -67,11 +67,11 @@ def samples(run: RunRecord, plugins: Registry, most: int = LARGEST_PICTURE) -> S
     """
     try:
         refuse_another(run, plugins)
+        if plugins.get("models", run.model).translates:
+            return translated(run, most)
         sampler = load(run.folder, "cpu", plugins, checkpoint=run.checkpoint)
         gan = drawing(sampler.gan, (run.protocol or {}).get("sampling") or {})  # As it was measured.
         data = sampler.data
-        if gan.translates:
-            return translated(run, most)
         classes = list(data.classes[:ROWS]) if gan.conditional else []
         with torch.no_grad(), own_draws(gan, SHOWCASE_SEED):
             if classes:
@@ -105,10 +105,11 @@ def translated(run: RunRecord, most: int) -> Samples:
     grids = grids_of(run.folder)
     step = max(grids, default=None)
     if run.checkpoint not in (None, "last"):
-        step = int(run.checkpoint) if run.checkpoint.isdecimal() else None
+        step = step_at(run.folder, run.checkpoint)
     picture = pixels(grids.get(step)) if step is not None else None
     if picture is None:
-        raise UsageError("what it made of held-out images has no grid in its samples/")
+        at = "" if run.checkpoint is None else f" at checkpoint '{run.checkpoint}'"
+        raise UsageError(f"there is no grid of what it made of held-out images{at} in its samples/")
     alt = f"held-out images and what {run.model}, seed {run.seed}, makes of them at step {step:,}"
     source = data_uri(picture, max(picture.shape[:2]) <= WIDEST, most)
     return Samples(source, picture.shape[1], picture.shape[0], alt, held_out=True)
@@ -191,12 +192,6 @@ def growth(lines: Sequence[Line]) -> dict[str, Any] | None:
     ]
     have = [sum(line["sources"][i] is not None for line in told) for i in range(len(steps))]
     return {"steps": steps, "lines": told, "begin": max(i for i, count in enumerate(have) if count == max(have))}
-
-
-def grids_of(folder: Path) -> dict[int, Path]:
-    """The grids of a run by step."""
-    paths = (folder / "samples").glob("*.png")
-    return {int(path.stem): path for path in sorted(paths) if re.fullmatch("[0-9]{1,12}", path.stem)}
 
 
 def spread_out(steps: Sequence[int]) -> list[int]:

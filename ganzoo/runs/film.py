@@ -2,7 +2,6 @@
 
 import io
 import math
-import re
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
@@ -14,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ganzoo.errors import GanzooError, UsageError, one_line, plain
 from ganzoo.files import whole
-from ganzoo.runs.folder import open_run
+from ganzoo.runs.folder import grids_of, open_run
 
 KINDS = (".mp4", ".gif", ".webp")
 MOST_FRAMES = 3_000
@@ -23,10 +22,9 @@ FASTEST = 50
 """Frames in a second of a .gif, which counts hundredths: what stays for one of them is shown ten times slower."""
 LARGEST = 2**25
 """Pixels of a grid beyond which it is not read, and of a frame beyond which none is made."""
-GRID = re.compile(r"\d{8,12}\.png")
 
 
-class Grids(NamedTuple):
+class Kept(NamedTuple):
     """The grids that a run kept while it trained."""
 
     name: str
@@ -35,21 +33,20 @@ class Grids(NamedTuple):
     files: list[Path]
 
 
-def grids_of(folder: Path) -> Grids:
+def kept(folder: Path) -> Kept:
     """Those of a run directory, which may still be training.
 
     Raises:
         UsageError: not a run directory, or it has kept none yet.
         GanzooError: the directory is damaged, or a link leads out of it.
     """
-    name = str(open_run(folder)["model"])
-    files = sorted(path for path in (folder / "samples").glob("*.png") if GRID.fullmatch(path.name))
-    if not files:
+    name, found = str(open_run(folder)["model"]), grids_of(folder)
+    if not found:
         raise UsageError(f"{folder} has kept no grids of samples yet: a run writes them to samples/ as it trains")
-    return Grids(name, [int(path.stem) for path in files], files)
+    return Kept(name, [*found], [*found.values()])
 
 
-def training(runs: Sequence[Grids], scale: int | None = None) -> Iterator[np.ndarray]:
+def training(runs: Sequence[Kept], scale: int | None = None) -> Iterator[np.ndarray]:
     """A frame for each step that any of the runs has a grid of: the newest grid of each, side by side beneath its name.
 
     A run that has none at that step yet is black.

@@ -146,3 +146,9 @@ def default_folders(model: str, dataset: str) -> list[Path]:
     name = re.compile(rf"{re.escape(model)}-{re.escape(dataset)}-(\d{{8}}-\d{{6}})(?:-(\d+))?")
     found = [(m[1], int(m[2] or 1), path) for path in Path("runs").glob("*") if (m := name.fullmatch(path.name))]
     return [path for _, _, path in sorted(found)]
+
+
+def grids_of(folder: Path) -> dict[int, Path]:
+    """The grids that a run kept while it trained, by step, in order."""
+    paths = sorted((folder / "samples").glob("*.png"))
+    return {int(path.stem): path for path in paths if re.fullmatch("[0-9]{8,12}", path.stem)}
