@@ -115,9 +115,10 @@ def main() -> None:
         code = _fail(error, "this needs more memory than there is", 1)
     except Exception as error:
         whose = blame(error)
-        if isinstance(error, OSError) and error.filename and not whose:  # A path that the system will not look at.
-            sys.exit(_fail(error, plain(f"cannot use {os.fsdecode(error.filename)}: {error.strerror}"), 1))
-        code = _fail(error, f"{whose + ': ' if whose else ''}{one_line(error)} (GANZOO_TRACEBACK=1 shows where)", 1)
+        line = f"{whose + ': ' if whose else ''}{one_line(error)} (GANZOO_TRACEBACK=1 shows where)"
+        if not whose and isinstance(error, OSError) and isinstance(error.filename, str | bytes):
+            line = plain(f"cannot use {os.fsdecode(error.filename)}: {error.strerror}")  # The system will not look.
+        code = _fail(error, line, 1)
     sys.exit(code if isinstance(code, int) else 0)
 
 

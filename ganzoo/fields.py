@@ -126,6 +126,8 @@ def value_in_words(value: Any) -> str:
     """A default as one reads it."""
     if isinstance(value, tuple | list):
         return ",".join(map(str, value)) or "none"
+    if isinstance(value, dict):
+        return ",".join(f"{key}={value_in_words(each)}" for key, each in value.items()) or "none"
     return {None: "none", True: "yes", False: "no"}[value] if value is None or isinstance(value, bool) else str(value)
 
 
