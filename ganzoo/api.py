@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ganzoo.blame import blamed
 from ganzoo.data import Dataset
 from ganzoo.data.given import dataset_of
 from ganzoo.errors import GanzooError, UsageError, did_you_mean, warn
@@ -20,12 +21,13 @@ from ganzoo.gan import GAN
 from ganzoo.launch import resume as resume_run
 from ganzoo.launch import start
 from ganzoo.marks import marks
-from ganzoo.plugins import GIVEN, Registry, registry
+from ganzoo.plugins import GIVEN, NOT_INSTALLED, Registry, registry
 from ganzoo.runs.folder import open_run, read_metrics
 from ganzoo.runs.hub import beside, is_address, local
 from ganzoo.runs.sampler import Drawing, Sampler
 from ganzoo.runs.sampler import load as load_sampler
 from ganzoo.settings import BUDGET, read_config, resolve
+from ganzoo.training.engine import own_settings
 from ganzoo.training.progress import Progress
 from ganzoo.training.signals import Stopped, lasting
 from ganzoo.training.watcher import Enough, Watcher
@@ -61,6 +63,20 @@ class TrainedRun(Drawing):
         self._device = device
         self._sampler: Sampler | None = None
         self._info = open_run(self.folder)
+
+    def __reduce__(self) -> tuple[type["TrainedRun"], tuple[Path, str]]:
+        """As its folder, so that another process can have it.
+
+        Raises:
+            GanzooError: its model's class was handed over, and is known to this process alone.
+        """
+        model = self._info["model"]
+        known = model in self.plugins.names("models")
+        if known and self.plugins.provider("models", model).package == NOT_INSTALLED:
+            raise GanzooError(
+                f"{self.folder} is of a class that was handed over: give other processes the folder and the class"
+            )
+        return TrainedRun, (self.folder, self._device)
 
     @property
     def sampler(self) -> Sampler:
@@ -483,7 +499,7 @@ def _trained(work: Callable[[Callable[[], list[Watcher]]], Path], progress: bool
         return [*([Progress()] if progress else []), *([told] if told else [])]
 
     try:
-        with lasting():
+        with lasting(), own_settings(), blamed():
             folder = work(watchers)
     except Enough as end:
         if told is not None and told.error is not None:

@@ -2,7 +2,11 @@
 
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
+
+from ganzoo.errors import GanzooError, one_line
 
 BASES = {
     "model": ("ganzoo.gan", "GAN"),
@@ -29,3 +33,16 @@ def blame(error: BaseException) -> str:
             if hasattr(kind, method) and method not in ("__getattr__", "__call__"):
                 found = f"{noun} '{getattr(owner, 'name', type(owner).__name__)}' failed in {method}"
     return found
+
+
+@contextmanager
+def blamed() -> Iterator[None]:
+    """Raise what a plugin raises inside as a GanzooError that names it, in one line."""
+    try:
+        yield
+    except GanzooError:
+        raise
+    except Exception as error:
+        if whose := blame(error):
+            raise GanzooError(f"{whose}: {one_line(error)}") from error
+        raise

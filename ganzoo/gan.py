@@ -475,7 +475,8 @@ class GAN(nn.Module):
         if not heeding:
             return output
         for one in heeding:
-            verdicts = tuple(one.heed(self, verdict, batch) for verdict in verdicts)
+            who = f"regulariser '{one.name}': heed"
+            verdicts = tuple(_alike(verdict, one.heed(self, verdict, batch), who, "logits") for verdict in verdicts)
         if not isinstance(output, tuple):
             return verdicts[0]
         return like(output, [*verdicts, *output[len(verdicts) :]])
@@ -483,8 +484,8 @@ class GAN(nn.Module):
     def augmented(self, batch: Batch) -> Batch:
         """The batch as the run's augmentations let the discriminator see it, each sample changed by itself."""
         x = batch.x
-        for augmentation in self.augmentations:
-            x = augmentation(x)
+        for augmentation in cast(Any, self.augmentations):
+            x = _alike(x, augmentation(x), f"augmentation '{augmentation.name}'", "images")
         return batch._replace(x=x)
 
     def judge(self, batch: Batch) -> Any:
@@ -533,6 +534,19 @@ class GAN(nn.Module):
         """What was watched since the last call, by name. The trainer asks after each loss."""
         seen, self._watched = self._watched, {}
         return seen
+
+
+def _alike(before: Tensor, after: Any, who: str, what: str) -> Tensor:
+    """What an ingredient made of a tensor, if it has its shape and is no wider.
+
+    Raises:
+        GanzooError: it is something else: torch would speak of the model, in which it would surface.
+    """
+    kept = isinstance(after, Tensor) and after.shape == before.shape and after.is_floating_point()
+    if kept and after.dtype.itemsize <= before.dtype.itemsize:
+        return cast(Tensor, after)
+    made = f"{after.dtype} {tuple(after.shape)}" if isinstance(after, Tensor) else type(after).__name__
+    raise GanzooError(f"{who} makes {made} of {what} {before.dtype} {tuple(before.shape)}: it must keep their shape")
 
 
 def _refuse_unfit(model: GAN, data: DataSpec) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -513,3 +514,105 @@ def test_data_that_a_program_hands_over_have_no_test_split():
 
     given = dataset_of(torch.zeros(4, 1, 8, 8, dtype=torch.uint8), "mine")()
     assert [given.load(DataRequest(split)).split for split in ("train", "test")] == ["", "train"]
+
+
+ARRAYS = np.random.default_rng(0).integers(0, 256, (64, 8, 8, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        ARRAYS,
+        (ARRAYS, np.arange(64, dtype=np.uint8) % 3),
+        np.ascontiguousarray(ARRAYS.transpose(0, 3, 1, 2)),
+        [(array, i % 3) for i, array in enumerate(ARRAYS)],
+    ],
+    ids=["channels last", "with labels", "channels first", "items"],
+)
+def test_arrays_are_data_as_tensors_are(data):
+    found = dataset_of(data, "given", None)().load(DataRequest())
+    np.testing.assert_array_equal(np.asarray(found.images.permute(0, 2, 3, 1)), ARRAYS)
+    assert (found.labels is None) == isinstance(data, np.ndarray)
+
+
+def test_grey_arrays_are_images_of_one_channel():
+    assert dataset_of(ARRAYS[..., 0], "given", None)().load(DataRequest()).images.shape == (64, 1, 8, 8)
+
+
+class Crooked(Tiny):
+    name = "crooked"
+
+    def turns(self):
+        raise ZeroDivisionError("boom")
+
+
+class Listed(Tiny):
+    name = "listed"
+
+    def players(self):
+        return super().players() | {"encoder": [self.generator]}
+
+
+class Saving(Tiny):
+    name = "saving"
+    saved = ("generator", "mean")
+
+    def __init__(self, data, options):
+        super().__init__(data, options)
+        self.register_buffer("mean", torch.zeros(3))
+
+
+class Idle(Tiny):
+    name = "idle"
+
+    def players(self):
+        return super().players() | {"encoder": torch.nn.Identity()}
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (Crooked, "model 'crooked' failed in turns: ZeroDivisionError: boom"),
+        (Listed, r"model 'listed': players\(\) returns a dict of .*list, not a dict of modules by name"),
+        (Saving, "model 'saving': saved names 'mean', which is no module"),
+        (Idle, "model 'idle': the encoder has no parameter that could move"),
+    ],
+)
+def test_what_a_model_does_wrong_before_the_first_step_is_one_line_of_ganzoos(model, message):
+    with pytest.raises(zoo.GanzooError, match=message):
+        zoo.train(model, out="a", steps=2, **SHORT)
+
+
+def test_training_leaves_torchs_settings_and_is_not_changed_by_those_around_it():
+    def told():
+        cudnn = torch.backends.cudnn
+        return torch.get_float32_matmul_precision(), cudnn.allow_tf32, cudnn.benchmark, cudnn.deterministic
+
+    before = told()
+    torch.set_float32_matmul_precision("high")
+    try:
+        mine = told()
+        with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+            inside = zoo.train("tiny", out="a", steps=5, deterministic=True, **SHORT)
+        assert told() == mine
+        assert not torch.are_deterministic_algorithms_enabled()
+    finally:
+        torch.set_float32_matmul_precision(before[0])
+    assert same(inside, zoo.train("tiny", out="b", steps=5, **SHORT))
+
+
+def test_another_default_dtype_is_refused_in_one_line():
+    torch.set_default_dtype(torch.float64)
+    try:
+        with pytest.raises(zoo.UsageError, match=r"torch makes new tensors torch\.float64: ganzoo trains in float32"):
+            zoo.train("tiny", out="a", steps=2, **SHORT)
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def test_a_run_can_be_sent_to_another_process_unless_its_class_was_handed_over():
+    run = zoo.train("tiny", out="a", steps=2, **SHORT)
+    again = pickle.loads(pickle.dumps(run))
+    assert (again.folder, again.status) == (run.folder, run.status)
+    with pytest.raises(zoo.GanzooError, match="is of a class that was handed over"):
+        pickle.dumps(zoo.train(Mine, out="b", steps=2, **SHORT))

@@ -512,3 +512,54 @@ def test_a_regulariser_with_the_name_of_a_turn_is_told_beside_it(digits):
     values = make(digits, Own, regularise=["r1:every=2"]).advance()
     assert {"r1_loss", "r1_loss after"} <= values.keys()
     assert values["r1_loss"] != values["r1_loss after"]
+
+
+@pytest.mark.parametrize(
+    ("returns", "message"),
+    [
+        (
+            lambda x: x[:, :, 1:],
+            r"augmentation 'bright' makes torch.float32 \(64, 1, 7, 8\) of images torch.float32",
+        ),
+        (lambda x: x[1:], "augmentation 'bright' makes"),
+        (lambda x: x.double(), "augmentation 'bright' makes torch.float64"),
+        (lambda x: None, "augmentation 'bright' makes NoneType of images"),
+    ],
+)
+def test_what_an_augmentation_should_not_have_made_is_told_as_its_own(digits, monkeypatch, returns, message):
+    monkeypatch.setattr(Bright, "forward", lambda self, x: returns(x))
+    with pytest.raises(GanzooError, match=message):
+        brightened(digits).advance()
+
+
+def test_what_an_augmentation_watches_is_tensors_by_name(digits, monkeypatch):
+    for watched in ({"p": 0.5}, [torch.zeros(())], None):
+        monkeypatch.setattr(Bright, "watched", lambda self, watched=watched: watched)
+        with pytest.raises(GanzooError, match="augmentation 'bright': watched returns no dict of tensors"):
+            brightened(digits).advance()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("terms", lambda *_: None, "regulariser 'r1' returns NoneType, not a dict of named terms"),
+        ("terms", lambda *_: {"a": torch.ones(2)}, r"regulariser 'r1' returns term 'a' as a tensor of \(2,\)"),
+        ("heed", lambda *_: None, "regulariser 'r1': heed makes NoneType of logits"),
+        ("heed", lambda self, gan, logits, batch: logits[1:], r"heed makes torch.float32 \(\d+, 1\) of logits"),
+        ("every", 0, "regulariser 'r1' has every=0: it must be a whole number, 1 or more"),
+        ("every", 2.5, r"regulariser 'r1' has every=2\.5"),
+    ],
+)
+def test_what_a_regulariser_should_not_give_is_told_as_its_own(digits, monkeypatch, name, value, message):
+    kind = registry().get("regularisers", "r1")
+    if name == "every":
+        monkeypatch.setattr(kind, "__init__", lambda self, data, options: _unlike(self, kind, data, options, value))
+    else:
+        monkeypatch.setattr(kind, name, value)
+    with pytest.raises(GanzooError, match=message):
+        make(digits, regularise=["r1"]).advance()
+
+
+def _unlike(regulariser, kind, data, options, every):
+    super(kind, regulariser).__init__(data, options)
+    regulariser.every = every

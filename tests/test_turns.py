@@ -557,8 +557,8 @@ def test_turns_of_the_default_are_those_of_the_papers(digits):
         ("optimizer", object(), "optimizer.'discriminator'. returns object, not a rule of ganzoo.optim"),
         ("discriminator_loss", torch.zeros(()), "the loss of turn 'discriminator' returns Tensor, not a dict"),
         ("discriminator_loss", {}, "the loss of turn 'discriminator' returns no term"),
-        ("discriminator_loss", {"x": 1.0}, "term 'x' of turn 'discriminator' is float, not a scalar tensor"),
-        ("discriminator_loss", {"x": torch.ones(3)}, r"term 'x' of turn 'discriminator' is a tensor of \(3,\)"),
+        ("discriminator_loss", {"x": 1.0}, "turn 'discriminator' returns term 'x' as float, not as a scalar"),
+        ("discriminator_loss", {"x": torch.ones(3)}, r"turn 'discriminator' returns term 'x' as a tensor of \(3,\)"),
         ("discriminator_loss", {"x": torch.ones(())}, "no term of turn 'discriminator' depends on a parameter"),
     ],
 )

@@ -62,8 +62,14 @@ def _image_set(data: Any, value_range: tuple[float, float] | None) -> ImageSet:
             return ImageSet(**{**vars(data), "images": pixels(data.images, value_range)})
         return data
     labels = None
-    if isinstance(data, tuple | list) and len(data) == 2 and all(isinstance(part, Tensor) for part in data):
-        data, labels = data
+    if (
+        isinstance(data, tuple | list)
+        and len(data) == 2
+        and all(isinstance(part, Tensor | np.ndarray) for part in data)
+    ):
+        images, labels = data
+        data, labels = images, torch.from_numpy(labels.astype(np.int64)) if _is_integers(labels) else _tensor(labels)
+    data = _tensor(data)
     if isinstance(data, Tensor) and data.dim() == 2 and data.is_floating_point():
         if value_range is not None:
             raise UsageError("vectors are taken as they are: leave out value_range, which is for images")
@@ -76,6 +82,19 @@ def _image_set(data: Any, value_range: tuple[float, float] | None) -> ImageSet:
             f"dataset must be a name, an ImageSet, a tensor or a map-style data set, not {type(data).__name__}"
         )
     return _map_style(data, value_range)
+
+
+def _is_integers(labels: Any) -> bool:
+    return isinstance(labels, np.ndarray) and labels.dtype.kind in "iu"
+
+
+def _tensor(data: Any) -> Any:
+    """NumPy's arrays as tensors, pictures with their channels in front; everything else as it is."""
+    if not isinstance(data, np.ndarray):
+        return data
+    tensor = torch.from_numpy(np.ascontiguousarray(data))
+    last = tensor.dim() in (3, 4) and tensor.shape[-1] in (1, 3) and tensor.shape[-3] not in (1, 3)
+    return tensor.movedim(-1, -3) if last else tensor
 
 
 def _map_style(data: Any, value_range: tuple[float, float] | None) -> ImageSet:
@@ -114,8 +133,10 @@ class Items(torch.utils.data.Dataset[Tensor]):
         if isinstance(image, Image.Image):
             array = np.array(image if image.mode in ("L", "RGB") else _eight_bits(image, index))
             image = torch.from_numpy(array.reshape(*array.shape[:2], -1)).permute(2, 0, 1)
+        image = _tensor(image)
         if not isinstance(image, Tensor):
-            raise UsageError(f"item {index} of the data is no image of PIL's and no tensor, but {type(image).__name__}")
+            kind = type(image).__name__
+            raise UsageError(f"item {index} of the data is no image of PIL's, no tensor and no array, but {kind}")
         return pixels(image.unsqueeze(0) if image.dim() == 3 else image, self.value_range)[0].contiguous()
 
 

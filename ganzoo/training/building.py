@@ -1,6 +1,6 @@
 """A model built from its class, the data's description and options; what a plugin does wrong told in one line."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import reduce
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ganzoo.data import DataSpec
 from ganzoo.errors import GanzooError, one_line
@@ -39,7 +39,31 @@ def build(model: type[GAN], spec: DataSpec, options: Any) -> GAN:
     for name in METHODS:
         if not callable(getattr(gan, name)):
             raise _taken(model, name)
+    check_networks(gan)
     return gan
+
+
+def check_networks(gan: GAN) -> None:
+    """See that players and what is saved are networks.
+
+    Raises:
+        GanzooError: one is not; it is named.
+    """
+    players, who = gan.players(), f"model '{gan.name}'"
+    if not (isinstance(players, Mapping) and all(isinstance(module, nn.Module) for module in players.values())):
+        wrong = {type(module).__name__ for module in players.values()} if isinstance(players, Mapping) else set()
+        made = f"a dict of {' and '.join(sorted(wrong))}" if wrong else type(players).__name__
+        raise GanzooError(f"{who}: players() returns {made}, not a dict of modules by name")
+    for player, module in players.items():
+        if next(module.parameters(), None) is None:
+            raise GanzooError(f"{who}: the {player} has no parameter that could move")
+    if not gan.saved or gan.saved[0] != "generator":
+        raise GanzooError(f"{who}: saved is {gan.saved!r}: it begins with 'generator', from which samples are drawn")
+    for name in gan.saved:
+        if not hasattr(gan, name):
+            raise GanzooError(f"{who}: saved names '{name}', and __init__ sets no self.{name}")
+        if not isinstance(getattr(gan, name), nn.Module):
+            raise GanzooError(f"{who}: saved names '{name}', which is no module")
 
 
 METHODS = ("turns", "pictures", "judge", "discriminator_layers")

@@ -5,7 +5,7 @@ import os
 import platform
 import random
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -257,3 +257,32 @@ def own_randomness(seed: int, device: torch.device) -> Iterator[None]:
         yield
     finally:
         set_random_state(before, device)
+
+
+@contextmanager
+def own_settings() -> Iterator[None]:
+    """Inside, gradients are recorded in float32 whatever a program around says, and torch may be set as training needs
+    it; afterwards its settings are what they were.
+
+    Raises:
+        UsageError: torch makes new tensors of another kind than float32.
+    """
+    if (kind := torch.get_default_dtype()) != torch.float32:
+        raise UsageError(f"torch makes new tensors {kind}: ganzoo trains in float32 (torch.set_default_dtype)")
+    cudnn = torch.backends.cudnn
+    products = torch.get_float32_matmul_precision()
+    before = cudnn.allow_tf32, cudnn.benchmark, cudnn.deterministic, torch.are_deterministic_algorithms_enabled()
+    warned = torch.is_deterministic_algorithms_warn_only_enabled()
+    devices = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
+    try:
+        with ExitStack() as stack:
+            stack.enter_context(torch.inference_mode(False))
+            stack.enter_context(torch.enable_grad())
+            for device in devices:
+                stack.enter_context(torch.autocast(device, enabled=False))
+            yield
+    finally:
+        torch.set_float32_matmul_precision(products)
+        cudnn.allow_tf32, cudnn.benchmark, cudnn.deterministic, deterministic = before
+        if deterministic != torch.are_deterministic_algorithms_enabled():
+            torch.use_deterministic_algorithms(deterministic, warn_only=warned)

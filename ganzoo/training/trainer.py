@@ -22,7 +22,7 @@ from ganzoo.training.layout import arranged, arranged_batch, lies_channels_last,
 from ganzoo.training.looks import Look, Told
 from ganzoo.training.meter import Meter
 from ganzoo.training.signals import Stop
-from ganzoo.training.turns import Move, Pattern, Schedule, constant
+from ganzoo.training.turns import Move, Pattern, Schedule, check_terms, constant
 
 Settings = Mapping[str, Mapping[str, Any]]
 """What is given for one step: by player, the numbers of its update rule; under `ema`, the average's weight; under
@@ -258,10 +258,11 @@ class Trainer:
         Returns:
             As `descend`.
         """
-        _check_terms(terms, turn)
+        model = f"model '{self.gan.name}'"
+        check_terms(terms, f"{model}: the loss of turn '{turn}'")
         loss = torch.stack(list(terms.values())).sum() if len(terms) > 1 else next(iter(terms.values()))
         if not loss.requires_grad:
-            raise GanzooError(f"no term of turn '{turn}' depends on a parameter of the {player}")
+            raise GanzooError(f"{model}: no term of turn '{turn}' depends on a parameter of the {player}")
         (loss if parts == 1 else loss / parts).backward(inputs=self.parameters[player])
         named = {f"{turn}/{name}": value for name, value in terms.items()} if len(terms) > 1 else {}
         return {f"{turn}_loss": loss, **named, **self.gan.watched()}
@@ -394,27 +395,15 @@ def _means(given: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     return {name: torch.stack([part[name].detach() for part in given]).mean() for name in given[0]}
 
 
-def _check_terms(terms: Any, turn: str) -> None:
-    """Refuse what a loss should not have returned.
-
-    Raises:
-        GanzooError: it is not named scalars; the turn is named.
-    """
-    if not isinstance(terms, dict) or not terms:
-        what = "no term" if isinstance(terms, dict) else f"{type(terms).__name__}, not a dict of named terms"
-        raise GanzooError(f"the loss of turn '{turn}' returns {what}")
-    for name, term in terms.items():
-        if not isinstance(term, Tensor) or term.dim() or not term.is_floating_point():
-            kind = f"a tensor of {tuple(term.shape)}" if isinstance(term, Tensor) else type(term).__name__
-            raise GanzooError(f"term '{name}' of turn '{turn}' is {kind}, not a scalar tensor: take the mean, say")
-
-
 def _heard(gan: GAN, real_logits: Tensor) -> dict[str, Tensor]:
     """Let the augmentations hear what the discriminator said of real samples; what they have to log."""
     found = {}
     for augmentation in added(gan.augmentations, Augmentation):
         augmentation.after_discriminator_step(real_logits)
-        for name, value in augmentation.watched().items():
+        watched = augmentation.watched()
+        if not (isinstance(watched, dict) and all(isinstance(value, Tensor) for value in watched.values())):
+            raise GanzooError(f"augmentation '{augmentation.name}': watched returns no dict of tensors by name")
+        for name, value in watched.items():
             found[f"{augmentation.name}/{name}"] = value.detach().float().mean()
     return found
 

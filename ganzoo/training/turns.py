@@ -2,10 +2,10 @@
 
 import math
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import accumulate
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
@@ -13,6 +13,7 @@ from ganzoo.data import Batch
 from ganzoo.errors import GanzooError, did_you_mean
 from ganzoo.gan import GAN, Turn
 from ganzoo.ingredients import Regulariser, added
+from ganzoo.training.building import check_networks
 
 LONGEST_PERIOD = 100_000
 """Steps after which the same turns are due again, at most: a table of this length is kept."""
@@ -134,10 +135,13 @@ def _with_regularisers(gan: GAN, turns: tuple[Turn, ...]) -> tuple[Turn, ...]:
     """The turns with the run's regularisers: lazy ones as turns of their own, the others within their player's first.
 
     Raises:
-        GanzooError: a regulariser is for a player whom the model does not have.
+        GanzooError: a regulariser is for a player whom the model does not have, or is due in no whole number of steps.
     """
     found = list(turns)
     for regulariser in added(gan.regularisers, Regulariser):
+        if not _is_count(regulariser.every):
+            every = f"every={regulariser.every!r}"
+            raise GanzooError(f"regulariser '{regulariser.name}' has {every}: it must be a whole number, 1 or more")
         of_player = [i for i, turn in enumerate(found) if turn.player == regulariser.player]
         if not of_player:
             raise GanzooError(
@@ -168,12 +172,32 @@ def _adding(gan: GAN, regulariser: Regulariser, loss: Loss | None) -> Loss:
         terms = {} if loss is None else loss(real, fake)
         seen = gan.watched()
         more = regulariser.terms(gan, real, fake)
+        check_terms(more, f"regulariser '{regulariser.name}'", none=True)
         gan.watched()
         for name, value in seen.items():
             gan.watch(name, value)
         return {**terms, **{name if name not in terms else f"{regulariser.name} {name}": t for name, t in more.items()}}
 
     return total
+
+
+def check_terms(terms: Any, who: str, none: bool = False) -> None:
+    """Refuse what a loss should not have returned; `none`: it may have no term.
+
+    Raises:
+        GanzooError: it is not named scalars; `who` gave it.
+    """
+    if not isinstance(terms, dict) or not (terms or none):
+        what = "no term" if isinstance(terms, dict) else f"{type(terms).__name__}, not a dict of named terms"
+        raise GanzooError(f"{who} returns {what}")
+    for name, term in terms.items():
+        if not isinstance(term, Tensor) or term.dim() or not term.is_floating_point():
+            kind = f"a tensor of {tuple(term.shape)}" if isinstance(term, Tensor) else type(term).__name__
+            raise GanzooError(f"{who} returns term '{name}' as {kind}, not as a scalar tensor: take the mean, say")
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 def _named(name: str, loss: Loss) -> Loss:
@@ -187,17 +211,11 @@ def _checked(gan: GAN) -> tuple[Turn, ...]:
     Raises:
         GanzooError: see `Schedule`.
     """
+    check_networks(gan)
     turns, players, who = gan.turns(), gan.players(), f"model '{gan.name}'"
     if not isinstance(turns, Sequence) or isinstance(turns, str | Turn):
         raise GanzooError(f"{who}: turns() returns {type(turns).__name__}, not a list of ganzoo.Turn(player, loss)")
-    if not (isinstance(players, Mapping) and all(isinstance(module, nn.Module) for module in players.values())):
-        raise GanzooError(f"{who}: players() returns {type(players).__name__}, not a dict of modules by name")
-    if not gan.saved or gan.saved[0] != "generator":
-        raise GanzooError(f"{who}: saved is {gan.saved!r}: it begins with 'generator', from which samples are drawn")
     turns = tuple(turns)
-    for name in gan.saved:
-        if not hasattr(gan, name):
-            raise GanzooError(f"{who}: saved names '{name}', and __init__ sets no self.{name}")
     for turn in turns:
         if not isinstance(turn, Turn):
             raise GanzooError(f"{who}: turns() gives a {type(turn).__name__}, which is no ganzoo.Turn(player, loss)")
@@ -210,8 +228,7 @@ def _checked(gan: GAN) -> tuple[Turn, ...]:
             if not isinstance(value := getattr(turn, name), bool):
                 raise GanzooError(f"{who}: Turn '{turn.name}' has {name}={value!r}: it must be True or False")
         for name in ("every", "repeat"):
-            value = getattr(turn, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            if not _is_count(value := getattr(turn, name)):
                 raise GanzooError(
                     f"{who}: Turn '{turn.name}' has {name}={value!r}: it must be a whole number, 1 or more"
                 )
