@@ -23,7 +23,7 @@ from ganzoo.nets import has_batch_statistics
 from ganzoo.plugins import Registry
 from ganzoo.runs.transfer import begin_with, freeze, frozen_layers, refuse_unknown, tell, weights_of
 from ganzoo.settings import ORIGIN, Plan, Settings
-from ganzoo.training.building import build, forewarning, refuse_giants
+from ganzoo.training.building import build, check_networks, forewarning, refuse_giants
 from ganzoo.training.distributed import ALONE, World
 from ganzoo.training.engine import Engine, choose, seed_everything
 from ganzoo.training.gradients import treatments
@@ -143,6 +143,7 @@ def prepare(
         warn(told)
     seed_everything(settings.seed)
     gan = build(plan.model, spec, plan.options)
+    check_networks(gan)
     if begins:
         gan.refuse_idle()
     spec = replace(spec, counts=gan.data.counts)  # As it draws: what uses no classes has none, and is recorded so.

@@ -39,7 +39,6 @@ def build(model: type[GAN], spec: DataSpec, options: Any) -> GAN:
     for name in METHODS:
         if not callable(getattr(gan, name)):
             raise _taken(model, name)
-    check_networks(gan)
     return gan
 
 
