@@ -106,6 +106,26 @@ R1 = Annotated[
 WORDS = {bool: "yes or no", int: "whole number", float: "number", str: "text", Path: "path"}
 
 
+def flags(fields: Mapping[str, FieldInfo]) -> set[str]:
+    """The names by which these can be given: of a switch, the one that switches it off, too."""
+    return {*fields, *(f"no_{name}" for name, info in fields.items() if taken(info).kind is bool)}
+
+
+def fault_of(info: FieldInfo) -> str | None:
+    """Why no command can have the field as an option, in words that follow its name; None: it can."""
+    if info.is_required():
+        return "has no default"
+    if info.alias or info.validation_alias:
+        return "has an alias: options go by the names of their fields"
+    kind, _ = taken(info)
+    if get_origin(kind) is tuple:
+        each = [get_args(one)[0] if get_origin(one) is Annotated else one for one in get_args(kind)]
+        good = all(one in (str, int, ...) for one in each)
+    else:
+        good = get_origin(kind) is Literal or (isinstance(kind, type) and issubclass(kind, tuple(WORDS)))
+    return None if good else "takes what no command can give: bool, int, float, str, Path, Literal, or a tuple of these"
+
+
 def in_words(info: FieldInfo) -> str:
     """What the field takes, as people write it: `a | b`, `number >= 0, <= 1`, `text, or none`."""
     kind, bounds = taken(info)
@@ -151,8 +171,10 @@ def validated(cls: type[BaseModel], values: Mapping[str, Any], sources: Mapping[
         return cls(**values)
     except ValidationError as error:
         fault = error.errors()[0]
-        name = str(fault["loc"][0]) if fault["loc"] else cls.__name__
+        name = str(fault["loc"][0]) if fault["loc"] else ""
         where = f" (from the {(sources or {})[name]})" if (sources or {}).get(name) in ("file", "preset") else ""
         message = fault["msg"].removeprefix("Value error, ")
         message = message[:1].lower() + message[1:]
+        if not name:  # Of several options together; what was wrong with them their author says.
+            raise UsageError(message) from None
         raise UsageError(f"--{name.replace('_', '-')}{where}: {message}, not {fault['input']!r}") from None

@@ -273,6 +273,7 @@ def _check_options(cls: Any) -> None:
         GanzooError: `Options` is no subclass of ganzoo.Options, a preset is no mapping or names an unknown option,
             `Sampling` is refused, or an option has a name that a command has already.
     """
+    from ganzoo.fields import fault_of
     from ganzoo.gan import Options
     from ganzoo.settings import Settings
 
@@ -280,6 +281,9 @@ def _check_options(cls: Any) -> None:
         raise GanzooError(f"{cls.__name__}.Options must be a subclass of ganzoo.Options, not {cls.Options!r}")
     if not isinstance(cls.presets, Mapping) or not all(isinstance(name, str) for name in cls.presets):
         raise GanzooError(f"{cls.__name__}.presets must be a mapping from names to options, not {cls.presets!r}")
+    for name, info in cls.Options.model_fields.items():
+        if fault := fault_of(info):
+            raise GanzooError(f"{cls.__name__}.Options.{name} {fault}")
     _check_sampling(cls)
     if clash := clashing(cls):
         raise GanzooError(clash)
@@ -355,10 +359,15 @@ def _check_sampling(cls: Any) -> None:
 def clashing(cls: Any) -> str | None:
     """What is wrong with the names of a model's options: the first that a command has already; or None."""
     from ganzoo import sampling, settings
+    from ganzoo.fields import flags
 
-    for name in cls.Options.model_fields:
-        if name in settings.Settings.model_fields.keys() | settings.TAKEN:
+    taken = flags(settings.Settings.model_fields) | settings.TAKEN
+    for name, info in cls.Options.model_fields.items():
+        if flags({name: info}) & taken:
             return f"{cls.__name__}.Options.{name} has the name of an option of every run: choose another"
+        others = {other: field for other, field in cls.Options.model_fields.items() if other != name}
+        if name in flags(others):
+            return f"{cls.__name__}.Options.{name} is how one switches '{name.removeprefix('no_')}' off: choose another"
     for name in sampling.sampling_fields(cls):
         if {name, f"no_{name}"} & sampling.TAKEN:
             return (

@@ -444,3 +444,15 @@ def test_a_limit_takes_some_of_images_that_are_streamed_and_leaves_unpaired_sour
     assert len(some.sources) == 4
     with pytest.raises(UsageError, match="--limit 11: there are 10 training samples"):
         limited(streamed, 11)
+
+
+def test_what_a_data_set_loads_that_is_no_image_set_is_told_with_its_name():
+    class Wrong(ganzoo.Dataset):
+        name = "wrong"
+        summary = "None."
+
+        def load(self, request):
+            return 3
+
+    with pytest.raises(GanzooError, match="data set 'wrong' is at fault: load gives int, not an ImageSet"):
+        open_dataset(Wrong(), DataRequest())

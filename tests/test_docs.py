@@ -347,6 +347,7 @@ SHOWN = [
     "MyGAN",
     "TwoToOne",
     "Lazy",
+    "Decayed",
     "PathLength",
     "FadesOut",
     "FourPhases",

@@ -192,6 +192,19 @@ def test_a_discriminator_that_does_not_fit_is_left_out_and_named(tmp_path, capsy
     assert not [name for name in weights.read(tmp_path / "run" / NETWORKS) if name.startswith("discriminator")]
 
 
+def test_weights_that_are_not_finite_are_told(tmp_path, monkeypatch, capsys):
+    import_snapshot([SNAPSHOT], tmp_path / "good", registry())
+    assert "not finite" not in capsys.readouterr().err
+    found = networks_in([SNAPSHOT])
+    name, value = next(item for item in found["G_ema"].tensors.items() if item[0].endswith(".weight"))
+    tensors = {**found["G_ema"].tensors, name: torch.full_like(value, torch.nan)}
+    monkeypatch.setattr(
+        "ganzoo.runs.imports.networks_in", lambda _: found | {"G_ema": found["G_ema"]._replace(tensors=tensors)}
+    )
+    import_snapshot([SNAPSHOT], tmp_path / "run", registry())
+    assert "stylegan2_16px.pkl is damaged, or its training failed: " in capsys.readouterr().err
+
+
 def test_all_three_networks_are_read():
     found = networks_in([SNAPSHOT])
     assert {name: network.kind for name, network in found.items()} == {

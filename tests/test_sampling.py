@@ -6,13 +6,14 @@ import sys
 import threading
 import types
 from pathlib import Path
+from typing import Annotated, Literal
 from urllib.parse import quote
 
 import click
 import numpy as np
 import pytest
 import torch
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 import ganzoo as zoo
 from conftest import TINY, run_here
@@ -282,6 +283,70 @@ def test_options_that_no_command_could_have_make_a_plugin_broken(sampling, reaso
     plugin = plugin_with(type("Made", (Tiny,), {"__doc__": "Made.", "name": "made", "Sampling": sampling}))
     assert reason in (plugin.broken or "")
     assert len((plugin.broken or "").splitlines()) == 1
+
+
+def options_with(kind: object, value: object = ...) -> type[zoo.Options]:
+    given = {"__annotations__": {"d": kind}, "d": Field(value, description="Dimensions.")}
+    return type("Options", (Tiny.Options,), given)
+
+
+class Switched(Tiny.Options):
+    no_mirror: bool = Field(False, description="Its flag would switch mirror off.")
+
+
+class Twice(Tiny.Options):
+    deep: bool = Field(False, description="Deep.")
+    no_deep: int = Field(0, description="Shallow.")
+
+
+class Aliased(Tiny.Options):
+    depth: int = Field(1, alias="deep", description="Depth.")
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (options_with(int), "Options.d has no default"),
+        (options_with(list[int], [3]), "Options.d takes what no command can give: bool, int, float"),
+        (options_with(dict, {}), "Options.d takes what no command can give"),
+        (options_with(type, int), "Options.d takes what no command can give"),
+        (options_with(tuple[dict, ...], ()), "Options.d takes what no command can give"),
+        (Aliased, "Options.depth has an alias"),
+        (Switched, "Options.no_mirror has the name of an option of every run"),
+        (Twice, "Options.no_deep is how one switches 'deep' off"),
+    ],
+)
+def test_options_of_a_model_that_no_command_could_have_make_a_plugin_broken(options, reason):
+    plugin = plugin_with(type("Made", (Tiny,), {"__doc__": "Made.", "name": "made", "Options": options}))
+    assert reason in (plugin.broken or "")
+    assert len((plugin.broken or "").splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [(int, 3), (int | None, None), (str, ""), (tuple[int, ...], (1, 2)), (Path, Path()), (Literal["a", 1], "a")],
+)
+def test_options_of_usual_kinds_are_taken(kind, value):
+    made = type("Made", (Tiny,), {"__doc__": "Made.", "name": "made", "Options": options_with(kind, value)})
+    assert plugin_with(made).broken is None
+
+
+def test_the_kit_finds_a_default_that_its_option_refuses():
+    made = type("Made", (Tiny,), {"__doc__": "Made.", "Options": options_with(Annotated[int, Field(ge=1)], 0)})
+    assert "a default is none that its option takes: --d: input should be greater" in str(
+        explained(Case(made, DIGITS, {}))
+    )
+
+
+def test_what_is_wrong_with_options_together_is_told_in_their_authors_words(ganzoo, monkeypatch):
+    class Together(Tiny.Options):
+        @model_validator(mode="after")
+        def odd(self):
+            raise ValueError("width and depth do not fit")
+
+    monkeypatch.setattr(Tiny, "Options", Together)
+    result = ganzoo("run", "tiny", "--dataset", "small-digits", "--dry-run")
+    assert (result.code, result.err.strip()) == (2, "error: width and depth do not fit")
 
 
 def test_any_pydantic_model_will_do():

@@ -1,6 +1,7 @@
 """Who moves in which step, against which fakes, and what is logged of it."""
 
 import math
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -570,6 +571,22 @@ def test_what_a_method_should_not_have_returned_is_named_with_the_method(digits,
     model = type("Wrong", (Tiny,), {method: wrong})
     with pytest.raises(GanzooError, match=message):
         make(digits, model).advance()
+
+
+class Misnamed(NamedTuple):
+    """A rule that speaks of another optimizer's numbers."""
+
+    def build(self, parameters):
+        return torch.optim.SGD(parameters, lr=0.1)
+
+    def settings(self, progress):
+        return {"learning_rate": 0.2}
+
+
+def test_a_rule_that_sets_what_its_optimizer_has_not_is_refused(digits):
+    model = type("Wrong", (Tiny,), {"optimizer": lambda self, player: Misnamed()})
+    with pytest.raises(GanzooError, match=r"optimizer\('.*'\) sets 'learning_rate', which its SGD does not have"):
+        make(digits, model)
 
 
 def test_saved_begins_with_the_generator(digits):

@@ -317,7 +317,7 @@ def _option(name: str, info: "FieldInfo", section: str) -> click.Parameter:
     flag = "--" + name.replace("_", "-")
     kind, is_flag = _type(info)
     kind = RunPath() if name == "init_from" else kind
-    default = info.get_default()
+    default = info.get_default(call_default_factory=True)
     text = info.description or ""
     if default is not None and "default:" not in text:
         shown = (",".join(map(str, default)) or "none") if isinstance(default, tuple) else default

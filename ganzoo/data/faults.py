@@ -18,8 +18,11 @@ def refuse_faulty(data: ImageSet, name: str) -> None:
         raise GanzooError(f"data set '{name}' is at fault: {fault}")
 
 
-def faults(data: ImageSet) -> Iterator[str]:
+def faults(data: Any) -> Iterator[str]:
     """What is wrong, in words; later faults may follow from earlier ones."""
+    if not isinstance(data, ImageSet):
+        yield f"load gives {type(data).__name__}, not an ImageSet"
+        return
     if len(data) == 0:
         yield "it has no images"
         return

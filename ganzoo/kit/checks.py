@@ -14,6 +14,7 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from ganzoo.data import Batch
 from ganzoo.errors import GanzooError, NotRecorded, Unsteady, UsageError, one_line
+from ganzoo.fields import validated
 from ganzoo.gan import GAN, Clock
 from ganzoo.kit.cases import (
     STEPS,
@@ -73,6 +74,15 @@ def explained(case: Case) -> str | None:
     for option, field in cls.Options.model_fields.items():
         if not field.description:
             return Fault(f"option '{option}' has no description", "write Field(..., description=...)")
+    defaults = {
+        option: field.get_default(call_default_factory=True) for option, field in cls.Options.model_fields.items()
+    }
+    try:
+        validated(cls.Options, defaults)
+    except UsageError as error:
+        return Fault(
+            f"a default is none that its option takes: {error}", "let the default keep the option's own bounds"
+        )
     for option, field in sampling_fields(cls).items():
         if not field.description:
             return Fault(f"option '{option}' of Sampling has no description", "write Field(..., description=...)")

@@ -51,6 +51,8 @@ def import_snapshot(paths: Sequence[Path], out: Path, plugins: Registry) -> tupl
     for name, tensors in told.averaged.items():
         if fault := _misfit(gan, name, tensors):
             raise GanzooError(f"{what} does not fit model '{model.name}': {fault}")
+        if broken := next((key for key, value in tensors.items() if not value.isfinite().all()), None):
+            warn(f"the {name} of {what} is damaged, or its training failed: {broken} is not finite")
     trained: dict[str, Tensor] = {}
     for name, tensors in told.networks.items():
         if fault := _misfit(gan, name, tensors):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ganzoo.data import Batch, Loader, readers_watched
-from ganzoo.errors import GanzooError, NotRecorded, UsageError, warn
+from ganzoo.errors import GanzooError, NotRecorded, UsageError, did_you_mean, warn
 from ganzoo.gan import GAN
 from ganzoo.ingredients import Augmentation, added
 from ganzoo.optim import Progress, Rule, at
@@ -83,6 +83,8 @@ class Trainer:
         """What moves, by player."""
         self.rules = {name: _rule(gan, name) for name in self.parameters}
         self.optimizers = {name: rule.build(self.parameters[name]) for name, rule in self.rules.items()}
+        for name, rule in self.rules.items():
+            _refuse_unknown(gan, name, rule.settings(Progress(0, 0.0, 0.0)), self.optimizers[name])
         self.treatments = treatments
         """What is done to gradients before they are followed."""
         self.accumulate = accumulate
@@ -378,6 +380,17 @@ def own_buffers(gan: GAN) -> dict[str, Tensor]:
         if getattr(module, "own", False)
         for key, buffer in module.named_buffers(recurse=False)
     }
+
+
+def _refuse_unknown(gan: GAN, player: str, settings: Mapping[str, Any], optimizer: torch.optim.Optimizer) -> None:
+    """Raise GanzooError where a rule sets what its optimizer does not have: nothing would come of it."""
+    known = [key for key in optimizer.param_groups[0] if key != "params"]
+    for key in settings:
+        if key not in known:
+            raise GanzooError(
+                f"model '{gan.name}': the rule of optimizer('{player}') sets '{key}', which its "
+                f"{type(optimizer).__name__} does not have: {did_you_mean(key, known)}"
+            )
 
 
 def _rule(gan: GAN, player: str) -> Rule:
