@@ -76,7 +76,13 @@ class TrainedRun(Drawing):
             raise GanzooError(
                 f"{self.folder} is of a class that was handed over: give other processes the folder and the class"
             )
-        return TrainedRun, (self.folder, self._device)
+        return TrainedRun, (self.folder.absolute(), self._device)
+
+    def __copy__(self) -> "TrainedRun":
+        """The same in this process, where classes are known."""
+        made = object.__new__(type(self))
+        made.__dict__.update(self.__dict__)
+        return made
 
     @property
     def sampler(self) -> Sampler:

@@ -2,6 +2,7 @@
 
 import types
 from collections.abc import Mapping
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
@@ -115,15 +116,23 @@ def fault_of(info: FieldInfo) -> str | None:
     """Why no command can have the field as an option, in words that follow its name; None: it can."""
     if info.is_required():
         return "has no default"
-    if info.alias or info.validation_alias:
-        return "has an alias: options go by the names of their fields"
-    kind, _ = taken(info)
-    if get_origin(kind) is tuple:
-        each = [get_args(one)[0] if get_origin(one) is Annotated else one for one in get_args(kind)]
-        good = all(one in (str, int, ...) for one in each)
-    else:
-        good = get_origin(kind) is Literal or (isinstance(kind, type) and issubclass(kind, tuple(WORDS)))
-    return None if good else "takes what no command can give: bool, int, float, str, Path, Literal, or a tuple of these"
+    if _can_be_given(info.annotation):
+        return None
+    return "takes what no command can give: bool, int, float, str, Path, Literal, or a tuple of these"
+
+
+def _can_be_given(kind: Any) -> bool:
+    """Whether a command makes such a value of what is typed; of several kinds the first must take what others do."""
+    origin, parts = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        return _can_be_given(parts[0])
+    if origin in (Union, types.UnionType):
+        first, *others = [part for part in parts if part is not type(None)]
+        wide = {str: True, Path: True, float: set(others) <= {int}}.get(first, False)
+        return _can_be_given(first) and (not others or wide)
+    if origin is tuple:
+        return all(part is ... or (get_origin(part) is not tuple and _can_be_given(part)) for part in parts)
+    return origin is Literal or (isinstance(kind, type) and issubclass(kind, (*WORDS, Enum)))
 
 
 def in_words(info: FieldInfo) -> str:

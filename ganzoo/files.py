@@ -95,9 +95,14 @@ def refuse_within(source: Path, path: Path) -> None:
     """Refuse to write into a folder that is read.
 
     Raises:
-        UsageError: `path` lies in the folder `source`, in which it may replace a file.
+        UsageError: `path` lies in the folder `source`.
+        GanzooError: the place cannot be looked at.
     """
-    if source.is_dir() and source.resolve() in path.resolve().parents:
+    try:
+        within = source.is_dir() and source.resolve() in path.resolve().parents
+    except (OSError, RuntimeError) as error:  # The latter before Python 3.13, of a link that leads in a circle.
+        raise GanzooError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}") from error
+    if within:
         raise UsageError(
             f"{path} lies in {source}, and would be read with its pictures the next time: choose another place"
         )

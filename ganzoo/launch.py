@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ganzoo.blame import blame
+from ganzoo.data import death_of_reader
 from ganzoo.errors import GanzooError, UsageError, one_line, warn
 from ganzoo.files import read_json, write_json
 from ganzoo.marks import Marks
@@ -243,6 +244,8 @@ def _train(run: Run, prepared: Prepared, registry: Registry, watchers: Sequence[
     except GanzooError:
         raise
     except Exception as error:
+        if died := death_of_reader(error):
+            raise died from error
         whose = blame(error)
         if isinstance(error, OSError) and not whose:
             raise GanzooError(f"cannot write in {run.folder}: {error.strerror or error}") from error

@@ -273,7 +273,6 @@ def _check_options(cls: Any) -> None:
         GanzooError: `Options` is no subclass of ganzoo.Options, a preset is no mapping or names an unknown option,
             `Sampling` is refused, or an option has a name that a command has already.
     """
-    from ganzoo.fields import fault_of
     from ganzoo.gan import Options
     from ganzoo.settings import Settings
 
@@ -281,9 +280,7 @@ def _check_options(cls: Any) -> None:
         raise GanzooError(f"{cls.__name__}.Options must be a subclass of ganzoo.Options, not {cls.Options!r}")
     if not isinstance(cls.presets, Mapping) or not all(isinstance(name, str) for name in cls.presets):
         raise GanzooError(f"{cls.__name__}.presets must be a mapping from names to options, not {cls.presets!r}")
-    for name, info in cls.Options.model_fields.items():
-        if fault := fault_of(info):
-            raise GanzooError(f"{cls.__name__}.Options.{name} {fault}")
+    _check_fields(cls)
     _check_sampling(cls)
     if clash := clashing(cls):
         raise GanzooError(clash)
@@ -307,7 +304,7 @@ def check_ingredient(cls: Any) -> None:
 
     if not (isinstance(cls.Options, type) and issubclass(cls.Options, IngredientOptions)):
         raise GanzooError(f"{cls.__name__}.Options must be a subclass of ganzoo.IngredientOptions, not {cls.Options!r}")
-    _check_fields(cls)
+    _check_fields(cls, described=True)
 
 
 def _check_dataset(cls: Any) -> None:
@@ -318,42 +315,51 @@ def _check_dataset(cls: Any) -> None:
             the name of an option of every run.
     """
     from ganzoo.data import DatasetOptions
+    from ganzoo.fields import flags
     from ganzoo.settings import Settings
 
     if not (isinstance(cls.Options, type) and issubclass(cls.Options, DatasetOptions)):
         raise GanzooError(f"{cls.__name__}.Options must be a subclass of DatasetOptions, not {cls.Options!r}")
-    _check_fields(cls)
-    for name in cls.Options.model_fields.keys() & Settings.model_fields.keys():
-        raise GanzooError(f"{cls.__name__}.Options.{name} has the name of an option of every run: choose another")
+    _check_fields(cls, described=True)
+    for name, info in cls.Options.model_fields.items():
+        if flags({name: info}) & flags(Settings.model_fields):
+            raise GanzooError(f"{cls.__name__}.Options.{name} has the name of an option of every run: choose another")
 
 
-def _check_fields(cls: Any) -> None:
-    """Refuse options that cannot be left out, or are not explained.
+def _check_fields(cls: Any, described: bool = False) -> None:
+    """Refuse options that no command can have; or, where they are to be `described`, that are not.
 
     Raises:
-        GanzooError: one has no default, or no description.
+        GanzooError: one cannot be left out or given, or has no description.
     """
+    from ganzoo.fields import fault_of
+
+    by_name = cls.Options.model_config.get("populate_by_name") or cls.Options.model_config.get("validate_by_name")
     for name, info in cls.Options.model_fields.items():
-        if info.is_required() or not info.description:
-            lacks = "default" if info.is_required() else "description"
-            raise GanzooError(f"{cls.__name__}.Options.{name} has no {lacks}")
+        fault = fault_of(info) or ("has no description" if described and not info.description else None)
+        if not fault and (info.alias or info.validation_alias) and not by_name:
+            fault = "has an alias: options go by the names of their fields"
+        if fault:
+            raise GanzooError(f"{cls.__name__}.Options.{name} {fault}")
 
 
 def _check_sampling(cls: Any) -> None:
     """Refuse options of drawing that no command could have.
 
     Raises:
-        GanzooError: `Sampling` is no pydantic model, or one of its fields has no default.
+        GanzooError: `Sampling` is no pydantic model, or one of its fields cannot be left out or given.
     """
     from pydantic import BaseModel
 
+    from ganzoo.fields import fault_of
     from ganzoo.sampling import sampling_fields
 
     if not (isinstance(cls.Sampling, type) and issubclass(cls.Sampling, BaseModel)):
         raise GanzooError(f"{cls.__name__}.Sampling must be a subclass of ganzoo.Sampling, not {cls.Sampling!r}")
     for name, info in sampling_fields(cls).items():
-        if info.is_required():
-            raise GanzooError(f"{cls.__name__}.Sampling.{name} has no default, with which training would draw")
+        if fault := fault_of(info):
+            why = ", with which training would draw" if info.is_required() else ""
+            raise GanzooError(f"{cls.__name__}.Sampling.{name} {fault}{why}")
 
 
 def clashing(cls: Any) -> str | None:
@@ -368,8 +374,8 @@ def clashing(cls: Any) -> str | None:
         others = {other: field for other, field in cls.Options.model_fields.items() if other != name}
         if name in flags(others):
             return f"{cls.__name__}.Options.{name} is how one switches '{name.removeprefix('no_')}' off: choose another"
-    for name in sampling.sampling_fields(cls):
-        if {name, f"no_{name}"} & sampling.TAKEN:
+    for name, info in sampling.sampling_fields(cls).items():
+        if flags({name: info}) & sampling.TAKEN:
             return (
                 f"{cls.__name__}.Sampling.{name} has the name of an option of `ganzoo sample`, `eval` or `demo`: "
                 "choose another"

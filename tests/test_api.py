@@ -1,6 +1,7 @@
 """From Python: training, sampling, evaluating and comparing, in any thread, with classes and data of a program."""
 
 import asyncio
+import copy
 import json
 import os
 import pickle
@@ -82,7 +83,7 @@ def test_presets_and_files_of_options_work_as_on_the_command_line(tmp_path):
         ({"steps": 0}, "--steps: input should be greater than or equal to 1, not 0"),
         ({"dataset": "small-digit"}, "did you mean 'small-digits'"),
         ({"preset": "shorter"}, "did you mean 'short'"),
-        ({"dataset": 5}, "must be a name, an ImageSet, a tensor or a map-style data set, not int"),
+        ({"dataset": 5}, "must be a name, an ImageSet, a tensor, an array or a map-style set, not int"),
         ({"dataset": "small-digits", "value_range": (0, 1)}, "for data in memory"),
         ({"device": "cuda:99"}, "cuda"),
     ],
@@ -535,8 +536,27 @@ def test_arrays_are_data_as_tensors_are(data):
     assert (found.labels is None) == isinstance(data, np.ndarray)
 
 
+def images_of(data) -> torch.Tensor:
+    return dataset_of(data, "given", None)().load(DataRequest()).images
+
+
 def test_grey_arrays_are_images_of_one_channel():
-    assert dataset_of(ARRAYS[..., 0], "given", None)().load(DataRequest()).images.shape == (64, 1, 8, 8)
+    grey = ARRAYS[..., 0]
+    for data in (grey, list(grey), [(torch.from_numpy(image.copy()), 0) for image in grey]):
+        np.testing.assert_array_equal(images_of(data)[:, 0], grey)
+    narrow = np.random.default_rng(0).integers(0, 256, (6, 40, 3), np.uint8)
+    assert images_of(narrow).shape == (6, 1, 40, 3)
+
+
+def test_arrays_that_cannot_be_written_to_are_taken_without_a_word():
+    fixed = ARRAYS.copy()
+    fixed.flags.writeable = False
+    np.testing.assert_array_equal(images_of(fixed).permute(0, 2, 3, 1), ARRAYS)
+
+
+def test_labels_of_text_are_one_line():
+    with pytest.raises(zoo.UsageError, match="labels must be whole numbers, one for each image, not <U1"):
+        images_of((ARRAYS, np.array(["a"] * 64)))
 
 
 class Crooked(Tiny):
@@ -562,6 +582,19 @@ class Saving(Tiny):
         self.register_buffer("mean", torch.zeros(3))
 
 
+class Still(Tiny):
+    name = "still"
+
+    def __init__(self, data, options):
+        super().__init__(data, options)
+        self.generator.requires_grad_(False)
+
+
+class Bare(Tiny):
+    name = "bare"
+    saved = "generator"
+
+
 class Idle(Tiny):
     name = "idle"
 
@@ -573,7 +606,9 @@ class Idle(Tiny):
     ("model", "message"),
     [
         (Crooked, "model 'crooked' failed in turns: ZeroDivisionError: boom"),
-        (Listed, r"model 'listed': players\(\) returns a dict of .*list, not a dict of modules by name"),
+        (Listed, r"model 'listed': players\(\) gives 'encoder' as list, which is no module"),
+        (Still, "model 'still': nothing of the generator asks for a gradient, so it cannot move"),
+        (Bare, "model 'bare': saved is 'generator': write a tuple of names"),
         (Saving, "model 'saving': saved names 'mean', which is no module"),
         (Idle, "model 'idle': the encoder has no parameter that could move"),
     ],
@@ -601,6 +636,81 @@ def test_training_leaves_torchs_settings_and_is_not_changed_by_those_around_it()
     assert same(inside, zoo.train("tiny", out="b", steps=5, **SHORT))
 
 
+def test_settings_by_torchs_newer_names_are_left_alone_too():
+    matmul = torch.backends.cuda.matmul
+    if not hasattr(matmul, "fp32_precision"):
+        pytest.skip("this torch has the older names alone")
+    before = matmul.fp32_precision
+    try:
+        matmul.fp32_precision = "tf32"
+        run = zoo.train("tiny", out="a", steps=2, **SHORT)
+        assert matmul.fp32_precision == "tf32"
+        zoo.evaluate(run, n=50)
+        assert matmul.fp32_precision == "tf32"
+    finally:
+        matmul.fp32_precision = before
+
+
+def test_what_only_warns_of_operators_that_are_not_deterministic_goes_on_doing_so():
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        zoo.train("tiny", out="a", steps=2, deterministic=True, **SHORT)
+        assert torch.is_deterministic_algorithms_warn_only_enabled()
+        assert torch.utils.deterministic.fill_uninitialized_memory
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+def test_another_default_device_is_refused_in_one_line():
+    with torch.device("meta"), pytest.raises(zoo.UsageError, match="torch makes new tensors on 'meta'"):
+        zoo.train("tiny", out="a", steps=2, **SHORT)
+
+
+class NAdam:
+    """A rule of torch's that keeps more than the moments of each weight."""
+
+    def build(self, parameters):
+        return torch.optim.NAdam(parameters)
+
+    def settings(self, progress):
+        return {"lr": 0.001}
+
+
+class Nesterov(Tiny):
+    name = "nesterov"
+
+    def optimizer(self, player):
+        return NAdam()
+
+
+class Hoarding(torch.optim.SGD):
+    def step(self, closure=None):
+        super().step(closure)
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                self.state[parameter]["seen"] = [1, 2]
+
+
+class Hoarder(Tiny):
+    name = "hoarder"
+
+    def optimizer(self, player):
+        rule = NAdam()
+        rule.build = Hoarding
+        return rule
+
+
+def test_a_rule_that_keeps_more_than_moments_is_resumed():
+    whole = zoo.train(Nesterov, out="whole", steps=6, **SHORT)
+    zoo.train(Nesterov, out="a", steps=3, **SHORT)
+    assert same(whole, zoo.resume("a", steps=6, model=Nesterov, dataset=None, progress=False))
+
+
+def test_what_an_optimizer_keeps_and_no_checkpoint_can_is_told_when_it_is_saved():
+    with pytest.raises(zoo.GanzooError, match=r"what the optimizer of the .* keeps cannot be saved"):
+        zoo.train(Hoarder, out="a", steps=3, **SHORT)
+
+
 def test_another_default_dtype_is_refused_in_one_line():
     torch.set_default_dtype(torch.float64)
     try:
@@ -613,6 +723,8 @@ def test_another_default_dtype_is_refused_in_one_line():
 def test_a_run_can_be_sent_to_another_process_unless_its_class_was_handed_over():
     run = zoo.train("tiny", out="a", steps=2, **SHORT)
     again = pickle.loads(pickle.dumps(run))
-    assert (again.folder, again.status) == (run.folder, run.status)
+    assert (again.folder, again.status) == (run.folder.absolute(), run.status)
+    mine = zoo.train(Mine, out="b", steps=2, **SHORT)
     with pytest.raises(zoo.GanzooError, match="is of a class that was handed over"):
-        pickle.dumps(zoo.train(Mine, out="b", steps=2, **SHORT))
+        pickle.dumps(mine)
+    assert copy.copy(mine).sample(2).shape == (2, 1, 8, 8)

@@ -446,6 +446,44 @@ def test_a_folder_of_logs_named_like_a_split_is_none(tmp_path):
     assert load(root).classes == ("a", "b")
 
 
+def test_a_folder_of_logs_beside_training_pictures_alone_is_none(tmp_path):
+    files = {f"train/{c}/{i}.png": png(i) for c in "ab" for i in range(2)}
+    assert len(load(write(tmp_path / "a", {**files, "training/events.log": "1"}))) == 4
+    classes = {f"{c}/{i}.png": png(i) for c in ("train_x", "car_x") for i in range(2)}
+    assert load(write(tmp_path / "b", {**classes, "test_x/readme.txt": "1"})).classes == ("car_x", "train_x")
+
+
+def test_a_run_in_the_folder_that_it_was_trained_on_is_passed_over(tmp_path, capsys):
+    root = write(
+        tmp_path, {**SIX, "r/run.json": "{}", "r/status.json": "{}", "r/real.png": png(9), "r/samples/1.png": png(9)}
+    )
+    assert reds(load(root)) == [0, 1, 2, 3, 4, 5]
+    assert f"run directories are passed over: {root / 'r'}" in capsys.readouterr().err
+
+
+def test_only_a_table_that_tells_classes_has_a_say(tmp_path):
+    files = table("file", "label", file=lambda i: f"{i}.png", label=label)
+    captions = "file,caption\n" + "".join(f"{i}.png,picture of {i}\n" for i in range(6))
+    assert pairs(load(write(tmp_path, {**files, "captions.csv": captions}))) == PLAIN
+
+
+def test_files_that_are_nobodys_do_not_set_archives_apart(tmp_path):
+    rows = "file,label\n" + "".join(f"{i}.png,{label(i)}\n" for i in range(6))
+    packed(tmp_path / "a.tar", {f"{i}.png": png(i) for i in range(3)} | {"README.md": "1"})
+    packed(tmp_path / "b.tar", {f"{i}.png": png(i) for i in range(3, 6)} | {"README.md": "2", "labels.csv": rows})
+    assert pairs(load(tmp_path)) == PLAIN
+
+
+def test_classes_of_a_folder_that_is_left_out_are_left_out_with_it(tmp_path):
+    files = {
+        f"{s}/{i}.{k}": v
+        for s in ("train", "test", "extra")
+        for i in range(2)
+        for k, v in (("png", png(i)), ("cls", label(i)))
+    }
+    assert pairs(load(write(tmp_path, files))) == {0: "a", 1: "b"}
+
+
 def test_an_empty_test_folder_is_a_mistake_and_says_so(tmp_path):
     root = write(tmp_path, {f"train/{i}.png": png(i) for i in range(3)})
     (root / "test").mkdir()

@@ -522,7 +522,7 @@ def test_a_regulariser_with_the_name_of_a_turn_is_told_beside_it(digits):
             r"augmentation 'bright' makes torch.float32 \(64, 1, 7, 8\) of images torch.float32",
         ),
         (lambda x: x[1:], "augmentation 'bright' makes"),
-        (lambda x: x.double(), "augmentation 'bright' makes torch.float64"),
+        (lambda x: x.double(), "augmentation 'bright' makes torch.float64 .* it must make floats no wider"),
         (lambda x: None, "augmentation 'bright' makes NoneType of images"),
     ],
 )
@@ -563,3 +563,25 @@ def test_what_a_regulariser_should_not_give_is_told_as_its_own(digits, monkeypat
 def _unlike(regulariser, kind, data, options, every):
     super(kind, regulariser).__init__(data, options)
     regulariser.every = every
+
+
+@pytest.mark.parametrize(
+    ("terms", "message"),
+    [
+        ({}, "regulariser 'r1' returns no term"),
+        ({"a": torch.ones(())}, "regulariser 'r1': no term depends on a parameter of the discriminator"),
+    ],
+)
+def test_a_lazy_regulariser_that_adds_nothing_is_told_as_its_own(digits, monkeypatch, terms, message):
+    monkeypatch.setattr(registry().get("regularisers", "r1"), "terms", lambda *_: terms)
+    with pytest.raises(GanzooError, match=message):
+        make(digits, regularise=["r1:every=2"]).advance()
+
+
+def test_a_models_wrong_loss_is_told_as_its_own_beside_a_regulariser(digits):
+    class Wrong(Tiny):
+        def discriminator_loss(self, real, fake):
+            return None
+
+    with pytest.raises(GanzooError, match="model 'tiny': the loss of turn 'discriminator' returns NoneType"):
+        make(digits, Wrong, regularise=["lecam"]).advance()

@@ -7,8 +7,9 @@ import stat
 import pytest
 
 from conftest import TINY, run_here
-from ganzoo.errors import UsageError
-from ganzoo.files import output, whole
+from ganzoo.commands.sample import check_target
+from ganzoo.errors import GanzooError, UsageError
+from ganzoo.files import output, refuse_within, whole
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +96,21 @@ def test_no_output_replaces_what_is_read(tmp_path):
         with pytest.raises(UsageError, match=r"pictures, and would be read with its pictures the next time"):
             output(pictures / name, inputs=[pictures])
     assert output(tmp_path / "sheet.png", inputs=[pictures]) == tmp_path / "sheet.png"
+
+
+def test_no_folder_of_translations_is_made_among_the_pictures(tmp_path):
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for target in ("made", "made.png", "made.npz"):
+        with pytest.raises(UsageError, match="would be read with its pictures the next time"):
+            check_target(pictures / target, False, [pictures])
+
+
+def test_a_place_that_leads_in_a_circle_is_one_line(tmp_path):
+    (tmp_path / "a").symlink_to(tmp_path / "b")
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    with pytest.raises(GanzooError, match="cannot write"):
+        refuse_within(tmp_path, tmp_path / "a" / "x")
 
 
 def test_a_picture_to_translate_is_not_replaced_by_its_translation(ganzoo, run, tmp_path):

@@ -315,6 +315,16 @@ def test_one_whose_lead_is_unknown_shares_no_first_place(run):
     assert last == "Whether tiny, lr 0.2 is behind cannot be told from its seeds."
 
 
+def test_one_of_unknown_lead_between_them_does_not_hide_who_shares_first_place(run):
+    runs = [run(f"a{s}", 4.0 + s / 10, seed=s) for s in range(3)]
+    runs += [run(f"b{s}", 4.02 + s / 10, seed=s, options={"lr": 0.1}) for s in range(3)]
+    runs += [run("c", 4.13, options={"lr": 0.2})]
+    runs += [run(f"d{s}", 4.06 + s / 10, seed=s, options={"lr": 0.3}) for s in range(3)]
+    first, _, last = build(runs).verdict
+    assert first.startswith("tiny, lr 0.0002, tiny, lr 0.1 and tiny, lr 0.3 share first place")
+    assert last == "Whether tiny, lr 0.2 is behind cannot be told from its seeds."
+
+
 def test_a_line_that_lacks_a_seeds_fid_is_ranked_by_those_it_has_and_never_best(run):
     runs = [run(f"a{s}", 8.0 + s / 10, seed=s) for s in range(3)]
     runs += [run(f"b{s}", 1.0 + s / 10 if s < 2 else None, seed=s, options={"lr": 0.1}) for s in range(3)]

@@ -265,6 +265,10 @@ class HalfClashing(zoo.Sampling):
     browser: bool = Field(True, description="Its flag would be --no-browser.")
 
 
+class Lists(zoo.Sampling):
+    layers: list[int] = Field([1], description="Which.")
+
+
 class Undescribed(zoo.Sampling):
     truncation: float = 1.0
 
@@ -277,6 +281,7 @@ class Undescribed(zoo.Sampling):
         (NoDefault, "Sampling.truncation has no default, with which training would draw"),
         (Clashing, "Sampling.label has the name of an option of `ganzoo sample`, `eval` or `demo`: choose another"),
         (HalfClashing, "Sampling.browser has the name of an option"),
+        (Lists, "Sampling.layers takes what no command can give"),
     ],
 )
 def test_options_that_no_command_could_have_make_a_plugin_broken(sampling, reason):
@@ -308,6 +313,7 @@ class Aliased(Tiny.Options):
     [
         (options_with(int), "Options.d has no default"),
         (options_with(list[int], [3]), "Options.d takes what no command can give: bool, int, float"),
+        (options_with(int | Literal["auto"], "auto"), "Options.d takes what no command can give"),
         (options_with(dict, {}), "Options.d takes what no command can give"),
         (options_with(type, int), "Options.d takes what no command can give"),
         (options_with(tuple[dict, ...], ()), "Options.d takes what no command can give"),
@@ -324,7 +330,17 @@ def test_options_of_a_model_that_no_command_could_have_make_a_plugin_broken(opti
 
 @pytest.mark.parametrize(
     ("kind", "value"),
-    [(int, 3), (int | None, None), (str, ""), (tuple[int, ...], (1, 2)), (Path, Path()), (Literal["a", 1], "a")],
+    [
+        (int, 3),
+        (int | None, None),
+        (str, ""),
+        (tuple[int, ...], (1, 2)),
+        (tuple[float, float], (1.0, 2.0)),
+        (tuple[Literal["x", "y"], ...], ()),
+        (float | int, 1.0),
+        (Path, Path()),
+        (Literal["a", 1], "a"),
+    ],
 )
 def test_options_of_usual_kinds_are_taken(kind, value):
     made = type("Made", (Tiny,), {"__doc__": "Made.", "name": "made", "Options": options_with(kind, value)})

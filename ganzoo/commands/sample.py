@@ -284,7 +284,7 @@ def check_target(target: Path, grid: bool, sources: Sequence[Path] = ()) -> Path
         UsageError, GanzooError: a name of no known form, a folder that is not empty, a grid in the place of another
             picture; or as `ganzoo.files.output`.
     """
-    from ganzoo.files import output
+    from ganzoo.files import output, refuse_within
 
     kind = target.suffix.lower()
     if kind not in (".png", ".npz", ""):
@@ -293,7 +293,11 @@ def check_target(target: Path, grid: bool, sources: Sequence[Path] = ()) -> Path
         raise UsageError(f"{target} exists already and is not an empty folder")
     if kind != ".png" and grid and (beside := _beside(target)).exists():
         raise UsageError(f"{beside} exists already, and the grid would replace it: remove it, or choose another --out")
-    return output(target, inputs=sources) if kind else target
+    if kind:
+        return output(target, inputs=sources)
+    for source in sources:
+        refuse_within(source, target)
+    return target
 
 
 def _beside(target: Path) -> Path:

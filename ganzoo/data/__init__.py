@@ -1,7 +1,7 @@
 """Data: what a model is told of it, what a data set plugin supplies, and the loader that feeds the step."""
 
 from ganzoo.data.examples import examples_of, normalised
-from ganzoo.data.loader import Loader, readers_watched
+from ganzoo.data.loader import Loader, death_of_reader
 from ganzoo.data.making import Made, Maker
 from ganzoo.data.memory import IN_MEMORY_BYTES
 from ganzoo.data.opening import choose_options, limited, open_dataset
@@ -27,12 +27,12 @@ __all__ = [
     "Views",
     "Words",
     "choose_options",
+    "death_of_reader",
     "examples_of",
     "limited",
     "normalise",
     "normalised",
     "open_dataset",
-    "readers_watched",
     "resize",
     "to_channels",
     "to_uint8",

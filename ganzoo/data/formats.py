@@ -16,7 +16,7 @@ from ganzoo.data.imagefiles import ENDINGS
 from ganzoo.data.parquet import read_parquet
 from ganzoo.data.shards import links_left_out, passed_over, shards
 from ganzoo.data.sides import look_paired, paired, unpaired
-from ganzoo.data.splits import TESTING, TRAINING, alone, by_words, chosen, folders_of, unused
+from ganzoo.data.splits import TESTING, TRAINING, alone, by_words, chosen, folders_of, unused, word_in
 from ganzoo.data.tables import NO_COLUMN, Labels, Table, absent, clean, labels_in, once, table
 from ganzoo.data.tree import TABLES, Pictures, Tree, class_order, some, tells, walked, within
 from ganzoo.errors import UsageError, one_line, plain
@@ -106,7 +106,6 @@ def _containers(tree: Tree, notes: list[str]) -> list[str]:
     held = parquet or [n for n in tree.files if n.lower().endswith(TAR if tree.pictures else (*TAR, *ZIP))]
     if held and tree.pictures:
         notes.append(f"beside {some(held)}, {some(tree.pictures)} are left out")
-        tree.used |= {*tree.pictures}
     return held
 
 
@@ -207,7 +206,7 @@ def _labelled(tree: Tree, label_column: str | None, skip_unlabelled: bool, folde
     found = None if folders_only else _files_of_labels(tree, names, [*tops], label_column, notes, of_folders)
     if not folders_only and (missed := [n for n in tree.files if tells(n) and n not in tree.used]):
         tree.used |= {*missed}
-        notes.append(f"labels are looked for in {tree.root} and its splits alone: not used are {some(missed)}")
+        notes.append(f"labels are those that lie above, or in {tree.root} and its splits: not used are {some(missed)}")
     if label_column not in (None, NO_COLUMN) and (found is None or found.format != "a table"):
         raise UsageError(f"--label-column is for tables of labels: {tree.root} has none that names its pictures")
     if found is None:
@@ -287,7 +286,7 @@ def _with_labels(pictures: Pictures, found: Labels, kind: str, where: str, skip_
         notes.append(f"only the pictures in one split have labels: {splits[kept[0]]}")
         result.splits = None
     if (count := len(set(result.labels))) > MOST_CLASSES:
-        raise UsageError(f"{found.told} tells of {count:,} classes, more than {MOST_CLASSES:,}: name another column")
+        raise UsageError(f"{found.told} tells of {count:,} classes, more than {MOST_CLASSES:,}")
     notes.append(f"classes are those of {found.told}{found.by}: {some(class_order(set(result.labels)))}")
     return result
 
@@ -302,8 +301,9 @@ def _splits(tree: Tree, folders_only: bool, notes: list[str]) -> dict[str, str]:
     holding = {name.split("/")[0] for name in tree.pictures if "/" in name}
     filled = [top for top in tops if top in holding]
     known = _two_splits(tree, holding)
-    if not known and (also_empty := _two_splits(tree, {*tops})) and holding & {*also_empty}:
-        known = also_empty
+    if not known and len(holding) == 1:  # Beside the training pictures alone, an empty `test` is a mistake, not none.
+        empty = next((top for top in tops if top not in holding and (word := word_in(top)) and word.kind == "test"), "")
+        known = _two_splits(tree, holding | {empty}) if empty else {}
     if not known and filled and all(top.casefold() in TRAINING for top in filled):
         known = dict.fromkeys(filled, "train")
     flat = [name for name in tree.pictures if "/" not in name]
@@ -373,7 +373,7 @@ def _files_of_labels(
 ) -> Labels | None:
     """What files say of the classes: one at the root, those beside pictures, else one in each split's folder; None
     where there is none. `folders`: whether the pictures lie in folders of classes."""
-    found = _file_of_labels(tree, names, "", label_column, notes, folders) or _beside(tree, names, notes)
+    found = _file_of_labels(tree, names, "", label_column, notes, folders) or _beside(tree, names, tops, notes)
     if found is not None or not tops:
         return found
     parts = [
@@ -394,16 +394,16 @@ def _file_of_labels(
 ) -> Labels | None:
     """What the files directly in the folder `place` say of the classes of the pictures in it, which are `names`."""
     here = [n for n in tree.files if n.startswith(place) and "/" not in n.removeprefix(place) and tells(n)]
-    candidates: list[tuple[str, Labels | None]] = []
+    candidates: list[tuple[str, Labels]] = []
     tree.used |= {*here}
     for name in here:
         if name.lower().endswith(TABLES):
             held = table(tree, name, names, place, notes)
-            if held is not None:
-                where = str(tree.root / name)
-                candidates.append((name, labels_in(where, name, held, label_column, notes, folders)))
+            told = labels_in(str(tree.root / name), name, held, label_column, notes, folders) if held else None
         else:
-            candidates.append((name, _dataset_json(tree, name, names, place, notes)))
+            told = _dataset_json(tree, name, names, place, notes)
+        if told is not None:
+            candidates.append((name, told))
     if len(candidates) > 1:
         raise UsageError(
             f"{tree.root} holds {' and '.join(name for name, _ in candidates)}, each with a say on its pictures: "
@@ -454,9 +454,9 @@ def _dataset_json(tree: Tree, name: str, names: list[str], place: str, notes: li
     return Labels(of, name, "dataset.json")
 
 
-def _beside(tree: Tree, names: list[str], notes: list[str]) -> Labels | None:
+def _beside(tree: Tree, names: list[str], tops: list[str], notes: list[str]) -> Labels | None:
     """Webdataset's: KEY.jpg and KEY.cls; the key goes up to the first point of the file's name."""
-    classes = [name for name in tree.files if name.lower().endswith(".cls")]
+    classes = [n for n in tree.files if n.lower().endswith(".cls") and (not tops or n.split("/")[0] in tops)]
     tree.used |= {*classes}
     if not classes:
         others = {_key(name) for name in tree.files if name.lower().endswith(".json")} & set(map(_key, names))

@@ -21,9 +21,9 @@ def dataset_of(data: Any, name: str, value_range: tuple[float, float] | None = N
     """A data set class, called `name`, that holds `data`; both splits are all of it.
 
     Args:
-        data: an `ImageSet`; images, uint8 or float, (N, C, H, W) or (N, H, W); vectors, float (N, D); a pair of such
-            and labels, int64 (N,); or a map-style data set whose items are images (PIL's, or tensors (C, H, W)), alone
-            or before a label.
+        data: an `ImageSet`; images, uint8 or float, (N, C, H, W) or (N, H, W), a tensor or an array of NumPy's, which
+            may be (N, H, W, C); vectors, float (N, D); a pair of such and labels, whole numbers (N,); or a map-style
+            data set whose items are images (PIL's, tensors (C, H, W) or arrays), alone or before a label.
         name: what it is called in the run.
         value_range: (0, 1) or (-1, 1), in which floating-point pixels lie. They become uint8.
 
@@ -67,8 +67,7 @@ def _image_set(data: Any, value_range: tuple[float, float] | None) -> ImageSet:
         and len(data) == 2
         and all(isinstance(part, Tensor | np.ndarray) for part in data)
     ):
-        images, labels = data
-        data, labels = images, torch.from_numpy(labels.astype(np.int64)) if _is_integers(labels) else _tensor(labels)
+        data, labels = data[0], _whole_numbers(data[1])
     data = _tensor(data)
     if isinstance(data, Tensor) and data.dim() == 2 and data.is_floating_point():
         if value_range is not None:
@@ -79,22 +78,29 @@ def _image_set(data: Any, value_range: tuple[float, float] | None) -> ImageSet:
         return ImageSet(pixels(images, value_range), labels, _names(labels))
     if isinstance(data, str | bytes) or not (hasattr(data, "__getitem__") and hasattr(data, "__len__")):
         raise UsageError(
-            f"dataset must be a name, an ImageSet, a tensor or a map-style data set, not {type(data).__name__}"
+            f"dataset must be a name, an ImageSet, a tensor, an array or a map-style set, not {type(data).__name__}"
         )
     return _map_style(data, value_range)
 
 
-def _is_integers(labels: Any) -> bool:
-    return isinstance(labels, np.ndarray) and labels.dtype.kind in "iu"
-
-
 def _tensor(data: Any) -> Any:
-    """NumPy's arrays as tensors, pictures with their channels in front; everything else as it is."""
+    """NumPy's arrays as tensors, several pictures with their channels in front; everything else as it is."""
     if not isinstance(data, np.ndarray):
         return data
-    tensor = torch.from_numpy(np.ascontiguousarray(data))
-    last = tensor.dim() in (3, 4) and tensor.shape[-1] in (1, 3) and tensor.shape[-3] not in (1, 3)
-    return tensor.movedim(-1, -3) if last else tensor
+    # Others may hold a read-only array too, which torch would warn of.
+    tensor = torch.from_numpy(np.array(data, order="C", copy=None if data.flags.writeable else True))
+    last = tensor.dim() == 4 and tensor.shape[3] in (1, 3) and tensor.shape[1] not in (1, 3)
+    return tensor.movedim(3, 1) if last else tensor
+
+
+def _whole_numbers(labels: Any) -> Any:
+    """Classes as int64, of whatever kind of whole numbers they are; what is none of these as it is."""
+    if isinstance(labels, np.ndarray) and labels.dtype.kind not in "biuf":
+        raise UsageError(f"labels must be whole numbers, one for each image, not {labels.dtype}")
+    labels = _tensor(labels)
+    if not (labels.is_floating_point() or labels.dtype == torch.bool):
+        return labels.long()
+    return labels
 
 
 def _map_style(data: Any, value_range: tuple[float, float] | None) -> ImageSet:
@@ -133,11 +139,14 @@ class Items(torch.utils.data.Dataset[Tensor]):
         if isinstance(image, Image.Image):
             array = np.array(image if image.mode in ("L", "RGB") else _eight_bits(image, index))
             image = torch.from_numpy(array.reshape(*array.shape[:2], -1)).permute(2, 0, 1)
-        image = _tensor(image)
+        if isinstance(image, np.ndarray):
+            image = _tensor(image[None])[0] if image.ndim == 3 else _tensor(image)
         if not isinstance(image, Tensor):
             kind = type(image).__name__
             raise UsageError(f"item {index} of the data is no image of PIL's, no tensor and no array, but {kind}")
-        return pixels(image.unsqueeze(0) if image.dim() == 3 else image, self.value_range)[0].contiguous()
+        if image.dim() not in (2, 3):
+            raise UsageError(f"item {index} of the data is of shape {tuple(image.shape)}: an image has (C, H, W)")
+        return pixels(image if image.dim() == 3 else image.unsqueeze(0), self.value_range).contiguous()
 
 
 def _eight_bits(image: Image.Image, index: int) -> Image.Image:

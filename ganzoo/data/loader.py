@@ -15,7 +15,6 @@ import time
 import warnings
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
@@ -272,7 +271,7 @@ class Loader:
                 try:
                     found = next(fetched)
                 except (RuntimeError, OSError, EOFError) as error:  # A pipe to the dead breaks in more ways than one.
-                    raise _reader_died(error) from error
+                    raise _died(error) from error
                 self.waited += time.perf_counter() - asked
                 images = [whole(part).to(self.device, non_blocking=True) for part in found]
                 yield *(sent(order, self.device) for order in index), *images
@@ -281,22 +280,17 @@ class Loader:
             del fetched
 
 
-@contextmanager
-def readers_watched() -> Iterator[None]:
-    """Tell of the death of a process that reads images as GanzooError, wherever it strikes.
+def death_of_reader(error: Exception) -> GanzooError | None:
+    """What to say where an error tells of the death of a process that reads images; None: it tells of something else.
 
     torch raises it from a signal handler: in the midst of whatever the main process does, as often in a step as where
     it waits for images.
     """
-    try:
-        yield
-    except RuntimeError as error:
-        if not re.match(r"DataLoader worker \(pid .*\) (is killed by|exited unexpectedly)", str(error)):
-            raise
-        raise _reader_died(error) from error
+    told = r"DataLoader worker \(pid .*\) (is killed by|exited unexpectedly)"
+    return _died(error) if isinstance(error, RuntimeError) and re.match(told, str(error)) else None
 
 
-def _reader_died(error: Exception) -> GanzooError:
+def _died(error: Exception) -> GanzooError:
     return GanzooError(f"a process that reads images died: {one_line(error)}; try --workers 0, or a smaller batch")
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from ganzoo.data.archives import TAR, Source, members
+from ganzoo.data.imagefiles import ENDINGS
 from ganzoo.data.splits import alone, by_words
 from ganzoo.data.tree import Tree, some, tells, within
 from ganzoo.errors import UsageError, plain
@@ -37,7 +38,8 @@ def shards(tree: Tree, archives: Sequence[str], notes: list[str]) -> Tree:
     notes += [passed_over(folder) for folder in sorted(around)] + links_left_out(aside, tree.root)
     kind = "tars" if all(name.lower().endswith(TAR) for name in archives) else "archives"
     found = Tree(f"{len(archives)} {kind}", tree.root, files)
-    found.outside = [n for n in tree.files if n not in archives and n not in tree.pictures]
+    known = {*archives, *tree.pictures}
+    found.outside = [n for n in tree.files if n not in known]
     return found
 
 
@@ -51,9 +53,13 @@ def links_left_out(count: int, where: Path) -> list[str]:
     return [f"{count:,} links or devices in {where} are left out"] if count else []
 
 
+COUNTING = (*ENDINGS, ".cls", ".json")
+"""How the names of files end that come in the same row of several archives as pictures do."""
+
+
 def _join(joined: dict[str, Source], held: Mapping[str, Source], name: str, where: str) -> None:
     """Add what an archive holds."""
-    twice = [member for member in held if member in joined]
+    twice = [member for member in held if member in joined and (member.lower().endswith(COUNTING) or tells(member))]
     if twice and (labels := [member for member in held if tells(member)]):
         raise UsageError(
             f"{where}: two archives hold '{plain(twice[0])[:100]}', and {plain(labels[0])[:100]} in "

@@ -176,10 +176,15 @@ def walked(root: Path, as_before: bool = False) -> tuple[Tree, list[str]]:
     files: dict[str, Source] = {}
     folders: list[str] = []
     links: list[str] = []
+    runs: list[str] = []
     junk = () if as_before else JUNK
     try:
         for folder, subfolders, names in os.walk(root, onerror=_raise):
             here = Path(folder)
+            if here != root and not as_before and {"run.json", "status.json"} <= {*names}:
+                runs.append(str(here))
+                subfolders.clear()
+                continue
             subfolders[:] = sorted(name for name in subfolders if not name.startswith(".") and name not in junk)
             links += [name for name in subfolders if (here / name).is_symlink()]
             below = here.relative_to(root)
@@ -190,6 +195,7 @@ def walked(root: Path, as_before: bool = False) -> tuple[Tree, list[str]]:
     except OSError as error:
         raise UsageError(f"cannot read folder {error.filename or root}: {error.strerror or error}") from error
     notes = [f"links to folders ({links[0]}, ...) are not followed"] if links else []
+    notes += [f"run directories are passed over: {some(runs)}"] if runs else []
     return Tree(FOLDER, root, files, folders), notes
 
 

@@ -32,7 +32,7 @@ from ganzoo.metrics.reference import Reference, Split
 from ganzoo.metrics.together import looking
 from ganzoo.plugins import Registry
 from ganzoo.training.distributed import ALONE, World
-from ganzoo.training.engine import own_randomness
+from ganzoo.training.engine import own_randomness, settings_kept
 
 POOR = 0.7
 """Share of its own test images, below which an extractor that classifies is not to be relied on."""
@@ -367,11 +367,7 @@ def _all_finite(values: Iterable[float]) -> bool:
 def exact() -> Iterator[None]:
     """Inside, float32 is float32, and cudnn tries nothing out: a run in tf32 is measured as any other."""
     cudnn = torch.backends.cudnn
-    before = torch.get_float32_matmul_precision(), cudnn.allow_tf32, cudnn.benchmark, cudnn.deterministic
-    torch.set_float32_matmul_precision("highest")
-    cudnn.allow_tf32, cudnn.benchmark, cudnn.deterministic = False, False, True
-    try:
+    with settings_kept():
+        torch.set_float32_matmul_precision("highest")
+        cudnn.allow_tf32, cudnn.benchmark, cudnn.deterministic = False, False, True
         yield
-    finally:
-        torch.set_float32_matmul_precision(before[0])
-        cudnn.allow_tf32, cudnn.benchmark, cudnn.deterministic = before[1:]

@@ -92,9 +92,10 @@ def shared(ranked: Sequence[Line]) -> list[str]:
     fid = MEASURES[0]
     value = ranked[0].values["fid"]
     leads = [difference(value, line.values["fid"]) for line in ranked[1:]]
+    beyond = next((i for i, lead in enumerate(leads) if lead.sure), len(leads))
     # One whose lead is unknown, for lack of seeds, shares nothing.
-    together = 1 + next((i for i, lead in enumerate(leads) if lead.sure is not False), len(leads))
-    first, after = ranked[:together], list(zip(ranked[together:], leads[together - 1 :], strict=True))
+    first = [ranked[0], *(line for line, lead in zip(ranked[1:], leads[:beyond], strict=False) if lead.sure is False)]
+    after = [(line, lead) for line, lead in zip(ranked[1:], leads, strict=True) if line not in first]
     values = [line.values["fid"] for line in first[:MOST]]
     each = {v.note or f"{len(v.values)} seed{'s' if len(v.values) != 1 else ''}" for v in values}
     shown = [show(fid, v) if len(each) == 1 else told(fid, v) for v in values]
@@ -110,7 +111,8 @@ def shared(ranked: Sequence[Line]) -> list[str]:
         name, behind = surely
         said.append(f"The next, {name}, is {shown_number(behind.amount, fid.form)} behind ({interval(behind)}).")
     if doubtful := [line.name for line, lead in after if not lead.sure]:
-        said.append(f"Whether {in_a_row(doubtful, word='or')} is behind cannot be told from its seeds.")
+        its = "its" if len(doubtful) == 1 else "their"
+        said.append(f"Whether {in_a_row(doubtful, word='or')} is behind cannot be told from {its} seeds.")
     return said
 
 

@@ -150,5 +150,5 @@ def default_folders(model: str, dataset: str) -> list[Path]:
 
 def grids_of(folder: Path) -> dict[int, Path]:
     """The grids that a run kept while it trained, by step, in order."""
-    paths = sorted((folder / "samples").glob("*.png"))
-    return {int(path.stem): path for path in paths if re.fullmatch("[0-9]{8,12}", path.stem)}
+    paths = (path for path in (folder / "samples").glob("*.png") if re.fullmatch("[0-9]{8,12}", path.stem))
+    return dict(sorted((int(path.stem), path) for path in paths))

@@ -51,13 +51,13 @@ def import_snapshot(paths: Sequence[Path], out: Path, plugins: Registry) -> tupl
     for name, tensors in told.averaged.items():
         if fault := _misfit(gan, name, tensors):
             raise GanzooError(f"{what} does not fit model '{model.name}': {fault}")
-        if broken := next((key for key, value in tensors.items() if not value.isfinite().all()), None):
-            warn(f"the {name} of {what} is damaged, or its training failed: {broken} is not finite")
+        _tell_broken(name, what, tensors)
     trained: dict[str, Tensor] = {}
     for name, tensors in told.networks.items():
         if fault := _misfit(gan, name, tensors):
             warn(f"the {name} as it was in training is left out, as it does not fit model '{model.name}': {fault}")
         else:
+            _tell_broken(f"{name} as it was in training", what, tensors)
             trained |= {f"{name}.{key}": value for key, value in tensors.items()}
     gan = build(model, told.data, told.options) if gan is outline else gan
     for name, tensors in told.averaged.items():
@@ -102,6 +102,12 @@ def import_snapshot(paths: Sequence[Path], out: Path, plugins: Registry) -> tupl
             out.rmdir()
         raise GanzooError(f"cannot write in {out}: {one_line(error)}") from error
     return gan, info
+
+
+def _tell_broken(name: str, what: str, tensors: Mapping[str, Tensor]) -> None:
+    """Say so where a network's weights are not finite: its training failed, or the file was damaged."""
+    if broken := next((key for key, value in tensors.items() if not value.isfinite().all()), None):
+        warn(f"the {name} of {what} is damaged, or its training failed: {broken} is not finite")
 
 
 def _told(files: list[dict[str, str]]) -> dict[str, Any]:

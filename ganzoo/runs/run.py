@@ -20,7 +20,7 @@ from ganzoo.runs.grids import Grids
 from ganzoo.runs.lock import Lock
 from ganzoo.runs.overfitting import Overfitting
 from ganzoo.runs.pictures import plot_losses, save_png
-from ganzoo.runs.soundness import fits, sound
+from ganzoo.runs.soundness import fits, keepable, sound
 from ganzoo.terminal import argument
 from ganzoo.training.cores import Cores
 from ganzoo.training.distributed import ALONE, World
@@ -334,6 +334,7 @@ class Run:
             meter = self.meter.state_dict()
             trainer.check_weights()
             state = {**trainer.state_dict(), "meter": meter}
+            keepable(state["optimizers"])
             if self.world.rank:
                 return
             try:

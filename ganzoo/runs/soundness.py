@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ganzoo.errors import GanzooError
+
 
 def sound(state: dict[str, Any], step: int) -> None:
     """Look through what a checkpoint of `step` holds, all but weights, which the model itself compares with its own.
@@ -34,17 +36,38 @@ def sound(state: dict[str, Any], step: int) -> None:
         _random(drawn)
 
 
+OF_WEIGHTS = {
+    "exp_avg", "exp_avg_sq", "max_exp_avg_sq", "exp_inf", "square_avg", "grad_avg", "momentum_buffer", "acc_delta",
+    "sum", "ax", "prev", "step_size",
+}  # fmt: skip
+"""What torch's optimizers keep a number of for each weight; their kernels take its size for granted."""
+
+
+def keepable(optimizers: Mapping[str, Any]) -> None:
+    """See that what optimizers keep, by player as their `state_dict` has it, can be read back.
+
+    Raises:
+        GanzooError: it cannot; the player is named.
+    """
+    for name, part in optimizers.items():
+        if not _optimizer(part):
+            raise GanzooError(
+                f"what the optimizer of the {name} keeps cannot be saved: its state must be tensors and numbers by name"
+            )
+
+
 def fits(optimizers: Mapping[str, torch.optim.Optimizer]) -> None:
     """Compare what the optimizers took from a checkpoint with their parameters: torch's own steps do not.
 
     Raises:
-        ValueError: a tensor of theirs has another shape than its parameter.
+        ValueError: a tensor that goes with a parameter has another shape.
     """
     for name, optimizer in optimizers.items():
         for parameter, kept in optimizer.state.items():
             for key, value in kept.items():
                 shape = torch.Size() if key == "step" else parameter.shape
-                if isinstance(value, Tensor) and value.shape != shape:
+                counts = key == "step" or key in OF_WEIGHTS
+                if counts and isinstance(value, Tensor) and value.shape != shape:
                     raise ValueError(f"the {name}'s {key} is {tuple(value.shape)}, not {tuple(shape)}")
 
 

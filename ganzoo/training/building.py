@@ -49,13 +49,15 @@ def check_networks(gan: GAN) -> None:
         GanzooError: one is not; it is named.
     """
     players, who = gan.players(), f"model '{gan.name}'"
-    if not (isinstance(players, Mapping) and all(isinstance(module, nn.Module) for module in players.values())):
-        wrong = {type(module).__name__ for module in players.values()} if isinstance(players, Mapping) else set()
-        made = f"a dict of {' and '.join(sorted(wrong))}" if wrong else type(players).__name__
-        raise GanzooError(f"{who}: players() returns {made}, not a dict of modules by name")
+    if not isinstance(players, Mapping):
+        raise GanzooError(f"{who}: players() returns {type(players).__name__}, not a dict of modules by name")
     for player, module in players.items():
+        if not isinstance(module, nn.Module):
+            raise GanzooError(f"{who}: players() gives '{player}' as {type(module).__name__}, which is no module")
         if next(module.parameters(), None) is None:
             raise GanzooError(f"{who}: the {player} has no parameter that could move")
+    if isinstance(gan.saved, str):
+        raise GanzooError(f"{who}: saved is {gan.saved!r}: write a tuple of names, ({gan.saved!r},)")
     if not gan.saved or gan.saved[0] != "generator":
         raise GanzooError(f"{who}: saved is {gan.saved!r}: it begins with 'generator', from which samples are drawn")
     for name in gan.saved:

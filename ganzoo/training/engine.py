@@ -259,30 +259,62 @@ def own_randomness(seed: int, device: torch.device) -> Iterator[None]:
         set_random_state(before, device)
 
 
+NEWER = ("", "cuda.matmul", "cudnn", "cudnn.conv", "cudnn.rnn", "mkldnn", "mkldnn.matmul", "mkldnn.conv", "mkldnn.rnn")
+"""Parts of `torch.backends` in which newer versions of torch keep a precision, `fp32_precision`, of each."""
+
+
+@contextmanager
+def settings_kept() -> Iterator[None]:
+    """Inside, torch may be set as one needs it; afterwards its settings are what they were."""
+    cudnn, deterministic = torch.backends.cudnn, torch.utils.deterministic
+    try:
+        products: Any = torch.get_float32_matmul_precision(), cudnn.allow_tf32
+    except RuntimeError:  # Whoever chose by the newer ones cannot ask the older ones.
+        products = None
+    newer = [(part, part.fp32_precision) for part in map(_backend, NEWER) if hasattr(part, "fp32_precision")]
+    before = cudnn.benchmark, cudnn.deterministic
+    exact = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    filled = deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        if products is None:
+            for part, precision in newer:
+                part.fp32_precision = precision
+        else:
+            torch.set_float32_matmul_precision(products[0])
+            cudnn.allow_tf32 = products[1]
+        cudnn.benchmark, cudnn.deterministic = before
+        deterministic.fill_uninitialized_memory = filled  # type: ignore[attr-defined]
+        now = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+        if exact != now:
+            torch.use_deterministic_algorithms(exact[0], warn_only=exact[1])
+
+
+def _backend(name: str) -> Any:
+    part: Any = torch.backends
+    for each in name.split(".") if name else ():
+        part = getattr(part, each, None)
+    return part
+
+
 @contextmanager
 def own_settings() -> Iterator[None]:
     """Inside, gradients are recorded in float32 whatever a program around says, and torch may be set as training needs
     it; afterwards its settings are what they were.
 
     Raises:
-        UsageError: torch makes new tensors of another kind than float32.
+        UsageError: torch makes new tensors of another kind than float32, or elsewhere than on the CPU.
     """
     if (kind := torch.get_default_dtype()) != torch.float32:
         raise UsageError(f"torch makes new tensors {kind}: ganzoo trains in float32 (torch.set_default_dtype)")
-    cudnn = torch.backends.cudnn
-    products = torch.get_float32_matmul_precision()
-    before = cudnn.allow_tf32, cudnn.benchmark, cudnn.deterministic, torch.are_deterministic_algorithms_enabled()
-    warned = torch.is_deterministic_algorithms_warn_only_enabled()
+    if (place := torch.get_default_device()).type != "cpu":
+        raise UsageError(
+            f"torch makes new tensors on '{place}': leave torch.set_default_device out, and say device='{place}'"
+        )
     devices = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
-    try:
-        with ExitStack() as stack:
-            stack.enter_context(torch.inference_mode(False))
-            stack.enter_context(torch.enable_grad())
-            for device in devices:
-                stack.enter_context(torch.autocast(device, enabled=False))
-            yield
-    finally:
-        torch.set_float32_matmul_precision(products)
-        cudnn.allow_tf32, cudnn.benchmark, cudnn.deterministic, deterministic = before
-        if deterministic != torch.are_deterministic_algorithms_enabled():
-            torch.use_deterministic_algorithms(deterministic, warn_only=warned)
+    card = torch.cuda.device(torch.cuda.current_device()) if len(devices) > 1 else nullcontext()
+    with settings_kept(), card, torch.inference_mode(False), torch.enable_grad(), ExitStack() as stack:
+        for device in devices:
+            stack.enter_context(torch.autocast(device, enabled=False))
+        yield

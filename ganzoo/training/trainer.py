@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from ganzoo.data import Batch, Loader, readers_watched
+from ganzoo.data import Batch, Loader
 from ganzoo.errors import GanzooError, NotRecorded, UsageError, did_you_mean, warn
 from ganzoo.gan import GAN
 from ganzoo.ingredients import Augmentation, added
@@ -81,10 +81,13 @@ class Trainer:
             name: [p for p in module.parameters() if p.requires_grad] for name, module in gan.players().items()
         }
         """What moves, by player."""
+        for name, parameters in self.parameters.items():
+            if not parameters:
+                raise GanzooError(f"model '{gan.name}': nothing of the {name} asks for a gradient, so it cannot move")
         self.rules = {name: _rule(gan, name) for name in self.parameters}
         self.optimizers = {name: rule.build(self.parameters[name]) for name, rule in self.rules.items()}
         for name, rule in self.rules.items():
-            _refuse_unknown(gan, name, rule.settings(Progress(0, 0.0, 0.0)), self.optimizers[name])
+            _check_rule(f"model '{gan.name}': the rule of optimizer('{name}')", rule, self.optimizers[name])
         self.treatments = treatments
         """What is done to gradients before they are followed."""
         self.accumulate = accumulate
@@ -132,7 +135,7 @@ class Trainer:
             The signal that came when nothing was left to stop, if one did.
         """
         begun = time.perf_counter() - self.elapsed - run.meter.aside_seconds
-        with Stop() as stop, readers_watched():
+        with Stop() as stop:
             try:
                 while self.fraction < 1:
                     values = self.advance(run.until_due(self))
@@ -382,15 +385,22 @@ def own_buffers(gan: GAN) -> dict[str, Tensor]:
     }
 
 
-def _refuse_unknown(gan: GAN, player: str, settings: Mapping[str, Any], optimizer: torch.optim.Optimizer) -> None:
-    """Raise GanzooError where a rule sets what its optimizer does not have: nothing would come of it."""
-    known = [key for key in optimizer.param_groups[0] if key != "params"]
-    for key in settings:
+def _check_rule(who: str, rule: Rule, optimizer: Any) -> None:
+    """See that a rule, `who` in words, makes an optimizer, and sets what that has: of anything else nothing would come.
+
+    Raises:
+        GanzooError: it does not.
+    """
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise GanzooError(f"{who} builds {type(optimizer).__name__}, not a torch.optim.Optimizer")
+    given = rule.settings(Progress(0, 0.0, 0.0))
+    if not isinstance(given, Mapping):
+        raise GanzooError(f"{who} gives settings as {type(given).__name__}, not numbers by name")
+    known = list(dict.fromkeys(key for group in optimizer.param_groups for key in group if key != "params"))
+    for key in given:
         if key not in known:
-            raise GanzooError(
-                f"model '{gan.name}': the rule of optimizer('{player}') sets '{key}', which its "
-                f"{type(optimizer).__name__} does not have: {did_you_mean(key, known)}"
-            )
+            its = type(optimizer).__name__
+            raise GanzooError(f"{who} sets '{key}', which its {its} does not have: {did_you_mean(key, known)}")
 
 
 def _rule(gan: GAN, player: str) -> Rule:

@@ -170,9 +170,13 @@ def _adding(gan: GAN, regulariser: Regulariser, loss: Loss | None) -> Loss:
 
     def total(real: Batch, fake: Batch) -> dict[str, Tensor]:
         terms = {} if loss is None else loss(real, fake)
-        seen = gan.watched()
+        if loss is not None:
+            check_terms(terms, f"model '{gan.name}': the loss of turn '{loss.__name__.removesuffix('_loss')}'")
+        seen, who = gan.watched(), f"regulariser '{regulariser.name}'"
         more = regulariser.terms(gan, real, fake)
-        check_terms(more, f"regulariser '{regulariser.name}'", none=True)
+        check_terms(more, who, none=loss is not None)
+        if loss is None and not any(term.requires_grad for term in more.values()):
+            raise GanzooError(f"{who}: no term depends on a parameter of the {regulariser.player}")
         gan.watched()
         for name, value in seen.items():
             gan.watch(name, value)
