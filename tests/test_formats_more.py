@@ -14,6 +14,7 @@ from PIL import Image
 
 from ganzoo.data import DataRequest, open_dataset
 from ganzoo.data.formats import read_pictures
+from ganzoo.data.inspection import class_folders
 from ganzoo.data.splits import by_words, folders_of, word_in
 from ganzoo.data.tree import held_out
 from ganzoo.errors import UsageError
@@ -482,6 +483,20 @@ def test_classes_of_a_folder_that_is_left_out_are_left_out_with_it(tmp_path):
         for k, v in (("png", png(i)), ("cls", label(i)))
     }
     assert pairs(load(write(tmp_path, files))) == {0: "a", 1: "b"}
+
+
+def test_lines_of_comment_before_a_table_are_no_rows(tmp_path):
+    files = table("file", "label", file=lambda i: f"{i}.png", label=label)
+    text = "# exported\n# by a tool\n" + str(files["labels.csv"])
+    assert pairs(load(write(tmp_path, {**files, "labels.csv": text}))) == PLAIN
+
+
+def test_folders_of_classes_that_a_reader_would_take_for_splits_get_numbers(tmp_path):
+    files = table(
+        "file", "label", file=lambda i: f"{i}.png", label=lambda i: ("train_x", "training_x", "test_x")[i % 3]
+    )
+    found = read_pictures(write(tmp_path, files))
+    assert class_folders(found) == {"test_x": "00000", "train_x": "00001", "training_x": "00002"}
 
 
 def test_an_empty_test_folder_is_a_mistake_and_says_so(tmp_path):

@@ -188,3 +188,8 @@ def test_a_summary_tells_the_last_fid_and_the_lowest(ganzoo, tmp_path):
     assert "FID:     4.00 (small-digits test); the lowest was 2.50, at step 1\n" in result
     before = ganzoo("run", *TINY, "--steps", 3, "--quiet", "--out", "q").out
     assert "FID" not in before
+
+
+def test_a_mapping_is_shown_by_its_names():
+    assert value_in_words({}) == "none"
+    assert value_in_words({"style": "both", "skip_broken": False}) == "style=both,skip_broken=no"
