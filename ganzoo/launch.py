@@ -243,8 +243,8 @@ def _train(run: Run, prepared: Prepared, registry: Registry, watchers: Sequence[
         raise
     except GanzooError:
         raise
-    except Exception as error:
-        if died := death_of_reader(error):
+    except (Exception, SystemExit) as error:
+        if isinstance(error, Exception) and (died := death_of_reader(error)):
             raise died from error
         whose = blame(error)
         if isinstance(error, OSError) and not whose:

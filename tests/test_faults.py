@@ -458,6 +458,13 @@ def test_a_model_that_raises_late_keeps_what_was_saved(ganzoo, whole, tmp_path, 
     assert_ends_the_same(ganzoo, whole, tmp_path / "r")
 
 
+def test_a_model_that_ends_the_program_is_named_too(ganzoo, monkeypatch):
+    monkeypatch.setattr(Tiny, "generator_loss", lambda *_: sys.exit(7))
+    line = one_line(ganzoo(*RUN, "--engine", "eager", "--out", "r"))
+    assert "model 'tiny' failed" in line
+    assert "step 1: SystemExit: 7" in line
+
+
 @pytest.mark.parametrize("method", ["__init__", "scalars", "image", "close"])
 def test_a_logger_that_raises_is_named_with_its_method(ganzoo, monkeypatch, method):
     from ganzoo.plugins import registry
