@@ -47,7 +47,8 @@ def train_apart(plan: Plan, folder: Path, begun: bool, progress: bool, share: fl
             pickle.dump((plan, folder, begun, progress, share, sys.argv), process.stdin)
             process.stdin.flush()  # It stays open: its end tells the process that nobody waits any more.
         except BrokenPipeError:
-            pass
+            with suppress(BrokenPipeError):  # What is left in the buffer is written once more.
+                process.stdin.close()
         said = process.stdout.read()
     answer = _answer(said)
     if heard:

@@ -183,6 +183,8 @@ def _is_trained(run: Wanted) -> bool:
         return False
     if run.share == 1 or status.get("status") == "finished":
         return status.get("status") == "finished"
+    if status.get("status") != "stopped":  # What failed is tried again.
+        return False
     budget = open_run(run.folder).get("steps"), run.plan.settings.max_time
     spent = number(status.get("step")), number(status.get("seconds"))
     shares = [done / whole for done, whole in zip(spent, budget, strict=True) if done and whole]

@@ -59,6 +59,42 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before_and_says_so(store, da
     assert "step-00000002" in said[0]
 
 
+def broke(error):
+    def load(*_, **__):
+        raise error
+
+    return load
+
+
+@pytest.mark.parametrize(
+    ("place", "error", "message"),
+    [
+        ("ganzoo.runs.checkpoint.torch.load", torch.OutOfMemoryError(), "needs more memory than there is on cpu"),
+        ("ganzoo.runs.checkpoint.torch.load", MemoryError(), "needs more memory than there is on cpu"),
+        ("ganzoo.runs.checkpoint.regular", PermissionError(errno.EACCES, "Permission denied"), "Permission denied"),
+        ("ganzoo.runs.checkpoint.regular", OSError(errno.EIO, "Input/output error"), "cannot be read: Input/output"),
+    ],
+)
+def test_what_cannot_be_read_just_now_is_not_given_up_for_damaged(store, monkeypatch, place, error, message):
+    store.save(1, {"n": 1})
+    store.save(2, {"n": 2})
+    with monkeypatch.context() as patched:
+        patched.setattr(place, broke(error))
+        with pytest.raises(GanzooError, match=message):
+            store.latest(CPU, say=pytest.fail)
+    assert store.latest(CPU, say=pytest.fail)["n"] == 2
+
+
+def test_a_checkpoint_of_a_later_ganzoo_is_kept(store, monkeypatch):
+    store.save(1, {"n": 1})
+    with monkeypatch.context() as patched:
+        patched.setattr("ganzoo.runs.checkpoint.FORMAT", 99)
+        store.save(2, {"n": 2})
+    with pytest.raises(GanzooError, match="has a format that this version of ganzoo does not read"):
+        store.latest(CPU, say=pytest.fail)
+    assert store.steps() == [1, 2]
+
+
 def test_a_damaged_checkpoint_takes_no_good_ones_place(store):
     for step in (1, 2, 3):
         store.save(step, {"n": step})

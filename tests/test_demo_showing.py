@@ -28,6 +28,7 @@ from ganzoo.demo.translating import Translating
 from ganzoo.errors import UsageError
 from ganzoo.plugins import registry
 from ganzoo.runs.sampler import Sampler
+from ganzoo.runs.weights import pack
 from ganzoo.training.building import build
 from ganzoo_test_plugins import Tiny, Truncated
 from test_translate import Classed, Translate
@@ -98,6 +99,24 @@ def test_what_trains_on_has_its_newest_checkpoints_on_the_page_when_it_is_opened
     for kind in ("pt", "json"):
         shutil.copy(run / "checkpoints" / f"step-00000060.{kind}", run / "checkpoints" / f"step-00000080.{kind}")
     assert b"step 80, the last" in ask(server, "/")[1]
+
+
+def test_what_the_page_began_with_is_shown_as_that_though_training_has_saved_others(made, run, opened):
+    exhibit = showing_run(run, None)
+    begun, path = exhibit.playing().draw(3, 4, 2), "/image.png?seed=3&n=4&columns=2"
+    server = opened(exhibit)
+    sampler = showing_run(run, "40").playing().sampler
+    (run / "generator.safetensors").write_bytes(
+        pack(sampler.gan.generator.state_dict(), {"model": "tiny", "step": "40"})
+    )
+    assert ask(server, f"{path}&checkpoint=40")[0] == 200
+    assert ask(server, path) == (200, begun)  # Of the checkpoint of step 60, which is kept.
+    assert ask(server, f"{path}&checkpoint=40")[0] == 200
+    for kind in ("pt", "json"):
+        (run / "checkpoints" / f"step-00000060.{kind}").unlink()
+    status, body = ask(server, path)
+    assert (status, "the weights of step 60 are no longer kept: open the page again" in body.decode()) == (400, True)
+    assert b"step 40" in ask(server, "/")[1]
 
 
 def test_a_run_with_one_set_of_weights_has_no_slider(made, run):

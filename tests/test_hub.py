@@ -1,5 +1,6 @@
 """Runs on the hub: pushed to and fetched from a stand-in of it, by the hub's own client."""
 
+import errno
 import json
 import os
 import re
@@ -257,6 +258,27 @@ def test_the_card_shows_grid_numbers_commands_and_whose_the_data_are(there, trai
     assert 'ganzoo.load("hf://me/digits").sample(64)' in text
     assert "The model comes with another package: ganzoo-test-plugins" in text
     assert "`small-digits`: whose they are, and under which licence, is to be said here." in text
+
+
+def test_the_card_has_no_numbers_of_other_weights_and_says_how_far_they_were_trained(there, trained, capsys):
+    from ganzoo.runs.card import card
+    from ganzoo.runs.sampler import load
+
+    files = {name: (trained / name).read_bytes() for name in ("run.json", "eval.json")}
+    gan = load(trained, "cpu").gan
+    told = json.loads(files["eval.json"])
+    assert "How good it is" in card("me/x", gan, files, told["step"])
+    assert "How good it is" not in card("me/x", gan, files, told["step"] + 1)
+    info = json.loads(files["run.json"]) | {"steps": 900}
+    assert "steps 40 of 900" in card("me/x", gan, files | {"run.json": json.dumps(info).encode()}, 40)
+    assert "steps 900, " in card("me/x", gan, files | {"run.json": json.dumps(info).encode()}, 900)
+
+
+def test_a_full_disk_is_not_a_hub_that_cannot_be_reached():
+    from ganzoo.runs.hub import parse, told
+
+    with pytest.raises(OSError, match="No space left"), told(parse("me/x")):
+        raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def test_data_sets_that_are_embedded_or_downloaded_know_whose_they_are():

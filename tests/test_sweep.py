@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from ganzoo import apart
 from ganzoo.errors import GanzooError, UsageError, one_line
 from ganzoo.plugins import registry
+from ganzoo.provide import Wanted, _is_trained
 from ganzoo.runs.run import Run
+from ganzoo.settings import resolve
 from ganzoo.space import Known, Span, combination, combinations, draw, parse_space
 from ganzoo.sweep import BY, Asked, Sweep, budget_of, rungs
 from ganzoo_test_plugins import Tiny
@@ -78,12 +80,23 @@ def test_a_sweep_that_is_stopped_goes_on_where_it_was(ganzoo, trains, monkeypatc
     monkeypatch.setattr(Run, "close", stopped)
     result = ganzoo(*two)
     assert (result.code, result.out) == (130, "")
-    assert "step 3 is saved" in result.err
-    assert result.err.endswith("; the same command goes on with the sweep\n")
+    assert result.err.endswith("; s is kept: the same command goes on with the sweep\n")
+    assert "ganzoo resume" not in result.err  # It would train the trial to its whole budget.
     assert [len(trial["scores"]) for trial in json.loads(Path("s/sweep.json").read_text())["trials"]] == [1, 0]
     monkeypatch.setattr(Run, "close", close)
     assert ganzoo(*two).code == 0
     assert [(name[:2], share < 1) for name, share in trains] == [("01", True), ("02", True), ("02", False)]
+
+
+def test_a_trial_that_failed_at_its_rung_is_not_taken_for_trained(ganzoo, trains):
+    two = ("sweep", "tiny", *DATA, "--set", "lr=1e-4,3e-3", "--budget", "9steps", "--out", "s")
+    assert ganzoo(*two).code == 0
+    folder = next(path for path in Path("s").glob("0*") if json.loads((path / "status.json").read_text())["step"] == 3)
+    status = json.loads((folder / "status.json").read_text())
+    wanted = Wanted(resolve(registry().get("models", "tiny"), {}, None), folder, {}, None, 1 / 3)
+    assert _is_trained(wanted)
+    (folder / "status.json").write_text(json.dumps(status | {"status": "failed"}))
+    assert not _is_trained(wanted)
 
 
 def test_a_trial_that_diverges_is_named_and_the_others_go_on(ganzoo, trains):

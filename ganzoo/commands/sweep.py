@@ -90,7 +90,10 @@ def command(
     try:
         sweep.run(lambda: [] if quiet else [Progress()], say)
     except Stopped as stopped:
-        raise Stopped(stopped.exit_code - 128, f"{stopped.saved}; the same command goes on with the sweep") from None
+        # Not how the trial would go on: by itself it would train to the whole budget.
+        raise Stopped(
+            stopped.exit_code - 128, f"{sweep.home} is kept: the same command goes on with the sweep"
+        ) from None
     except KeyboardInterrupt:  # While a trial was measured, say.
         raise Stopped(signal.SIGINT, f"{sweep.home} is kept: the same command goes on with the sweep") from None
     best = sweep.best

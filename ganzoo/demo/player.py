@@ -2,7 +2,8 @@
 
 import io
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from ganzoo.demo.controls import controls
 from ganzoo.demo.queueing import Queue
 from ganzoo.errors import UsageError
 from ganzoo.gan import GAN
+from ganzoo.metrics.classifier import at_once
 from ganzoo.runs.film import LARGEST, enlarged, film
 from ganzoo.runs.pictures import tile
 from ganzoo.runs.sampler import Sampler
@@ -118,15 +120,14 @@ class Player:
             UsageError: a class, attribute or option that is not there, or out of its range; or it would be too large.
         """
         self._check(n, scale)
-        gan = drawing(self.gan, sampling or {})
-        with self.lock, own_draws(gan, seed):
+        with self._drawn(sampling, seed) as gan:
             z = gan.sample_latent(n)
             if to is not None:
                 z = between(z, gan.sample_latent(n), t)
             z = z + self._shift(z, shifts)
             first = self._condition(label, n, values)
             if first is None or to is None:
-                images = gan.generate(z, first if gan.conditional else gan.sample_labels(n))
+                images = _generated(gan, z, first if gan.conditional else gan.sample_labels(n))
             else:
                 images = on_the_way(gan, z, first, self._condition(to, n, values), t)
         return _png(images, columns, scale)
@@ -163,8 +164,7 @@ class Player:
         if first == second:
             raise UsageError(f"picture {first} is not mixed with itself: choose two")
         self._check(1, scale)
-        gan = drawing(self.gan, sampling or {})
-        with self.lock, own_draws(gan, seed):
+        with self._drawn(sampling, seed) as gan:
             z = gan.sample_latent(n)
             near, far, moved = z[first : first + 1], z[second : second + 1], self._shift(z, shifts)
             y = self._condition(label, 1, values) if gan.conditional else gan.sample_labels(1)
@@ -197,8 +197,7 @@ class Player:
                 f"a film of {frames} times {n} pictures of {width} x {height}, {scale} times as large, has more than "
                 f"{LARGEST_FILM:,} pixels: take fewer"
             )
-        gan = drawing(self.gan, sampling or {})
-        with self.lock, own_draws(gan, seed):
+        with self._drawn(sampling, seed) as gan:
             latents = [gan.sample_latent(n), gan.sample_latent(n)]
             conditions = [self._condition(k, n, values) for k in (label, to)]
         way = along(gan, latents, conditions, frames, seed, self._shift(latents[0], shifts))
@@ -212,6 +211,14 @@ class Player:
                 yield enlarged(tile(images, n), scale)
 
         return film(".gif", shown(), FPS)
+
+    @contextmanager
+    def _drawn(self, sampling: Mapping[str, Any] | None, seed: int) -> Iterator[GAN]:
+        """The model with options of drawing, prepared and drawn from while nobody else draws."""
+        with self.lock:
+            gan = drawing(self.gan, sampling or {})
+            with own_draws(gan, seed):
+                yield gan
 
     def _check(self, n: int, scale: int) -> None:
         """Refuse what would be too large, before any of it is drawn."""
@@ -236,6 +243,13 @@ class Player:
         return self.gan.data.condition(torch.full((n,), index, device=self.gan.device), values)
 
 
+def _generated(gan: GAN, z: Tensor, y: Tensor | None) -> Tensor:
+    """What the model makes of latents and conditions, large images in parts, so that memory does not grow with them."""
+    step = at_once(*gan.data.shape[1:])
+    conditions = repeat(None) if y is None else y.split(step)
+    return torch.cat([gan.generate(part, c) for part, c in zip(z.split(step), conditions, strict=False)])
+
+
 def _pixels(n: int, height: int, width: int, times: int) -> int:
     """Of a row of `n` pictures as `tile` frames them, so many times as large."""
     return (n * (width + 2) + 2) * (height + 4) * times**2
@@ -254,16 +268,19 @@ def directions(gan: GAN) -> Tensor:
 
     Unit eigenvectors of the mean of J'J, J the generator's Jacobian at a few latents, by finite differences; its
     spectrum is that of Ramesh et al. 2018, A Spectral Regularizer for Unsupervised Disentanglement, section 3. Of
-    latents longer than `LOOKED_AT`, the first numbers are looked at; large images are looked at smaller.
+    latents longer than `LOOKED_AT`, the first numbers are looked at; fewer where images are large, which take long, and
+    these are looked at smaller.
     """
     with own_draws(gan, 0):
         z, y = gan.sample_latent(POINTS), gan.sample_labels(POINTS)
-    whole, size = z[0].numel(), min(z[0].numel(), LOOKED_AT)
+    height, width = gan.data.shape[1:]
+    looked = max(2 * DIRECTIONS, LOOKED_AT * SEEN**2 // max(SEEN**2, height * width))
+    whole, size = z[0].numel(), min(z[0].numel(), looked)
     total = torch.zeros(size, size, device=z.device)
     for i in range(POINTS):
         here = _small(gan, z[i : i + 1], y, i)
         rows = []
-        for part in torch.arange(size, device=z.device).split(MOST):
+        for part in torch.arange(size, device=z.device).split(min(MOST, at_once(height, width))):
             moved = z[i].flatten().repeat(len(part), 1)
             moved[torch.arange(len(part)), part] += STEP
             rows.append(_small(gan, moved.view(len(part), *z.shape[1:]), y, i))

@@ -157,7 +157,11 @@ class Server(ThreadingHTTPServer):
     def process_request(self, request: Any, client_address: Any) -> None:
         """In a thread of its own, where there is room for another."""
         if self._room.acquire(blocking=False):
-            super().process_request(request, client_address)
+            try:
+                super().process_request(request, client_address)
+            except BaseException:  # No thread could be started, which would have made room again.
+                self._room.release()
+                raise
             return
         with suppress(OSError):
             request.settimeout(PATIENCE)

@@ -82,7 +82,7 @@ class Exhibit:
         Call it with the lock, and let go of what it gives before the lock: then no more than one is in memory.
 
         Raises:
-            UsageError: there is no such checkpoint.
+            UsageError: there is no such checkpoint, or the weights that it began with are no longer kept.
             GanzooError: it is damaged.
         """
         step = None if step == self._begun else step
@@ -94,8 +94,14 @@ class Exhibit:
             self._checkpoints.named(str(step))
         self._player = None  # It goes before another takes memory.
         self._player, self._step = self._load(step), step
-        if step is None:  # As a run that is in training has saved it meanwhile.
-            self._facts, self._begun = self._player.facts(), self._player.sampler.step
+        if step is None and self._player.sampler.step != self._begun:  # A run in training has saved others meanwhile.
+            before = self._begun
+            if before in self._checkpoints.steps():
+                self._player = None
+                self._player = self._load(before)
+            else:
+                self._facts, self._begun = self._player.facts(), self._player.sampler.step
+                raise UsageError(f"the weights of step {before:,} are no longer kept: open the page again")
         return self._player
 
     def facts(self) -> dict[str, Any]:

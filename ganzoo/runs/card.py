@@ -15,13 +15,14 @@ SHOWN = 60
 """Options that are listed, at most."""
 
 
-def card(repo: str, gan: GAN, files: Mapping[str, bytes]) -> str:
+def card(repo: str, gan: GAN, files: Mapping[str, bytes], step: int | None = None) -> str:
     """The Markdown of a run's card, with the metadata that the hub reads before it.
 
     Args:
         repo: owner/name.
         gan: the run's model.
         files: what is pushed, by name.
+        step: of the weights; numbers that were measured at another are left out.
     """
     info = json.loads(files["run.json"])
     address, data = f"hf://{repo}", gan.data
@@ -37,11 +38,18 @@ def card(repo: str, gan: GAN, files: Mapping[str, bytes]) -> str:
     if grid:
         parts.append(f"![Samples]({grid})")
     parts += ["## Use it", _use(address, gan)]
-    if "eval.json" in files:
-        parts += ["## How good it is", _numbers(json.loads(files["eval.json"]))]
-    parts += ["## How it was trained", _training(info)]
+    result = json.loads(files["eval.json"]) if "eval.json" in files else None
+    if result is not None and measured_at(result, step):
+        parts += ["## How good it is", _numbers(result)]
+    parts += ["## How it was trained", _training(info, step)]
     parts += ["## The data", _attribution(data.name)]
     return "\n\n".join(parts) + "\n"
+
+
+def measured_at(result: Any, step: int | None) -> bool:
+    """Whether a result is of the weights of `step`, as far as both are known."""
+    at = result.get("step") if isinstance(result, dict) else None
+    return step is None or at is None or at == step
 
 
 def _metadata(gan: GAN) -> str:
@@ -79,9 +87,13 @@ def _numbers(measured: Any) -> str:
     return f"{_text(told)}.\n\n| metric | value | 95% interval |\n| --- | --- | --- |\n" + "\n".join(rows)
 
 
-def _training(info: Mapping[str, Any]) -> str:
+def _training(info: Mapping[str, Any], step: int | None) -> str:
     settings, options = ({**found} if isinstance(found := info.get(k), dict) else {} for k in ("settings", "options"))
-    made = [f"{_text(key)} {_text(info[key])}" for key in ("preset", "steps") if info.get(key) is not None]
+    budget = info.get("steps")
+    made = [f"preset {_text(info['preset'])}"] if info.get("preset") is not None else []
+    if step or budget is not None:
+        of = f" of {_text(budget)}" if step and budget not in (None, step) else ""
+        made.append(f"steps {_text(step or budget)}{of}")
     versions = info.get("versions")
     version = versions.get("ganzoo") if isinstance(versions, dict) else None
     made += [f"ganzoo {_text(version)}"] if version else []

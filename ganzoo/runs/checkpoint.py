@@ -1,5 +1,6 @@
 """Checkpoints: written whole or not at all, verified by checksum, the last two kept and the best."""
 
+import errno
 import hashlib
 import io
 import pickletools
@@ -26,6 +27,10 @@ MOST_VALUES = 10**7
 """Values in a checkpoint beyond which nobody walks through it: lists that share lists hold any number."""
 
 
+class Damaged(GanzooError):
+    """A checkpoint that is not what was written, and never will be again: one before it stands in for it."""
+
+
 class Checkpoints:
     """The `checkpoints/` folder of a run.
 
@@ -50,10 +55,10 @@ class Checkpoints:
         with whole(self.state_file(step)) as file:
             file.write(data)
         checksum = hashlib.sha256(data).hexdigest()
-        write_json(self._manifest(step), {"step": step, "bytes": len(data), "sha256": checksum})
         best = self.best()
-        if score is not None and (best is None or score < best[1]):
+        if score is not None and (best is None or score < best[1]):  # First: what is finished is not scored again.
             write_json(self.folder / "best.json", {"step": step, "score": score})
+        write_json(self._manifest(step), {"step": step, "bytes": len(data), "sha256": checksum})
         self._prune()
 
     def steps(self) -> list[int]:
@@ -94,26 +99,35 @@ class Checkpoints:
         """The state of `step`, verified.
 
         Raises:
-            GanzooError: it is damaged; the message says how.
+            Damaged: the message says how.
+            GanzooError: it cannot be read here and now, for want of memory, say.
         """
         path = self.state_file(step)
-        manifest = read_json(self._manifest(step), limit=4096)
+        try:
+            manifest = read_json(self._manifest(step), limit=4096)
+        except GanzooError as error:
+            if isinstance(error.__cause__, OSError):
+                raise
+            raise Damaged(str(error)) from error
         if not isinstance(manifest, dict):
-            raise GanzooError(f"checkpoint {path} is damaged: its manifest is none")
+            raise Damaged(f"checkpoint {path} is damaged: its manifest is none")
         try:
             with regular(path) as file:
                 size = file.seek(0, 2)
+                if size != manifest.get("bytes"):
+                    raise Damaged(f"checkpoint {path} is damaged: its size differs from its manifest's")
                 if size > memory() // 2:  # It is held twice, as a file and as tensors.
                     raise GanzooError(f"checkpoint {path} takes {size:,} bytes, more than this machine's memory holds")
                 file.seek(0)
                 # Summed up before it is held.
-                found = {"bytes": size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
-                if any(manifest.get(key) != value for key, value in found.items()):
-                    raise GanzooError(f"checkpoint {path} is damaged: its checksum differs from its manifest's")
+                if manifest.get("sha256") != hashlib.file_digest(file, "sha256").hexdigest():
+                    raise Damaged(f"checkpoint {path} is damaged: its checksum differs from its manifest's")
                 file.seek(0)
                 data = file.read(size)
         except OSError as error:
-            raise GanzooError(f"checkpoint {path} cannot be read: {error.strerror or error}") from error
+            lost = error.errno in (errno.ENOENT, errno.EINVAL)  # It is not there, or something else is.
+            kind = Damaged if lost else GanzooError
+            raise kind(f"checkpoint {path} cannot be read: {error.strerror or error}") from error
         except MemoryError as error:
             raise GanzooError(f"checkpoint {path} is larger than this machine's memory holds") from error
         try:
@@ -122,9 +136,13 @@ class Checkpoints:
             _backed(torch.load(io.BytesIO(data), map_location="meta", weights_only=True), len(data))
             state = torch.load(io.BytesIO(data), map_location=device, weights_only=True)
         except Exception as error:
-            raise GanzooError(f"checkpoint {path} is not one of ganzoo's: {type(error).__name__}") from error
+            if isinstance(error, MemoryError | torch.OutOfMemoryError):
+                raise GanzooError(f"checkpoint {path} needs more memory than there is on {device}") from error
+            raise Damaged(f"checkpoint {path} is not one of ganzoo's: {type(error).__name__}") from error
         if not isinstance(state, dict) or state.get("format") != FORMAT:
-            raise GanzooError(f"checkpoint {path} has a format that this version of ganzoo does not read")
+            later = isinstance(state, dict) and isinstance(number := state.get("format"), int) and number > FORMAT
+            kind = GanzooError if later else Damaged
+            raise kind(f"checkpoint {path} has a format that this version of ganzoo does not read")
         return state
 
     def latest(
@@ -139,6 +157,9 @@ class Checkpoints:
 
         A damaged one that a good one stands in for is given up: it is written again when training comes there, and
         takes no good one's place until then.
+
+        Raises:
+            GanzooError: the newest that is not damaged cannot be read here and now.
         """
         clean_parts(self.folder)
         damaged = []
@@ -146,7 +167,7 @@ class Checkpoints:
             try:
                 state = self.load(step, device)
                 check(state, step)
-            except GanzooError as error:
+            except Damaged as error:
                 say(f"{error}; trying the one before")
                 damaged.append(step)
                 continue

@@ -4,6 +4,7 @@ What is fetched is a stranger's: files of known names and sizes alone are taken,
 then read as any run directory.
 """
 
+import errno
 import os
 import re
 import shutil
@@ -214,12 +215,16 @@ REFUSALS = {
 }
 
 
+OF_DISKS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM)
+
+
 @contextmanager
 def told(address: Address) -> Iterator[None]:
     """What goes wrong with the hub, as one line.
 
     Raises:
         UsageError: it refuses, or knows no such run.
+        OSError: the disk would not take what came.
         Unreachable: anything else.
     """
     from huggingface_hub.utils import GatedRepoError, HFValidationError, RevisionNotFoundError
@@ -236,6 +241,8 @@ def told(address: Address) -> Iterator[None]:
         raise UsageError(f"{address}: {one_line(error)[:200]}") from error
     except Exception as error:  # Of whatever kind its versions, and what they stand on, raise.
         status = next((code for code in map(_status, _causes(error)) if code), None)
+        if isinstance(error, OSError) and error.errno in OF_DISKS and not status:
+            raise
         if status in REFUSALS:
             raise UsageError(f"{address}: {REFUSALS[status]}") from error
         why = f"it answers {status}" if status else one_line(_causes(error)[-1])[:200]

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, NamedTuple
 
-from ganzoo.errors import GanzooError, UsageError, plain, warn
+from ganzoo.errors import GanzooError, UsageError, note_once, plain, warn
 from ganzoo.files import from_json, memory, read_bytes, read_json
-from ganzoo.runs.card import card
+from ganzoo.runs.card import card, measured_at
 from ganzoo.runs.hub import (
     GRID,
     JSON,
@@ -63,7 +63,8 @@ def push(folder: Path, to: str, private: bool = False, message: str | None = Non
     api = client()
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
-    gan = load(folder, "cpu").gan  # What others could not load is not pushed.
+    sampler = load(folder, "cpu")
+    gan = sampler.gan  # What others could not load is not pushed.
     files = {name: _shared_json(folder / name) for name in JSON}
     files["metrics.jsonl"] = _shared(folder / "metrics.jsonl", SMALL["metrics.jsonl"])
     for name in gan.saved:
@@ -72,7 +73,9 @@ def push(folder: Path, to: str, private: bool = False, message: str | None = Non
     if grids:
         files[f"samples/{max(grids).name}"] = _shared(max(grids), LARGEST_GRID)
     held = {name: data for name, data in files.items() if data is not None}
-    made = card(address.repo, gan, held).encode()
+    if "eval.json" in held and not measured_at(json.loads(held["eval.json"]), sampler.step):
+        note_once(f"the card shows no numbers: eval.json is not of step {sampler.step:,}; `ganzoo eval` measures anew")
+    made = card(address.repo, gan, held, sampler.step).encode()
     with told(address):
         api.create_repo(address.repo, private=private or None, exist_ok=True)
         info = api.model_info(address.repo, files_metadata=True, timeout=SECONDS)
