@@ -546,11 +546,8 @@ def _alike(before: Tensor, after: Any, who: str, what: str) -> Tensor:
     if kept and after.dtype.itemsize <= before.dtype.itemsize:
         return cast(Tensor, after)
     made = f"{after.dtype} {tuple(after.shape)}" if isinstance(after, Tensor) else type(after).__name__
-    must = (
-        "make floats no wider than they are"
-        if isinstance(after, Tensor) and after.shape == before.shape
-        else ("keep their shape")
-    )
+    same = isinstance(after, Tensor) and after.shape == before.shape
+    must = "make floats no wider than they are" if same else "keep their shape"
     raise GanzooError(f"{who} makes {made} of {what} {before.dtype} {tuple(before.shape)}: it must {must}")
 
 

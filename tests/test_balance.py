@@ -10,6 +10,7 @@ from conftest import TINY
 from ganzoo.data import Attribute, ImageSet, Loader
 from ganzoo.data.balance import Balanced
 from ganzoo.errors import UsageError
+from ganzoo_test_plugins import Streamed
 
 CPU = torch.device("cpu")
 COUNTS = [30, 7, 1]
@@ -24,17 +25,6 @@ def uneven():
     """Images that say their index in every pixel; class b has few, c has one."""
     images = torch.arange(38, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 1, 4, 4).contiguous()
     return ImageSet(images, LABELS, ("a", "b", "c"))
-
-
-class Streamed(torch.utils.data.Dataset):
-    def __init__(self, images):
-        self.images = images
-
-    def __len__(self):
-        return len(self.images)
-
-    def __getitem__(self, index):
-        return self.images[index]
 
 
 def taken(batches):

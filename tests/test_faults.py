@@ -24,7 +24,7 @@ import torch
 from conftest import PATIENCE, SUPPORT, TINY, run_here
 from ganzoo.runs.checkpoint import Checkpoints
 from ganzoo.training.signals import Stop
-from ganzoo_test_plugins import Look, SmallDigits, Tiny
+from ganzoo_test_plugins import Look, SmallDigits, Streamed, Tiny
 from test_run import assert_equal, logged, state, wait_for
 
 RUN = ("run", *TINY, "--steps", 90, "--checkpoint-interval", 30, "--sample-interval", 40, "--quiet")
@@ -498,19 +498,6 @@ def test_an_extractor_that_raises_is_named_with_its_method(ganzoo, whole, monkey
 # Workers
 
 
-class Listed(torch.utils.data.Dataset):
-    """Images that are asked for one by one."""
-
-    def __init__(self, images):
-        self.images = images
-
-    def __len__(self):
-        return len(self.images)
-
-    def __getitem__(self, index):
-        return self.images[index]
-
-
 class Deadly(torch.utils.data.Dataset):
     """Images that are read by processes, which are killed as soon as a file is there."""
 
@@ -555,7 +542,7 @@ def test_a_worker_that_dies_amid_a_step_is_told_like_one_that_is_waited_for(ganz
 
     def streamed(self, request):
         data = load(self, request)
-        data.images = Listed(data.images)
+        data.images = Streamed(data.images)
         return data
 
     def generator_loss(self, real_batch, fake):

@@ -14,7 +14,7 @@ from ganzoo.data.making import edges, grey, hole, hole_in, smaller
 from ganzoo.errors import UsageError
 from ganzoo.metrics.reference import Reference
 from ganzoo.report.read import read_run
-from ganzoo_test_plugins import Pairs, Points, SmallDigits
+from ganzoo_test_plugins import Pairs, Points, SmallDigits, Streamed
 from test_run import assert_equal, state
 
 CPU = torch.device("cpu")
@@ -24,17 +24,6 @@ RUN = ("run", "tiny-translator", "--dataset", "small-digits", "--batch-size", "3
 def noise(n=24, channels=1, size=8):
     draw = torch.Generator().manual_seed(0)
     return torch.randint(256, (n, channels, size, size), dtype=torch.uint8, generator=draw)
-
-
-class Items(torch.utils.data.Dataset):
-    def __init__(self, images):
-        self.images = images
-
-    def __len__(self):
-        return len(self.images)
-
-    def __getitem__(self, index):
-        return self.images[index]
 
 
 def made(images, named, labels=None):
@@ -145,7 +134,7 @@ def test_nothing_is_held_of_sources_that_are_made(monkeypatch):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_streamed_batches_have_the_same_sources(workers):
-    one, other = loader(made(noise(), "edges")), loader(made(Items(noise()), "edges"), workers=workers)
+    one, other = loader(made(noise(), "edges")), loader(made(Streamed(noise()), "edges"), workers=workers)
     assert not other.resident
     for a, b in islice(zip(one.batches(2), other.batches(2), strict=False), 9):
         assert torch.equal(a.x, b.x)

@@ -17,7 +17,7 @@ from ganzoo.kit.cases import made_up
 from ganzoo.metrics.reference import Reference
 from ganzoo.metrics.samples import generated
 from ganzoo.plugins import registry
-from ganzoo_test_plugins import LabelledTranslator, SmallDigits, Tiny
+from ganzoo_test_plugins import LabelledTranslator, SmallDigits, Streamed, Tiny
 
 CPU = torch.device("cpu")
 
@@ -85,22 +85,11 @@ def labelled(count=23, others=14):
     return ImageSet(images, labels, tuple("abcde"), sources=sources, paired=False, source_labels=theirs)
 
 
-class Items(torch.utils.data.Dataset):
-    def __init__(self, images):
-        self.images = images
-
-    def __len__(self):
-        return len(self.images)
-
-    def __getitem__(self, index):
-        return self.images[index]
-
-
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_batch_has_the_class_of_each_source(stream):
     data = labelled()
     if stream:
-        data = replace(data, images=Items(data.images), sources=Items(data.sources))
+        data = replace(data, images=Streamed(data.images), sources=Streamed(data.sources))
     loader = Loader(data, 4, 0, CPU, workers=0, sources=True)
     assert loader.resident is not stream
     for batch in islice(loader.batches(1), 9):

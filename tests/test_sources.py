@@ -11,22 +11,9 @@ import torch
 import ganzoo
 from ganzoo.data import DataRequest, DataSpec, ImageSet, Loader, examples_of, open_dataset, resize, to_uint8
 from ganzoo.errors import GanzooError, UsageError
-from ganzoo_test_plugins import Pairs, Points, Unpaired
+from ganzoo_test_plugins import Pairs, Points, Streamed, Unpaired
 
 CPU = torch.device("cpu")
-
-
-class Items(torch.utils.data.Dataset):
-    """A map-style view of a tensor."""
-
-    def __init__(self, images):
-        self.images = images
-
-    def __len__(self):
-        return len(self.images)
-
-    def __getitem__(self, index):
-        return self.images[index]
 
 
 class Given(ganzoo.Dataset):
@@ -71,8 +58,8 @@ def seen(batches):
 def streamed(data, images=True, sources=True):
     return replace(
         data,
-        images=Items(data.images) if images else data.images,
-        sources=Items(data.sources) if sources else data.sources,
+        images=Streamed(data.images) if images else data.images,
+        sources=Streamed(data.sources) if sources else data.sources,
     )
 
 
@@ -158,7 +145,7 @@ def test_parts_are_tensors_of_one_shape_each_of_which_the_batch_follows(make, st
 
 
 def test_a_broken_source_mid_stream_is_one_line():
-    class Broken(Items):
+    class Broken(Streamed):
         def __getitem__(self, index):
             if index == 5:
                 raise UsageError("source 5.png is broken")
@@ -262,7 +249,7 @@ SIX = numbered(6)
         (ImageSet(SIX, sources=SIX.float()), r"sources are float32 \(6, 1, 4, 4\), not uint8"),
         (ImageSet(SIX, sources=SIX[:, 0]), r"sources are uint8 \(6, 4, 4\)"),
         (ImageSet(SIX, sources=SIX.expand(-1, 2, -1, -1)), "1 or 3 channels"),
-        (ImageSet(SIX, sources=Items(SIX.int())), "int32"),
+        (ImageSet(SIX, sources=Streamed(SIX.int())), "int32"),
         (ImageSet(torch.zeros(6, 2, dtype=torch.float64)), r"vectors are float64 \(6, 2\), not float32 \(N, D\)"),
         (ImageSet(torch.zeros(6, 2, dtype=torch.uint8)), "vectors are uint8"),
         (ImageSet(torch.zeros(6, 0)), r"vectors are float32 \(6, 0\)"),

@@ -313,7 +313,8 @@ def own_settings() -> Iterator[None]:
             f"torch makes new tensors on '{place}': leave torch.set_default_device out, and say device='{place}'"
         )
     devices = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
-    card = torch.cuda.device(torch.cuda.current_device()) if len(devices) > 1 else nullcontext()
+    # Where no GPU is used yet, asking which one it is would begin to.
+    card = torch.cuda.device(torch.cuda.current_device()) if torch.cuda.is_initialized() else nullcontext()
     with settings_kept(), card, torch.inference_mode(False), torch.enable_grad(), ExitStack() as stack:
         for device in devices:
             stack.enter_context(torch.autocast(device, enabled=False))

@@ -22,6 +22,19 @@ def digits(split):
     return ganzoo.ImageSet(data.images[:800].clone(), data.labels[:800].clone(), data.classes)
 
 
+class Streamed(torch.utils.data.Dataset):
+    """Images that are asked for one by one, as those that no memory holds."""
+
+    def __init__(self, images):
+        self.images = images
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, index):
+        return self.images[index]
+
+
 class SmallDigits(ganzoo.Dataset):
     """The first 500 digits at 8 x 8: small enough for thousands of steps in seconds."""
 
