@@ -113,6 +113,8 @@ class Wanted(NamedTuple):
     """A result as `ganzoo eval` writes it: it is measured as that was. None: as by default."""
     share: float = 1.0
     """How much of its budget is spent on it: less than 1, apart, for one that may go on later."""
+    anew: bool = False
+    """It is measured even where there is a result, which somebody may have made otherwise."""
 
 
 def provide_wanted(
@@ -169,7 +171,7 @@ def provide(
             _train(run, True, plugins, watchers, say, apart)
         else:
             say(f"{folder}: done already")
-    if not measured(folder, plan, run.sampling, run.like):
+    if run.anew or not measured(folder, plan, run.sampling, run.like):
         say(f"{folder}: measuring")
         measure(folder, plugins, plan.settings.device, run.like, run.sampling)
     return folder

@@ -295,7 +295,7 @@ class Sweep:
         if len(trial.scores) > rung:
             return True
         try:
-            wanted = Wanted(self.plan(trial.options), trial.folder, {}, None, self.rungs[rung])
+            wanted = Wanted(self.plan(trial.options), trial.folder, {}, None, self.rungs[rung], anew=True)
             provide(wanted, self.plugins, watchers, say, apart=True)
             score = self._score(trial)
         except GanzooError as error:

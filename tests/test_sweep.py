@@ -84,8 +84,11 @@ def test_a_sweep_that_is_stopped_goes_on_where_it_was(ganzoo, trains, monkeypatc
     assert "ganzoo resume" not in result.err  # It would train the trial to its whole budget.
     assert [len(trial["scores"]) for trial in json.loads(Path("s/sweep.json").read_text())["trials"]] == [1, 0]
     monkeypatch.setattr(Run, "close", close)
+    trial = next(Path("s").glob("02-*"))
+    assert ganzoo("eval", trial, "-n", 40).code == 0  # Which is no number to choose by.
     assert ganzoo(*two).code == 0
     assert [(name[:2], share < 1) for name, share in trains] == [("01", True), ("02", True), ("02", False)]
+    assert {json.loads(path.read_text())["protocol"]["n"] for path in Path("s").glob("*/eval.json")} == {100}
 
 
 def test_a_trial_that_failed_at_its_rung_is_not_taken_for_trained(ganzoo, trains):
