@@ -16,6 +16,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from ganzoo.data.loader import death_of_reader
 from ganzoo.errors import GanzooError, UsageError, one_line
 from ganzoo.training.capture import GROUP, Record, Recorded, Snapshot, cuda_graph, moving, roots
 from ganzoo.training.state import PythonState
@@ -123,6 +124,13 @@ def _plain_because(trainer: Trainer, asked: Name) -> str | None:
     return None
 
 
+def _told(error: Exception) -> str:
+    """What is said of steps that failed. The death of a process that reads images, which strikes anywhere, goes on."""
+    if death_of_reader(error):
+        raise error
+    return one_line(error)
+
+
 class _Probe:
     """Plain steps and fast ones of a trainer, from one state. At last it stands where it stood: see `close`."""
 
@@ -148,7 +156,7 @@ class _Probe:
             moved = None if why or not self.steady else self._moved()
             plain = None if why or moved else self._take()
         except Exception as error:  # Training will say so in its place.
-            why = f"plain steps fail: {one_line(error)}"
+            why = f"plain steps fail: {_told(error)}"
         if plain and not all(value.isfinite().all() for value in plain.values.values()):
             why = "plain steps report what is not finite"
         if (why := self.agreed(moved or why)) or plain is None:
@@ -157,7 +165,7 @@ class _Probe:
             self._rewind()
             self.undo = self.make(self.trainer)
         except Exception as error:  # Whatever torch, the driver or a compiler may say.
-            why = one_line(error)
+            why = _told(error)
         if why := self.agreed(why):
             return why, True, 0.0
         try:
@@ -167,7 +175,7 @@ class _Probe:
             fast = self._take()
             why = _difference(plain, fast, exact)
         except Exception as error:
-            why = one_line(error)
+            why = _told(error)
         return why, why is not None, plain.seconds / fast.seconds if fast else 0.0
 
     def agreed(self, why: str | None) -> str | None:
