@@ -16,13 +16,14 @@ from ganzoo import Attribute, DataSpec
 from ganzoo.data import to_uint8
 from ganzoo.demo.about import about
 from ganzoo.demo.asking import asked
-from ganzoo.demo.player import Player
+from ganzoo.demo.player import Player, directions
 from ganzoo.demo.server import bind, render, serve
 from ganzoo.demo.showing import player_of as player_of_run
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.plugins import registry
 from ganzoo.runs.sampler import Sampler
 from ganzoo.runs.walk import between
+from ganzoo.speed.yardsticks import Roofline
 from ganzoo.training.building import build
 from ganzoo.training.draws import own_draws
 from ganzoo_test_plugins import Plain, Tiny
@@ -389,6 +390,20 @@ def test_long_latents_and_large_images_are_looked_at_in_part():
     assert not long.directions[:, 512:].any()
     large = Player(Sampler(build(Plain, DataSpec("large", (1, 256, 256), 5), Plain.Options())))
     torch.testing.assert_close(large.directions @ large.directions.T, torch.eye(6), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(("pictures", "most"), [(1000, 260), (60, 60), (20, 20), (11, 0)])
+def test_a_large_generator_keeps_the_page_waiting_for_few_pictures(monkeypatch, pictures, most):
+    gan = build(Plain, DIGITS, Plain.Options(latent_dim=64)).eval()
+    one = Roofline(lambda: gan.generate(gan.sample_latent(1), None))
+    monkeypatch.setattr("ganzoo.demo.player.OPERATIONS", pictures * one.operations)
+    drawn, generate = [], gan.generate
+    monkeypatch.setattr(gan, "generate", lambda z, y: drawn.append(len(z)) or generate(z, y))
+    found = directions(gan)
+    looked = sum(drawn) - 3  # Two tell whether it draws what torch does not, and one how many operations it takes.
+    assert most / 2 <= looked <= most
+    torch.testing.assert_close(found @ found.T, torch.eye(6), atol=1e-5, rtol=0)
+    assert found.equal(directions(gan))
 
 
 def test_a_port_that_is_taken_is_told(server, player):

@@ -23,6 +23,7 @@ from ganzoo.runs.pictures import tile
 from ganzoo.runs.sampler import Sampler
 from ganzoo.runs.walk import along, between, mixed_styles, on_the_way, style_layers
 from ganzoo.sampling import drawing
+from ganzoo.speed.yardsticks import Roofline
 from ganzoo.training.draws import own_draws
 
 DIRECTIONS, POINTS, STEP = 6, 4, 0.05
@@ -38,6 +39,8 @@ FILMS = ((8, 60), (4, 60), (2, 60), (1, 60), (1, 30), (1, 12))
 """Pictures in a row and moments of the film that the page asks for: the first that fits."""
 LOOKED_AT, SEEN = 512, 64
 """Numbers of a latent, and pixels of a side, that directions are sought in: J'J grows with their squares."""
+OPERATIONS = 2e11
+"""Of the generator, on the search for directions, before the page opens: some seconds of a CPU."""
 
 
 class Player:
@@ -268,19 +271,26 @@ def directions(gan: GAN) -> Tensor:
 
     Unit eigenvectors of the mean of J'J, J the generator's Jacobian at a few latents, by finite differences; its
     spectrum is that of Ramesh et al. 2018, A Spectral Regularizer for Unsupervised Disentanglement, section 3. Of
-    latents longer than `LOOKED_AT`, the first numbers are looked at; fewer where images are large, which take long, and
-    these are looked at smaller.
+    latents longer than `LOOKED_AT`, the first numbers are looked at, and images at most `SEEN` pixels wide. Within
+    `OPERATIONS`: of a large generator fewer numbers at fewer latents, and where that is no longer a search, directions
+    at random, the same each time.
     """
     with own_draws(gan, 0):
         z, y = gan.sample_latent(POINTS), gan.sample_labels(POINTS)
-    height, width = gan.data.shape[1:]
-    looked = max(2 * DIRECTIONS, LOOKED_AT * SEEN**2 // max(SEEN**2, height * width))
-    whole, size = z[0].numel(), min(z[0].numel(), looked)
+    one = Roofline(lambda: _small(gan, z[:1], y, 0))
+    whole, pictures = z[0].numel(), int(OPERATIONS // max(1, one.operations))
+    fewest = min(whole, 2 * DIRECTIONS)
+    points = min(POINTS, pictures // (fewest + 1))
+    if not points:
+        drawn = torch.randn(whole, min(whole, DIRECTIONS), generator=torch.Generator().manual_seed(0))
+        return torch.linalg.qr(drawn).Q.T.to(z.device)
+    size = max(fewest, min(whole, LOOKED_AT, pictures // points - 1))
+    step = min(MOST, at_once(*gan.data.shape[1:]))
     total = torch.zeros(size, size, device=z.device)
-    for i in range(POINTS):
+    for i in range(points):
         here = _small(gan, z[i : i + 1], y, i)
         rows = []
-        for part in torch.arange(size, device=z.device).split(min(MOST, at_once(height, width))):
+        for part in torch.arange(size, device=z.device).split(step):
             moved = z[i].flatten().repeat(len(part), 1)
             moved[torch.arange(len(part)), part] += STEP
             rows.append(_small(gan, moved.view(len(part), *z.shape[1:]), y, i))
