@@ -483,7 +483,9 @@ class GAN(nn.Module):
 
     def augmented(self, batch: Batch) -> Batch:
         """The batch as the run's augmentations let the discriminator see it, each sample changed by itself."""
-        x = batch.x
+        if not len(self.augmentations):
+            return batch
+        x = single(batch.x)  # A model may draw fakes of its own, in half precision.
         for augmentation in cast(Any, self.augmentations):
             x = _alike(x, augmentation(x), f"augmentation '{augmentation.name}'", "images")
         return batch._replace(x=x)

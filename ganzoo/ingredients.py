@@ -105,7 +105,8 @@ class Regulariser(nn.Module):
     def terms(self, gan: GAN, real: Batch, fake: Batch) -> dict[str, Tensor]:
         """Named scalar terms, none unless overridden; `fake` carries a graph in the turns of players that make fakes.
 
-        A lazy one scales its terms by `self.every`, so that their mean over all steps stays what it was.
+        A lazy one scales its terms by `self.every`, so that their mean over all steps stays what it was. The trainer
+        makes up for first turns that are taken several times in a step (`n_critic`).
         """
         return {}
 

@@ -18,5 +18,6 @@ class LazyR1(GAN):
         return [discriminator, *lazy, *others]
 
     def penalty(self, real: Batch, fake: Batch) -> dict[str, Tensor]:
-        """gamma / 2 E[|grad D(x)|^2] (Mescheder et al. 2018, equation 9), as strong as if it were in every step."""
-        return {"penalty": R1_EVERY * self.options.r1 / 2 * losses.zero_centred_penalty(self.discriminate, real)}
+        """gamma / 2 E[|grad D(x)|^2] (Mescheder et al. 2018, equation 9), as strong as if it were in D's every turn."""
+        scale = R1_EVERY * self.options.n_critic * self.options.r1 / 2
+        return {"penalty": scale * losses.zero_centred_penalty(self.discriminate, real)}

@@ -458,6 +458,24 @@ def test_a_model_that_raises_late_keeps_what_was_saved(ganzoo, whole, tmp_path, 
     assert_ends_the_same(ganzoo, whole, tmp_path / "r")
 
 
+def test_a_grid_that_cannot_be_drawn_loses_no_step(ganzoo, whole, tmp_path, monkeypatch):
+    real = Tiny.generate
+
+    def generate(self, z, y):
+        if Path("r/checkpoints/step-00000030.pt").exists():
+            raise torch.OutOfMemoryError("no memory for a grid")
+        return real(self, z, y)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Tiny, "generate", generate)
+        line = one_line(ganzoo(*RUN, "--out", "r"))
+    assert "model 'tiny' failed in generate" in line
+    assert "no memory for a grid" in line
+    assert state(tmp_path / "r")["step"] == 40
+    assert_ends_the_same(ganzoo, whole, tmp_path / "r")
+    assert (tmp_path / "r" / "samples" / "00000040.png").exists()
+
+
 def test_a_model_that_ends_the_program_is_named_too(ganzoo, monkeypatch):
     monkeypatch.setattr(Tiny, "generator_loss", lambda *_: sys.exit(7))
     line = one_line(ganzoo(*RUN, "--engine", "eager", "--out", "r"))

@@ -14,12 +14,16 @@ from safetensors.torch import load_file
 import ganzoo
 import ganzoo_test_plugins as plugins
 from conftest import TINY
+from ganzoo import DataSpec
 from ganzoo.data import DataRequest, Dataset, ImageSet, normalise, to_uint8
 from ganzoo.errors import UsageError
 from ganzoo.metrics.reference import Reference
 from ganzoo.metrics.samples import LABELS_SEED, generated
 from ganzoo.runs.folder import read_metrics
 from ganzoo.runs.pictures import below, column_classes, headed, scatter, table, tile, titles
+from ganzoo.runs.sampler import Sampler
+from ganzoo.runs.walk import walk
+from ganzoo.training.building import build
 
 RUN = ("--batch-size", 32, "--loggers", "none", "--quiet", "--engine", "eager")
 SHOWN = [i * 499 // 7 for i in range(8)]
@@ -234,6 +238,25 @@ def test_vectors_beyond_what_a_tanh_reaches_are_told(ganzoo, monkeypatch):
         "note: vectors of 'small-points' run from -2.1 to 1.5: a generator that ends in tanh, as most do, never leaves"
     )
     assert done.err.count(told) == 1
+
+
+@pytest.mark.parametrize(("side", "most"), [(8, 64), (256, 31), (1024, 1)])
+def test_large_images_are_drawn_in_parts_that_memory_holds(monkeypatch, side, most):
+    gan = build(plugins.Plain, DataSpec("large", (1, side, side), 5), plugins.Plain.Options())
+    drawn: list[int] = []
+
+    def generate(z, y, source=None):
+        drawn.append(len(z))
+        return torch.zeros(1, 1, 1, 1).expand(len(z), 1, side, side)
+
+    monkeypatch.setattr(gan, "generate", generate)
+    sampler = Sampler(gan)
+    drawn.clear()
+    assert sampler.sample(40 if side < 1024 else 3).shape[1:] == (1, side, side)
+    assert max(drawn) <= most
+    drawn.clear()
+    assert next(walk(sampler, 4, [None], [0], 2)).shape == (4, 1, side, side)
+    assert max(drawn) <= most
 
 
 def test_loggers_get_the_same_picture(ganzoo, monkeypatch):

@@ -167,6 +167,25 @@ def test_a_lazy_regulariser_is_a_turn_of_its_own_and_another_joins_its_players_f
     assert "discriminator/r1" in joined.advance()
 
 
+@pytest.mark.parametrize("every", [2, 4])
+@pytest.mark.parametrize("repeat", [1, 5])
+def test_a_lazy_regulariser_weighs_what_it_does_within_every_turn(digits, every, repeat):
+    class Critic(Linear):
+        def turns(self):
+            discriminator, *others = super().turns()
+            return [discriminator._replace(repeat=repeat), *others]
+
+    def weighs(every):
+        trainer = make(digits, Critic, regularise=(f"r1:gamma=3,every={every}",))
+        # Where nobody moves, each turn's term is the same.
+        own = next(turn for turn in trainer.schedule.turns if turn.player == "discriminator")
+        turn = next((turn for turn in trainer.schedule.turns if turn.name == "r1"), own)
+        real = next(trainer.loader.batches())
+        return turn.loss(real, trainer.gan.fake(real))["r1"].item() * turn.repeat / turn.every
+
+    assert weighs(every) == pytest.approx(weighs(1), rel=1e-5)
+
+
 def test_what_regularisers_ask_of_the_discriminator_is_not_logged_as_its_score(digits):
     values = make(digits, regularise=("r1:every=1", "lecam")).advance()
     assert [name for name in values if name.startswith("D(x)")] == ["D(x)"]

@@ -6,7 +6,10 @@ from torch import nn
 
 from ganzoo import losses
 from ganzoo.data import DataRequest, Loader
+from ganzoo.plugins import registry
 from ganzoo.precision import exactly, give_single, single
+from ganzoo.preparing import mix
+from ganzoo.settings import Settings
 from ganzoo.training.engine import Engine, seed_everything
 from ganzoo.training.modes import settle
 from ganzoo.training.trainer import Trainer
@@ -99,8 +102,9 @@ def test_shared_gradients_are_squared_in_float32():
     assert penalty.item() == pytest.approx(slope.double().square().sum(1).mean().item(), rel=1e-6)
 
 
+@pytest.mark.parametrize("augment", [(), ("ada",)], ids=["plain", "ada"])
 @pytest.mark.parametrize("name", [*ZOO, "stylegan2", "stylegan3", "fastgan"])
-def test_every_model_of_the_zoo_steps_in_bf16_on_float32_losses(name: str, monkeypatch):
+def test_every_model_of_the_zoo_steps_in_bf16_on_float32_losses(name: str, augment, monkeypatch):
     side = 32 if name in ("stylegan2", "stylegan3", "fastgan") else 16
     small = {"width": 4} if name == "fastgan" else {}
     if name == "stylegan2":
@@ -109,6 +113,7 @@ def test_every_model_of_the_zoo_steps_in_bf16_on_float32_losses(name: str, monke
         small = {"channel_base": 64, "channel_max": 4, "layers": 4, "margin": 2, "equivariance": "rotation"}
     data = images((3, side, side))
     gan = build(name, data, **small)
+    mix(gan, data.spec("made-up"), Settings(augment=augment), registry(), 4)
     kinds = set()
     backward = Trainer.backward
 

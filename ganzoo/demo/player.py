@@ -3,7 +3,6 @@
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from ganzoo.errors import UsageError
 from ganzoo.gan import GAN
 from ganzoo.metrics.classifier import at_once
 from ganzoo.runs.film import LARGEST, enlarged, film
+from ganzoo.runs.parts import in_parts
 from ganzoo.runs.pictures import tile
 from ganzoo.runs.sampler import Sampler
 from ganzoo.runs.walk import along, between, mixed_styles, on_the_way, style_layers
@@ -130,7 +130,7 @@ class Player:
             z = z + self._shift(z, shifts)
             first = self._condition(label, n, values)
             if first is None or to is None:
-                images = _generated(gan, z, first if gan.conditional else gan.sample_labels(n))
+                images = in_parts(gan, z, first if gan.conditional else gan.sample_labels(n))
             else:
                 images = on_the_way(gan, z, first, self._condition(to, n, values), t)
         return _png(images, columns, scale)
@@ -244,13 +244,6 @@ class Player:
             return None
         index = self.sampler.class_index(label) if self.gan.data.classes else 0
         return self.gan.data.condition(torch.full((n,), index, device=self.gan.device), values)
-
-
-def _generated(gan: GAN, z: Tensor, y: Tensor | None) -> Tensor:
-    """What the model makes of latents and conditions, large images in parts, so that memory does not grow with them."""
-    step = at_once(*gan.data.shape[1:])
-    conditions = repeat(None) if y is None else y.split(step)
-    return torch.cat([gan.generate(part, c) for part, c in zip(z.split(step), conditions, strict=False)])
 
 
 def _pixels(n: int, height: int, width: int, times: int) -> int:

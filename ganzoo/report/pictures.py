@@ -19,6 +19,7 @@ from ganzoo.report.lines import Line, drawn
 from ganzoo.report.read import RunRecord, listed, number, step_at
 from ganzoo.runs.folder import grids_of
 from ganzoo.runs.grids import SHOWCASE_SEED
+from ganzoo.runs.parts import in_parts
 from ganzoo.runs.pictures import Frame, frame_of, scatter, tile
 from ganzoo.runs.sampler import load
 from ganzoo.sampling import drawing
@@ -81,7 +82,7 @@ def samples(run: RunRecord, plugins: Registry, most: int = LARGEST_PICTURE) -> S
             else:
                 z = gan.sample_latent(COLUMNS * ROWS)
                 y = gan.sample_labels(COLUMNS * ROWS)
-            images = gan.generate(z, y)
+            images = in_parts(gan, z, y)
     except GanzooError as error:
         return Samples("", 0, 0, "", one_line(error))
     except Exception as error:  # A plugin's own.

@@ -10,6 +10,7 @@ from ganzoo.data import Batch, ImageSet, examples_of, to_uint8
 from ganzoo.errors import GanzooError
 from ganzoo.gan import GAN
 from ganzoo.runs.fields import field_of
+from ganzoo.runs.parts import in_parts
 from ganzoo.runs.pictures import below, column_classes, frame_of, headed, headed_table, scatter, table, tile, titles
 from ganzoo.training.ema import averaged
 from ganzoo.training.engine import at_rest, own_randomness
@@ -46,7 +47,7 @@ class Grids:
             return scatter({"data": examples.x, "samples": samples, **shown}, frame, field)
         z, y, columns = self._fixed(trainer.gan)
         with torch.no_grad(), own_randomness(SHOWCASE_SEED, trainer.engine.device):
-            images = gan.generate(z, y)
+            images = in_parts(gan, z, y)
         grid = headed(tile(to_uint8(images), columns), titles(self._columns(gan), gan.data.classes))
         return below(grid, table(shown, across=True)) if shown else grid
 

@@ -2,8 +2,8 @@
 
 import json
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -190,10 +190,18 @@ class Run:
         for watcher in self.watchers:
             watcher.begin(trainer)
         self.meter.start(trainer.loader.waited)
-        if self.meter.pending and self._due(trainer):  # A signal came in its step.
+        # What a signal, or what went wrong, left undone in the step: see `_kept`.
+        undrawn = self._shows(trainer) and not self._grid(trainer).exists()
+        if undrawn and self.meter.pending and not self.meter.noted:
+            self._look_for_overfitting(trainer)
+        if self.meter.pending and self._due(trainer):
             scores = self.evaluate(trainer)
             self.log(trainer, scores)
             self.save(trainer, scores.get("fid"))
+        elif self.meter.pending and trainer.step % LOG_INTERVAL == 0:
+            self.log(trainer)
+        if undrawn:
+            self.sample(trainer)
 
     def _look(self, trainer: Trainer) -> None:
         if trainer.fraction < 1:  # How an earlier session ended is no longer how the run stands.
@@ -229,14 +237,14 @@ class Run:
         self.meter.add(step, values, trainer.images() - trainer.images(step - taken))
         due = self._due(trainer)
         scores = self.evaluate(trainer) if due and stop.requested is None else {}
-        looks = step % self.sample_interval == 0
-        if looks:
+        if step % self.sample_interval == 0:
             self._look_for_overfitting(trainer)
         if scores or (step % LOG_INTERVAL == 0 and not due):  # One that a signal cancels is made up for: see `begin`.
             self.log(trainer, scores)
-        for watcher in self.watchers:
-            watcher.step(trainer)
-        if looks and not self.world.rank:
+        with self._kept(trainer):
+            for watcher in self.watchers:
+                watcher.step(trainer)
+        if self._shows(trainer):
             self.sample(trainer)
         elif self._first_due is not None and time.monotonic() >= self._first_due:
             self._first_grid(trainer)
@@ -269,12 +277,13 @@ class Run:
             return {}
         with self.meter.aside():
             self.meter.check()
-            return self.evaluation.measure(trainer)
+            with self._kept(trainer):
+                return self.evaluation.measure(trainer)
 
     def _look_for_overfitting(self, trainer: Trainer) -> None:
         """Have numbers for the next line of the log, where they can be had. Training does not notice."""
         if self.overfitting is not None and not self.world.rank:
-            with self.meter.aside():
+            with self.meter.aside(), self._kept(trainer):
                 self.meter.noted = self.overfitting.measure(trainer)
 
     def log(self, trainer: Trainer, scores: Mapping[str, float] | None = None) -> None:
@@ -299,13 +308,20 @@ class Run:
     def sample(self, trainer: Trainer) -> Path:
         """A grid of the averaged networks, always of the same latents and examples. Training does not notice."""
         self._first_due = None
-        with self.meter.aside():
+        with self.meter.aside(), self._kept(trainer):
             picture = self.grids.picture(trainer)
-            path = self.folder / "samples" / f"{trainer.step:08d}.png"
+            path = self._grid(trainer)
             save_png(path, picture)
             for logger in self.loggers:
                 logger.image(trainer.step, "generated", picture)
         return path
+
+    def _shows(self, trainer: Trainer) -> bool:
+        """Whether this process draws a grid after the step just taken."""
+        return trainer.step > 0 and trainer.step % self.sample_interval == 0 and not self.world.rank
+
+    def _grid(self, trainer: Trainer) -> Path:
+        return self.folder / "samples" / f"{trainer.step:08d}.png"
 
     def _first_grid(self, trainer: Trainer) -> None:
         """`first.png`, once: what is drawn early, when depends on the machine, stands apart from what equal runs share.
@@ -314,10 +330,21 @@ class Run:
         """
         self._first_due = None
         if not self.world.rank:
-            with self.meter.aside():
+            with self.meter.aside(), self._kept(trainer):
                 path = self.folder / "first.png"
                 save_png(path, self.grids.picture(trainer))
             self.tell(f"a first grid, after step {trainer.step:,}: {path}")
+
+    @contextmanager
+    def _kept(self, trainer: Trainer) -> Iterator[None]:
+        """Whatever goes wrong inside, no step is lost to it. Several processes save only together, and do not here."""
+        try:
+            yield
+        except Exception:
+            if self.world.size == 1 and trainer.step not in self.checkpoints.steps():
+                with suppress(Exception):  # Another error is on its way to the user.
+                    self.save(trainer)
+            raise
 
     def tell(self, line: str) -> None:
         """Let whoever watches know."""

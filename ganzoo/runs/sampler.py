@@ -23,6 +23,7 @@ from ganzoo.runs import weights
 from ganzoo.runs.checkpoint import Checkpoints
 from ganzoo.runs.folder import model_of, open_run
 from ganzoo.runs.hub import local
+from ganzoo.runs.parts import in_parts
 from ganzoo.runs.sources import as_sources
 from ganzoo.sampling import drawing
 from ganzoo.terminal import argument
@@ -30,9 +31,6 @@ from ganzoo.training.building import build, refuse_giants
 from ganzoo.training.draws import OwnGenerators, own_draws
 from ganzoo.training.engine import choose_device
 from ganzoo.training.layout import arranged
-
-CHUNK = 512
-"""Images generated at once."""
 
 
 class Drawing(ABC):
@@ -185,8 +183,7 @@ class Sampler(Drawing):
         with own_draws(gan, seed):
             z = gan.sample_latent(n)
             y = self.conditions(n, classes, values) if conditions is None else conditions.to(gan.device)
-            parts = zip(z.split(CHUNK), y.split(CHUNK) if y is not None else [None] * n, strict=False)
-            return torch.cat([gan.generate(zs, ys).float() for zs, ys in parts])
+            return in_parts(gan, z, y)
 
     @torch.no_grad()
     def translate_part(

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ganzoo.data import to_uint8
 from ganzoo.errors import UsageError
 from ganzoo.gan import GAN
+from ganzoo.runs.parts import in_parts
 from ganzoo.runs.sampler import Sampler
 from ganzoo.sampling import drawing
 from ganzoo.training.draws import own_draws
@@ -67,7 +68,7 @@ def along(
         z = z if shift is None else z + shift
         with own_draws(gan, seed):
             alike = first is None or last is None or torch.equal(first, last)
-            images = gan.generate(z, first) if alike else on_the_way(gan, z, first, last, t)
+            images = in_parts(gan, z, first) if alike else on_the_way(gan, z, first, last, t)
         yield to_uint8(images.float())
 
 

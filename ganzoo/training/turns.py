@@ -154,7 +154,9 @@ def _with_regularisers(gan: GAN, turns: tuple[Turn, ...]) -> tuple[Turn, ...]:
         if regulariser.every > 1 or (
             adds and found[at].every > 1
         ):  # Behind the turn whose batch and fakes it sees too.
-            loss = _named(regulariser.name, _adding(gan, regulariser, None))
+            # As heavy as if it were within that turn, which comes `repeat` times in a step.
+            times = found[at].repeat if found[at].every == 1 else 1
+            loss = _named(regulariser.name, _adding(gan, regulariser, None, times))
             found.insert(at + 1, Turn(regulariser.player, loss, every=regulariser.every))
         elif adds:
             loss = _named(found[at].name, _adding(gan, regulariser, found[at].loss))
@@ -165,8 +167,8 @@ def _with_regularisers(gan: GAN, turns: tuple[Turn, ...]) -> tuple[Turn, ...]:
 Loss = Callable[[Batch, Batch], dict[str, Tensor]]
 
 
-def _adding(gan: GAN, regulariser: Regulariser, loss: Loss | None) -> Loss:
-    """A loss with a regulariser's terms, or these alone. What is watched meanwhile is the loss's own."""
+def _adding(gan: GAN, regulariser: Regulariser, loss: Loss | None, times: int = 1) -> Loss:
+    """A loss with a regulariser's terms, so many times, or these alone. What is watched meanwhile is the loss's own."""
 
     def total(real: Batch, fake: Batch) -> dict[str, Tensor]:
         terms = {} if loss is None else loss(real, fake)
@@ -180,7 +182,8 @@ def _adding(gan: GAN, regulariser: Regulariser, loss: Loss | None) -> Loss:
         gan.watched()
         for name, value in seen.items():
             gan.watch(name, value)
-        return {**terms, **{name if name not in terms else f"{regulariser.name} {name}": t for name, t in more.items()}}
+        names = [name if name not in terms else f"{regulariser.name} {name}" for name in more]
+        return {**terms, **{name: t if times == 1 else times * t for name, t in zip(names, more.values(), strict=True)}}
 
     return total
 
