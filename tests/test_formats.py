@@ -482,6 +482,15 @@ def test_a_compressed_tar_beyond_memory_is_refused(tmp_path, monkeypatch):
         load(packed(tmp_path / "a.tar.gz", {"a.png": png(), "b.bin": bytes(10_000)}))
 
 
+def test_compressed_tars_share_the_memory_that_is_free(tmp_path, monkeypatch):
+    free = iter([25_000, 9_000])  # The second finds what the first left.
+    monkeypatch.setattr(archives, "available", lambda: next(free))
+    for name in "ab":
+        packed(tmp_path / f"{name}.tar.gz", {f"{name}.png": png(), "b.bin": bytes(5_000)})
+    with pytest.raises(UsageError, match=r"b\.tar\.gz takes more than 4,500 bytes unpacked: decompress it"):
+        load(tmp_path)
+
+
 def test_a_zip_of_too_many_files_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(archives, "MOST_MEMBERS", 3)
     for kind in ("zip", "tar"):

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol
 
+from ganzoo.data.memory import available
 from ganzoo.errors import UsageError, one_line, plain
 from ganzoo.files import memory, regular
 
@@ -32,7 +33,7 @@ SHORTEST_ENTRY = 46
 LARGEST_MEMBER = 2**28
 """Bytes of one file in an archive, unpacked."""
 LARGEST_UNPACKED = 4 * 2**30
-"""Bytes of a compressed tar, which is held in memory; on a small machine, a quarter of its memory."""
+"""Bytes of a compressed tar, which is held in memory; no more than a quarter of it, and half of what is still free."""
 LONGEST_TAR_HEADER = 2**20
 BOMB = 200, 2**30
 """Files that together claim more than so many times the archive's size, and more than so many bytes."""
@@ -311,7 +312,7 @@ def _tarred(path: Path) -> tuple[dict[str, Entry], int]:
         file.seek(0)
         if packed is None:
             return _listed(path, file, file.seek(0, io.SEEK_END), mark, None)
-        most = min(LARGEST_UNPACKED, memory() // 4)
+        most = min(LARGEST_UNPACKED, memory() // 4, available() // 2)
         with packed(file) as stream:
             data = stream.read(most + 1)
     if len(data) > most:
