@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,19 @@ def test_a_run_of_python_is_that_of_the_command_line(ganzoo, tmp_path):
     assert repr(run) == "<ganzoo run 'a': tiny on small-digits, finished at step 60>"
     assert run.device == torch.device("cpu")
     assert run.to("cpu") is run
+
+
+@pytest.mark.parametrize("around", [nullcontext, lambda: torch.autocast("cpu", dtype=torch.bfloat16)])
+def test_a_run_of_python_in_bf16_is_that_of_the_command_line(ganzoo, around):
+    """What torch casts to bf16 is cast anew in each step, whatever autocast a program has around all of it."""
+    arguments = ("--dataset", "small-digits", "--batch-size", 32, "--steps", 6, "--precision", "bf16")
+    assert (
+        ganzoo("run", "tiny", *arguments, "--engine", "eager", "--loggers", "none", "--out", "told", "--quiet").code
+        == 0
+    )
+    with around():
+        made = zoo.train("tiny", out="made", steps=6, precision="bf16", **SHORT)
+    assert same(made, zoo.load("told"))
 
 
 def test_presets_and_files_of_options_work_as_on_the_command_line(tmp_path):

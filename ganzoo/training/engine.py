@@ -32,9 +32,18 @@ class Engine:
 
     def autocast(self) -> AbstractContextManager[Any]:
         """The context for forward passes and losses."""
-        if self.precision == "bf16":
-            return torch.autocast(self.device.type, torch.bfloat16)
-        return nullcontext()
+        return self._halved() if self.precision == "bf16" else nullcontext()
+
+    @contextmanager
+    def _halved(self) -> Iterator[None]:
+        """In bf16. What torch cast there is forgotten at its end, also where a program's own autocast is around all of
+        it: kept, the weights of the first step would be those of every forward pass.
+        """
+        try:
+            with torch.autocast(self.device.type, torch.bfloat16):
+                yield
+        finally:
+            torch.clear_autocast_cache()
 
     def synchronize(self) -> None:
         """Wait for the device; for timing at the edges of a measurement, never inside a step."""
