@@ -237,6 +237,7 @@ def resume(
     return TrainedRun(folder, str(changes.get("device", "auto")), plugins)
 
 
+@blamed()
 def evaluate(
     what: str | Path | TrainedRun | Tensor,
     *,

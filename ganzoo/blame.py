@@ -1,5 +1,6 @@
 """Whose fault an exception is: the plugin, and the method of it, in which it arose."""
 
+import re
 import sys
 import traceback
 from collections.abc import Iterator
@@ -18,11 +19,20 @@ BASES = {
     "feature extractor": ("ganzoo.metrics.base", "FeatureExtractor"),
 }
 """What a plugin brings, and the class that each is of. Looked up, not imported: this module costs nothing."""
+CALLS = re.compile(
+    r"(?P<name>[\w.<>]+)\.(?P<method>\w+)\(\) (takes|missing|got an unexpected|got multiple)"
+    r"|Can't instantiate abstract class (?P<abstract>\w+)"
+)
+"""What Python says of a call that came to nothing."""
 
 
 def blame(error: BaseException) -> str:
-    """`model 'cgan' failed in generator_loss`, by the innermost method of the contract; empty when none was running."""
-    found = ""
+    """`model 'cgan' failed in generator_loss`, by the innermost method of the contract; empty when none was running.
+
+    Of a method that takes other arguments than it is given, which was never entered, by what Python says of it.
+    """
+    if found := _of_call(error):
+        return found
     for frame, _ in traceback.walk_tb(error.__traceback__):
         owner = frame.f_locals.get("self", frame.f_locals.get("cls"))
         for noun, (module, base) in BASES.items():
@@ -33,6 +43,29 @@ def blame(error: BaseException) -> str:
             if hasattr(kind, method) and method not in ("__getattr__", "__call__"):
                 found = f"{noun} '{getattr(owner, 'name', type(owner).__name__)}' failed in {method}"
     return found
+
+
+def _of_call(error: BaseException) -> str:
+    told = CALLS.match(str(error))
+    if not isinstance(error, TypeError) or told is None:
+        return ""
+    name, method = told["abstract"] or told["name"], told["method"] or "__init__"
+    for noun, (module, base) in BASES.items():
+        kind: type[Any] | None = getattr(sys.modules.get(module), base, None)
+        if kind is None or not hasattr(kind, method):
+            continue
+        cls: type[Any]
+        for cls in _below(kind):
+            if name in (cls.__qualname__, cls.__name__ if told["abstract"] else ""):
+                return f"{noun} '{getattr(cls, 'name', name)}' failed in {method}"
+    return ""
+
+
+def _below(kind: type[Any]) -> Iterator[type[Any]]:
+    """All that are derived from a class."""
+    for cls in kind.__subclasses__():
+        yield cls
+        yield from _below(cls)
 
 
 @contextmanager

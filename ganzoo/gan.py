@@ -1,6 +1,7 @@
 """The contract: what a GAN family states, and nothing of how it is trained. It knows no plugin and no trainer."""
 
 import copy
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate
@@ -294,6 +295,13 @@ class GAN(nn.Module):
             return torch.empty(n, 0, device=self.device)
         return torch.randn(n, self.options.latent_dim, device=self.device)
 
+    def between(self, a: Tensor, b: Tensor, t: float) -> Tensor:
+        """Latents on the way from `a` at t = 0 to `b` at 1, for walks: by cos and sin of a quarter turn, which keep the
+        length of normal ones. Override it where latents are of another kind.
+        """
+        angle = t * math.pi / 2
+        return math.cos(angle) * a + math.sin(angle) * b
+
     def sample_labels(self, n: int) -> Tensor | None:
         """Draw conditions: classes, int64 (n,); with attributes, uniformly in their ranges, vectors, float (n, K).
 
@@ -487,7 +495,13 @@ class GAN(nn.Module):
             return batch
         x = single(batch.x)  # A model may draw fakes of its own, in half precision.
         for augmentation in cast(Any, self.augmentations):
-            x = _alike(x, augmentation(x), f"augmentation '{augmentation.name}'", "images")
+            who, version = f"augmentation '{augmentation.name}'", None if x.is_inference() else x._version
+            changed = _alike(x, augmentation(x), who, "images")
+            if version is not None and x._version != version:
+                raise GanzooError(f"{who} changes its images in place: it must make others, as others need these")
+            if x.requires_grad and torch.is_grad_enabled() and not changed.requires_grad:
+                raise GanzooError(f"{who} gives images without a gradient: generators learn through it")
+            x = changed
         return batch._replace(x=x)
 
     def judge(self, batch: Batch) -> Any:

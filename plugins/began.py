@@ -69,6 +69,10 @@ class BEGAN(ganzoo.GAN):
         """Uniform in [-1, 1), as in section 3.5."""
         return super().sample_latent(n).uniform_(-1, 1)
 
+    def between(self, a: Tensor, b: Tensor, t: float) -> Tensor:
+        """Along a line, which stays where latents are uniform."""
+        return a.lerp(b, t)
+
     def discriminator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
         on_real, on_fake = (-minus.mean() for minus, _ in self.discriminate(real, fake))
         self.seen.add_(torch.stack([on_real, on_fake, torch.ones_like(on_real)]).detach())

@@ -191,6 +191,13 @@ class CGAN(LazyR1):
             z = torch.cat([z, torch.rand(n, self.generator.noise, device=self.device)], dim=1)
         return z
 
+    def between(self, a: Tensor, b: Tensor, t: float) -> Tensor:
+        """Normal latents turn; uniform ones, and the uniform noise of the paper's generator, go along a line."""
+        line, size = a.lerp(b, t), self.options.latent_dim
+        if self.options.latent == "uniform":
+            return line
+        return torch.cat([super().between(a[:, :size], b[:, :size], t), line[:, size:]], dim=1)
+
     def discriminator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
         return {"adversarial": self.loss.discriminator(*self.discriminate(real, fake))}
 

@@ -68,6 +68,11 @@ class ClusterGAN(ganzoo.GAN):
     def sample_latent(self, n: int) -> Tensor:
         return self.latent(torch.randint(self.options.clusters, (n,), device=self.device))
 
+    def between(self, a: Tensor, b: Tensor, t: float) -> Tensor:
+        """Clusters are mixed: turned, they would be more than one in all."""
+        size = self.options.latent_dim
+        return torch.cat([super().between(a[:, :size], b[:, :size], t), a[:, size:].lerp(b[:, size:], t)], dim=1)
+
     def latent(self, cluster: Tensor) -> Tensor:
         """Latents of clusters, int64 (n,), with noise."""
         noise = self.options.spread * super().sample_latent(len(cluster))

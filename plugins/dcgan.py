@@ -76,6 +76,9 @@ class DCGAN(LazyR1):
         z = super().sample_latent(n)
         return z.uniform_(-1, 1) if self.options.latent == "uniform" else z
 
+    def between(self, a: Tensor, b: Tensor, t: float) -> Tensor:
+        return a.lerp(b, t) if self.options.latent == "uniform" else super().between(a, b, t)
+
     @classmethod
     def uses_labels(cls, data: ganzoo.DataSpec, options: Any) -> bool:
         return data.conditional if options.conditional == "auto" else bool(options.conditional == "yes")

@@ -110,6 +110,11 @@ class InfoGAN(ganzoo.GAN):
         continuous = torch.empty(n, self.options.continuous, device=self.device).uniform_(-1, 1)
         return self.latent(torch.randn(n, self.options.latent_dim, device=self.device), category, continuous)
 
+    def between(self, a: Tensor, b: Tensor, t: float) -> Tensor:
+        """Codes are mixed: turned, they would leave what training draws."""
+        size = self.options.latent_dim
+        return torch.cat([super().between(a[:, :size], b[:, :size], t), a[:, size:].lerp(b[:, size:], t)], dim=1)
+
     def latent(self, noise: Tensor, category: Tensor, continuous: Tensor) -> Tensor:
         """Noise (n, latent_dim), categories (n,) and continuous codes (n, continuous), joined."""
         return torch.cat([noise, vector(category, self.options.categories), continuous], dim=1)

@@ -22,7 +22,6 @@ from ganzoo.demo.showing import player_of as player_of_run
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.plugins import registry
 from ganzoo.runs.sampler import Sampler
-from ganzoo.runs.walk import between
 from ganzoo.speed.yardsticks import Roofline
 from ganzoo.training.building import build
 from ganzoo.training.draws import own_draws
@@ -206,9 +205,33 @@ def test_directions_are_those_along_which_pixels_move_most(player):
     assert moved[0] > moved[1]
 
 
-def test_a_walk_keeps_the_length_of_normal_latents():
+def test_a_walk_keeps_the_length_of_normal_latents(player):
     a, b = torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])
-    assert float(between(a, b, 0.3).norm()) == pytest.approx(1)
+    assert float(player.gan.between(a, b, 0.3).norm()) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("infogan", {}), ("clustergan", {}), ("began", {}), ("dcgan", {"latent": "uniform"}), ("cgan:paper", {})],
+)
+def test_a_walk_stays_where_latents_are_drawn(name, options):
+    model, _, preset = name.partition(":")
+    kind = registry().get("models", model)
+    data = DataSpec("digits", (1, 28, 28), 500, tuple("0123456789"))
+    made = kind.presets.get(preset, {})
+    known = {key: value for key, value in made.items() if key in kind.Options.model_fields}
+    gan = build(kind, data, kind.Options(**known, **options))
+    a, b = gan.sample_latent(50), gan.sample_latent(50)
+    on_the_way, size = gan.between(a, b, 0.5), gan.options.latent_dim
+    assert gan.between(a, b, 0.0).allclose(a)
+    assert gan.between(a, b, 1.0).allclose(b, atol=1e-6)
+    if name in ("infogan", "clustergan"):
+        chosen = {"infogan": "categories", "clustergan": "clusters"}[name]
+        codes = on_the_way[:, size : size + getattr(gan.options, chosen)]
+        assert codes.sum(1).allclose(torch.ones(50))
+        on_the_way = on_the_way[:, size:]
+    assert on_the_way.min() >= -1
+    assert on_the_way.max() <= 1
 
 
 def test_models_without_labels_and_with_attributes_play_too():

@@ -6,6 +6,7 @@ import itertools
 import json
 import multiprocessing
 import os
+import re
 import resource
 import shutil
 import signal
@@ -21,7 +22,10 @@ import numpy as np
 import pytest
 import torch
 
+import ganzoo as zoo
 from conftest import PATIENCE, SUPPORT, TINY, run_here
+from ganzoo import Logger
+from ganzoo.errors import GanzooError
 from ganzoo.runs.checkpoint import Checkpoints
 from ganzoo.training.signals import Stop
 from ganzoo_test_plugins import Look, SmallDigits, Streamed, Tiny
@@ -504,6 +508,80 @@ def test_a_metric_that_raises_is_named_with_its_method(ganzoo, whole, monkeypatc
     monkeypatch.setattr(registry().get("metrics", "accuracy"), method, raising(method))
     line = one_line(ganzoo("eval", whole, "--n", 20, "--metrics", "accuracy"))
     assert f"metric 'accuracy' failed in {method}" in line
+
+
+@pytest.mark.parametrize(
+    ("made", "told"),
+    [
+        (None, "compute() gives NoneType, not a dict of named numbers"),
+        ({}, "compute() gives nothing, not a dict of named numbers"),
+        ({"odd": "high"}, "compute() gives str by the name of 'odd', not a number"),
+        ({"odd": torch.zeros(2)}, "compute() gives Tensor by the name of 'odd', not a number"),
+        ({"accuracy": 3.0}, "compute() gives 'accuracy', which another metric gives: name it otherwise"),
+    ],
+)
+def test_what_a_metric_gives_is_looked_at(ganzoo, whole, monkeypatch, made, told):
+    from ganzoo.plugins import registry
+
+    monkeypatch.setattr(registry().get("metrics", "is"), "compute", lambda self: made)
+    line = one_line(ganzoo("eval", whole, "--n", 20, "--metrics", "accuracy,is"))
+    assert line == f"error: metric 'is': {told}"
+    with pytest.raises(GanzooError, match=re.escape(told)):
+        zoo.evaluate(whole, n=20, metrics=["accuracy", "is"])
+
+
+def test_a_logger_that_raises_late_loses_no_step(ganzoo, whole, tmp_path, monkeypatch):
+    from ganzoo.plugins import registry
+
+    kind = registry().get("loggers", "tensorboard")
+    real = kind.scalars
+
+    def scalars(self, step, values):
+        if step == 50:
+            raise OSError("the server is away")
+        real(self, step, values)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(kind, "scalars", scalars)
+        line = one_line(ganzoo(*RUN, "--loggers", "tensorboard", "--out", "r"))
+    assert "logger 'tensorboard' failed in scalars" in line
+    assert state(tmp_path / "r")["step"] == 50
+    assert_ends_the_same(ganzoo, whole, tmp_path / "r")
+
+
+class Halfway(Logger):
+    """Lacks `image`."""
+
+    name, summary = "halfway", "half a logger"
+
+    def scalars(self, step, values):
+        pass
+
+
+class Short(Logger):
+    """Is not given what it takes."""
+
+    name, summary = "short", "a logger of no arguments"
+
+    def __init__(self):
+        pass
+
+    def scalars(self, step, values):
+        pass
+
+    def image(self, step, name, image):
+        pass
+
+
+@pytest.mark.parametrize(("kind", "told"), [(Halfway, "abstract method"), (Short, "takes 1 positional")])
+def test_a_logger_that_cannot_be_made_is_named_and_not_the_model(ganzoo, monkeypatch, kind, told):
+    from ganzoo.plugins import registry
+
+    loggers = registry()._items["loggers"]
+    monkeypatch.setitem(loggers, "short", (kind, loggers["tensorboard"][1]))
+    line = one_line(ganzoo(*RUN, "--loggers", "short", "--out", "r"))
+    assert line.startswith(f"error: logger '{kind.name}' failed in __init__, step 1: TypeError: ")
+    assert told in line
 
 
 @pytest.mark.parametrize("method", ["__init__", "extract", "resizing"])

@@ -14,6 +14,7 @@ from torch import nn
 
 import ganzoo
 from ganzoo import losses
+from ganzoo.blame import blamed
 from ganzoo.data import Batch, DataRequest, DataSpec, Loader
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.ingredients import parse
@@ -184,6 +185,37 @@ def test_a_lazy_regulariser_weighs_what_it_does_within_every_turn(digits, every,
         return turn.loss(real, trainer.gan.fake(real))["r1"].item() * turn.repeat / turn.every
 
     assert weighs(every) == pytest.approx(weighs(1), rel=1e-5)
+
+
+class InPlace(Bright):
+    def forward(self, x):
+        return x.add_(0.1)
+
+
+class Detached(Bright):
+    def forward(self, x):
+        return x.detach() + 0.1
+
+
+class Deaf(Bright):
+    def after_discriminator_step(self):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        (InPlace, "augmentation 'bright' changes its images in place: it must make others, as others need these"),
+        (Detached, "augmentation 'bright' gives images without a gradient: generators learn through it"),
+        (Deaf, "augmentation 'bright' failed in after_discriminator_step: TypeError: "),
+    ],
+)
+def test_what_an_augmentation_does_wrong_is_told_as_its_own(digits, kind, told):
+    trainer = make(digits)
+    trainer.gan.augmentations.append(kind(trainer.gan.data, Bright.Options()))
+    with pytest.raises(GanzooError) as error, blamed():
+        trainer.advance()
+    assert str(error.value).startswith(told)
 
 
 def test_what_regularisers_ask_of_the_discriminator_is_not_logged_as_its_score(digits):

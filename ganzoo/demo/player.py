@@ -21,7 +21,7 @@ from ganzoo.runs.film import LARGEST, enlarged, film
 from ganzoo.runs.parts import in_parts
 from ganzoo.runs.pictures import tile
 from ganzoo.runs.sampler import Sampler
-from ganzoo.runs.walk import along, between, mixed_styles, on_the_way, style_layers
+from ganzoo.runs.walk import along, mixed_styles, on_the_way, style_layers
 from ganzoo.sampling import drawing
 from ganzoo.speed.yardsticks import Roofline
 from ganzoo.training.draws import own_draws
@@ -126,7 +126,7 @@ class Player:
         with self._drawn(sampling, seed) as gan:
             z = gan.sample_latent(n)
             if to is not None:
-                z = between(z, gan.sample_latent(n), t)
+                z = gan.between(z, gan.sample_latent(n), t)
             z = z + self._shift(z, shifts)
             first = self._condition(label, n, values)
             if first is None or to is None:
@@ -172,7 +172,7 @@ class Player:
             near, far, moved = z[first : first + 1], z[second : second + 1], self._shift(z, shifts)
             y = self._condition(label, 1, values) if gan.conditional else gan.sample_labels(1)
             with mixed_styles(gan, far + moved, layer) if layer else nullcontext():
-                images = gan.generate((near if layer else between(near, far, t)) + moved, y)
+                images = gan.generate((near if layer else gan.between(near, far, t)) + moved, y)
         return _png(images, 1, scale)
 
     def film(

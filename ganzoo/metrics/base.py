@@ -142,7 +142,7 @@ class Metric(ABC):
 
     @abstractmethod
     def compute(self) -> dict[str, float]:
-        """Named results, the metric's own name first."""
+        """Numbers by name, the metric's own name first, none by a name that another metric gives."""
 
     def intervals(self) -> dict[str, tuple[float, float]]:
         """Where 95 % of as many other images of the same kind would have brought a result, by its name, if known.

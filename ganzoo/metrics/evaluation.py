@@ -270,7 +270,7 @@ class Evaluator:
             around: dict[str, list[float]] = {}
             for metric in [metric for metric in metrics if metric.name not in left_out]:
                 with self._leaving_out(metric.name, left_out), own_randomness(seed, self.device), torch.enable_grad():
-                    numbers |= _finite(metric.compute())
+                    numbers |= _told(metric, numbers)
                     if intervals:
                         around |= {key: list(ends) for key, ends in metric.intervals().items() if _all_finite(ends)}
                     settings[metric.name] = metric.settings()
@@ -352,9 +352,26 @@ class Evaluator:
             left_out[name] = str(error) if told else f"{blame(error) or f'metric {name} failed'}: {one_line(error)}"
 
 
-def _finite(numbers: dict[str, float]) -> dict[str, float]:
-    for name, value in numbers.items():
-        if not math.isfinite(value):
+def _told(metric: Metric, there: Mapping[str, float]) -> dict[str, float]:
+    """What a metric comes to, beside the numbers of others.
+
+    Raises:
+        GanzooError: that is no numbers by name, one is not finite, or has the name of another's.
+    """
+    found, who = metric.compute(), f"metric '{metric.name}'"
+    if not isinstance(found, Mapping) or not found:
+        given = "nothing" if isinstance(found, Mapping) else type(found).__name__
+        raise GanzooError(f"{who}: compute() gives {given}, not a dict of named numbers")
+    numbers = {}
+    for name, value in found.items():
+        try:  # A scalar tensor, or NumPy's number, is one too.
+            numbers[str(name)] = float(value)
+        except (TypeError, ValueError, RuntimeError):
+            kind = type(value).__name__
+            raise GanzooError(f"{who}: compute() gives {kind} by the name of '{name}', not a number") from None
+        if name in there:
+            raise GanzooError(f"{who}: compute() gives '{name}', which another metric gives: name it otherwise")
+        if not math.isfinite(numbers[str(name)]):
             raise GanzooError(f"{name} comes out as {value}")
     return numbers
 

@@ -1,6 +1,7 @@
 """What the grids of a run show: what the averaged networks make, and real samples to hold it against."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -83,6 +84,9 @@ class Grids:
         examples = self._held_out(gan)
         with at_rest(gan, SHOWCASE_SEED, gan.device):
             shown = gan.pictures(examples)
+        if not isinstance(shown, dict):
+            kind = type(shown).__name__
+            raise GanzooError(f"model '{gan.name}': pictures() gives {kind}, not a dict of images by name")
         dims = 4 if gan.data.is_images else 2
         for name, images in shown.items():
             good = isinstance(images, Tensor) and images.is_floating_point() and images.dim() == dims
@@ -109,7 +113,10 @@ class Grids:
         """What `GAN.showcase` gives, drawn once."""
         if self._showcase is None:
             with torch.no_grad(), own_randomness(SHOWCASE_SEED, gan.device):
-                self._showcase = gan.showcase()
+                shown: Any = gan.showcase()
+            if not (isinstance(shown, tuple) and len(shown) == 3 and isinstance(shown[2], int) and shown[2] > 0):
+                raise GanzooError(f"model '{gan.name}': showcase() gives no latents, conditions and number of columns")
+            self._showcase = shown
         return self._showcase
 
     def _columns(self, gan: GAN) -> list[int]:

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from ganzoo import __version__
-from ganzoo.errors import GanzooError, UsageError, one_line, warn
+from ganzoo.errors import GanzooError, UsageError, one_line, plain, warn
 from ganzoo.files import digest, whole, write_json
 from ganzoo.gan import GAN, Imported, Network
 from ganzoo.plugins import Registry
@@ -145,4 +145,4 @@ def _misfit(gan: GAN, name: str, tensors: Mapping[str, Tensor]) -> str | None:
     wrong = sorted(key for key in theirs.keys() | ours.keys() if theirs.get(key) != ours.get(key))
     if not wrong:
         return None
-    return f"{wrong[0]} is {theirs.get(wrong[0], 'missing')} there and {ours.get(wrong[0], 'not')} here"
+    return f"{plain(wrong[0])[:80]} is {theirs.get(wrong[0], 'missing')} there and {ours.get(wrong[0], 'not')} here"

@@ -299,7 +299,7 @@ class Run:
         with (self.folder / "metrics.jsonl").open("a") as file:
             file.write(json.dumps(line, allow_nan=False) + "\n")
         told = {grouped(name): value for name, value in values.items()}
-        with self.meter.aside():
+        with self.meter.aside(), self._kept(trainer):
             for logger in self.loggers:
                 logger.scalars(trainer.step, told)
             for watcher in self.watchers:

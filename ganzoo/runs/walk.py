@@ -23,7 +23,7 @@ def walk(
     """Images along a closed way: uint8 (n, C, H, W) for each of `frames` moments; after the last comes the first.
 
     The way leads by as many places as there are seeds, or classes, whichever are more. Each has the latents of its
-    seed and the classes of its turn; between two, latents turn on a sphere (see `between`) and conditions are mixed
+    seed and the classes of its turn; between two, latents turn on a sphere (see `GAN.between`) and conditions are mixed
     (see `on_the_way`). What else a model draws of, such as noise, stays the same.
 
     Args:
@@ -64,18 +64,12 @@ def along(
     for frame in range(frames):
         place, t = divmod(frame * len(latents) / frames, 1)
         here, there = int(place), (int(place) + 1) % len(latents)
-        z, first, last = between(latents[here], latents[there], t), conditions[here], conditions[there]
+        z, first, last = gan.between(latents[here], latents[there], t), conditions[here], conditions[there]
         z = z if shift is None else z + shift
         with own_draws(gan, seed):
             alike = first is None or last is None or torch.equal(first, last)
             images = in_parts(gan, z, first) if alike else on_the_way(gan, z, first, last, t)
         yield to_uint8(images.float())
-
-
-def between(a: Tensor, b: Tensor, t: float) -> Tensor:
-    """From `a` at 0 to `b` at 1, the length of normal latents kept: cos and sin of a quarter turn."""
-    angle = torch.tensor(t * torch.pi / 2)
-    return torch.cos(angle) * a + torch.sin(angle) * b
 
 
 def on_the_way(gan: GAN, z: Tensor, first: Tensor | None, last: Tensor | None, t: float) -> Tensor:

@@ -99,6 +99,8 @@ class Trainer:
                 give_single(network)
         self.decay = gan.average_decay()
         """Of the average, where the model states it."""
+        if isinstance(self.decay, int | float) and not 0 <= self.decay <= 1:
+            raise GanzooError(f"model '{gan.name}': average_decay() gives {self.decay}, not a number from 0 to 1")
         self.step: int = 0
         self.elapsed = 0.0
         """Seconds of training so far, earlier sessions included; looking, measuring and saving are not training."""
