@@ -22,7 +22,7 @@ from ganzoo.metrics.samples import LABELS_SEED, generated
 from ganzoo.runs.folder import read_metrics
 from ganzoo.runs.pictures import below, column_classes, headed, scatter, table, tile, titles
 from ganzoo.runs.sampler import Sampler
-from ganzoo.runs.walk import walk
+from ganzoo.runs.walk import on_the_way, walk
 from ganzoo.training.building import build
 
 RUN = ("--batch-size", 32, "--loggers", "none", "--quiet", "--engine", "eager")
@@ -256,6 +256,10 @@ def test_large_images_are_drawn_in_parts_that_memory_holds(monkeypatch, side, mo
     assert max(drawn) <= most
     drawn.clear()
     assert next(walk(sampler, 4, [None], [0], 2)).shape == (4, 1, side, side)
+    assert max(drawn) <= most
+    drawn.clear()
+    classes = torch.zeros(4, 3), torch.ones(4, 3)
+    assert len(on_the_way(gan, gan.sample_latent(4), *classes, 0.5)) == 4
     assert max(drawn) <= most
 
 

@@ -67,6 +67,21 @@ def test_scores_that_scatter_are_not_told_for_images_known_by_heart(capsys):
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.parametrize(("room", "looked_at"), [(500, 40), (9, 9), (1, 8)])
+def test_of_large_images_only_as_many_are_looked_at_as_memory_holds(monkeypatch, room, looked_at):
+    seen = []
+
+    class Seen(Tiny):
+        def judge(self, batch):
+            seen.append(len(batch.x))
+            return super().judge(batch)
+
+    monkeypatch.setattr("ganzoo.runs.overfitting.at_once", lambda height, width: room)
+    trainer, overfitting = made(Seen, images(2))
+    assert overfitting.measure(trainer)
+    assert seen == [looked_at] * 3
+
+
 def test_where_nothing_is_held_out_nothing_is_told():
     trainer, overfitting = made(ByHeart, images(1))
     assert overfitting.measure(trainer) == {}

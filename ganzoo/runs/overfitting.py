@@ -10,11 +10,12 @@ from ganzoo.data import Batch, ImageSet
 from ganzoo.data.examples import examples_of
 from ganzoo.errors import warn
 from ganzoo.gan import GAN
+from ganzoo.metrics.classifier import at_once
 from ganzoo.training.engine import at_rest
 from ganzoo.training.trainer import Trainer
 
-LOOKED_AT = 256
-"""Images of each kind, the same at every look."""
+LOOKED_AT, FEWEST = 256, 8
+"""Images of each kind, the same at every look, and where they are large: one batch of them has to fit memory."""
 SEED = 20200611
 PARTED = 0.5
 """Of r_v: from here on the discriminator takes what it never saw for fakes rather than for what it has learned."""
@@ -81,7 +82,8 @@ class Overfitting:
             )
         )  # fmt: skip
         sides = {"train": train, "held out": self._open()}
-        batches = {name: _on(gan.device, examples_of(data, gan.data, LOOKED_AT)) for name, data in sides.items()}
+        count = max(FEWEST, min(LOOKED_AT, at_once(*gan.data.shape[1:])))
+        batches = {name: _on(gan.device, examples_of(data, gan.data, count)) for name, data in sides.items()}
         one, other = (batch.x for batch in batches.values())
         return {} if one.shape == other.shape and torch.equal(one, other) else batches
 

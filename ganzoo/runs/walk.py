@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ganzoo.data import to_uint8
 from ganzoo.errors import UsageError
 from ganzoo.gan import GAN
-from ganzoo.runs.parts import in_parts
+from ganzoo.runs.parts import in_parts, part_of
 from ganzoo.runs.sampler import Sampler
 from ganzoo.sampling import drawing
 from ganzoo.training.draws import own_draws
@@ -79,6 +79,9 @@ def on_the_way(gan: GAN, z: Tensor, first: Tensor | None, last: Tensor | None, t
     """
     assert first is not None
     assert last is not None
+    if len(z) > (step := part_of(gan)):
+        parts = zip(z.split(step), first.split(step), last.split(step), strict=True)
+        return torch.cat([on_the_way(gan, *part, t) for part in parts])
     if first.is_floating_point():
         return gan.generate(z, torch.lerp(first, last, t))
     with mixed_embeddings(gan, last, t) as embeds:
