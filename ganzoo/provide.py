@@ -15,9 +15,10 @@ from ganzoo.fields import validated
 from ganzoo.files import read_json
 from ganzoo.gan import GAN
 from ganzoo.launch import resume, start
+from ganzoo.metrics.evaluation import Evaluator
 from ganzoo.metrics.protocol import Labels, asked_of, comparable, labels_of
 from ganzoo.plugins import Registry
-from ganzoo.preparing import refuse_sources
+from ganzoo.preparing import load_data, refuse_sources
 from ganzoo.report.read import RunRecord, mapping, number, read_run, step_at
 from ganzoo.runs.folder import model_of, open_run, refuse_absent_data
 from ganzoo.runs.measuring import measure_run, refuse_side, result_name, write_result
@@ -128,6 +129,7 @@ def provide_wanted(
     for run in wanted:
         if (run.folder / "run.json").exists():
             same_plan(run.plan, run.folder)
+    refuse_unmeasurable([run.plan for run in wanted if not (run.like or (run.folder / "run.json").exists())], plugins)
     folders: list[Path] = []
     failed: dict[Path, GanzooError] = {}
     for run in wanted:
@@ -141,6 +143,30 @@ def provide_wanted(
             failed[folder] = GanzooError(f"{folder}: {one_line(error)}")
             folders += [folder] if (folder / "run.json").is_file() else []
     return folders, failed
+
+
+def refuse_unmeasurable(plans: Sequence[Plan], plugins: Registry) -> None:
+    """See, before anything is trained, that what comes of these runs can be measured.
+
+    Raises:
+        UsageError: it cannot, for one of them.
+    """
+    seen = set()
+    for plan in plans:
+        settings = plan.settings
+        kind = plan.model.translates, settings.dataset, settings.image_size, settings.channels, settings.source
+        if kind in seen:
+            continue
+        seen.add(kind)
+        try:
+            shape = load_data(settings, plugins).spec(settings.dataset).shape
+        except GanzooError:  # Training says so, under the run's name.
+            continue
+        with told("cannot be measured"):
+            Evaluator(
+                plugins, settings.dataset, shape=shape, root=settings.data_root, data_options=settings.data_options,
+                source=settings.source if plan.model.translates else None, without_features=plan.model.translates,
+            )  # fmt: skip
 
 
 def provide(

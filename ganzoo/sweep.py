@@ -18,7 +18,7 @@ from ganzoo.files import read_json, write_json
 from ganzoo.gan import GAN
 from ganzoo.plugins import Registry
 from ganzoo.preparing import refuse_sources
-from ganzoo.provide import Wanted, provide
+from ganzoo.provide import Wanted, provide, refuse_unmeasurable
 from ganzoo.report.lines import MEASURES, MORE
 from ganzoo.report.read import number
 from ganzoo.runs.lock import Lock
@@ -127,7 +127,7 @@ class Sweep:
             raise UsageError(f"--by {asked.by}: trials can be chosen by {', '.join(BY)}")
         self.given = {**asked.given, **budget_of(asked.budget), "seed": asked.seed}
         self.space: Space = parse_space(self.model, self.preset, self.given, asked.sets)
-        first = self.plan({name: v.low if isinstance(v, Span) else v[0] for name, v in self.space.items()})
+        self.first = first = self.plan({name: v.low if isinstance(v, Span) else v[0] for name, v in self.space.items()})
         plugins.get("datasets", first.settings.dataset)
         refuse_sources(first)
         choose_device(first.settings.device)
@@ -238,6 +238,8 @@ class Sweep:
             raise GanzooError(f"cannot write in {self.home}: {error.strerror or error}") from error
         with Lock(self.home).hold():
             self.trials = self._known()  # Another process may have gone on since they were read.
+            if not any(trial.scores for trial in self.trials):
+                refuse_unmeasurable([self.first], self.plugins)
             for rung in range(len(self.rungs)):
                 self._climb(rung, watchers, say)
         if self.best is None:

@@ -496,3 +496,14 @@ def test_names_that_many_modules_share_do_not_fill_the_memory(monkeypatch, names
     state = {"_parameters": {}, "_buffers": {}, "_modules": dict.fromkeys("abc", leaf)}
     with pytest.raises(Unsafe, match="or their names"):
         _network(Made(name, ({"class_name": "Generator", "state": state},)), 100_000)
+
+
+def test_an_import_that_is_interrupted_leaves_nothing_in_the_way(ganzoo, monkeypatch):
+    def interrupted(path, value):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("ganzoo.runs.imports.write_json", interrupted)
+        assert ganzoo("import", SNAPSHOT, "-o", "r").code == 130
+    assert not Path("r").exists()
+    assert ganzoo("import", SNAPSHOT, "-o", "r").code == 0

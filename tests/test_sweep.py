@@ -6,8 +6,10 @@ import sys
 from pathlib import Path
 
 import hypothesis
+import numpy as np
 import pytest
 from hypothesis import strategies as st
+from PIL import Image
 
 from ganzoo import apart
 from ganzoo.errors import GanzooError, UsageError, one_line
@@ -152,6 +154,24 @@ def test_a_mistake_is_told_before_anything_is_trained(ganzoo, arguments, message
     assert (result.code, result.out, result.err.count("\n")) == (2, "", 1)
     assert message in result.err
     assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize("command", ["sweep", "compare"])
+def test_what_cannot_be_measured_is_not_trained(ganzoo, trains, tmp_path, command):
+    for name in "ab":
+        (tmp_path / "pictures" / name).mkdir(parents=True)
+        for i in range(9):
+            Image.fromarray(np.full((16, 16, 3), 20 * i, np.uint8)).save(tmp_path / "pictures" / name / f"{i}.png")
+    data = ("--dataset", "folder", "--data-root", "pictures", "--image-size", 16, "--quiet")
+    asked = {
+        "sweep": ("sweep", "tiny", *data, "--set", "lr=1e-4,3e-3", "--budget", "9steps", "--out", "s"),
+        "compare": ("compare", "tiny", "tiny:short", *data, "--steps", 3, "--runs", "s"),
+    }
+    result = ganzoo(*asked[command])
+    assert result.code == 2
+    assert "no feature extractor is known for 'folder'" in result.err
+    assert not trains
+    assert not list(Path("s").glob("*/run.json"))
 
 
 def test_a_mistake_that_shows_in_every_trial_is_mended_in_the_same_folder(ganzoo, trains):

@@ -95,12 +95,14 @@ def import_snapshot(paths: Sequence[Path], out: Path, plugins: Registry) -> tupl
         write_json(out / "config.json", config)
         write_json(out / "status.json", {"status": "imported", "step": 0, "epoch": 0.0, "seconds": 0.0})
         write_json(out / "run.json", info)
-    except OSError as error:
+    except BaseException as error:  # Ctrl-C too.
         with suppress(OSError):  # It was empty: what was begun would stand in the way of the next attempt.
             for begun in out.iterdir():
                 begun.unlink()
             out.rmdir()
-        raise GanzooError(f"cannot write in {out}: {one_line(error)}") from error
+        if isinstance(error, OSError):
+            raise GanzooError(f"cannot write in {out}: {one_line(error)}") from error
+        raise
     return gan, info
 
 
