@@ -162,10 +162,10 @@ def test_what_cannot_be_measured_is_not_trained(ganzoo, trains, tmp_path, comman
         (tmp_path / "pictures" / name).mkdir(parents=True)
         for i in range(9):
             Image.fromarray(np.full((16, 16, 3), 20 * i, np.uint8)).save(tmp_path / "pictures" / name / f"{i}.png")
-    data = ("--dataset", "folder", "--data-root", "pictures", "--image-size", 16, "--quiet")
+    data = ("--dataset", "folder", "--data-root", "pictures", "--quiet")
     asked = {
         "sweep": ("sweep", "tiny", *data, "--set", "lr=1e-4,3e-3", "--budget", "9steps", "--out", "s"),
-        "compare": ("compare", "tiny", "tiny:short", *data, "--steps", 3, "--runs", "s"),
+        "compare": ("compare", "tiny", "tiny:short", *data, "--steps", 3, "--out", "s"),
     }
     result = ganzoo(*asked[command])
     assert result.code == 2

@@ -191,7 +191,8 @@ class Run:
             watcher.begin(trainer)
         self.meter.start(trainer.loader.waited)
         # What a signal, or what went wrong, left undone in the step: see `_kept`.
-        undrawn = self._shows(trainer) and not self._grid(trainer).exists()
+        goes_on = trainer.fraction < 1 or self.meter.pending
+        undrawn = goes_on and self._shows(trainer) and not self._grid(trainer).exists()
         if undrawn and self.meter.pending and not self.meter.noted:
             self._look_for_overfitting(trainer)
         if self.meter.pending and self._due(trainer):
