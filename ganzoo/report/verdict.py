@@ -211,6 +211,7 @@ def by_modes(group: Group) -> list[str]:
 
 def way_to_fid(runs: Sequence[RunRecord]) -> str:
     """What measures it where no run has it, or why it cannot be had."""
+    runs = [run for run in runs if not run.lacks] or runs
     if any(run.result is None for run in runs):
         folders = " ".join(argument(run.folder) for run in runs)
         command = f"ganzoo compare {folders} --eval{of_checkpoint(runs[0])}"
@@ -305,14 +306,16 @@ def seeds_of(value: Value) -> str:
 
 def unmeasured(groups: Sequence[Group], failed: Sequence[str] = ()) -> list[str]:
     """One note for all the runs that have no evaluation, with the command that makes it; of those that `failed` it is
-    known why."""
+    known why. A run without the checkpoint that is asked for has one of its own."""
     known = tuple(f"{run.folder}: " for group in groups for run in group.runs)
     told = {begin for begin in known if any(line.startswith(begin) for line in failed)}
     runs = [run for group in groups for run in group.runs if run.result is None and f"{run.folder}: " not in told]
+    said = [run.lacks for run in runs if run.lacks]
+    runs = [run for run in runs if not run.lacks]
     if not runs:
-        return []
+        return said
     names = ", ".join(str(run.folder) for run in runs[:MOST]) + (f" and {len(runs) - MOST} more" * (len(runs) > MOST))
-    return [f"not evaluated: {names}. {EVAL}."]
+    return [*said, f"not evaluated: {names}. {EVAL}."]
 
 
 def cautions(groups: Sequence[Group]) -> list[str]:
