@@ -54,11 +54,10 @@ def verdict(group: Group) -> tuple[list[str], str | None]:
     if len(ranked) == 1:
         only = f"{best.name} reaches FID {told(MEASURES[0], value)}; no other model has a FID to compare it with."
         return [only], None
-    lacking = [line.name for line in ranked[2:] if line.values["fid"].note]
-    some = (
-        [f"{in_a_row(lacking)} {'has' if len(lacking) == 1 else 'have'} a FID on some seeds only."] if lacking else []
-    )
-    return [*of_several(ranked), *some], best.name if value.best else None
+    said = of_several(ranked)
+    if lacking := [line.name for line in ranked[2:] if line.values["fid"].note]:
+        said.append(f"{in_a_row(lacking)} {'has' if len(lacking) == 1 else 'have'} a FID on some seeds only.")
+    return said, best.name if value.best else None
 
 
 def of_several(ranked: Sequence[Line]) -> list[str]:
