@@ -4,7 +4,9 @@ Nothing here imports torch, so that `ganzoo --help` answers at once.
 """
 
 import os
+import signal
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
 
 import click
@@ -14,7 +16,7 @@ from ganzoo.blame import blame
 from ganzoo.errors import GanzooError, did_you_mean, one_line, plain
 from ganzoo.streams import finish, prepare
 from ganzoo.terminal import colours
-from ganzoo.training.signals import Stopped
+from ganzoo.training.signals import Ended, Stopped, ending
 
 COMMANDS = {
     "run": ("ganzoo.commands.run", "Train a model."),
@@ -39,6 +41,8 @@ COMMANDS = {
 }
 
 
+TRAINING = ("run", "resume", "compare", "sweep")
+"""Commands that save at a signal."""
 INTERRUPTED = "stopped by SIGINT; nothing was saved, for training had not begun"
 """What Ctrl-C is told while a run's command is loaded; later `ganzoo.launch` knows what is saved."""
 
@@ -93,8 +97,9 @@ def main() -> None:
         sys.exit(import_module("ganzoo.commands.completing").complete(COMMANDS, asked))
     try:
         _refuse_nowhere()
-        code = cli.main(prog_name="ganzoo", standalone_mode=False, color=colours())
-        finish()
+        with _listening():
+            code = cli.main(prog_name="ganzoo", standalone_mode=False, color=colours())
+            finish()
     except click.exceptions.Exit as error:
         code = error.exit_code
     except click.exceptions.NoArgsIsHelpError as error:  # Its message is the whole help, to be read as it is.
@@ -105,7 +110,10 @@ def main() -> None:
         hint = f" (see `{getattr(error, 'command', context.command_path)} --help`)" if context else ""
         code = _fail(error, plain(error.format_message()) + hint, error.exit_code)
     except (click.Abort, KeyboardInterrupt) as error:
-        code = _fail(error, INTERRUPTED if sys.argv[1:2] == ["run"] else "stopped by SIGINT", 130)
+        cause = error.__cause__ if isinstance(error, click.Abort) else error
+        number = cause.number if isinstance(cause, Ended) else signal.SIGINT
+        said = f"stopped by {signal.Signals(number).name}"
+        code = _fail(error, INTERRUPTED if sys.argv[1:2] == ["run"] else said, 128 + number)
     except Stopped as error:
         click.echo(plain(str(error)), err=True)
         code = error.exit_code
@@ -120,6 +128,11 @@ def main() -> None:
             line = plain(f"cannot use {os.fsdecode(error.filename)}: {error.strerror}")  # The system will not look.
         code = _fail(error, line, 1)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _listening() -> AbstractContextManager[None]:
+    """Has signals end a command that does not train; one of several processes is ended by its launcher."""
+    return nullcontext() if {*sys.argv[1:2]} & {*TRAINING} or "WORLD_SIZE" in os.environ else ending()
 
 
 def _refuse_nowhere() -> None:

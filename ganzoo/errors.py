@@ -53,7 +53,12 @@ def plain(text: str) -> str:
 
     A terminal obeys the escape sequences in a name, whoever wrote it.
     """
-    return "".join("\ufffd" if unicodedata.category(c) in ("Cc", "Cf", "Cs") else c for c in " ".join(text.split()))
+    return harmless(" ".join(text.split()))
+
+
+def harmless(text: str) -> str:
+    """The same with its spaces as they are, for paths and commands that are to be typed back."""
+    return "".join("\ufffd" if unicodedata.category(c) in ("Cc", "Cf", "Cs") else c for c in text)
 
 
 def did_you_mean(name: str, known: "list[str]") -> str:

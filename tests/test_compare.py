@@ -186,6 +186,7 @@ def test_a_run_with_other_options_is_not_passed_off(ganzoo):
         (("tiny", "--source", "edges"), "--source edges: model 'tiny' does not make images from images: leave it out"),
         (("cyclegan", "--dataset", "small-unpaired", "--sampling", "output=source"), "no metric is of sources yet"),
         (("--source", "edges"), "--source is for models that are to be trained, and none is named"),
+        (("",), "an argument is empty: name a run, a folder of runs or a model"),
         (("--seeds", "1"), "--seeds is for models that are to be trained, and none is named"),
         (("--max-time", "2m"), "--max-time is for models that are to be trained"),
     ],
@@ -277,8 +278,26 @@ def test_a_run_without_the_checkpoint_that_is_compared_is_named_and_the_others_a
     assert result.code == 1
     assert "not whole: r1: r1 has no best checkpoint" in result.err
     assert "reaches FID" in result.out
+    told = ganzoo("compare", "r0", "r1", "--checkpoint", "20", "--quiet")
+    assert "`ganzoo compare r0 r1 --eval --checkpoint 20` measures them." in told.out
+    shutil.move("r1/checkpoints", "elsewhere")
+    told = ganzoo("compare", "r0", "r1", "--checkpoint", "20", "--quiet")
+    assert (told.code, told.err) == (0, "")
+    assert "`ganzoo compare r0 --eval --checkpoint 20` measures them." in told.out
+    assert [line for line in told.out.splitlines() if "r1" in line] == ["note: r1 has no checkpoint"]
+    none = ganzoo("compare", "r0", "r1", "--checkpoint", "777")
+    reason = "r0 has no checkpoint of step 777; it has 20 (best)"
+    assert (none.code, none.err) == (2, f"error: no run here has checkpoint '777': {reason}\n")
     wrong = ganzoo("compare", "r0", "--checkpoint", "../x")
     assert (wrong.code, wrong.err) == (2, "error: --checkpoint ../x: say best, last or the number of a step\n")
+
+
+def test_what_a_stranger_named_a_run_is_shown_without_what_a_terminal_obeys(ganzoo):
+    assert ganzoo("run", *TINY, "--steps", 2, "--out", "r\x1b]0;t\x07", "--quiet").code == 0
+    told = ganzoo("compare", "r\x1b]0;t\x07", "-o", "x.md")
+    assert told.code == 0, told.err
+    assert "r\ufffd]0;t\ufffd" in told.out
+    assert not {"\x1b", "\x07"} & set(told.out)
 
 
 def test_runs_that_were_measured_by_all_but_the_fid_are_told_what_measures_it(ganzoo):

@@ -84,6 +84,21 @@ def test_an_ending_that_says_nothing_is_refused(ganzoo, run):
     assert "end the name in .safetensors, .pt2, .onnx, or say --format" in result.err
 
 
+@pytest.mark.parametrize(("kind", "name"), [("pt2", "e.safetensors"), ("onnx", "e.PT2")])
+def test_an_ending_of_another_format_is_refused_and_what_stood_there_stays(ganzoo, run, tmp_path, kind, name):
+    (tmp_path / name).write_text("mine")
+    result = ganzoo("export", run, "--format", kind, "-o", name)
+    said = f"error: {name}: --format {kind} is not what its ending says: end the name in .{kind}\n"
+    assert (result.code, result.err, (tmp_path / name).read_text()) == (2, said, "mine")
+
+
+def test_a_place_that_cannot_be_written_is_told_before_the_export(ganzoo, run, tmp_path, monkeypatch):
+    monkeypatch.setattr("ganzoo.runs.export.export", None)  # Would be called.
+    (tmp_path / "file").write_text("")
+    result = ganzoo("export", run, "-o", "file/e.pt2")
+    assert (result.code, result.err) == (1, "error: cannot write file/e.pt2: File exists\n")
+
+
 def test_missing_onnx_packages_are_named_in_one_line(ganzoo, run, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "onnxscript" else object())

@@ -3,6 +3,7 @@
 import builtins
 import json
 import shutil
+import signal
 import struct
 import zlib
 
@@ -199,6 +200,45 @@ def test_a_film_of_too_many_frames_is_refused_before_any_is_made(ganzoo, run, mo
     monkeypatch.setattr(film, "MOST_FRAMES", 2)
     result = ganzoo("video", run, "-o", run / "t.gif")
     assert (result.code, result.err) == (2, "error: a .gif of 3 frames would not be read by anybody: choose .mp4\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (
+            ["--walk", "-n", "1000000", "-o", "w.gif"],
+            "a picture of 102 x 1000002 pixels is too large: ask for fewer images by -n",
+        ),
+        (["-n", "400", "--scale", "16", "-o", "g.png"], "is too large for --scale 16: ask for fewer images by -n"),
+        (["-n", "400", "--scale", "16", "--grid", "-o", "g"], "for --scale 16: ask for fewer images by -n"),
+        (["--seeds", "0-40", "--scale", "16", "-o", "g.png"], "for --scale 16: ask for fewer images by --seeds"),
+    ],
+)
+def test_what_would_be_too_large_is_refused_before_anything_is_drawn(ganzoo, run, monkeypatch, arguments, says):
+    monkeypatch.setattr("ganzoo.runs.sampler.Sampler.draw", None)  # Would be called.
+    monkeypatch.setattr(film, "LARGEST", 500_000)
+    monkeypatch.chdir(run)
+    result = ganzoo("sample", run, *arguments)
+    assert (result.code, result.err.count("\n")) == (2, 1)
+    assert says in result.err
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_a_signal_ends_a_film_as_an_interrupt_does_and_leaves_nothing_half_written(ganzoo, run, monkeypatch, name):
+    number, seen = getattr(signal, name), []
+    monkeypatch.setattr(film, "_read", lambda path: signal.raise_signal(number))
+    before, there = signal.signal(number, lambda *_: seen.append(name)), sorted(run.iterdir())
+    try:
+        result = ganzoo("video", run, "-o", run / "t.gif")
+        assert (result.code, result.err.strip()) == (128 + number, f"error: stopped by {name}")
+        assert (seen, sorted(run.iterdir())) == ([], there)
+        assert signal.getsignal(number) != signal.SIG_DFL
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # As nohup does.
+        monkeypatch.setattr(film, "_read", lambda _: signal.raise_signal(signal.SIGHUP) or np.zeros((8, 8, 3), "uint8"))
+        assert ganzoo("video", run, "-o", run / "t.gif").code == 0
+    finally:
+        signal.signal(number, before)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.mark.parametrize("side", [10_000, 20_000])

@@ -54,7 +54,7 @@ def test_what_eval_found_is_the_last_fid_where_it_is_of_the_last_step(run, tmp_p
     with (copy / "metrics.jsonl").open("a") as file:
         file.write(json.dumps({"step": 90, "fid": 4.0}) + "\n")
     (copy / "eval.json").write_text(json.dumps({"step": step, "metrics": {"fid": 1.5}}))
-    assert (listed(copy).best_fid, listed(copy).last_fid) == (4.0, last)
+    assert (listed(copy).best_fid, listed(copy).last_fid) == (min(4.0, last), last)
     (copy / "eval.json").write_text("[]")
     assert listed(copy).last_fid == 4.0
 
@@ -101,6 +101,18 @@ def test_a_damaged_run_hides_no_other(ganzoo, run, tmp_path, number):
     assert (damaged["steps"], damaged["best_fid"], whole["step"]) == (None, None, 60)
 
 
+def test_what_a_stranger_named_a_run_is_shown_as_one_line_without_what_a_terminal_obeys(ganzoo, run, tmp_path):
+    for name in ("two\nlines", "title\x1b]0;t\x07", "turned\u202e"):
+        shutil.copytree(run, tmp_path / name)
+    info = json.loads((run / "run.json").read_text()) | {"model": "m" * 5000}
+    (tmp_path / "two\nlines" / "run.json").write_text(json.dumps(info))
+    lines = ganzoo("list", "runs", tmp_path).out.splitlines()
+    assert [line.split()[0].rsplit("/")[-1] for line in lines[1:]] == [
+        "title\ufffd]0;t\ufffd", "turned\ufffd", "two\ufffdlines",
+    ]  # fmt: skip
+    assert max(map(len, lines)) < len(str(tmp_path)) + 150
+
+
 def test_a_run_within_a_run_is_none_and_links_are_not_followed(run, tmp_path):
     (tmp_path / "link").symlink_to(run)
     copy = tmp_path / "outer"
@@ -145,6 +157,8 @@ def test_looking_at_a_folder_that_this_process_writes_keeps_its_lock(run):
     ("arguments", "said"),
     [
         (("list", "runs", "nowhere"), "there is no folder nowhere"),
+        (("list", "runs", ""), "an argument is empty: name a folder"),
+        (("video", ""), "an argument is empty: name a folder"),
         (("list", "models", "here"), "a folder is for `ganzoo list runs`: leave out here"),
     ],
 )

@@ -285,8 +285,8 @@ def test_a_lead_within_the_spread_is_not_best(run):
     assert report.best is None
     first, second = report.verdict
     assert first == (
-        "tiny, lr 0.0002 and tiny, lr 0.1 share first place: FID 5.00 ± 1.00 and 5.50 ± 1.00 (3 seeds); the difference "
-        "is within chance."
+        "tiny, lr 0.0002 and tiny, lr 0.1 share first place: FID 5.00 ± 1.00 and 5.50 ± 1.00 (3 seeds); seeds do not "
+        "tell them apart."
     )
     assert second.startswith("The lead of 0.50 (95 % interval -1.77 to 2.77) is no more than the spread over seeds")
 
@@ -358,6 +358,28 @@ def test_a_third_line_of_one_seed_keeps_a_lead_from_being_sure(run):
     assert report.verdict[1].endswith("but whether the one over tiny, lr 0.2 is cannot be told from its seeds.")
 
 
+def test_a_third_line_of_which_seeds_failed_is_told_of_beside_the_claim(run):
+    runs = [run(f"{name}{s}", fid + s / 10, seed=s, options={"lr": lr}) for name, fid, lr in (("a", 4.0, 0.1),
+            ("b", 8.0, 0.2)) for s in range(3)]  # fmt: skip
+    runs += [run(f"c{s}", 9.0 + s / 10 if s < 2 else None, seed=s, options={"lr": 0.3}) for s in range(3)]
+    report = build(runs)
+    assert report.best == "tiny, lr 0.1"
+    assert report.verdict[2:] == ["tiny, lr 0.3 has a FID on some seeds only."]
+
+
+def test_seeds_that_lie_apart_share_no_first_place_however_few_they_are(run):
+    runs = [run(f"a{s}", 5.0 + s, seed=s) for s in range(2)]
+    runs += [run(f"b{s}", 60.0 + 30 * s, seed=s, options={"lr": 0.1}) for s in range(2)]
+    report = build(runs)
+    assert report.verdict[0].startswith(
+        "None is surely best: tiny, lr 0.0002 has the lowest FID, 5.50 ± 0.71 (2 seeds)"
+    )
+    assert report.verdict[1].startswith(
+        "Each seed of tiny, lr 0.0002 is below each of tiny, lr 0.1, but they are too few to be sure of the lead of 69."
+    )
+    assert report.verdict[1].endswith(" --seeds 0-2`.")
+
+
 def test_differences_are_those_of_welchs_test():
     found = difference(value_of([1.0, 2.0, 3.0], 3), value_of([11.0, 12.0, 13.0], 3))
     assert (found.amount, found.sure) == (10.0, True)
@@ -413,11 +435,17 @@ def test_what_all_seeds_have_alike_has_no_interval(run):
     [
         (None, ".2f", "–"), (4.126, ".2f", "4.13"), (0.5, ".1%", "50.0 %"), (31.6, "seconds", "32 s"),
         (3000, "seconds", "50 min"), (3 * 2**20, "bytes", "3 MiB"), (12345.6, ",.0f", "12,346"),
-        (9000, "seconds", "2.5 h"),
+        (9000, "seconds", "2.5 h"), (0.00123456, ".2f", "0.00123"), (-1e-7, ".2f", "-1e-07"), (1e99, ".2f", "1e+99"),
+        (0.0, ".2f", "0.00"),
     ],
 )  # fmt: skip
 def test_numbers_are_shown_as_people_write_them(value, form, text):
     assert shown_number(value, form) == text
+
+
+def test_a_spread_has_as_many_places_as_its_mean_unless_it_would_be_nought():
+    shown = [show(MEASURES[0], value_of(values, 2)) for values in ([5.0, 5.1], [5.0, 5.0], [5.0, 5.001], [0.01, 0.03])]
+    assert shown == ["5.05 ± 0.07", "5.00 ± 0.00", "5.00 ± 0.000707", "0.02 ± 0.01"]
 
 
 def test_the_json_is_versioned_and_holds_what_the_page_says(run, ganzoo):

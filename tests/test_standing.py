@@ -28,8 +28,8 @@ from test_report import run, small, trained  # noqa: F401
 def one(run):  # noqa: F811
     """A run of one seed with a FID and what other images of it would show."""
 
-    def make(name, fid, low, high, **options) -> Path:
-        folder = run(name, fid, options=options)
+    def make(name, fid, low, high, seed=0, **options) -> Path:
+        folder = run(name, fid, seed=seed, options=options)
         small(folder / "eval.json", intervals={"fid": [low, high]})
         return folder
 
@@ -119,6 +119,110 @@ def test_intervals_that_are_none_are_not_believed(one):
         folder = one(f"x{ends}".replace("/", ""), 4.0, 1.0, 2.0)
         small(folder / "eval.json", intervals={"fid": ends})
         assert build([folder]).lines[0].values["fid"].low is None
+
+
+# Few seeds, and several models
+
+
+def test_a_second_seed_of_each_does_not_turn_a_lead_into_a_tie(one):
+    runs = [one("a0", 5.0, 4.8, 5.2), one("a1", 5.5, 5.3, 5.7, seed=1)]
+    runs += [one("b0", 60.0, 58.0, 62.0, lr=0.1), one("b1", 90.0, 88.0, 92.0, seed=1, lr=0.1)]
+    report = build(runs)
+    assert report.verdict[0].startswith(
+        "tiny, lr 0.0002 is far ahead: FID 5.25 ± 0.35 (2 seeds; 4.80 to 5.70), against 75.00 ± 21.21 (2 seeds; 58.00 "
+        "to 92.00) for tiny, lr 0.1, the next best of 2 (too few seeds; for certainty: `ganzoo compare "
+    )
+    assert report.verdict[1].endswith(
+        "By its seeds alone the lead of 69.75 (95 % interval -120.62 to 260.12) is not sure, so nothing is marked best."
+    )
+    assert (report.best, how_sure(report.lines[1])) == (None, "far behind (too few seeds)")
+
+
+def test_one_that_the_images_tell_from_those_who_share_first_place_is_behind(one):
+    runs = [one(f"a{s}", 4.0 + s, 3.9 + s, 4.1 + s, seed=s) for s in range(3)]
+    runs += [one(f"b{s}", 4.5 + s, 4.4 + s, 4.6 + s, seed=s, lr=0.1) for s in range(3)]
+    first, _, last = build([*runs, one("c", 9.0, 8.5, 9.5, lr=0.2)]).verdict
+    assert first.startswith("tiny, lr 0.0002 and tiny, lr 0.1 share first place")
+    assert last == "tiny, lr 0.2 is behind by the images that were drawn, with too few seeds to be sure."
+
+
+def test_none_is_surely_ahead_where_a_third_is_level_or_nothing_is_known_of_its_images(one, run):  # noqa: F811
+    two = [one("a", 5.0, 4.8, 5.2), one("b", 6.0, 5.8, 6.2, lr=0.1)]
+    level = [one(f"c{s}", fid, fid - 0.2, fid + 0.2, seed=s, lr=0.2) for s, fid in enumerate((4.0, 7.0, 8.0))]
+    for third in (level, [run("d", 6.1, options={"lr": 0.2})]):
+        first, why = build([*two, *third]).verdict
+        assert first.startswith(
+            "None is surely ahead: tiny, lr 0.0002 has the lowest FID, 5.00 (4.80 to 5.20), against "
+        )
+        assert f"{shlex.join(map(str, [*two, third[0]]))} --seeds 0-2`" in first
+        assert ", but whether there is one over tiny, lr 0.2 cannot be told." in why
+
+
+def test_a_model_is_far_ahead_where_it_is_so_of_all(one):
+    runs = [one("a", 5.0, 4.8, 5.2), one("b", 60.0, 58.0, 62.0, lr=0.1)]
+    assert build(runs).verdict[0].startswith("tiny, lr 0.0002 is far ahead: ")
+    assert build([*runs, one("c", 70.0, 9.0, 130.0, lr=0.2)]).verdict[0].startswith("tiny, lr 0.0002 is ahead: ")
+
+
+def test_a_sure_lead_over_one_and_a_lead_by_the_images_over_another_are_told_as_what_they_are(one, run):  # noqa: F811
+    runs = [one(f"a{s}", 5.0 + s / 10, 4.9, 5.3, seed=s) for s in range(3)]
+    runs += [run(f"b{s}", 7.0 + s / 10, seed=s, options={"lr": 0.1}) for s in range(3)]
+    report = build([*runs, one("c", 50.0, 49.0, 51.0, lr=0.2)])
+    assert report.verdict[0].startswith("tiny, lr 0.0002 is ahead: FID 5.10 ± 0.10 (3 seeds), against 7.10 ± 0.10")
+    assert "explains. tiny, lr 0.2 is behind by the images that were drawn, with too few seeds" in report.verdict[1]
+    assert report.best is None
+
+
+def test_a_model_of_which_seeds_failed_is_not_ahead_by_the_one_that_did_not(one, run):  # noqa: F811
+    runs = [one("a", 5.0, 4.8, 5.2), *(run(f"a{s}", seed=s) for s in (1, 2))]
+    report = build([*runs, one("b", 20.0, 19.0, 21.0, lr=0.1)])
+    assert report.verdict[0].startswith(
+        "None is surely best: tiny, lr 0.0002 has the lowest FID, 5.00 (1 of 3 seeds), "
+    )
+    assert (
+        "tiny, lr 0.0002 has a FID on 1 of 3 seeds only, and what the others would show is unknown"
+        in (report.verdict[1])
+    )
+    turned = build([one("c", 2.0, 1.9, 2.1, lr=0.3), *runs])
+    assert "against 5.00 (1 of 3 seeds; 4.80 to 5.20) for tiny, lr 0.0002" in turned.verdict[0]
+
+
+def test_equal_fids_are_no_lead_whatever_is_known_of_them(one):
+    runs = [one("a", 5.0, 4.8, 5.2), one("b", 5.0, 4.8, 5.2, lr=0.1)]
+    same = "None is best: tiny, lr 0.0002 and tiny, lr 0.1 have the same FID, "
+    assert build(runs).verdict == [f"{same}5.00 (1 seed)."]
+    runs += [one("a1", 4.0, 3.8, 4.2, seed=1), one("a2", 6.0, 5.8, 6.2, seed=2)]
+    assert build(runs).verdict == [f"{same}5.00."]
+
+
+def test_what_lies_close_together_is_told_with_as_many_digits_as_show_it(one):
+    near = build([one("a", 5.001, 4.5, 5.002), one("b", 5.003, 5.0021, 5.6, lr=0.1)])
+    assert "FID 5.0010 (4.5000 to 5.0020), against 5.0030 (5.0021 to 5.6000)" in near.verdict[0]
+    small = build([one("c", 0.001, 0.0009, 0.0011), one("d", 0.003, 0.0029, 0.0031, lr=0.1)])
+    assert "FID 0.001 (0.0009 to 0.0011), against 0.003 (0.0029 to 0.0031)" in small.verdict[0]
+    assert behind(small.lines[1]) == "+0.002 (3.0 times)"
+
+
+def test_fids_below_nought_are_far_ahead_of_nothing(one):
+    report = build([one("a", -0.5, -1.0, -0.2), one("b", -0.1, -0.1, 0.0, lr=0.1)])
+    assert report.verdict[0].startswith("tiny, lr 0.0002 is ahead: FID -0.50 ")
+
+
+def test_a_line_of_three_seeds_is_not_said_to_have_one(one):
+    runs = [one("a", 3.0, 2.9, 3.1), *(one(f"b{s}", 15.0 + s, 14.0, 18.0, seed=s, lr=0.1) for s in range(3))]
+    assert how_sure(build(runs).lines[1]) == "far behind (too few seeds)"
+
+
+@pytest.mark.parametrize(("seed", "seeds"), [(5, "5-7"), (2**31 - 1, "2147483645-2147483647")])
+def test_the_seeds_for_certainty_are_seeds_that_a_run_may_have(one, seed, seeds):
+    runs = [one("a", 5.0, 4.8, 5.2, seed=seed), one("b", 6.0, 5.8, 6.2, seed=seed, lr=0.1)]
+    assert f" --seeds {seeds}`)." in build(runs).verdict[0]
+
+
+def test_where_three_seeds_are_too_few_six_are_for_certainty(one):
+    runs = [one(f"a{s}", 5.0 + s / 10, 4.9, 5.3, seed=s) for s in range(3)]
+    runs += [one(f"b{s}", fid, fid - 1, fid + 1, seed=s, lr=0.1) for s, fid in enumerate((9, 60, 900))]
+    assert " --seeds 0-5`)." in build(runs).verdict[0]
 
 
 # Times

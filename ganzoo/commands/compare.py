@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ganzoo.commands.options import Duration, Number, OfData, checkpoint_option, data_given, echo_json, json_option
-from ganzoo.errors import GanzooError, UsageError
+from ganzoo.errors import GanzooError, UsageError, harmless
 
 if TYPE_CHECKING:
     from ganzoo.plugins import Registry
@@ -86,7 +86,6 @@ def command(
     from ganzoo.report.build import build
     from ganzoo.report.files import check_targets, write
     from ganzoo.report.named import sort_out
-    from ganzoo.report.read import clean
     from ganzoo.sampling import parse_sampling
 
     def say(line: str) -> None:
@@ -127,10 +126,11 @@ def command(
         echo_json(report.to_json())
     else:
         for sentence in (*report.verdict, *(f"note: {caution}" for caution in report.cautions)):
-            click.echo(clean(sentence))
+            click.echo(harmless(sentence))
         for group in report.groups[1:]:
             if group.apart:
-                click.echo(clean(f"note: set apart: {', '.join(line.name for line in group.lines)}: {group.apart}"))
+                names = ", ".join(line.name for line in group.lines)
+                click.echo(harmless(f"note: set apart: {names}: {group.apart}"))
         for target in targets:
             click.echo(target)
     if report.failed:

@@ -31,24 +31,28 @@ def command(run: Path, kind: str | None, out: Path | None, checkpoint: str | Non
     ganzoo export runs/mine --format pt2
     ganzoo export runs/mine --format onnx -o digits.onnx
     """
-    from ganzoo.files import output
+    from ganzoo.files import check_place, output
     from ganzoo.plugins import registry
     from ganzoo.runs.export import export
     from ganzoo.runs.hub import beside
     from ganzoo.runs.sampler import load
 
+    ending = out.suffix.removeprefix(".").lower() if out else kind or "pt2"
     if kind is None:
-        ending = out.suffix.removeprefix(".") if out else "pt2"
         if ending not in FORMATS:
             raise UsageError(f"{out}: end the name in .{', .'.join(FORMATS)}, or say --format")
         kind = ending
+    if ending != kind and ending in FORMATS:
+        raise UsageError(f"{out}: --format {kind} is not what its ending says: end the name in .{kind}")
     plugins = registry().check()
     if out is not None:
         output(out, ["*"])
     sampler = load(run, "cpu", plugins, checkpoint=checkpoint)
     gan = sampler.gan
     name = f"{gan.name}.{kind}"
-    result = export(gan, kind, output(out or beside(run, name), [name]), plugins, sampler.step)
+    target = output(out or beside(run, name), [name])
+    check_place(target)
+    result = export(gan, kind, target, plugins, sampler.step)
     if as_json:
         echo_json(result)
         return

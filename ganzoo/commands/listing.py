@@ -5,8 +5,9 @@ from typing import Any
 
 import click
 
-from ganzoo.commands.options import Explained, echo_json, json_option
-from ganzoo.errors import UsageError
+from ganzoo.commands.options import Explained, Place, echo_json, json_option
+from ganzoo.errors import UsageError, harmless, plain
+from ganzoo.marks import LONGEST
 from ganzoo.terminal import argument, beside, table, width
 
 KINDS = ("models", "datasets", "metrics", "features", "augmentations", "regularisers", "loggers", "plugins")
@@ -16,7 +17,7 @@ COLUMNS = ("run", "model", "data", "status", "step", "best FID", "last FID")
 
 @click.command(name="list", cls=Explained, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("kind", type=click.Choice((*KINDS, RUNS)), required=False, metavar="[KIND]")
-@click.argument("folder", type=click.Path(path_type=Path), required=False)
+@click.argument("folder", type=Place(), required=False)
 @click.option("--tag", "tags", multiple=True, help="Those of the runs that have this tag; may be given again.")
 @json_option
 def command(kind: str | None, folder: Path | None, tags: tuple[str, ...], as_json: bool) -> None:
@@ -107,20 +108,32 @@ def _runs(folder: Path, tags: set[str], as_json: bool) -> None:
         return
     if not found:
         which = "".join(f" --tag {argument(tag)}" for tag in sorted(tags))
-        click.echo(f"no runs in {folder}{which and ' with' + which}: `ganzoo run MODEL{which}` makes one")
+        click.echo(
+            f"no runs in {harmless(str(folder))}{which and ' with' + which}: `ganzoo run MODEL{which}` makes one"
+        )
         return
     rows: list[tuple[str, ...]] = []
     for run in found:
         left = f", {_clock(run.left)} left" if run.left is not None else ""
         scores = ("-" if score is None else f"{score:.2f}" for score in (run.best_fid, run.last_fid))
         of = f" of {run.steps:,}" if run.steps and run.step < run.steps else ""
-        rows.append((str(run.path), run.model, run.data, run.status + left, f"{run.step:,}{of}", *scores))
-    marked = {"name": [run.name or "-" for run in found], "tags": [",".join(run.tags) or "-" for run in found]}
+        told = (_cell(run.model), _cell(run.data), _cell(run.status) + left, f"{run.step:,}{of}", *scores)
+        rows.append((harmless(str(run.path)), *told))
+    marked = {
+        "name": [run.name or "-" for run in found],
+        "tags": [",".join(run.tags) or "-" for run in found],
+    }
     more = {title: cells for title, cells in marked.items() if set(cells) != {"-"}}  # Where no run has one, no column.
     rows = [(*row, *cells) for row, *cells in zip(rows, *more.values(), strict=True)]
     lines = table((*COLUMNS, *more), rows, width())
     for number, line in enumerate(lines):
         click.secho(line, bold=not number and len(lines) > len(rows))
+
+
+def _cell(text: str) -> str:
+    """What a run says of itself, of which a stranger's may be as long as it likes, as a table shows it."""
+    text = plain(text)
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
 
 def _clock(seconds: float) -> str:

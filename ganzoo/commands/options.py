@@ -233,21 +233,27 @@ def _model_of(places: list[str]) -> "tuple[Path | None, type[GAN] | None]":
         return folder, None
 
 
-class RunPath(click.Path):
-    """A run directory, or the address of one on the hub, hf://owner/name, which is fetched."""
+class Place(click.Path):
+    """A path. An empty one would be the current folder, and is that of a variable that the shell does not know."""
 
     def __init__(self) -> None:
         super().__init__(path_type=Path)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            raise UsageError("an argument is empty: name a folder")
+        return super().convert(value, param, ctx)
+
+
+class RunPath(Place):
+    """A run directory, or the address of one on the hub, hf://owner/name, which is fetched."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         return super().convert(here(value), param, ctx)
 
 
-class OwnRun(click.Path):
+class OwnRun(Place):
     """A run directory that is worked in: none on the hub, where no checkpoints are."""
-
-    def __init__(self) -> None:
-        super().__init__(path_type=Path)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if isinstance(value, str) and value.startswith("hf://"):

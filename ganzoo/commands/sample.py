@@ -83,7 +83,9 @@ def command(
     """
     from ganzoo.data import to_uint8
     from ganzoo.plugins import registry
+    from ganzoo.runs.film import check_size
     from ganzoo.runs.hub import beside
+    from ganzoo.runs.pictures import tiled
     from ganzoo.runs.sampler import load
 
     chosen = {name: value for name, value in sampling.items() if value is not None}
@@ -113,7 +115,15 @@ def command(
         if given and not sampler.data.is_images:
             raise UsageError(f"model '{sampler.gan.name}' makes vectors, and {flag} is for pictures: leave it out")
     labels = parse_labels(label, sampler.data.classes) if label is not None else None
-    drawn, classes = _drawn(sampler, n, labels, several or [seed], several is not None, parse_values(sets), chosen)
+    each = len(labels or sampler.data.classes or "1") if sampler.gan.conditional else 1
+    count = n if several is None else each * len(several)
+    classes = sampler.classes(count, labels)
+    different = len(set(classes.tolist())) if classes is not None else 1
+    columns = min(different if different > 1 else max(1, round(count**0.5)), 100)
+    if sampler.data.is_images and (grid or target.suffix.lower() == ".png"):
+        size = tiled(count, columns, *sampler.data.shape[1:])
+        check_size(*size, scale or 1, "-n" if several is None else "--seeds")
+    drawn = _drawn(sampler, classes, count, several or [seed], several is not None, parse_values(sets), chosen)
     told = {"seed": seed} if several is None else {"seeds": list(several)}
     if not sampler.data.is_images:
         written = write_vectors(drawn, classes, target)
@@ -122,27 +132,22 @@ def command(
         )
         return
     images = to_uint8(drawn)
-    different = len(set(classes.tolist())) if classes is not None else 1
-    columns = different if different > 1 else max(1, round(len(images) ** 0.5))
-    written = write(images, classes, target, min(columns, 100), grid, sampler.data.classes, scale or 1)
+    written = write(images, classes, target, columns, grid, sampler.data.classes, scale or 1)
     _tell({"images": len(images), "shape": list(images.shape[1:]), **told, "files": list(map(str, written))}, as_json)
 
 
 def _drawn(
-    sampler: "Sampler", n: int, labels: list[int | str] | None, seeds: Sequence[int], by_seed: bool,
+    sampler: "Sampler", classes: "Tensor | None", n: int, seeds: Sequence[int], by_seed: bool,
     values: Mapping[str, float], sampling: Mapping[str, Any],
-) -> "tuple[Tensor, Tensor | None]":  # fmt: skip
-    """Samples and their classes: `n` of the first seed, or of each seed one of each class, all of the same latents."""
+) -> "Tensor":  # fmt: skip
+    """`n` samples of the classes, of the first seed; or of each seed as many, all of the same latents."""
     import torch
 
     if not by_seed:
-        classes = sampler.classes(n, labels)
-        return sampler.draw(n, classes, seeds[0], values, sampling).cpu(), classes
-    each = len(labels or sampler.data.classes or "1") if sampler.gan.conditional else 1
-    classes = sampler.classes(each * len(seeds), labels)
-    ones = [None] * (each * len(seeds)) if classes is None else classes.split(1)
-    drawn = [sampler.draw(1, one, seeds[i // each], values, sampling) for i, one in enumerate(ones)]
-    return torch.cat(drawn).cpu(), classes
+        return sampler.draw(n, classes, seeds[0], values, sampling).cpu()
+    ones = [None] * n if classes is None else classes.split(1)
+    drawn = [sampler.draw(1, one, seeds[i * len(seeds) // n], values, sampling) for i, one in enumerate(ones)]
+    return torch.cat(drawn).cpu()
 
 
 def _refuse_pairs(
@@ -339,7 +344,7 @@ def write(images, classes, target: Path, columns: int, grid: bool, known=(), sca
             try:
                 for path, image in zip(paths, images, strict=True):
                     save_png(path, picture_of(image))
-            except OSError:  # It was empty: what was begun would stand in the way of the next attempt.
+            except BaseException:  # It was empty: what was begun would stand in the way of the next attempt.
                 for path in paths:
                     path.unlink(missing_ok=True)
                 target.rmdir()

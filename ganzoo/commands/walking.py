@@ -18,14 +18,14 @@ def film(
     """Write the film; returns what is told of it.
 
     Raises:
-        UsageError, GanzooError: as `check_film`, `walk` and `write_film`.
+        UsageError, GanzooError: as `check_film`, `check_size`, `walk` and `write_film`.
     """
     from tqdm import tqdm
 
     from ganzoo.commands.choices import parse_labels
     from ganzoo.plugins import registry
-    from ganzoo.runs.film import check_film, enlarged, enlarging, write_film
-    from ganzoo.runs.pictures import column_classes, headed, tile, titles
+    from ganzoo.runs.film import check_film, check_size, enlarged, enlarging, write_film
+    from ganzoo.runs.pictures import column_classes, headed, tile, tiled, titles
     from ganzoo.runs.sampler import load
     from ganzoo.runs.walk import walk
 
@@ -43,6 +43,9 @@ def film(
     else:
         classes = [sampler.classes(n, [one]) for one in through]
     columns = min(columns, n) or max(1, round(n**0.5))
+    if sampler.data.is_images:
+        height, width = tiled(n, columns, *sampler.data.shape[1:])
+        check_size(height, width, scale or enlarging(height), "-n")
     heads = titles(column_classes(classes[0], columns), names) if through is None else []
 
     def shown():  # type: ignore[no-untyped-def]

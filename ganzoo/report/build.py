@@ -95,7 +95,7 @@ def build(
     the generators are compared, `best`, `last` or a step; None: as they were last saved.
 
     Raises:
-        UsageError: nothing was given, a folder twice, or one that is no run.
+        UsageError: nothing was given, a folder twice, or one that is no run; or no run has the checkpoint.
         GanzooError: a benchmark file is damaged, or every run is.
     """
     seen: set[Path] = set()
@@ -115,6 +115,8 @@ def build(
             faults.append(error)
     if faults and not runs:
         raise faults[0]
+    if runs and all(run.lacks for run in runs):
+        raise UsageError(f"no run here has checkpoint '{checkpoint}': {runs[0].lacks}")
     failed = [*failed, *(f"left out: {one_line(fault)}" for fault in faults)]
     groups = make_groups(runs)
     said = command or shlex.join(["ganzoo", *sys.argv[1:]])

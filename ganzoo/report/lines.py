@@ -119,6 +119,10 @@ class Line:
     """How far behind the first by FID; None of the first, and of a line without."""
     standing: "Standing | None" = None
     """How far the first is ahead of it by the images that were drawn, where that is known."""
+    lead: "Lead | None" = None
+    """What the first's lead over it is, by seeds and images; None of the first, and of a line without a FID."""
+    first: "Line | None" = field(default=None, repr=False)
+    """The line that it is behind."""
 
     @property
     def seeds(self) -> list[Any]:
@@ -190,7 +194,29 @@ def standing(better: Value, other: Value) -> Standing | None:
         return None
     if other.drawn[0] <= better.drawn[1]:
         return "level"
-    return "far ahead" if other.drawn[0] >= FAR * better.drawn[1] else "ahead"
+    # Twice a number below 0 is less than it: such a FID is 0, but for rounding.
+    return "far ahead" if other.drawn[0] >= FAR * better.drawn[1] > 0 else "ahead"
+
+
+Lead = Literal["sure", "far ahead", "ahead", "apart", "shared", "level", "unknown"]
+"""What is known of a lead, by seeds first and then by the images that were drawn of them.
+
+`sure`: seeds do not explain it. `far ahead` and `ahead`: other images do not, and seeds are too few to say.
+`apart`: nothing is known of other images, and each seed of the one is below each of the other. `shared`: seeds explain
+it. `level`: of one seed, and other images would explain it. `unknown`: of one seed, and nothing is known of others.
+"""
+CLEAR = ("sure", "far ahead", "ahead")
+"""Leads by which one may say that a line is ahead."""
+
+
+def lead_of(better: Value, other: Value) -> Lead:
+    """What is known of the lead of a line over another. That seeds are too few to be sure of one makes it no tie."""
+    found, stands = difference(better, other).sure, standing(better, other)
+    if found:
+        return "sure"
+    if stands in ("far ahead", "ahead") or found is None:
+        return stands or "unknown"
+    return "apart" if stands is None and max(better.values) < min(other.values) else "shared"
 
 
 def name_lines(lines: Sequence[Line]) -> None:
@@ -286,6 +312,7 @@ def put_in_order(lines: Sequence[Line]) -> list[Line]:
         line.rank = place
         if place > 1 and by == "fid":
             best, value = ranked[0].values["fid"], line.values["fid"]
+            line.first, line.lead = ranked[0], lead_of(best, value)
             line.behind, line.standing = difference(best, value), standing(best, value)
     return [*ranked, *(line for line in lines if line.rank is None)]
 

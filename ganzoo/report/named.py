@@ -41,6 +41,8 @@ def sort_out(what: Sequence[str], models: Sequence[str]) -> Named:
         GanzooError: it is on the hub, which cannot be reached.
     """
     named = Named()
+    if "" in what:  # It would be the current folder, and is that of a variable that the shell does not know.
+        raise UsageError("an argument is empty: name a run, a folder of runs or a model")
     for name in what:
         path = local(name)
         if path.is_dir():

@@ -66,6 +66,8 @@ class RunRecord:
     """Whether it is being trained at this moment."""
     checkpoint: str | None = None
     """Of which the result is, as `--checkpoint` names it; None: of the generator as it was last saved."""
+    lacks: str = ""
+    """Where the run has neither such a checkpoint nor a result of it: that it has none, and which it has."""
 
     @property
     def model(self) -> str:
@@ -284,6 +286,8 @@ def _read_run(folder: Path, checkpoint: str | None) -> RunRecord:
             record.notes.append(f"measured at step {measured:,}, {of} step {made:,}: run `ganzoo eval` again")
     elif checkpoint is None:
         record.result = logged_result(record)
+    else:
+        record.lacks = why_lacking(folder, checkpoint)
     if record.imported:
         record.notes.append(f"imported from {', '.join(record.imported_from)}: how it was trained is not known")
     elif record.running:
@@ -300,6 +304,15 @@ def step_at(folder: Path, checkpoint: str) -> int | None:
         return Checkpoints(folder / "checkpoints").named(checkpoint)
     except UsageError:
         return None
+
+
+def why_lacking(folder: Path, checkpoint: str) -> str:
+    """That a run has no such checkpoint, and which it has; empty where it has it."""
+    try:
+        Checkpoints(folder / "checkpoints").named(checkpoint)
+    except UsageError as error:
+        return str(error)
+    return ""
 
 
 def checked(result: Any, path: Path) -> dict[str, Any]:

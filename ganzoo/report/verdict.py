@@ -1,20 +1,23 @@
 """What a report says of its runs in sentences: which line is best, how sure that is, and what a reader must know."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ganzoo.errors import plain
 from ganzoo.metrics.protocol import UNSEEN
 from ganzoo.report.groups import Group
-from ganzoo.report.lines import MEASURES, Difference, Line, Measure, Standing, Value, difference, rank, ranked_by
+from ganzoo.report.lines import CLEAR, MEASURES, Difference, Line, Measure, Value, rank, ranked_by
 from ganzoo.report.read import RunRecord, clean, listed, mapping, number
-from ganzoo.report.show import show, shown_number
+from ganzoo.report.show import few_seeds, show, shown_number, telling
 from ganzoo.terminal import argument
 
 MOST = 6
 """Runs that a sentence names."""
 SEEDS = 3
 """With how many a lead can be told from chance, as a rule."""
+LARGEST_SEED = 2**31 - 1
+"""That a run may have."""
 EVAL = "The same command with `--eval` measures them first"
 MARKED = (
     "A value is marked best only when its mean over seeds leads every other model's by more than the spread over seeds "
@@ -45,72 +48,128 @@ def verdict(group: Group) -> tuple[list[str], str | None]:
         if all(isinstance(shape, list) and len(shape) == 1 for shape in shapes):
             return ["Vectors have no FID: the numbers in the table say what each model is better at."], None
         return ["No run here has a FID, so nothing can be said about which is better.", way_to_fid(group.runs)], None
-    fid = MEASURES[0]
-    ranked = rank(group.lines, fid)
+    ranked = rank(group.lines, MEASURES[0])
     best = ranked[0]
     value = best.values["fid"]
     if len(ranked) == 1:
-        return [f"{best.name} reaches FID {told(fid, value)}; no other model has a FID to compare it with."], None
-    rival, theirs = ranked[1], ranked[1].values["fid"]
-    lead = difference(value, theirs)
+        only = f"{best.name} reaches FID {told(MEASURES[0], value)}; no other model has a FID to compare it with."
+        return [only], None
+    said = of_several(ranked)
+    if lacking := [line.name for line in ranked[2:] if line.values["fid"].note]:
+        said.append(f"{in_a_row(lacking)} {'has' if len(lacking) == 1 else 'have'} a FID on some seeds only.")
+    return said, best.name if value.best else None
+
+
+def of_several(ranked: Sequence[Line]) -> list[str]:
+    """What can be said of the first by FID, against each of the others: the surest of what is true of all."""
+    best, rival = ranked[:2]
+    value = best.values["fid"]
+    if len(same := [line for line in ranked if line.values["fid"].mean == value.mean]) > 1:
+        return [alike(same)]
+    near = itertools.takewhile(lambda line: line.lead not in CLEAR, ranked[1:])
+    if not value.note and any(line.lead == "shared" for line in near):
+        return shared(ranked)
+    # A model of which seeds failed is never said to be ahead by the others.
+    if not value.note and rival.lead in ("far ahead", "ahead", "level"):
+        return by_images(ranked)
+    return by_seeds(ranked)
+
+
+def alike(lines: Sequence[Line]) -> str:
+    """That lines have the same FID, however many seeds each has."""
+    values = [line.values["fid"] for line in lines]
+    said = {told(MEASURES[0], value) for value in values}
+    fid = said.pop() if len(said) == 1 else shown_number(values[0].mean, MEASURES[0].form)
+    return f"None is best: {in_a_row([line.name for line in lines])} have the same FID, {fid}."
+
+
+def by_seeds(ranked: Sequence[Line]) -> list[str]:
+    """What the seeds say of the first line's lead over the next."""
+    best, rival = ranked[:2]
+    value, theirs = best.values["fid"], rival.values["fid"]
+    fid = telling(MEASURES[0], (value.mean, theirs.mean))
     others = f"against {told(fid, theirs)} for {rival.name}, the next best of {len(ranked)}"
-    amount = shown_number(lead.amount, fid.form)
     if value.best:
-        how_sure = f"The lead of {amount} ({interval(lead)}) is more than the spread over seeds explains."
-        return [f"{best.name} is best: FID {told(fid, value)}, {others}.", how_sure], best.name
-    if lead.sure is None and (stands := rival.standing):
-        return by_images(best, rival, len(ranked), stands), None
-    if not lead.amount:
-        return [f"None is best: {best.name} and {rival.name} have the same FID, {told(fid, value)}."], None
+        return [f"{best.name} is best: FID {told(fid, value)}, {others}.", f"{beyond_seeds(rival)}."]
+    unsure = [line for line in ranked[2:] if line.lead != "sure"]
+    if rival.lead == "sure" and not value.note and all(line.lead in CLEAR for line in unsure):
+        are = f"{in_a_row([line.name for line in unsure])} {'is' if len(unsure) == 1 else 'are'}"
+        return [
+            f"{best.name} is ahead: FID {told(fid, value)}, {others}.",
+            f"{beyond_seeds(rival)}. {are} behind by the images that were drawn, with too few seeds to be sure, so "
+            f"nothing is marked best.{for_certainty(best, *unsure)}",
+        ]
     first = f"None is surely best: {best.name} has the lowest FID, {told(fid, value)}, {others}."
-    if lead.sure is None:
-        few = [line.name for line in (best, rival) if line.values["fid"].spread is None]
-        who = "Each of the two has a FID on one seed" if len(few) == 2 else f"{few[0]} has a FID on one seed"
-        return [
-            first,
-            f"The lead is {amount}. {who}, so how far another seed would move these numbers is unknown: nothing is "
-            f"marked best.{for_certainty(best, rival)}",
-        ], None
-    if value.note:
-        return [
-            first,
-            f"The lead is {amount}, but {best.name} has a FID on {value.note} only, and what the others would show is "
-            "unknown: nothing is marked best.",
-        ], None
-    if lead.sure:
-        doubtful = [line.name for line in ranked[2:] if not difference(value, line.values["fid"]).sure]
-        return [
-            first,
-            f"The lead of {amount} ({interval(lead)}) is more than the spread over seeds explains, but whether the one "
-            f"over {', '.join(doubtful[:3])} is cannot be told from its seeds.",
-        ], None
-    return shared(ranked), None
+    return [first, why_unsure(ranked)]
+
+
+def beyond_seeds(rival: Line) -> str:
+    """That a lead over another line is sure."""
+    lead = lead_over(rival)
+    amount = shown_number(lead.amount, MEASURES[0].form)
+    return f"The lead of {amount} ({interval(lead)}) is more than the spread over seeds explains"
+
+
+def why_unsure(ranked: Sequence[Line]) -> str:
+    """Why the first line's lead is not sure by its seeds, and what would tell."""
+    best, rival = ranked[:2]
+    note, lead = best.values["fid"].note, lead_over(rival)
+    amount = shown_number(lead.amount, MEASURES[0].form)
+    if note:
+        return (
+            f"The lead is {amount}, but {best.name} has a FID on {note} only, and what the others would show is "
+            "unknown: nothing is marked best."
+        )
+    if rival.lead == "sure":
+        doubtful = [line.name for line in ranked[2:] if line.lead not in CLEAR]
+        return (
+            f"{beyond_seeds(rival)}, but whether the one over {in_a_row(doubtful, word='or')} is cannot be told from "
+            f"{'its' if len(doubtful) == 1 else 'their'} seeds."
+        )
+    if rival.lead == "apart":
+        return (
+            f"Each seed of {best.name} is below each of {rival.name}, but they are too few to be sure of the lead of "
+            f"{amount} ({interval(lead)}): nothing is marked best.{for_certainty(best, rival)}"
+        )
+    few = [line.name for line in (best, rival) if line.values["fid"].spread is None]
+    who = "Each of the two has a FID on one seed" if len(few) == 2 else f"{few[0]} has a FID on one seed"
+    return (
+        f"The lead is {amount}. {who}, so how far another seed would move these numbers is unknown: nothing is marked "
+        f"best.{for_certainty(best, rival)}"
+    )
+
+
+def lead_over(line: Line) -> Difference:
+    """The first's lead over a line."""
+    assert line.behind is not None
+    return line.behind
 
 
 def shared(ranked: Sequence[Line]) -> list[str]:
-    """Who share first place, since seeds explain what lies between them, and who is surely behind."""
+    """Who share first place, since seeds explain what lies between them, and who is behind."""
     fid = MEASURES[0]
-    value = ranked[0].values["fid"]
-    leads = [difference(value, line.values["fid"]) for line in ranked[1:]]
-    beyond = next((i for i, lead in enumerate(leads) if lead.sure), len(leads))
+    near = list(itertools.takewhile(lambda line: line.lead not in CLEAR, ranked[1:]))
     # One whose lead is unknown, for lack of seeds, shares nothing.
-    first = [ranked[0], *(line for line, lead in zip(ranked[1:], leads[:beyond], strict=False) if lead.sure is False)]
-    after = [(line, lead) for line, lead in zip(ranked[1:], leads, strict=True) if line not in first]
+    first = [ranked[0], *(line for line in near if line.lead == "shared")]
+    after = [line for line in ranked if line not in first]
     values = [line.values["fid"] for line in first[:MOST]]
-    each = {v.note or f"{len(v.values)} seed{'s' if len(v.values) != 1 else ''}" for v in values}
+    each = {seeds_of(v) for v in values}
     shown = [show(fid, v) if len(each) == 1 else told(fid, v) for v in values]
     seeds = f" ({each.pop()})" if len(each) == 1 else ""
-    lead = leads[0]
+    lead = lead_over(first[1])
     said = [
-        f"{in_a_row([line.name for line in first])} share first place: FID {in_a_row(shown, len(first))}{seeds}; the "
-        "difference is within chance.",
+        f"{in_a_row([line.name for line in first])} share first place: FID {in_a_row(shown, len(first))}{seeds}; seeds "
+        "do not tell them apart.",
         f"The lead of {shown_number(lead.amount, fid.form)} ({interval(lead)}) is no more than the spread over seeds "
         "explains: more seeds or longer training would have to tell.",
     ]
-    if surely := next(((line.name, lead) for line, lead in after if lead.sure), None):
-        name, behind = surely
-        said.append(f"The next, {name}, is {shown_number(behind.amount, fid.form)} behind ({interval(behind)}).")
-    if doubtful := [line.name for line, lead in after if not lead.sure]:
+    if surely := next((line for line in after if line.lead == "sure"), None):
+        behind = lead_over(surely)
+        said.append(f"The next, {surely.name}, is {shown_number(behind.amount, fid.form)} behind ({interval(behind)}).")
+    if unsure := [line.name for line in after if line.lead in ("far ahead", "ahead")]:
+        are = "is" if len(unsure) == 1 else "are"
+        said.append(f"{in_a_row(unsure)} {are} behind by the images that were drawn, with too few seeds to be sure.")
+    if doubtful := [line.name for line in after if line.lead not in CLEAR]:
         its = "its" if len(doubtful) == 1 else "their"
         said.append(f"Whether {in_a_row(doubtful, word='or')} is behind cannot be told from {its} seeds.")
     return said
@@ -151,6 +210,7 @@ def by_modes(group: Group) -> list[str]:
 
 def way_to_fid(runs: Sequence[RunRecord]) -> str:
     """What measures it where no run has it, or why it cannot be had."""
+    runs = [run for run in runs if not run.lacks] or runs
     if any(run.result is None for run in runs):
         folders = " ".join(argument(run.folder) for run in runs)
         command = f"ganzoo compare {folders} --eval{of_checkpoint(runs[0])}"
@@ -176,40 +236,54 @@ def why_no_fid(result: Mapping[str, Any]) -> str:
     return plain(str(clean(mapping(result.get("left_out")).get("fid") or unseen)))
 
 
-def by_images(best: Line, rival: Line, count: int, stands: Standing) -> list[str]:
-    """What can be said of a lead where one of the two has one seed: how far other images would move the numbers."""
-    fid = MEASURES[0]
+def by_images(ranked: Sequence[Line]) -> list[str]:
+    """What can be said of a lead where seeds are too few to say it: how far other images would move the numbers."""
+    best, rival = ranked[:2]
     (value, theirs), names = (line.values["fid"] for line in (best, rival)), (best.name, rival.name)
-    one = "one seed" if len(value.values) == len(theirs.values) == 1 else "too few seeds"
-    sure = f" ({one}{for_certainty(best, rival, '; for certainty: ')})"
-    mine, others = (f"{show(fid, v)} ({within(v)})" for v in (value, theirs))
-    against = f"against {others} for {names[1]}, the next best of {count}"
-    if stands == "level":
+    ends = [v.drawn or (None, None) for v in (value, theirs)]
+    fid = telling(MEASURES[0], (value.mean, theirs.mean), (ends[0][1], ends[1][0]))
+    doubtful = [line for line in ranked[2:] if line.lead not in CLEAR]
+    sure = f" ({few_seeds(best, rival)}{for_certainty(best, rival, *doubtful, begins='; for certainty: ')})"
+    mine, others = (by_drawn(fid, v) for v in (value, theirs))
+    against = f"against {others} for {names[1]}, the next best of {len(ranked)}"
+    why = "The lead is more than the images that were drawn explain (95 % intervals, by bootstrap)"
+    if rival.lead == "level":
         first = f"None is ahead: {names[0]} has the lowest FID, {mine}, {against}{sure}."
-        why = "The intervals meet: as many other images of the same generators might show the opposite."
+        why = "The intervals meet: as many other images of the same generators might show the opposite"
+    elif doubtful:
+        first = f"None is surely ahead: {names[0]} has the lowest FID, {mine}, {against}{sure}."
+        why += f", but whether there is one over {in_a_row([line.name for line in doubtful], word='or')} cannot be told"
     else:
+        stands = "far ahead" if all(line.standing == "far ahead" for line in ranked[1:]) else "ahead"
         first = f"{names[0]} is {stands}: FID {mine}, {against}{sure}."
-        why = "The lead is more than the images that were drawn explain (95 % intervals, by bootstrap)."
-    return [first, f"{why} How far another seed would move these numbers is not known, so nothing is marked best."]
+    lead = lead_over(rival)
+    seeds = "How far another seed would move these numbers is not known"
+    if lead.sure is False:
+        seeds = f"By its seeds alone the lead of {shown_number(lead.amount, fid.form)} ({interval(lead)}) is not sure"
+    return [first, f"{why}. {seeds}, so nothing is marked best."]
 
 
-def within(value: Value) -> str:
-    """From where to where other images would have brought the FID, in a sentence."""
+def by_drawn(fid: Measure, value: Value) -> str:
+    """A FID in a sentence, with from where to where other images would have brought it."""
     assert value.drawn is not None
-    low, high = (shown_number(end, MEASURES[0].form) for end in value.drawn)
-    return f"{low} to {high}"
+    seeds = f"{seeds_of(value)}; " if value.note or len(value.values) > 1 else ""
+    low, high = (shown_number(end, fid.form) for end in value.drawn)
+    return f"{show(fid, value)} ({seeds}{low} to {high})"
 
 
-def for_certainty(best: Line, rival: Line, begins: str = " For certainty: ") -> str:
-    """How to train further seeds of the two; nothing where a run cannot be repeated."""
-    runs = [run for line in (best, rival) for run in line.runs]
+def for_certainty(*lines: Line, begins: str = " For certainty: ") -> str:
+    """How to train further seeds of lines; nothing where a run cannot be repeated."""
+    runs = [run for line in lines for run in line.runs]
     seeds = [run.seed for run in runs if isinstance(run.seed, int) and not isinstance(run.seed, bool)]
     if len(seeds) < len(runs) or any(run.imported for run in runs):
         return ""
-    folders = " ".join(argument(line.runs[0].folder) for line in (best, rival))
-    said = f"ganzoo compare {folders} --seeds {min(seeds)}-{min(seeds) + SEEDS - 1}"
-    said += f" --eval{of_checkpoint(best.runs[0])}" if best.runs[0].checkpoint else ""
-    return f"{begins}`{said}`" + ("." if begins.endswith("y: ") and begins.startswith(" ") else "")
+    fewest = min(len(line.runs) for line in lines)
+    many = SEEDS if fewest < SEEDS else 2 * fewest
+    first = max(0, min(*seeds, LARGEST_SEED + 1 - many))
+    folders = " ".join(argument(line.runs[0].folder) for line in lines[:MOST])
+    said = f"ganzoo compare {folders} --seeds {first}-{first + many - 1}"
+    said += f" --eval{of_checkpoint(lines[0].runs[0])}" if lines[0].runs[0].checkpoint else ""
+    return f"{begins}`{said}`" + ("." if begins.startswith(" ") else "")
 
 
 def interval(lead: Difference) -> str:
@@ -220,20 +294,27 @@ def interval(lead: Difference) -> str:
 
 def told(measure: Measure, value: Value) -> str:
     """A value in a sentence."""
+    return f"{show(measure, value)} ({seeds_of(value)})"
+
+
+def seeds_of(value: Value) -> str:
+    """On how many seeds it is known."""
     n = len(value.values)
-    return f"{show(measure, value)} ({value.note or f'{n} seed' + ('s' if n != 1 else '')})"
+    return value.note or f"{n} seed{'s' if n != 1 else ''}"
 
 
 def unmeasured(groups: Sequence[Group], failed: Sequence[str] = ()) -> list[str]:
     """One note for all the runs that have no evaluation, with the command that makes it; of those that `failed` it is
-    known why."""
+    known why. A run without the checkpoint that is asked for has one of its own."""
     known = tuple(f"{run.folder}: " for group in groups for run in group.runs)
     told = {begin for begin in known if any(line.startswith(begin) for line in failed)}
     runs = [run for group in groups for run in group.runs if run.result is None and f"{run.folder}: " not in told]
+    said = [run.lacks for run in runs if run.lacks]
+    runs = [run for run in runs if not run.lacks]
     if not runs:
-        return []
+        return said
     names = ", ".join(str(run.folder) for run in runs[:MOST]) + (f" and {len(runs) - MOST} more" * (len(runs) > MOST))
-    return [f"not evaluated: {names}. {EVAL}."]
+    return [*said, f"not evaluated: {names}. {EVAL}."]
 
 
 def cautions(groups: Sequence[Group]) -> list[str]:

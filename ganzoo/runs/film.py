@@ -86,11 +86,22 @@ def enlarged(picture: np.ndarray, times: int) -> np.ndarray:
     Raises:
         UsageError: it would be too large.
     """
-    if picture.shape[0] * picture.shape[1] * times**2 > LARGEST:
-        raise UsageError(
-            f"a picture of {picture.shape[1]} x {picture.shape[0]} pixels is too large for --scale {times}"
-        )
+    check_size(picture.shape[0], picture.shape[1], times)
     return picture.repeat(times, axis=0).repeat(times, axis=1)
+
+
+def check_size(height: int, width: int, times: int, fewer: str = "") -> None:
+    """Check, before it is made, that a picture of so many pixels is one that `enlarged` takes.
+
+    `fewer` names the option by which it is of fewer images.
+
+    Raises:
+        UsageError: it would be too large.
+    """
+    if height * width * times**2 <= LARGEST:
+        return
+    what = f"a picture of {width} x {height} pixels is too large" + (f" for --scale {times}" if times > 1 else "")
+    raise UsageError(what + (f": ask for fewer images by {fewer}" if fewer else ""))
 
 
 def fitted(frame: np.ndarray, size: tuple[int, int]) -> np.ndarray:

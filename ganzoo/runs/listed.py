@@ -30,7 +30,7 @@ class Listed(NamedTuple):
     left: float | None
     """Seconds that a running one still needs, about."""
     best_fid: float | None
-    """The lowest of those that were measured while it trained."""
+    """The lowest of those that were measured, while it trained or after."""
     last_fid: float | None
     name: str | None = None
     tags: tuple[str, ...] = ()
@@ -79,7 +79,7 @@ def listed(folder: Path) -> Listed:
         steps,
         seconds,
         _left(step, seconds, steps, _number(known, "max_time")) if running else None,
-        min(scores, default=evaluated),
+        min([*scores, *([evaluated] if evaluated is not None else [])], default=None),
         evaluated if evaluated is not None else scores[-1] if scores else None,
         *marks_of(info),
     )

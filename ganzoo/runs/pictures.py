@@ -23,6 +23,11 @@ LONGEST = 8
 """Of a name that stands upright, in heights of its letters."""
 
 
+def tiled(n: int, columns: int, height: int, width: int, gap: int = 2) -> tuple[int, int]:
+    """Height and width of what `tile` makes of so many images of such sides."""
+    return -(-n // columns) * (height + gap) + gap, columns * (width + gap) + gap
+
+
 def tile(images: Tensor, columns: int, gap: int = 2) -> np.ndarray:
     """uint8 images (N, C, H, W), C 1 or 3, filled row by row into one picture: uint8 (height, width, 3)."""
     n, c, h, w = images.shape

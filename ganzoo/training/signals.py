@@ -44,6 +44,31 @@ class Stopped(Exception):
         self.exit_code = 128 + number
 
 
+class Ended(KeyboardInterrupt):
+    """SIGTERM or SIGHUP came to a command that does not train."""
+
+    def __init__(self, number: int):
+        super().__init__()
+        self.number = number
+
+
+@contextmanager
+def ending() -> Iterator[None]:
+    """Inside, SIGTERM and SIGHUP end the work as Ctrl-C does, by `Ended`: what is half written is removed."""
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        for other in before:  # A second ends the process, but that a hangup comes twice.
+            signal.signal(other, signal.SIG_IGN if other == HANGUP else signal.SIG_DFL)
+        raise Ended(number)
+
+    before = {number: signal.signal(number, end) for number in stopping() if number != signal.SIGINT}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)  # None: one that is not Python's.
+
+
 class Stop:
     """While it is entered, `heard` tells which signal came to this process, if any; `requested`, whether to stop.
 
