@@ -507,3 +507,14 @@ def test_an_import_that_is_interrupted_leaves_nothing_in_the_way(ganzoo, monkeyp
         assert ganzoo("import", SNAPSHOT, "-o", "r").code == 130
     assert not Path("r").exists()
     assert ganzoo("import", SNAPSHOT, "-o", "r").code == 0
+
+
+def test_an_import_of_other_classes_is_measured_without_them_and_has_no_training_to_film(ganzoo):
+    assert ganzoo("import", SNAPSHOT, "-o", "r").code == 0
+    asked = ("eval", "r", "--dataset", "mnist", "-n", 50)
+    refused = ganzoo(*asked)
+    assert (refused.code, "`--labels uniform` measures what needs none" in refused.err) == (2, True)
+    assert ganzoo(*asked, "--labels", "uniform", "--metrics", "fid").code == 0
+    assert ganzoo(*asked, "--labels", "uniform", "--metrics", "accuracy").code == 2
+    filmed = ganzoo("video", "r", "-o", "r.gif")
+    assert (filmed.code, "`ganzoo sample r --walk -o walk.gif` films its latents" in filmed.err) == (2, True)

@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from ganzoo.errors import GanzooError, UsageError, one_line, plain
 from ganzoo.files import whole
 from ganzoo.runs.folder import grids_of, open_run
+from ganzoo.terminal import argument
 
 KINDS = (".mp4", ".gif", ".webp")
 MOST_FRAMES = 3_000
@@ -40,7 +41,13 @@ def kept(folder: Path) -> Kept:
         UsageError: not a run directory, or it has kept none yet.
         GanzooError: the directory is damaged, or a link leads out of it.
     """
-    name, found = str(open_run(folder)["model"]), grids_of(folder)
+    info, found = open_run(folder), grids_of(folder)
+    name = str(info["model"])
+    if not found and info.get("imported"):
+        raise UsageError(
+            f"{folder} was imported, and no training of it was seen: "
+            f"`ganzoo sample {argument(folder)} --walk -o walk.gif` films its latents"
+        )
     if not found:
         raise UsageError(f"{folder} has kept no grids of samples yet: a run writes them to samples/ as it trains")
     return Kept(name, [*found], [*found.values()])

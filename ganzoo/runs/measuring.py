@@ -73,17 +73,23 @@ def measure_run(
     batches = generated(gan, n, seed, evaluator.reference, asked, world)
     labelled = bool(sampler.gan.conditional and sampler.data.classes)
     ours, theirs = sampler.data.classes, evaluator.reference.data.classes
-    if labelled and info.get("imported") and len(ours) == len(theirs):
+    strange = labelled and ours != theirs
+    if strange and info.get("imported") and len(ours) == len(theirs):
+        strange = False
         if not world.rank:
             warn(f"{run} knows its classes by number alone: they are taken for those of '{name}', in their order")
-    elif labelled and ours != theirs:
-        raise UsageError(f"the classes of {run} are not those of '{name}': metrics of labels would mean nothing")
+    if strange and labels != "uniform":
+        raise UsageError(
+            f"the classes of {run} are not those of '{name}': metrics of labels would mean nothing; "
+            "`--labels uniform` measures what needs none, of images of all its own classes"
+        )
     beside = comes_with(gan, evaluator.reference)
+    beside["labelled"] = beside["labelled"] and not strange
     drawn, sees = drawn_as(gan, asked), recogniser(gan, evaluator.reference)
+    draw = None if strange else drawer(gan)
     measured = evaluator.measure(
-        batches, n, seed=seed, drawn=drawn, recognise=sees, clusters=gan.clusters, draw=drawer(gan), world=world,
-        **beside,
-    )  # fmt: skip
+        batches, n, seed=seed, drawn=drawn, recognise=sees, clusters=gan.clusters, draw=draw, world=world, **beside
+    )
     return evaluator, {**about, **measured}
 
 
