@@ -585,17 +585,21 @@ def test_a_parquet_file_without_the_others_labels_is_one_of_pictures_without(tmp
 # Pixels
 
 
-def deep(values) -> bytes:
-    """A PNG of 16 bits in each channel of numbers (H, W, C)."""
-    h, w, c = values.shape
-    lines = b"".join(b"\0" + line.astype(">u2").tobytes() for line in values)
+def chunked(parts) -> bytes:
+    """A PNG of its chunks, (kind, data) each."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    head = struct.pack(">IIBBBBB", w, h, 16, {1: 0, 2: 4, 3: 2, 4: 6}[c], 0, 0, 0)
-    parts = ((b"IHDR", head), (b"IDAT", zlib.compress(lines)), (b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)
+
+
+def deep(values) -> bytes:
+    """A PNG of 16 bits in each channel of numbers (H, W, C)."""
+    h, w, c = values.shape
+    lines = b"".join(b"\0" + line.astype(">u2").tobytes() for line in values)
+    head = struct.pack(">IIBBBBB", w, h, 16, {1: 0, 2: 4, 3: 2, 4: 6}[c], 0, 0, 0)
+    return chunked(((b"IHDR", head), (b"IDAT", zlib.compress(lines)), (b"IEND", b"")))
 
 
 @pytest.mark.parametrize("channels", [2, 3, 4])
@@ -629,17 +633,102 @@ def test_full_16_bits_in_several_channels_are_not_scaled_and_the_camera_is_honou
     assert np.abs(found - np.rot90(values // 16 * 255 / 4095, -1)).max() <= 1
 
 
+def tiff(planes: "list[np.ndarray]", photometric: int, *extra: tuple[int, int]) -> bytes:
+    """An uncompressed TIFF of 16 bits, 16 x 16 pixels, of one array (H, W, C) or, in planes, several (H, W)."""
+    data = b"".join(plane.astype("<u2").tobytes() for plane in planes)
+    channels = len(planes) if len(planes) > 1 else planes[0].shape[2]
+    tags: list[tuple[int, int, list[int]]] = [
+        (256, 3, [16]), (257, 3, [16]), (258, 3, [16] * channels), (259, 3, [1]), (262, 3, [photometric]), (273, 4, []),
+        (277, 3, [channels]), (278, 3, [16]), (279, 4, [len(data) // len(planes)] * len(planes)),
+        (284, 3, [2 if len(planes) > 1 else 1]), *((tag, 3, [value]) for tag, value in extra),
+    ]  # fmt: skip
+    at, entries, lists = 8 + 2 + 12 * len(tags) + 4, b"", b""
+    first = at + 100
+    for tag, kind, told in tags:
+        values = [first + i * (len(data) // len(planes)) for i in range(len(planes))] if tag == 273 else told
+        packed = struct.pack(f"<{len(values)}{'HI'[kind - 3]}", *values)
+        if len(packed) > 4:
+            lists, packed = lists + packed, struct.pack("<I", at + len(lists))
+        entries += struct.pack("<HHI", tag, kind, len(values)) + packed.ljust(4, b"\0")
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + lists.ljust(100, b"\0") + data
+
+
+def pixels_of(root, **options):
+    """Of the first picture, (H, W, C)."""
+    return load(root, **options).images[0].permute(1, 2, 0).numpy().astype(int)
+
+
 def test_deep_tiffs_are_scaled_too(tmp_path):
-    values = np.random.default_rng(0).integers(0, 4096, (16, 16, 3)).astype("<u2")
+    values = np.random.default_rng(0).integers(0, 4096, (16, 16, 3))
     values[0, 0] = 4095
-    data = values.tobytes()
-    start = 8 + 2 + 9 * 12 + 4
-    tags = [(256, 3, 1, 16), (257, 3, 1, 16), (258, 3, 3, start), (259, 3, 1, 1), (262, 3, 1, 2)]
-    tags += [(273, 4, 1, start + 6), (277, 3, 1, 3), (278, 3, 1, 16), (279, 4, 1, len(data))]
-    head = b"II*\0" + struct.pack("<IH", 8, 9) + b"".join(struct.pack("<HHII", *tag) for tag in tags) + bytes(4)
-    write(tmp_path, {"a.tif": head + struct.pack("<HHH", 16, 16, 16) + data})
-    found = load(tmp_path).images[0].permute(1, 2, 0).numpy().astype(int)
-    assert np.abs(found - values * (255 / 4095)).max() <= 1
+    write(tmp_path, {"a.tif": tiff([values], 2)})
+    assert np.abs(pixels_of(tmp_path) - values * (255 / 4095)).max() <= 1
+
+
+def test_a_fourth_channel_that_is_no_transparency_leaves_all_16_bits(tmp_path, capsys):
+    values = np.random.default_rng(0).integers(0, 4096, (16, 16, 4))
+    values[0, 0], values[..., 3] = 4095, 60_000
+    write(tmp_path, {"a.tif": tiff([values], 2, (338, 0))})
+    for options in ({}, {"white": 4095}):
+        assert np.abs(pixels_of(tmp_path, **options) - values[..., :3] * (255 / 4095)).max() <= 1
+    assert "4,095 is taken for white" in capsys.readouterr().err
+
+
+def test_colours_multiplied_by_their_transparency_are_scaled_by_white(tmp_path):
+    values = np.full((16, 16, 4), 3000)
+    values[..., 3] = 65_535
+    write(tmp_path, {"a.tif": tiff([values], 2, (338, 1))})
+    assert np.unique(pixels_of(tmp_path)).tolist() == [round(3000 * 255 / 4095)]
+
+
+def test_16_bits_of_ink_are_as_bright_as_8_and_white_reaches_them(tmp_path, capsys):
+    values = np.zeros((16, 16, 4))
+    values[..., 3] = 55_535
+    write(tmp_path, {"a.tif": tiff([values], 5)})
+    assert np.unique(pixels_of(tmp_path)).tolist() == [255 - (55_535 >> 8)]
+    assert np.unique(pixels_of(tmp_path, white=20_000)).tolist() == [128]
+    assert "is not used" not in capsys.readouterr().err
+
+
+def test_16_bits_in_planes_are_refused_with_what_to_do(tmp_path):
+    write(tmp_path, {"a.tif": tiff([np.full((16, 16), level) for level in (60_000, 30_000, 1000)], 2)})
+    with pytest.raises(UsageError, match=r"a\.tif cannot be read: its channels lie in planes .* or as PNG"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("white", [None, 65_535])
+def test_16_bits_whose_0_is_white_are_no_negative(tmp_path, white):
+    values = np.linspace(0, 65_535, 256).round().reshape(16, 16, 1)
+    write(tmp_path, {"a.tif": tiff([values], 0)})
+    assert np.abs(pixels_of(tmp_path, white=white) - (255 - values / 257)).max() <= 1
+
+
+def with_key(data: bytes, *key: int) -> bytes:
+    """A PNG in which one value, grey or in colour, is transparent."""
+    told = b"tRNS" + struct.pack(f">{len(key)}H", *key)
+    at = data.index(b"IDAT") - 4
+    return data[:at] + struct.pack(">I", len(told) - 4) + told + struct.pack(">I", zlib.crc32(told)) + data[at:]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("white", [None, 65_535])
+def test_the_value_that_is_transparent_in_a_png_of_16_bits_is(tmp_path, channels, white):
+    values = np.full((16, 16, channels), 40_000)
+    values[:, :8] = 1234
+    write(tmp_path, {"a.png": with_key(deep(values), *[1234] * channels)})
+    assert np.unique(pixels_of(tmp_path, white=white)).tolist() == [round(40_000 / 257), 255]
+    background = load(tmp_path, background="#00ff00", white=white).images[0, :, 0, 0]
+    assert background.tolist() == [0, 255, 0]
+
+
+@pytest.mark.parametrize(("bits", "times"), [(1, 255), (2, 85), (4, 17)])
+def test_the_grey_that_is_transparent_in_a_png_of_few_bits_is(tmp_path, bits, times):
+    line = b"\0" + bytes([int(f"{1:0{bits}b}" * (8 // bits), 2)] * (16 * bits // 8))  # All pixels are 1.
+    head = struct.pack(">IIBBBBB", 16, 16, bits, 0, 0, 0, 0)
+    parts = ((b"IHDR", head), (b"IDAT", zlib.compress(line * 16)), (b"IEND", b""))
+    write(tmp_path, {"a.png": with_key(chunked(parts), 1), "b.png": chunked(parts)})
+    assert load(tmp_path).images[:, 0, 0, 0].tolist() == [255, times]
+    assert load(tmp_path, background="#00ff00").images[0, :, 0, 0].tolist() == [0, 255, 0]
 
 
 def test_bits_are_told_of_both_splits(tmp_path):

@@ -16,7 +16,7 @@ from ganzoo.data.archives import Source, stamp_of
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.files import cache_dir, whole
 
-FORMAT = 4
+FORMAT = 5
 """Part of the key: to be raised whenever the same files would be decoded to other pixels, or laid out otherwise."""
 
 BLOCK = 1024
