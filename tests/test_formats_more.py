@@ -324,6 +324,9 @@ def test_labels_within_the_one_folder_around_all_pictures_are_used(tmp_path, cap
         ("train", "holdout"),
         ("train_images", "test_images"),
         ("trainset", "testset"),
+        ("train2017", "val2017"),
+        ("trainImages", "testImages"),
+        ("images/train2017", "images/val2017"),
         ("pets/train", "pets/test"),
         ("pets/pets/Train", "pets/pets/Val"),
     ],
@@ -346,6 +349,18 @@ def test_folders_that_are_named_like_splits_and_are_none_are_told(tmp_path, caps
     assert f"--data-root {tmp_path / 'b' / 'cat'} would" in capsys.readouterr().err
     load(write(tmp_path / "c", {f"{s}/1.png": png() for s in ("test", "val")}))
     assert "folders test, val in" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("names", [("train", "test1"), ("train_photos", "test_shots"), ("training2", "val")])
+def test_classes_that_begin_like_splits_are_told_with_what_to_do(tmp_path, capsys, names):
+    assert load(write(tmp_path, {f"{name}/1.png": png() for name in names})).classes == tuple(sorted(names))
+    told = f"folders {', '.join(sorted(names))} in {tmp_path} are not taken for splits: call them train and test if"
+    assert told in capsys.readouterr().err
+
+
+def test_classes_whose_names_hold_no_word_for_tests_are_not_told(tmp_path, capsys):
+    assert load(write(tmp_path, {f"{name}/1.png": png() for name in ("train_x", "car_x", "contest2")})).classes
+    assert "splits" not in capsys.readouterr().err
 
 
 def test_a_word_of_a_split_is_a_whole_word():

@@ -230,6 +230,8 @@ def _note_folders(tree: Tree, tops: list[str], notes: list[str]) -> None:
         names = next(iter(found.values()))
         places = [str(tree.root / parent) for parent in found]
         would = f": --data-root {places[0]} would" if len(found) == 1 and "" not in found and tree.is_folder else ""
+        if "" in found and len({word.kind for name in names if (word := word_in(name))}) > 1:
+            would = ": call them train and test if they are"
         notes.append(f"folders {some(names)} in {some(places)} are not taken for splits{would}")
 
 
