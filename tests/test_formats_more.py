@@ -199,6 +199,34 @@ def test_a_column_of_splits_splits_and_is_no_class(tmp_path, capsys):
     assert len(load(root, label_column="none")) == 4
 
 
+@pytest.mark.parametrize("other", ["", "extra"])
+def test_rows_of_no_known_split_are_left_out_of_both_and_counted(tmp_path, capsys, other):
+    split = ["train", "train", "test", "test", other, other]
+    files = table("file", "label", "split", file=lambda i: f"{i}.png", label=label, split=lambda i: split[i])
+    root = write(tmp_path, files)
+    assert pairs(load(root)) == {i: label(i) for i in (0, 1)}
+    assert pairs(load(root, "test")) == {i: label(i) for i in (2, 3)}
+    assert f"2 pictures of the splits {other or repr('')} are left out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("title", "values", "told"),
+    [
+        ("partition", "000112", "splits nothing, for it holds 0, 1, 2: write train and test there"),
+        ("is_train", ["True", "False"] * 3, "splits nothing, for it holds False, True: write train and test there"),
+        ("split", ["train", "extra"] * 3, "splits nothing, for it holds extra, train: write train and test there"),
+        ("usage", ["train", "test"] * 3, "holds names of splits and splits nothing: call it `split`"),
+    ],
+)
+def test_a_column_that_seems_to_split_and_does_not_is_told(tmp_path, capsys, title, values, told):
+    files = table("file", "label", title, file=lambda i: f"{i}.png", label=label, **{title: lambda i: values[i]})
+    root = write(tmp_path, files)
+    assert len(load(root, label_column="label")) == 6
+    assert f"column '{title}' of labels.csv {told}" in capsys.readouterr().err
+    load(root, label_column=title)
+    assert "splits nothing" not in capsys.readouterr().err
+
+
 def test_a_table_of_splits_alone_leaves_folders_their_classes(tmp_path):
     files: dict[str, bytes | str] = {f"{c}/{i}.png": png(i) for c in "ab" for i in range(4)}
     rows = "".join(f"{name},{'test' if '3' in name else 'train'}\n" for name in files)

@@ -17,7 +17,7 @@ from ganzoo.data.parquet import read_parquet
 from ganzoo.data.shards import links_left_out, passed_over, shards
 from ganzoo.data.sides import look_paired, paired, unpaired
 from ganzoo.data.splits import TESTING, TRAINING, alone, by_words, chosen, folders_of, unused, word_in
-from ganzoo.data.tables import NO_COLUMN, Labels, Table, absent, clean, labels_in, once, table
+from ganzoo.data.tables import NO_COLUMN, Labels, Table, absent, clean, labels_in, once, quoted, table
 from ganzoo.data.tree import TABLES, Pictures, Tree, class_order, some, tells, walked, within
 from ganzoo.errors import UsageError, one_line, plain
 from ganzoo.files import from_json
@@ -253,7 +253,7 @@ def _split_by(pictures: Pictures, found: Labels) -> Pictures:
         raise UsageError(f"{len(missing):,} of {len(pictures):,} pictures have no row in {found.told}: {some(missing)}")
     if others:
         words = dict.fromkeys(found.splits[name] for name in others)
-        notes.append(f"{len(others):,} pictures of the splits {some([*words])} are left out")
+        notes.append(f"{len(others):,} pictures of the splits {some(quoted([*words]))} are left out")
     kept = [i for i, name in enumerate(pictures.names) if name in of or name not in found.splits]
     result = pictures.at(kept)
     result.splits = [of.get(name, "train") for name in result.names]

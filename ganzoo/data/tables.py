@@ -25,6 +25,8 @@ MOST_COLUMNS, MOST_CELLS = 1000, 50_000_000
 FILE_COLUMNS = ("file_name", "filename", "file", "image", "path", "filepath", "file_path", "image_path", "img", "id")
 """Titles of columns that name pictures, whatever their case; of several that do, the first in this order is taken."""
 SPLIT_COLUMNS = ("split", "subset", "partition", "fold", "set")
+SPLIT_QUESTIONS = ("is_train", "is_training", "is_test", "is_val", "is_valid", "train", "test", "val")
+"""Titles of columns that tell splits by yes and no, which are not read."""
 DELIMITERS = ",;\t|"
 LOOKED_AT = 20
 """Rows that tell which delimiter is used."""
@@ -306,6 +308,7 @@ def labels_in(
             has = some([*others, *held.nested]) or "no others"
             notes.append(f"no column of {where} ({has}) looks like classes: pictures have none of it")
         chosen = few[0] if few else None
+    notes += _passed_over(held, [c for c in others if c not in (chosen, *about_splits[:1])], name)
     if chosen is None or chosen == NO_COLUMN:
         return Labels(None, name, "a table", splits, splits_told, by) if splits else None
     values, missing = _known(held.columns[chosen])
@@ -316,14 +319,40 @@ def labels_in(
 
 
 def _splits(held: Table, others: list[str]) -> tuple[dict[str, str], list[str]]:
-    """The split's word of each picture, where a column says it; and the columns that hold nothing but such words."""
+    """The split's word of each picture, where a column says it; and the columns that tell of splits, that one first.
+
+    Such a column holds nothing but names of splits, or some of both: what has another value there is in no split.
+    """
+    told = [c for c in others if c.casefold() in SPLIT_COLUMNS]
+    both = [c for c in told if _tells_both(held.columns[c])]
     words = {*TRAINING, *TESTING}
-    found = [c for c in others if c.casefold() in SPLIT_COLUMNS and {v.casefold() for v in held.columns[c]} <= words]
-    if not found:
-        return {}, []
-    of = {file: value.casefold() for file, value in zip(held.files, held.columns[found[0]], strict=True)}
-    both = any(word in TRAINING for word in of.values()) and any(word in TESTING for word in of.values())
-    return of if both else {}, found
+    found = both + [c for c in told if c not in both and {v.casefold() for v in held.columns[c]} <= words]
+    if not both:
+        return {}, found
+    return {file: value.casefold() for file, value in zip(held.files, held.columns[both[0]], strict=True)}, found
+
+
+def _tells_both(values: list[str]) -> bool:
+    kinds = {value.casefold() for value in set(values)}
+    return not kinds.isdisjoint(TRAINING) and not kinds.isdisjoint(TESTING)
+
+
+def _passed_over(held: Table, columns: list[str], name: str) -> list[str]:
+    """A line on each of these columns that seems to tell of splits, for it splits nothing."""
+    lines = []
+    for column in columns:
+        kinds = sorted(set(held.columns[column]))
+        told = f"column '{plain(column)[:80]}' of {name}"
+        if column.casefold() in (*SPLIT_COLUMNS, *SPLIT_QUESTIONS) and len(kinds) > 1:
+            lines.append(f"{told} splits nothing, for it holds {some(quoted(kinds))}: write train and test there")
+        elif _tells_both(kinds):
+            lines.append(f"{told} holds names of splits and splits nothing: call it `split`")
+    return lines
+
+
+def quoted(values: list[str]) -> list[str]:
+    """Values of a column, in which one sees that one is empty."""
+    return [value or "''" for value in values]
 
 
 def _known(values: list[str]) -> tuple[list[str], str]:
