@@ -986,6 +986,22 @@ def test_models_are_compared_on_a_data_set_with_its_options(ganzoo, tmp_path, mo
     assert none.code == 2
 
 
+def test_an_extractor_that_has_learnt_from_other_pictures_than_there_are_now_is_told(ganzoo, tmp_path, monkeypatch):
+    monkeypatch.setenv("GANZOO_CACHE", str(tmp_path / "cache"))
+    files: dict[str, bytes | str] = {f"{c}/{i}.png": noise(i + 9 * (c == "b"), (8, 8)) for c in "ab" for i in range(6)}
+    write(tmp_path / "pets", files)
+    data = ("--dataset", "folder", "--data-root", "pets")
+    assert ganzoo("features", "train", *data, "--epochs", "1").code == 0
+    measured = ("eval", "pets/a", *data, "--metrics", "fid", "--n", "6")
+    assert "makes it anew" not in ganzoo(*measured).err
+    (tmp_path / "pets" / "b").rename(tmp_path / "pets" / "c")
+    told = ganzoo(*measured)
+    assert "was trained on other images, labels or classes than these: `ganzoo features train" in told.err
+    (tmp_path / "pets" / "c").rename(tmp_path / "pets" / "b")
+    write(tmp_path / "pets", {"b/0.png": noise(99, (8, 8))})
+    assert "makes it anew" in ganzoo(*measured).err
+
+
 @pytest.mark.parametrize("name", ["labels.csv", "metadata.jsonl"])
 def test_a_table_of_very_many_columns_is_refused_before_it_takes_memory(tmp_path, name):
     columns = [f"c{i}" for i in range(1001)]
