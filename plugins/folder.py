@@ -317,10 +317,12 @@ def split(found: Pictures, wanted: str, share: float | None) -> tuple[Pictures, 
         if found.labels is not None and (odd := set(parts["test"].labels or ()) - set(parts["train"].labels or ())):
             raise UsageError(f"the test split has classes that the training split has not: {some(class_order(odd))}")
         return parts["train"], parts[wanted], []
+    asked = share is not None
     if share is None:
         share = TEST_SHARE if len(found) >= FEWEST_TO_SHARE else 0
+    none = "there is no test split: what is measured is measured against training pictures"
     if not share:
-        return found, found, ["there is no test split: what is measured is measured against training pictures"]
+        return found, found, [none]
     places = [held_out(name) for name in found.names]
     test = {i for i, place in enumerate(places) if place < share}
     by_class: dict[str, list[int]] = {}
@@ -331,8 +333,13 @@ def split(found: Pictures, wanted: str, share: float | None) -> tuple[Pictures, 
             test.discard(max(members, key=places.__getitem__))
     if not test:
         spare = [i for members in by_class.values() if len(members) > 1 for i in members]
+        if not spare and asked:
+            raise UsageError(
+                f"--test-share {share:g}: no picture can be held out, for each is the only one of its class: "
+                "--test-share 0 holds out none"
+            )
         if not spare:
-            raise UsageError(f"--test-share {share:g}: {len(found)} pictures cannot be split")
+            return found, found, [none]
         test = {min(spare, key=places.__getitem__)}
     train = found.at([i for i in range(len(found)) if i not in test])
     held = found.at(sorted(test))
@@ -370,6 +377,8 @@ def readable(
     if not options.skip_broken:
         return train, chosen
     left = without_broken(train, options, notes, root)
+    if lost := class_order(set(train.labels or ()) - set(left.labels or ())):
+        notes.append(f"classes of which no picture is left ({len(lost):,}): {some(lost)}")
     if chosen is train:
         return left, left
     held = without_broken(chosen, options, notes, root)

@@ -280,6 +280,14 @@ def test_no_class_is_held_out_whole(tmp_path):
     assert min(load(tmp_path, test_share=0.9).spec("x").counts) == 1
 
 
+def test_where_each_class_has_one_picture_none_is_held_out_unless_asked_for(tmp_path, capsys):
+    root = write(tmp_path, {f"{i}/1.png": png(i) for i in range(100)})
+    assert len(load(root)) == len(load(root, "test")) == 100
+    assert "there is no test split" in capsys.readouterr().err
+    with pytest.raises(UsageError, match=r"--test-share 0\.1: no picture can be held out, .*: --test-share 0 holds"):
+        load(root, test_share=0.1)
+
+
 def test_a_share_of_what_is_split_already_is_refused(tmp_path):
     write(tmp_path, {f"{split}/{i}.png": png() for split in ("train", "test") for i in range(2)})
     with pytest.raises(UsageError, match="--test-share is for pictures that are not split"):
@@ -307,6 +315,10 @@ def test_a_range_of_labels_means_the_names():
 def test_mixed_names_are_in_the_order_of_text():
     assert class_order({"10", "9", "b"}) == ("10", "9", "b")
     assert class_order({"007", "7", "10"}) == ("007", "7", "10")
+
+
+def test_numbers_below_zero_are_in_the_order_of_numbers():
+    assert class_order({"10", "-10", "0", "2", "-2"}) == ("-10", "-2", "0", "2", "10")
 
 
 def test_the_layout_of_version_0_1_0_can_be_had(tmp_path):
@@ -601,6 +613,12 @@ def test_all_broken_pictures_are_counted(tmp_path, request_):
 def test_broken_pictures_are_left_out_and_listed_when_told(tmp_path, capsys):
     assert len(load(with_broken(tmp_path), skip_broken=True)) == 9
     assert "3 of 12 pictures cannot be read and are left out: 00.png, 01.png, 02.png" in capsys.readouterr().err
+
+
+def test_a_class_that_skip_broken_removes_is_named(tmp_path, capsys):
+    write(tmp_path, {**{f"{c}/{i}.png": png() for c in ("cat", "dog") for i in "12"}, "eel/1.png": "x"})
+    assert load(tmp_path, skip_broken=True).classes == ("cat", "dog")
+    assert "classes of which no picture is left (1): eel" in capsys.readouterr().err
 
 
 def test_none_but_broken_pictures_are_refused(tmp_path):
@@ -928,6 +946,15 @@ def test_parquet_holds_images_and_named_classes(tmp_path):
     assert data.classes == ("cat", "dog")
     assert data.labels.tolist() == [1, 0, 1, 0]
     assert data.images[:, 0, 0, 0].tolist() == [60, 61, 62, 63]
+
+
+def test_names_of_classes_in_parquet_that_come_twice_are_not_used(tmp_path, capsys):
+    parquet(tmp_path / "a.parquet", [0, 1, 2, 2], ["cat", "cat", "dog"])
+    assert load(tmp_path / "a.parquet").classes == ("0", "1", "2")
+    assert "names of classes in column 'label' are not used, for several are called cat" in capsys.readouterr().err
+    parquet(tmp_path / "b.parquet", [0, 1, 2, 2], ["cat", "2"])
+    with pytest.raises(UsageError, match=r"b\.parquet: column 'label' has class 2 without a name, and"):
+        load(tmp_path / "b.parquet")
 
 
 def test_a_folder_of_parquet_is_split_by_the_names_of_files(tmp_path, capsys):

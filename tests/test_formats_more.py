@@ -4,8 +4,10 @@ import io
 import json
 import struct
 import tarfile
+import zipfile
 import zlib
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 import pytest
@@ -156,6 +158,48 @@ def test_whole_numbers_that_became_floats_are_classes_in_the_order_of_numbers(tm
     data = load(write(tmp_path, files))
     assert data.classes == ("1", "2", "10")
     assert data.labels.tolist() == [0, 1, 2, 0, 1, 2]
+
+
+def test_minus_one_among_numbers_is_a_class_and_is_told(tmp_path, capsys):
+    numbers = ("-1", "10", "2")
+    files = table("file", "label", file=lambda i: f"{i}.png", label=lambda i: numbers[i % 3])
+    assert load(write(tmp_path, files)).classes == ("-1", "2", "10")
+    assert "-1 is a class in column 'label' of labels.csv: leave it empty where" in capsys.readouterr().err
+
+
+def test_letters_of_classes_that_are_written_in_two_ways_are_one_class(tmp_path):
+    ways = [normalize(form, "é") for form in ("NFC", "NFD")]
+    files = table("file", "label", file=lambda i: f"{i}.png", label=lambda i: [*ways, "b"][i % 3])
+    assert load(write(tmp_path / "a", files)).classes == ("b", ways[0])
+    shard: dict[str, bytes | str] = {}
+    for i, name in enumerate((*ways, "b")):
+        shard |= {f"{i}.png": png(i), f"{i}.cls": name}
+    assert load(packed(tmp_path / "b.tar", shard)).classes == ("b", ways[0])
+
+
+def test_cls_files_that_hold_floats_or_no_value_are_read_as_tables_are(tmp_path):
+    values = ("1", "2.0", "10", "NaN")
+    shard: dict[str, bytes | str] = {f"{i}.png": png(i) for i in range(4)}
+    path = packed(tmp_path / "a.tar", shard | {f"{i}.cls": value for i, value in enumerate(values)})
+    with pytest.raises(UsageError, match=r"1 of 4 pictures .* \(3\.png, where NaN is none\)"):
+        load(path)
+    assert load(path, skip_unlabelled=True).classes == ("1", "2", "10")
+
+
+@pytest.mark.parametrize(
+    ("titles", "numbers", "told"),
+    [
+        (["cat", "cat", "dog"], [0, 1, 2], "for several are called cat: numbers are"),
+        (["é", "e\u0301", "dog"], [0, 1, 2], "for several are called é: numbers are"),
+        (["cat", "2"], [0, 1, 2], "for class 2 has none: numbers are"),
+    ],
+)
+def test_names_of_classes_that_would_make_one_of_two_are_not_used(tmp_path, capsys, titles, numbers, told):
+    value = {"labels": [[f"{n}.png", n] for n in numbers], "classes": titles}
+    root = write(tmp_path, {**{f"{n}.png": png(n) for n in numbers}, "dataset.json": json.dumps(value)})
+    data = load(root)
+    assert (data.classes, data.labels.tolist()) == (("0", "1", "2"), numbers)
+    assert f"names of classes in {root / 'dataset.json'} are not used, {told}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("missing", ["NaN", "None", "NA", ""])
@@ -443,6 +487,13 @@ def test_labels_stay_with_the_pictures_of_their_own_tar(tmp_path):
     assert pairs(load(tmp_path, skip_unlabelled=True)) == {2: "p", 11: "q", 13: "p"}
 
 
+def test_labels_stay_with_the_pictures_of_three_shards_of_one_name(tmp_path):
+    for k in range(3):
+        shard: dict[str, bytes | str] = {f"{i}.png": png(10 * k + i) for i in range(2)}
+        packed(tmp_path / f"part{k}" / "r-0.tar", shard | {f"{i}.cls": f"{k}{i}" for i in range(2)})
+    assert pairs(load(tmp_path)) == {10 * k + i: f"{k}{i}" for k in range(3) for i in range(2)}
+
+
 def test_two_archives_with_a_file_of_labels_each_are_refused(tmp_path):
     for name in "ab":
         packed(tmp_path / f"{name}.tar", {"0.png": png(), "dataset.json": '{"labels": [["0.png", 0]]}'})
@@ -571,6 +622,17 @@ def test_zips_in_a_folder_are_one_set_with_their_splits(tmp_path):
         packed(tmp_path / f"{split}.zip", {f"{c}/{i}.png": png(i) for c in "ab" for i in range(2)})
     assert load(tmp_path).classes == ("a", "b")
     assert (len(load(tmp_path)), len(load(tmp_path, "test"))) == (4, 4)
+
+
+def test_names_in_a_zip_that_are_utf_8_without_saying_so_are_read_as_such(tmp_path):
+    path = packed(tmp_path / "a.zip", {"K\u00e4tze/1.png": png(1), "b/1.png": png(2)})
+    unsaid = bytearray(path.read_bytes())
+    for start, at in ((b"PK\3\4", 6), (b"PK\1\2", 8)):  # The flag that says it, beside the member and in the list.
+        place = unsaid.index(start)
+        unsaid[place + at + 1] &= ~0x08 & 0xFF
+    path.write_bytes(unsaid)
+    assert zipfile.ZipFile(path).namelist()[0] != "K\u00e4tze/1.png"
+    assert load(path).classes == ("K\u00e4tze", "b")
 
 
 def test_the_folder_around_everything_in_an_archive_is_told(tmp_path, capsys):

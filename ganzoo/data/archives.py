@@ -14,7 +14,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -225,7 +225,7 @@ def _zipped(path: Path) -> tuple[dict[str, Entry], int]:
             infos = archive.infolist()
     _many(path, len(infos))
     for info in infos:
-        name = _name(path, info.filename, found)
+        name = _name(path, _as_written(info), found)
         if info.is_dir():
             continue
         kind = stat.S_IFMT(info.external_attr >> 16)
@@ -246,6 +246,14 @@ def _zipped(path: Path) -> tuple[dict[str, Entry], int]:
     if claimed > max(least, times * size):
         raise UsageError(f"{path} is refused: {size:,} bytes claim to hold {claimed:,} (a zip bomb?)")
     return found, left_out
+
+
+def _as_written(info: zipfile.ZipInfo) -> str:
+    """A member's name; macOS and others write UTF-8 and do not say so, as a zip should."""
+    with suppress(UnicodeError):
+        if not info.flag_bits & 0x800:
+            return info.filename.encode("cp437").decode()
+    return info.filename
 
 
 def listing(path: Path, file: IO[bytes]) -> int:

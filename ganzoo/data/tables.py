@@ -311,7 +311,7 @@ def labels_in(
     notes += _passed_over(held, [c for c in others if c not in (chosen, *about_splits[:1])], name)
     if chosen is None or chosen == NO_COLUMN:
         return Labels(None, name, "a table", splits, splits_told, by) if splits else None
-    values, missing = _known(held.columns[chosen])
+    values, missing = known_classes(held.columns[chosen])
     if folders:
         notes.append(f"folders are no classes, for {where} tells of them (--label-column {NO_COLUMN}: folders are)")
     of = dict(zip(held.files, values, strict=True))
@@ -355,15 +355,15 @@ def quoted(values: list[str]) -> list[str]:
     return [value or "''" for value in values]
 
 
-def _known(values: list[str]) -> tuple[list[str], str]:
+def known_classes(values: list[str]) -> tuple[list[str], str]:
     """Classes of a column, none as '', whole numbers without `.0`; and what stood for none, in words.
 
-    Whole numbers with gaps are floats in many programs.
+    Whole numbers with gaps are floats in many programs; and systems write one letter in several ways.
     """
     kinds = set(values)
     missing = sorted(kinds & set(MISSING))
     kept = kinds - {"", *missing}
-    as_text = {kind: kind for kind in kept} | dict.fromkeys(missing, "")
+    as_text = {kind: unicodedata.normalize("NFC", kind) for kind in kept} | dict.fromkeys(missing, "")
     if kept and all(re.fullmatch(r"[+-]?\d{1,15}(\.0*)?", kind, re.ASCII) for kind in kept):
         as_text |= {kind: str(math.trunc(float(kind))) for kind in kept if "." in kind}
     return [as_text.get(value, "") for value in values], f", where {some(missing)} is none" if missing else ""
