@@ -765,6 +765,44 @@ def test_what_cannot_be_inspected_or_converted_is_one_line(ganzoo, tmp_path, arg
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("cached", [True, False])
+def test_a_run_goes_on_with_a_line_where_pictures_that_stream_are_others(ganzoo, tmp_path, monkeypatch, cached):
+    monkeypatch.setenv("GANZOO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("ganzoo.data.memory.AT_ONCE_BYTES", 0)
+    if not cached:
+        monkeypatch.setattr("ganzoo.data.imagefiles.decoded_once", lambda files: files)
+    write(tmp_path / "pets", {f"{'ab'[i % 2]}/{i}.png": noise(i, (8, 8)) for i in range(8)})
+    data = ("--dataset", "folder", "--data-root", "pets", "--image-size", "8", "--workers", "0")
+    done = ganzoo("run", *TINY, *data, "--batch-size", "4", "--steps", "2", "--out", "run", "--quiet")
+    assert done.code == 0, done.err
+    assert "other pixels" not in ganzoo("resume", "run", "--steps", "4").err
+    write(tmp_path / "pets", {"b/3.png": noise(99, (9, 9))})
+    result = ganzoo("resume", "run", "--steps", "6")
+    assert (result.code, "began with other pixels or labels" in result.err) == (0, True)
+
+
+def test_statistics_of_pictures_that_stream_are_not_those_of_others(tmp_path, monkeypatch):
+    from ganzoo.metrics.classifier import Classifier, Shape, Trained, pack
+    from ganzoo.metrics.reference import Reference
+
+    monkeypatch.setenv("GANZOO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("ganzoo.data.memory.AT_ONCE_BYTES", 0)
+    shape = Shape(3, 8, 2)
+    (tmp_path / "f.safetensors").write_bytes(pack(Classifier(shape), shape, {"classes": ["a", "b"]}))
+    write(
+        tmp_path / "pets", {f"{i:03}.png": noise(i, (8, 8)) for i in range(300)}
+    )  # Of which every second is looked at.
+
+    def reference():
+        return Reference(Folder(), Trained(tmp_path / "f.safetensors"), "train", root=tmp_path / "pets")
+
+    before = reference()
+    write(tmp_path / "pets", {"001.png": noise(999, (8, 8))})
+    after = reference()
+    assert before.fingerprint == after.fingerprint
+    assert before.file() != after.file()
+
+
 # What measures them
 
 

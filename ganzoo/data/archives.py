@@ -44,6 +44,10 @@ TAR = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 class Entry(Protocol):
     """A picture that is no file of its own."""
 
+    @property
+    def size(self) -> int:
+        """How many bytes it has."""
+
     def open(self) -> IO[bytes]:
         """Its bytes, as a stream that can seek.
 
@@ -65,6 +69,18 @@ def stamp_of(path: Path) -> str:
     return f"{path.absolute()}\0{status.st_size} {status.st_mtime_ns}"
 
 
+def size_of(source: Source) -> int:
+    """How many bytes a picture has.
+
+    Raises:
+        UsageError: its file is not there.
+    """
+    try:
+        return source.stat().st_size if isinstance(source, Path) else source.size
+    except OSError as error:
+        raise UsageError(f"image {source} cannot be read: {error.strerror or error}") from error
+
+
 @dataclass(frozen=True)
 class Held:
     """Bytes in memory; `of` says of what."""
@@ -79,6 +95,11 @@ class Held:
     def __reduce__(self) -> tuple[Any, ...]:
         """A process that reads images gets the bytes themselves, where it is not forked."""
         return type(self), (self.of, bytes(self.data), self.mark)
+
+    @property
+    def size(self) -> int:
+        """How many bytes."""
+        return len(self.data)
 
     def open(self) -> IO[bytes]:
         """The bytes."""

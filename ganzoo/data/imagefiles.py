@@ -16,7 +16,7 @@ from PIL import Image, ImageOps, features
 from torch import Tensor
 
 from ganzoo.data import memory
-from ganzoo.data.archives import Source
+from ganzoo.data.archives import Source, size_of
 from ganzoo.data.imagecache import Mapped, kept
 from ganzoo.data.sixteen_bits import check, is_deep, see_through, sixteen, white_is_zero
 from ganzoo.errors import UsageError, one_line
@@ -130,6 +130,14 @@ class ImageFiles(torch.utils.data.Dataset[Tensor]):
         for i, image in enumerate(self.decoded()):
             images[i] = image
         return images
+
+    def file_mark(self) -> tuple[str, bytes]:
+        """What tells these pictures from others: the sizes of all files, which stay when files are copied.
+
+        Raises:
+            UsageError: one is not there.
+        """
+        return "sizes", " ".join(str(size_of(path)) for path in self.paths).encode()
 
     @property
     def shape(self) -> tuple[int, int, int, int]:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ganzoo.data import DataRequest, Dataset, DataSpec, ImageSet, open_dataset
 from ganzoo.data.pixels import resize
+from ganzoo.data.reading import marks_of
 from ganzoo.errors import UsageError
 from ganzoo.files import cache_dir, whole
 from ganzoo.metrics.balls import radii
@@ -203,6 +204,7 @@ class Reference:
         """Where the statistics are kept: one file for each data, size, split and extractor."""
         extractor = self.extractor
         facts = [FORMAT, self.fingerprint, self.name, self.split, list(self.spec.shape), list(self.data.classes)]
+        facts += [marks] if (marks := marks_of(self.data.images)) else []  # Their fingerprint is of 256 images.
         facts += [extractor.name, extractor.sha256, extractor.resizing(*self.spec.shape[1:])]
         key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
         return cache_dir() / "reference" / f"{self.name}-{self.split}-{extractor.name}-{key}.stats"
