@@ -263,7 +263,7 @@ def settled(
 
     Side and channels are told of the training images, the rule of all.
     """
-    from ganzoo.data.imagefiles import SURVEYED, any_wide, survey
+    from ganzoo.data.imagefiles import SURVEYED, any_wide, sizes_of, survey
 
     seen = survey(train.sources)
     if options.layout == "folders" and options.test_share == 0:  # As version 0.1.0, whose runs go on so.
@@ -275,7 +275,7 @@ def settled(
             )
         seen = seen._replace(sizes=part.sizes, grey=part.grey)
     if options.layout == SIDE_BY_SIDE:
-        seen = seen._replace(sizes={(width // 2, height) for width, height in seen.sizes})
+        seen = seen._replace(sizes={(width // 2, height) for width, height in sizes_of(train.sources)})
     coloured = seen.transparent and len(set(ImageColor.getrgb(options.background)[:3])) > 1
     channels = request.channels or (1 if seen.grey and not coloured else 3)
     size = request.image_size or natural_size(seen.sizes)
@@ -400,7 +400,7 @@ def without_broken(part: Pictures, options: Options, notes: list[str], root: Pat
         broken |= broken_files(part.partners, rule)
     if not broken:
         return part
-    names = [part.names[i] for i in broken]
+    names = [part.names[i] for i in sorted(broken)]
     if len(broken) == len(part):
         raise UsageError(f"none of the {len(part):,} pictures in {root} can be read: {next(iter(broken.values()))}")
     line = f"{len(broken):,} of {len(part):,} pictures cannot be read and are left out: {', '.join(names)}"

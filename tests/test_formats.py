@@ -192,13 +192,13 @@ def test_less_common_endings_are_pictures(tmp_path, ending):
     assert load(tmp_path).images.shape == (1, 3, 16, 16)
 
 
-def test_a_format_that_pillow_does_not_read_is_named(tmp_path, monkeypatch):
+def test_a_format_that_pillow_does_not_read_is_named(keep, monkeypatch):
     from ganzoo.data import imagefiles
 
     monkeypatch.setattr(imagefiles, "_readable", lambda: ("PNG",))
-    write(tmp_path, {"a.heic": b"\0\0\0\x18ftypheic", "b.png": png()})
+    root = keep({"a.heic": b"\0\0\0\x18ftypheic", "b.png": png()})
     with pytest.raises(UsageError, match=r"a\.heic .*Pillow reads no HEIF \(`pip install pillow-heif`\)"):
-        load(tmp_path)
+        load(root)
 
 
 @pytest.mark.parametrize("container", CONTAINERS)
@@ -426,6 +426,28 @@ def test_an_encrypted_zip_is_refused(tmp_path):
     path.write_bytes(data)
     with pytest.raises(UsageError, match="is encrypted"):
         load(path)
+
+
+def test_a_file_of_two_names_in_a_tar_has_both(tmp_path, capsys):
+    with tarfile.open(packed(tmp_path / "a.tar", {"a/1.png": png(1), "b/1.png": png(2)}), "a") as archive:
+        for name, target in (("c/1.png", "./a/1.png"), ("d/1.png", "nowhere.png")):
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = tarfile.LNKTYPE, target
+            archive.addfile(info)
+    data = load(tmp_path / "a.tar")
+    assert (data.classes, data.images[:, 0, 0, 0].tolist()) == (("a", "b", "c"), [1, 2, 1])
+    assert "1 links or devices" in capsys.readouterr().err
+
+
+def test_names_of_one_file_that_claim_too_much_together_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(archives, "BOMB", (2, 1000))
+    with tarfile.open(packed(tmp_path / "a.tar", {"a.png": bytes(100_000)}), "a") as archive:
+        for i in range(4):
+            info = tarfile.TarInfo(f"{i}.png")
+            info.type, info.linkname = tarfile.LNKTYPE, "a.png"
+            archive.addfile(info)
+    with pytest.raises(UsageError, match=r"a\.tar is refused: .* bytes claim to hold 3.* \(a tar bomb\?\)"):
+        load(tmp_path / "a.tar")
 
 
 def test_links_in_archives_are_not_followed(tmp_path, capsys):
@@ -995,6 +1017,44 @@ def test_names_of_classes_in_parquet_that_come_twice_are_not_used(tmp_path, caps
         load(tmp_path / "b.parquet")
 
 
+@pytest.mark.parametrize("kind", ["view", "dictionary"])
+def test_parquet_of_newer_kinds_of_columns_is_read(tmp_path, kind):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if kind == "view" and not hasattr(pa, "binary_view"):
+        pytest.skip("this pyarrow has none")
+    images, labels = pa.array([png(60), png(61)] * 2, pa.binary()), pa.array(["a", "b"] * 2)
+    if kind == "view":
+        images, labels = images.cast(pa.binary_view()), labels.cast(pa.string_view())
+    else:
+        images, labels = images.dictionary_encode(), labels.dictionary_encode()
+    pq.write_table(pa.table({"image": images, "label": labels}), tmp_path / "a.parquet")
+    data = load(tmp_path / "a.parquet")
+    assert (data.classes, data.images[:, 0, 0, 0].tolist()) == (("a", "b"), [60, 61, 60, 61])
+
+
+def test_parquet_of_paths_without_images_is_refused_as_such(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = pa.table(
+        {"image": pa.array([{"bytes": None, "path": "/x/0.png"}], pa.struct({"bytes": "binary", "path": "string"}))}
+    )
+    pq.write_table(rows, tmp_path / "a.parquet")
+    with pytest.raises(UsageError, match=r"a\.parquet holds no bytes of images, but paths of them \(/x/0\.png\): save"):
+        load(tmp_path / "a.parquet")
+
+
+def test_a_test_split_of_parquet_without_rows_is_refused(tmp_path):
+    import pyarrow.parquet as pq
+
+    parquet(tmp_path / "train-0.parquet", ["a", "b"])
+    pq.write_table(pq.read_table(tmp_path / "train-0.parquet").slice(0, 0), tmp_path / "test-0.parquet")
+    with pytest.raises(UsageError, match=r"no images in test-0\.parquet in .*: it has no rows"):
+        load(tmp_path)
+
+
 def test_a_folder_of_parquet_is_split_by_the_names_of_files(tmp_path, capsys):
     for split, shards in (("train", 2), ("validation", 1), ("unsupervised", 1)):
         for shard in range(shards):
@@ -1168,7 +1228,7 @@ def test_classes_that_are_called_like_splits_stay_classes_when_converted(ganzoo,
     write(tmp_path / "a", files | {"labels.csv": "file,label\np0.png,train\np1.png,test\np2.png,a/b\np3.png,train\n"})
     result = ganzoo("data", "convert", "a", out)
     assert result.code == 0
-    assert "cannot be those of folders (3): a/b as a_b, test as test_, train as train_" in result.err
+    assert "cannot be those of folders (3): 'a/b' as 'a_b', 'test' as 'test_', 'train' as 'train_'" in result.err
     found = read_pictures(tmp_path / out)
     assert found.splits is None
     kept = {"a/b", "test", "train"} if out == "out.zip" else {"a_b", "test_", "train_"}

@@ -323,6 +323,29 @@ def test_files_that_are_not_read_are_counted_and_folders_of_them_named(tmp_path,
     assert "folders without pictures are no classes (2): bird, fish\n" in told
 
 
+def test_metadata_parquet_beside_pictures_is_said_not_to_be_read(tmp_path, capsys):
+    load(write(tmp_path, {**SIX, "metadata.parquet": "PAR1"}))
+    assert "metadata.parquet is not read: save it as metadata.csv\n" in capsys.readouterr().err
+
+
+def test_split_folders_that_hold_one_folder_of_classes_are_told_apart_from_classes(tmp_path):
+    root = write(tmp_path, {f"{s}_set/{s}_set/{c}/1.png": png() for s in ("training", "test") for c in "ab"})
+    with pytest.raises(UsageError, match=r"not in .*: test_set; if its classes lie in it, move them up"):
+        load(root)
+
+
+@pytest.mark.parametrize("first", [",0", "index,0"])
+def test_a_title_that_is_the_name_of_a_picture_is_a_title(tmp_path, first):
+    root = write(tmp_path, {**SIX, "labels.csv": "\n".join([first, *(f"{i}.png,{label(i)}" for i in range(6))])})
+    assert pairs(load(root)) == PLAIN
+
+
+def test_an_empty_name_in_a_table_is_seen(tmp_path):
+    root = write(tmp_path, {**SIX, "labels.csv": "file,label\n0.png,a\n1.png,b\n,a\n"})
+    with pytest.raises(UsageError, match=r"names pictures that are not there \(1\): ''"):
+        load(root)
+
+
 def test_a_class_without_pictures_in_one_split_is_told(tmp_path, capsys):
     files: dict[str, bytes | str] = {f"{s}/{c}/1.png": png() for s in ("train", "test") for c in "ab"}
     load(write(tmp_path, {**files, "train/c/1.tga": "x"}))
@@ -583,6 +606,13 @@ def test_lines_of_comment_before_a_table_are_no_rows(tmp_path):
     files = table("file", "label", file=lambda i: f"{i}.png", label=label)
     text = "# exported\n# by a tool\n" + str(files["labels.csv"])
     assert pairs(load(write(tmp_path, {**files, "labels.csv": text}))) == PLAIN
+
+
+def test_classes_named_like_what_systems_leave_behind_keep_their_pictures(ganzoo, tmp_path):
+    names = ("__MACOSX", "Thumbs.db")
+    write(tmp_path / "a", table("file", "label", file=lambda i: f"{i}.png", label=lambda i: names[i % 2]))
+    assert ganzoo("data", "convert", "a", "b").code == 0
+    assert load(tmp_path / "b").classes == ("Thumbs.db_", "__MACOSX_")
 
 
 def test_folders_of_classes_that_a_reader_would_take_for_splits_get_numbers(tmp_path):

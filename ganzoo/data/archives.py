@@ -92,6 +92,11 @@ class Held:
     def __str__(self) -> str:
         return self.of
 
+    @property
+    def name(self) -> str:
+        """Of the file, where it was one in an archive."""
+        return self.of.partition(" in ")[0]
+
     def __reduce__(self) -> tuple[Any, ...]:
         """A process that reads images gets the bytes themselves, where it is not forked."""
         return type(self), (self.of, bytes(self.data), self.mark)
@@ -359,7 +364,7 @@ def _decompressor(start: bytes) -> Any:
 
 def _listed(path: Path, file: IO[bytes], size: int, mark: str, data: memoryview | None) -> tuple[dict[str, Entry], int]:
     found: dict[str, Entry] = {}
-    left_out = 0
+    left_out, claimed = 0, 0
     file.seek(0)
     reader: Any = _Headers(file)
     with tarfile.open(fileobj=reader, mode="r:", encoding="utf-8", errors="replace") as archive:
@@ -371,6 +376,14 @@ def _listed(path: Path, file: IO[bytes], size: int, mark: str, data: memoryview 
             if info.isdir():
                 continue
             name = _name(path, info.name, found)
+            if info.islnk() and (
+                same := found.get("/".join(p for p in info.linkname.split("/") if p not in ("", ".")))
+            ):
+                found[name] = same  # A file of several names: tar keeps its bytes once.
+                claimed += same.size
+                if claimed > max(BOMB[1], BOMB[0] * size):
+                    raise UsageError(f"{path} is refused: {size:,} bytes claim to hold {claimed:,} (a tar bomb?)")
+                continue
             if not info.isreg() or info.issparse():
                 left_out += 1
                 continue

@@ -82,7 +82,7 @@ def read_pictures(
     elif root.suffix.lower() == ".parquet":
         return _parquet(root.parent, [root.name], label_column, skip_unlabelled, [])
     else:
-        raise UsageError(f"--data-root {root} is not a folder, and no .zip, .tar or .npz of pictures either")
+        raise UsageError(f"{root} is no folder, .zip, .tar, .npz or .parquet of pictures")
     if not tree.pictures:
         there = f"; there are {tree.left_out()}" if tree.left_out() else ""
         hint = f"; {notes[0]}" if notes else ""
@@ -102,8 +102,11 @@ def read_pictures(
 
 def _not_used(tree: Tree) -> list[str]:
     """A line on the files that are none of the set, if there are any."""
+    tables = [name for name in tree.files if name.rpartition("/")[2].lower() == "metadata.parquet"]
+    notes = [f"{some(tables)} is not read: save it as metadata.csv"] if {*tables} - tree.used else []
+    tree.used |= {*tables}
     left = tree.left_out()
-    return [f"files that are not used: {left}"] if left else []
+    return [*notes, f"files that are not used: {left}"] if left else notes
 
 
 def _containers(tree: Tree, notes: list[str]) -> list[str]:
@@ -183,6 +186,8 @@ def _parquet(
     where = str(root / files[0]) if len(files) == 1 else f"{root}/*.parquet"
     if not rows.names:
         raise UsageError(f"no images in {where}: it has no rows")
+    if split and (without := {*split.values()} - {split[name] for name in rows.files}):
+        raise UsageError(f"no images in {some([n for n in files if split[n] in without])} in {root}: it has no rows")
     notes += rows.notes
     found = Pictures(
         "Parquet, without classes", rows.names, rows.sources, None, [split[f] for f in rows.files] if split else None,
@@ -356,7 +361,9 @@ def _by_folders(
         if ("" in of["train"]) != ("" in of["test"]):
             raise UsageError(f"of {train} and {test}, one has a folder for each class, the other not")
         if strange := sorted(of["test"] - of["train"]):
-            raise UsageError(f"{test} has classes that are not in {train}: {', '.join(strange)}")
+            one = all(len(names) == 1 for names in of.values())
+            hint = "; if its classes lie in it, move them up, and those of the other" if one else ""
+            raise UsageError(f"{test} has classes that are not in {train}: {', '.join(strange)}{hint}")
     kinds = set(labels)
     if kinds == {""}:
         kind, order = f"{tree.kind} of pictures, without classes", [*range(len(names))]

@@ -98,7 +98,13 @@ def _append(found: Rows, path: Path, name: str, short: str, parquet: Any, stream
     groups = parquet.ParquetFile(stream, read_dictionary=listed).iter_batches(MOST_ROWS, columns=[image, *kept])
     for batch in groups:
         column = batch.column(image)
-        different, which = _listed(column.field("bytes") if str(column.type).startswith("struct") else column)
+        structs = str(column.type).startswith("struct")
+        different, which = _listed(column.field("bytes") if structs else column)
+        if structs and not any(different) and column.type.get_field_index("path") >= 0:
+            paths = [value for value in column.field("path").to_pylist() if value]
+            if paths:
+                told = f"but paths of them ({plain(str(paths[0]))[:100]}): save it with the images in it"
+                raise UsageError(f"{path} holds no bytes of images, {told}")
         left -= sum(len(data) for data in different if data)
         claimed += sum(len(different[place] or b"") for place in which if place is not None)
         if claimed > max(least, times * size):
@@ -127,6 +133,8 @@ def _append(found: Rows, path: Path, name: str, short: str, parquet: Any, stream
 
 def _listed(column: Any) -> tuple[list[Any], list[int | None]]:
     """The different values of a column, and which of them each row has; None where it has none."""
+    if (kind := str(column.type)).endswith("_view"):  # Which have no such lists.
+        column = column.cast(f"large_{kind.removesuffix('_view')}")
     if not str(column.type).startswith("dictionary"):
         column = column.dictionary_encode()
     return column.dictionary.to_pylist(), column.indices.to_pylist()
@@ -147,11 +155,12 @@ def _holds_bytes(kind: Any) -> bool:
     if str(kind).startswith("struct<"):
         place = kind.get_field_index("bytes")
         return place >= 0 and _holds_bytes(kind[place].type)
-    return str(kind) in ("binary", "large_binary")
+    kinds = ("binary", "large_binary", "binary_view")
+    return str(kind) in kinds or (str(kind).startswith("dictionary") and str(kind.value_type) in kinds)
 
 
 def _is_plain(kind: str) -> bool:
-    texts = kind in ("string", "large_string", "bool")
+    texts = kind in ("string", "large_string", "string_view", "bool")
     return texts or kind.startswith(("int", "uint", "dictionary", "float", "double", "halffloat"))
 
 

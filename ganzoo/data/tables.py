@@ -71,7 +71,7 @@ def clean(value: str) -> str:
 def absent(where: str, names: list[str]) -> None:
     """Raises UsageError where `names`, which are not those of pictures, are any."""
     if names:
-        raise UsageError(f"{where} names pictures that are not there ({len(names):,}): {some(names)}")
+        raise UsageError(f"{where} names pictures that are not there ({len(names):,}): {some(quoted(names))}")
 
 
 def once(where: str, twice: list[str]) -> None:
@@ -225,7 +225,7 @@ def _csv(text: str, name: str, where: str, known: set[str]) -> dict[str, list[st
         return {}
     head = [cell.strip() for cell in lines[0]]
     _few_columns(where, len(head), len(lines))
-    if any(clean(cell) in known for cell in head):
+    if any(clean(cell) in known and _names_pictures(lines[1:], i, known) for i, cell in enumerate(head)):
         # Its first row is of a picture: there is no header.
         head = [str(i + 1) for i in range(len(head))]
     else:
@@ -240,6 +240,12 @@ def _csv(text: str, name: str, where: str, known: set[str]) -> dict[str, list[st
         twice = [title or "(none)" for title, n in count.items() if n > 1]
         raise UsageError(f"{where} has two columns of one name: {some(twice)}")
     return dict(columns)
+
+
+def _names_pictures(lines: list[list[str]], column: int, known: set[str]) -> bool:
+    """Whether most cells of a column are names of pictures; of one row it is thought so."""
+    cells = [row[column] for row in lines if column < len(row)]
+    return 2 * sum(clean(cell) in known for cell in cells) >= len(cells)
 
 
 def _delimiter(text: str) -> str:
