@@ -192,7 +192,11 @@ def _same_data(folder: Path, info: Mapping[str, Any], prepared: Prepared, say: C
         if key in then and then[key] != now[key]:
             told = "" if key in ("classes", "attributes") else f" ({then[key]} then, {now[key]} now)"
             raise UsageError(f"{folder} began with other data than '{prepared.spec.name}' is now: {key} differ{told}")
-    if "checksum" in info and info["checksum"] != prepared.trainer.loader.checksum():
+    loader, marks = prepared.trainer.loader, info.get("marks")
+    others = "checksum" in info and info["checksum"] != loader.checksum()
+    if not others and isinstance(marks, dict):  # Runs of before have none, nor has what lies in memory.
+        others = any(marks.get(kind, mark) != mark for kind, mark in loader.marks().items())
+    if others:
         say(f"{folder} began with other pixels or labels in '{prepared.spec.name}': what follows is another training")
 
 

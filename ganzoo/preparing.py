@@ -65,6 +65,7 @@ class Prepared:
             "options": plan.options.model_dump(mode="json"),
             "data": self.spec.to_json(),
             "checksum": trainer.loader.checksum(),
+            "marks": trainer.loader.marks(),
             "batches_per_epoch": trainer.loader.batches_per_epoch,
             "steps": trainer.steps,
             "parameters": {name: sum(p.numel() for p in m.parameters()) for name, m in trainer.gan.players().items()},

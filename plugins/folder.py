@@ -263,7 +263,7 @@ def settled(
 
     Side and channels are told of the training images, the rule of all.
     """
-    from ganzoo.data.imagefiles import SURVEYED, any_wide, survey
+    from ganzoo.data.imagefiles import SURVEYED, any_wide, sizes_of, survey
 
     seen = survey(train.sources)
     if options.layout == "folders" and options.test_share == 0:  # As version 0.1.0, whose runs go on so.
@@ -275,7 +275,7 @@ def settled(
             )
         seen = seen._replace(sizes=part.sizes, grey=part.grey)
     if options.layout == SIDE_BY_SIDE:
-        seen = seen._replace(sizes={(width // 2, height) for width, height in seen.sizes})
+        seen = seen._replace(sizes={(width // 2, height) for width, height in sizes_of(train.sources)})
     coloured = seen.transparent and len(set(ImageColor.getrgb(options.background)[:3])) > 1
     channels = request.channels or (1 if seen.grey and not coloured else 3)
     size = request.image_size or natural_size(seen.sizes)
@@ -317,10 +317,12 @@ def split(found: Pictures, wanted: str, share: float | None) -> tuple[Pictures, 
         if found.labels is not None and (odd := set(parts["test"].labels or ()) - set(parts["train"].labels or ())):
             raise UsageError(f"the test split has classes that the training split has not: {some(class_order(odd))}")
         return parts["train"], parts[wanted], []
+    asked = share is not None
     if share is None:
         share = TEST_SHARE if len(found) >= FEWEST_TO_SHARE else 0
+    none = "there is no test split: what is measured is measured against training pictures"
     if not share:
-        return found, found, ["there is no test split: what is measured is measured against training pictures"]
+        return found, found, [none]
     places = [held_out(name) for name in found.names]
     test = {i for i, place in enumerate(places) if place < share}
     by_class: dict[str, list[int]] = {}
@@ -331,8 +333,13 @@ def split(found: Pictures, wanted: str, share: float | None) -> tuple[Pictures, 
             test.discard(max(members, key=places.__getitem__))
     if not test:
         spare = [i for members in by_class.values() if len(members) > 1 for i in members]
+        if not spare and asked:
+            raise UsageError(
+                f"--test-share {share:g}: no picture can be held out, for each is the only one of its class: "
+                "--test-share 0 holds out none"
+            )
         if not spare:
-            raise UsageError(f"--test-share {share:g}: {len(found)} pictures cannot be split")
+            return found, found, [none]
         test = {min(spare, key=places.__getitem__)}
     train = found.at([i for i in range(len(found)) if i not in test])
     held = found.at(sorted(test))
@@ -370,6 +377,8 @@ def readable(
     if not options.skip_broken:
         return train, chosen
     left = without_broken(train, options, notes, root)
+    if lost := class_order(set(train.labels or ()) - set(left.labels or ())):
+        notes.append(f"classes of which no picture is left ({len(lost):,}): {some(lost)}")
     if chosen is train:
         return left, left
     held = without_broken(chosen, options, notes, root)
@@ -391,7 +400,7 @@ def without_broken(part: Pictures, options: Options, notes: list[str], root: Pat
         broken |= broken_files(part.partners, rule)
     if not broken:
         return part
-    names = [part.names[i] for i in broken]
+    names = [part.names[i] for i in sorted(broken)]
     if len(broken) == len(part):
         raise UsageError(f"none of the {len(part):,} pictures in {root} can be read: {next(iter(broken.values()))}")
     line = f"{len(broken):,} of {len(part):,} pictures cannot be read and are left out: {', '.join(names)}"

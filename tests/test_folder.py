@@ -270,7 +270,7 @@ def test_a_missing_folder_is_named(tmp_path):
 
 
 def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path):
-    with pytest.raises(UsageError, match=r"a\.png is not a folder"):
+    with pytest.raises(UsageError, match=r"a\.png is no folder, \.zip"):
         load(paint(tmp_path / "a.png"))
 
 

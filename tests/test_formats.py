@@ -192,13 +192,13 @@ def test_less_common_endings_are_pictures(tmp_path, ending):
     assert load(tmp_path).images.shape == (1, 3, 16, 16)
 
 
-def test_a_format_that_pillow_does_not_read_is_named(tmp_path, monkeypatch):
+def test_a_format_that_pillow_does_not_read_is_named(keep, monkeypatch):
     from ganzoo.data import imagefiles
 
     monkeypatch.setattr(imagefiles, "_readable", lambda: ("PNG",))
-    write(tmp_path, {"a.heic": b"\0\0\0\x18ftypheic", "b.png": png()})
+    root = keep({"a.heic": b"\0\0\0\x18ftypheic", "b.png": png()})
     with pytest.raises(UsageError, match=r"a\.heic .*Pillow reads no HEIF \(`pip install pillow-heif`\)"):
-        load(tmp_path)
+        load(root)
 
 
 @pytest.mark.parametrize("container", CONTAINERS)
@@ -280,6 +280,14 @@ def test_no_class_is_held_out_whole(tmp_path):
     assert min(load(tmp_path, test_share=0.9).spec("x").counts) == 1
 
 
+def test_where_each_class_has_one_picture_none_is_held_out_unless_asked_for(tmp_path, capsys):
+    root = write(tmp_path, {f"{i}/1.png": png(i) for i in range(100)})
+    assert len(load(root)) == len(load(root, "test")) == 100
+    assert "there is no test split" in capsys.readouterr().err
+    with pytest.raises(UsageError, match=r"--test-share 0\.1: no picture can be held out, .*: --test-share 0 holds"):
+        load(root, test_share=0.1)
+
+
 def test_a_share_of_what_is_split_already_is_refused(tmp_path):
     write(tmp_path, {f"{split}/{i}.png": png() for split in ("train", "test") for i in range(2)})
     with pytest.raises(UsageError, match="--test-share is for pictures that are not split"):
@@ -307,6 +315,10 @@ def test_a_range_of_labels_means_the_names():
 def test_mixed_names_are_in_the_order_of_text():
     assert class_order({"10", "9", "b"}) == ("10", "9", "b")
     assert class_order({"007", "7", "10"}) == ("007", "7", "10")
+
+
+def test_numbers_below_zero_are_in_the_order_of_numbers():
+    assert class_order({"10", "-10", "0", "2", "-2"}) == ("-10", "-2", "0", "2", "10")
 
 
 def test_the_layout_of_version_0_1_0_can_be_had(tmp_path):
@@ -414,6 +426,28 @@ def test_an_encrypted_zip_is_refused(tmp_path):
     path.write_bytes(data)
     with pytest.raises(UsageError, match="is encrypted"):
         load(path)
+
+
+def test_a_file_of_two_names_in_a_tar_has_both(tmp_path, capsys):
+    with tarfile.open(packed(tmp_path / "a.tar", {"a/1.png": png(1), "b/1.png": png(2)}), "a") as archive:
+        for name, target in (("c/1.png", "./a/1.png"), ("d/1.png", "nowhere.png")):
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = tarfile.LNKTYPE, target
+            archive.addfile(info)
+    data = load(tmp_path / "a.tar")
+    assert (data.classes, data.images[:, 0, 0, 0].tolist()) == (("a", "b", "c"), [1, 2, 1])
+    assert "1 links or devices" in capsys.readouterr().err
+
+
+def test_names_of_one_file_that_claim_too_much_together_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(archives, "BOMB", (2, 1000))
+    with tarfile.open(packed(tmp_path / "a.tar", {"a.png": bytes(100_000)}), "a") as archive:
+        for i in range(4):
+            info = tarfile.TarInfo(f"{i}.png")
+            info.type, info.linkname = tarfile.LNKTYPE, "a.png"
+            archive.addfile(info)
+    with pytest.raises(UsageError, match=r"a\.tar is refused: .* bytes claim to hold 3.* \(a tar bomb\?\)"):
+        load(tmp_path / "a.tar")
 
 
 def test_links_in_archives_are_not_followed(tmp_path, capsys):
@@ -603,6 +637,12 @@ def test_broken_pictures_are_left_out_and_listed_when_told(tmp_path, capsys):
     assert "3 of 12 pictures cannot be read and are left out: 00.png, 01.png, 02.png" in capsys.readouterr().err
 
 
+def test_a_class_that_skip_broken_removes_is_named(tmp_path, capsys):
+    write(tmp_path, {**{f"{c}/{i}.png": png() for c in ("cat", "dog") for i in "12"}, "eel/1.png": "x"})
+    assert load(tmp_path, skip_broken=True).classes == ("cat", "dog")
+    assert "classes of which no picture is left (1): eel" in capsys.readouterr().err
+
+
 def test_none_but_broken_pictures_are_refused(tmp_path):
     write(tmp_path, {"a.png": "x", "b.png": "y"})
     for skip in (False, True):
@@ -745,6 +785,44 @@ def test_what_cannot_be_inspected_or_converted_is_one_line(ganzoo, tmp_path, arg
     assert message in result.err
     assert len(result.err.strip().splitlines()) == 1
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_a_run_goes_on_with_a_line_where_pictures_that_stream_are_others(ganzoo, tmp_path, monkeypatch, cached):
+    monkeypatch.setenv("GANZOO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("ganzoo.data.memory.AT_ONCE_BYTES", 0)
+    if not cached:
+        monkeypatch.setattr("ganzoo.data.imagefiles.decoded_once", lambda files: files)
+    write(tmp_path / "pets", {f"{'ab'[i % 2]}/{i}.png": noise(i, (8, 8)) for i in range(8)})
+    data = ("--dataset", "folder", "--data-root", "pets", "--image-size", "8", "--workers", "0")
+    done = ganzoo("run", *TINY, *data, "--batch-size", "4", "--steps", "2", "--out", "run", "--quiet")
+    assert done.code == 0, done.err
+    assert "other pixels" not in ganzoo("resume", "run", "--steps", "4").err
+    write(tmp_path / "pets", {"b/3.png": noise(99, (9, 9))})
+    result = ganzoo("resume", "run", "--steps", "6")
+    assert (result.code, "began with other pixels or labels" in result.err) == (0, True)
+
+
+def test_statistics_of_pictures_that_stream_are_not_those_of_others(tmp_path, monkeypatch):
+    from ganzoo.metrics.classifier import Classifier, Shape, Trained, pack
+    from ganzoo.metrics.reference import Reference
+
+    monkeypatch.setenv("GANZOO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("ganzoo.data.memory.AT_ONCE_BYTES", 0)
+    shape = Shape(3, 8, 2)
+    (tmp_path / "f.safetensors").write_bytes(pack(Classifier(shape), shape, {"classes": ["a", "b"]}))
+    write(
+        tmp_path / "pets", {f"{i:03}.png": noise(i, (8, 8)) for i in range(300)}
+    )  # Of which every second is looked at.
+
+    def reference():
+        return Reference(Folder(), Trained(tmp_path / "f.safetensors"), "train", root=tmp_path / "pets")
+
+    before = reference()
+    write(tmp_path / "pets", {"001.png": noise(999, (8, 8))})
+    after = reference()
+    assert before.fingerprint == after.fingerprint
+    assert before.file() != after.file()
 
 
 # What measures them
@@ -930,6 +1008,53 @@ def test_parquet_holds_images_and_named_classes(tmp_path):
     assert data.images[:, 0, 0, 0].tolist() == [60, 61, 62, 63]
 
 
+def test_names_of_classes_in_parquet_that_come_twice_are_not_used(tmp_path, capsys):
+    parquet(tmp_path / "a.parquet", [0, 1, 2, 2], ["cat", "cat", "dog"])
+    assert load(tmp_path / "a.parquet").classes == ("0", "1", "2")
+    assert "names of classes in column 'label' are not used, for several are called cat" in capsys.readouterr().err
+    parquet(tmp_path / "b.parquet", [0, 1, 2, 2], ["cat", "2"])
+    with pytest.raises(UsageError, match=r"b\.parquet: column 'label' has class 2 without a name, and"):
+        load(tmp_path / "b.parquet")
+
+
+@pytest.mark.parametrize("kind", ["view", "dictionary"])
+def test_parquet_of_newer_kinds_of_columns_is_read(tmp_path, kind):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if kind == "view" and not hasattr(pa, "binary_view"):
+        pytest.skip("this pyarrow has none")
+    images, labels = pa.array([png(60), png(61)] * 2, pa.binary()), pa.array(["a", "b"] * 2)
+    if kind == "view":
+        images, labels = images.cast(pa.binary_view()), labels.cast(pa.string_view())
+    else:
+        images, labels = images.dictionary_encode(), labels.dictionary_encode()
+    pq.write_table(pa.table({"image": images, "label": labels}), tmp_path / "a.parquet")
+    data = load(tmp_path / "a.parquet")
+    assert (data.classes, data.images[:, 0, 0, 0].tolist()) == (("a", "b"), [60, 61, 60, 61])
+
+
+def test_parquet_of_paths_without_images_is_refused_as_such(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = pa.table(
+        {"image": pa.array([{"bytes": None, "path": "/x/0.png"}], pa.struct({"bytes": "binary", "path": "string"}))}
+    )
+    pq.write_table(rows, tmp_path / "a.parquet")
+    with pytest.raises(UsageError, match=r"a\.parquet holds no bytes of images, but paths of them \(/x/0\.png\): save"):
+        load(tmp_path / "a.parquet")
+
+
+def test_a_test_split_of_parquet_without_rows_is_refused(tmp_path):
+    import pyarrow.parquet as pq
+
+    parquet(tmp_path / "train-0.parquet", ["a", "b"])
+    pq.write_table(pq.read_table(tmp_path / "train-0.parquet").slice(0, 0), tmp_path / "test-0.parquet")
+    with pytest.raises(UsageError, match=r"no images in test-0\.parquet in .*: it has no rows"):
+        load(tmp_path)
+
+
 def test_a_folder_of_parquet_is_split_by_the_names_of_files(tmp_path, capsys):
     for split, shards in (("train", 2), ("validation", 1), ("unsupervised", 1)):
         for shard in range(shards):
@@ -984,6 +1109,22 @@ def test_models_are_compared_on_a_data_set_with_its_options(ganzoo, tmp_path, mo
     assert "--test-share 0.25" in (tmp_path / "report.json").read_text()
     none = ganzoo("compare", "runs/compare", "--dataset", "folder", "--test-share", "0.25")
     assert none.code == 2
+
+
+def test_an_extractor_that_has_learnt_from_other_pictures_than_there_are_now_is_told(ganzoo, tmp_path, monkeypatch):
+    monkeypatch.setenv("GANZOO_CACHE", str(tmp_path / "cache"))
+    files: dict[str, bytes | str] = {f"{c}/{i}.png": noise(i + 9 * (c == "b"), (8, 8)) for c in "ab" for i in range(6)}
+    write(tmp_path / "pets", files)
+    data = ("--dataset", "folder", "--data-root", "pets")
+    assert ganzoo("features", "train", *data, "--epochs", "1").code == 0
+    measured = ("eval", "pets/a", *data, "--metrics", "fid", "--n", "6")
+    assert "makes it anew" not in ganzoo(*measured).err
+    (tmp_path / "pets" / "b").rename(tmp_path / "pets" / "c")
+    told = ganzoo(*measured)
+    assert "was trained on other images, labels or classes than these: `ganzoo features train" in told.err
+    (tmp_path / "pets" / "c").rename(tmp_path / "pets" / "b")
+    write(tmp_path / "pets", {"b/0.png": noise(99, (8, 8))})
+    assert "makes it anew" in ganzoo(*measured).err
 
 
 @pytest.mark.parametrize("name", ["labels.csv", "metadata.jsonl"])
@@ -1087,7 +1228,7 @@ def test_classes_that_are_called_like_splits_stay_classes_when_converted(ganzoo,
     write(tmp_path / "a", files | {"labels.csv": "file,label\np0.png,train\np1.png,test\np2.png,a/b\np3.png,train\n"})
     result = ganzoo("data", "convert", "a", out)
     assert result.code == 0
-    assert "cannot be those of folders (3): a/b as a_b, test as test_, train as train_" in result.err
+    assert "cannot be those of folders (3): 'a/b' as 'a_b', 'test' as 'test_', 'train' as 'train_'" in result.err
     found = read_pictures(tmp_path / out)
     assert found.splits is None
     kept = {"a/b", "test", "train"} if out == "out.zip" else {"a_b", "test_", "train_"}

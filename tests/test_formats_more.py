@@ -4,8 +4,10 @@ import io
 import json
 import struct
 import tarfile
+import zipfile
 import zlib
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 import pytest
@@ -158,6 +160,48 @@ def test_whole_numbers_that_became_floats_are_classes_in_the_order_of_numbers(tm
     assert data.labels.tolist() == [0, 1, 2, 0, 1, 2]
 
 
+def test_minus_one_among_numbers_is_a_class_and_is_told(tmp_path, capsys):
+    numbers = ("-1", "10", "2")
+    files = table("file", "label", file=lambda i: f"{i}.png", label=lambda i: numbers[i % 3])
+    assert load(write(tmp_path, files)).classes == ("-1", "2", "10")
+    assert "-1 is a class in column 'label' of labels.csv: leave it empty where" in capsys.readouterr().err
+
+
+def test_letters_of_classes_that_are_written_in_two_ways_are_one_class(tmp_path):
+    ways = [normalize(form, "é") for form in ("NFC", "NFD")]
+    files = table("file", "label", file=lambda i: f"{i}.png", label=lambda i: [*ways, "b"][i % 3])
+    assert load(write(tmp_path / "a", files)).classes == ("b", ways[0])
+    shard: dict[str, bytes | str] = {}
+    for i, name in enumerate((*ways, "b")):
+        shard |= {f"{i}.png": png(i), f"{i}.cls": name}
+    assert load(packed(tmp_path / "b.tar", shard)).classes == ("b", ways[0])
+
+
+def test_cls_files_that_hold_floats_or_no_value_are_read_as_tables_are(tmp_path):
+    values = ("1", "2.0", "10", "NaN")
+    shard: dict[str, bytes | str] = {f"{i}.png": png(i) for i in range(4)}
+    path = packed(tmp_path / "a.tar", shard | {f"{i}.cls": value for i, value in enumerate(values)})
+    with pytest.raises(UsageError, match=r"1 of 4 pictures .* \(3\.png, where NaN is none\)"):
+        load(path)
+    assert load(path, skip_unlabelled=True).classes == ("1", "2", "10")
+
+
+@pytest.mark.parametrize(
+    ("titles", "numbers", "told"),
+    [
+        (["cat", "cat", "dog"], [0, 1, 2], "for several are called cat: numbers are"),
+        (["é", "e\u0301", "dog"], [0, 1, 2], "for several are called é: numbers are"),
+        (["cat", "2"], [0, 1, 2], "for class 2 has none: numbers are"),
+    ],
+)
+def test_names_of_classes_that_would_make_one_of_two_are_not_used(tmp_path, capsys, titles, numbers, told):
+    value = {"labels": [[f"{n}.png", n] for n in numbers], "classes": titles}
+    root = write(tmp_path, {**{f"{n}.png": png(n) for n in numbers}, "dataset.json": json.dumps(value)})
+    data = load(root)
+    assert (data.classes, data.labels.tolist()) == (("0", "1", "2"), numbers)
+    assert f"names of classes in {root / 'dataset.json'} are not used, {told}" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("missing", ["NaN", "None", "NA", ""])
 def test_what_programs_write_for_no_value_is_no_class(tmp_path, missing):
     root = write(
@@ -197,6 +241,34 @@ def test_a_column_of_splits_splits_and_is_no_class(tmp_path, capsys):
     assert "splits are those of column 'split' of labels.csv: train 4, test 1" in told
     assert "1 pictures of the splits val are left out" in told
     assert len(load(root, label_column="none")) == 4
+
+
+@pytest.mark.parametrize("other", ["", "extra"])
+def test_rows_of_no_known_split_are_left_out_of_both_and_counted(tmp_path, capsys, other):
+    split = ["train", "train", "test", "test", other, other]
+    files = table("file", "label", "split", file=lambda i: f"{i}.png", label=label, split=lambda i: split[i])
+    root = write(tmp_path, files)
+    assert pairs(load(root)) == {i: label(i) for i in (0, 1)}
+    assert pairs(load(root, "test")) == {i: label(i) for i in (2, 3)}
+    assert f"2 pictures of the splits {other or repr('')} are left out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("title", "values", "told"),
+    [
+        ("partition", "000112", "splits nothing, for it holds 0, 1, 2: write train and test there"),
+        ("is_train", ["True", "False"] * 3, "splits nothing, for it holds False, True: write train and test there"),
+        ("split", ["train", "extra"] * 3, "splits nothing, for it holds extra, train: write train and test there"),
+        ("usage", ["train", "test"] * 3, "holds names of splits and splits nothing: call it `split`"),
+    ],
+)
+def test_a_column_that_seems_to_split_and_does_not_is_told(tmp_path, capsys, title, values, told):
+    files = table("file", "label", title, file=lambda i: f"{i}.png", label=label, **{title: lambda i: values[i]})
+    root = write(tmp_path, files)
+    assert len(load(root, label_column="label")) == 6
+    assert f"column '{title}' of labels.csv {told}" in capsys.readouterr().err
+    load(root, label_column=title)
+    assert "splits nothing" not in capsys.readouterr().err
 
 
 def test_a_table_of_splits_alone_leaves_folders_their_classes(tmp_path):
@@ -249,6 +321,29 @@ def test_files_that_are_not_read_are_counted_and_folders_of_them_named(tmp_path,
     told = capsys.readouterr().err
     assert "files that are not used: 2 .tga, 1 .txt, 1 without ending\n" in told
     assert "folders without pictures are no classes (2): bird, fish\n" in told
+
+
+def test_metadata_parquet_beside_pictures_is_said_not_to_be_read(tmp_path, capsys):
+    load(write(tmp_path, {**SIX, "metadata.parquet": "PAR1"}))
+    assert "metadata.parquet is not read: save it as metadata.csv\n" in capsys.readouterr().err
+
+
+def test_split_folders_that_hold_one_folder_of_classes_are_told_apart_from_classes(tmp_path):
+    root = write(tmp_path, {f"{s}_set/{s}_set/{c}/1.png": png() for s in ("training", "test") for c in "ab"})
+    with pytest.raises(UsageError, match=r"not in .*: test_set; if its classes lie in it, move them up"):
+        load(root)
+
+
+@pytest.mark.parametrize("first", [",0", "index,0"])
+def test_a_title_that_is_the_name_of_a_picture_is_a_title(tmp_path, first):
+    root = write(tmp_path, {**SIX, "labels.csv": "\n".join([first, *(f"{i}.png,{label(i)}" for i in range(6))])})
+    assert pairs(load(root)) == PLAIN
+
+
+def test_an_empty_name_in_a_table_is_seen(tmp_path):
+    root = write(tmp_path, {**SIX, "labels.csv": "file,label\n0.png,a\n1.png,b\n,a\n"})
+    with pytest.raises(UsageError, match=r"names pictures that are not there \(1\): ''"):
+        load(root)
 
 
 def test_a_class_without_pictures_in_one_split_is_told(tmp_path, capsys):
@@ -324,6 +419,9 @@ def test_labels_within_the_one_folder_around_all_pictures_are_used(tmp_path, cap
         ("train", "holdout"),
         ("train_images", "test_images"),
         ("trainset", "testset"),
+        ("train2017", "val2017"),
+        ("trainImages", "testImages"),
+        ("images/train2017", "images/val2017"),
         ("pets/train", "pets/test"),
         ("pets/pets/Train", "pets/pets/Val"),
     ],
@@ -346,6 +444,18 @@ def test_folders_that_are_named_like_splits_and_are_none_are_told(tmp_path, caps
     assert f"--data-root {tmp_path / 'b' / 'cat'} would" in capsys.readouterr().err
     load(write(tmp_path / "c", {f"{s}/1.png": png() for s in ("test", "val")}))
     assert "folders test, val in" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("names", [("train", "test1"), ("train_photos", "test_shots"), ("training2", "val")])
+def test_classes_that_begin_like_splits_are_told_with_what_to_do(tmp_path, capsys, names):
+    assert load(write(tmp_path, {f"{name}/1.png": png() for name in names})).classes == tuple(sorted(names))
+    told = f"folders {', '.join(sorted(names))} in {tmp_path} are not taken for splits: call them train and test if"
+    assert told in capsys.readouterr().err
+
+
+def test_classes_whose_names_hold_no_word_for_tests_are_not_told(tmp_path, capsys):
+    assert load(write(tmp_path, {f"{name}/1.png": png() for name in ("train_x", "car_x", "contest2")})).classes
+    assert "splits" not in capsys.readouterr().err
 
 
 def test_a_word_of_a_split_is_a_whole_word():
@@ -398,6 +508,13 @@ def test_labels_stay_with_the_pictures_of_their_own_tar(tmp_path):
     with pytest.raises(UsageError, match=r"1 of 4 pictures .*\(1\.png\)"):
         load(tmp_path)
     assert pairs(load(tmp_path, skip_unlabelled=True)) == {2: "p", 11: "q", 13: "p"}
+
+
+def test_labels_stay_with_the_pictures_of_three_shards_of_one_name(tmp_path):
+    for k in range(3):
+        shard: dict[str, bytes | str] = {f"{i}.png": png(10 * k + i) for i in range(2)}
+        packed(tmp_path / f"part{k}" / "r-0.tar", shard | {f"{i}.cls": f"{k}{i}" for i in range(2)})
+    assert pairs(load(tmp_path)) == {10 * k + i: f"{k}{i}" for k in range(3) for i in range(2)}
 
 
 def test_two_archives_with_a_file_of_labels_each_are_refused(tmp_path):
@@ -491,6 +608,13 @@ def test_lines_of_comment_before_a_table_are_no_rows(tmp_path):
     assert pairs(load(write(tmp_path, {**files, "labels.csv": text}))) == PLAIN
 
 
+def test_classes_named_like_what_systems_leave_behind_keep_their_pictures(ganzoo, tmp_path):
+    names = ("__MACOSX", "Thumbs.db")
+    write(tmp_path / "a", table("file", "label", file=lambda i: f"{i}.png", label=lambda i: names[i % 2]))
+    assert ganzoo("data", "convert", "a", "b").code == 0
+    assert load(tmp_path / "b").classes == ("Thumbs.db_", "__MACOSX_")
+
+
 def test_folders_of_classes_that_a_reader_would_take_for_splits_get_numbers(tmp_path):
     files = table(
         "file", "label", file=lambda i: f"{i}.png", label=lambda i: ("train_x", "training_x", "test_x")[i % 3]
@@ -528,6 +652,17 @@ def test_zips_in_a_folder_are_one_set_with_their_splits(tmp_path):
         packed(tmp_path / f"{split}.zip", {f"{c}/{i}.png": png(i) for c in "ab" for i in range(2)})
     assert load(tmp_path).classes == ("a", "b")
     assert (len(load(tmp_path)), len(load(tmp_path, "test"))) == (4, 4)
+
+
+def test_names_in_a_zip_that_are_utf_8_without_saying_so_are_read_as_such(tmp_path):
+    path = packed(tmp_path / "a.zip", {"K\u00e4tze/1.png": png(1), "b/1.png": png(2)})
+    unsaid = bytearray(path.read_bytes())
+    for start, at in ((b"PK\3\4", 6), (b"PK\1\2", 8)):  # The flag that says it, beside the member and in the list.
+        place = unsaid.index(start)
+        unsaid[place + at + 1] &= ~0x08 & 0xFF
+    path.write_bytes(unsaid)
+    assert zipfile.ZipFile(path).namelist()[0] != "K\u00e4tze/1.png"
+    assert load(path).classes == ("K\u00e4tze", "b")
 
 
 def test_the_folder_around_everything_in_an_archive_is_told(tmp_path, capsys):
@@ -585,17 +720,21 @@ def test_a_parquet_file_without_the_others_labels_is_one_of_pictures_without(tmp
 # Pixels
 
 
-def deep(values) -> bytes:
-    """A PNG of 16 bits in each channel of numbers (H, W, C)."""
-    h, w, c = values.shape
-    lines = b"".join(b"\0" + line.astype(">u2").tobytes() for line in values)
+def chunked(parts) -> bytes:
+    """A PNG of its chunks, (kind, data) each."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    head = struct.pack(">IIBBBBB", w, h, 16, {1: 0, 2: 4, 3: 2, 4: 6}[c], 0, 0, 0)
-    parts = ((b"IHDR", head), (b"IDAT", zlib.compress(lines)), (b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)
+
+
+def deep(values) -> bytes:
+    """A PNG of 16 bits in each channel of numbers (H, W, C)."""
+    h, w, c = values.shape
+    lines = b"".join(b"\0" + line.astype(">u2").tobytes() for line in values)
+    head = struct.pack(">IIBBBBB", w, h, 16, {1: 0, 2: 4, 3: 2, 4: 6}[c], 0, 0, 0)
+    return chunked(((b"IHDR", head), (b"IDAT", zlib.compress(lines)), (b"IEND", b"")))
 
 
 @pytest.mark.parametrize("channels", [2, 3, 4])
@@ -629,17 +768,102 @@ def test_full_16_bits_in_several_channels_are_not_scaled_and_the_camera_is_honou
     assert np.abs(found - np.rot90(values // 16 * 255 / 4095, -1)).max() <= 1
 
 
+def tiff(planes: "list[np.ndarray]", photometric: int, *extra: tuple[int, int]) -> bytes:
+    """An uncompressed TIFF of 16 bits, 16 x 16 pixels, of one array (H, W, C) or, in planes, several (H, W)."""
+    data = b"".join(plane.astype("<u2").tobytes() for plane in planes)
+    channels = len(planes) if len(planes) > 1 else planes[0].shape[2]
+    tags: list[tuple[int, int, list[int]]] = [
+        (256, 3, [16]), (257, 3, [16]), (258, 3, [16] * channels), (259, 3, [1]), (262, 3, [photometric]), (273, 4, []),
+        (277, 3, [channels]), (278, 3, [16]), (279, 4, [len(data) // len(planes)] * len(planes)),
+        (284, 3, [2 if len(planes) > 1 else 1]), *((tag, 3, [value]) for tag, value in extra),
+    ]  # fmt: skip
+    at, entries, lists = 8 + 2 + 12 * len(tags) + 4, b"", b""
+    first = at + 100
+    for tag, kind, told in tags:
+        values = [first + i * (len(data) // len(planes)) for i in range(len(planes))] if tag == 273 else told
+        packed = struct.pack(f"<{len(values)}{'HI'[kind - 3]}", *values)
+        if len(packed) > 4:
+            lists, packed = lists + packed, struct.pack("<I", at + len(lists))
+        entries += struct.pack("<HHI", tag, kind, len(values)) + packed.ljust(4, b"\0")
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + lists.ljust(100, b"\0") + data
+
+
+def pixels_of(root, **options):
+    """Of the first picture, (H, W, C)."""
+    return load(root, **options).images[0].permute(1, 2, 0).numpy().astype(int)
+
+
 def test_deep_tiffs_are_scaled_too(tmp_path):
-    values = np.random.default_rng(0).integers(0, 4096, (16, 16, 3)).astype("<u2")
+    values = np.random.default_rng(0).integers(0, 4096, (16, 16, 3))
     values[0, 0] = 4095
-    data = values.tobytes()
-    start = 8 + 2 + 9 * 12 + 4
-    tags = [(256, 3, 1, 16), (257, 3, 1, 16), (258, 3, 3, start), (259, 3, 1, 1), (262, 3, 1, 2)]
-    tags += [(273, 4, 1, start + 6), (277, 3, 1, 3), (278, 3, 1, 16), (279, 4, 1, len(data))]
-    head = b"II*\0" + struct.pack("<IH", 8, 9) + b"".join(struct.pack("<HHII", *tag) for tag in tags) + bytes(4)
-    write(tmp_path, {"a.tif": head + struct.pack("<HHH", 16, 16, 16) + data})
-    found = load(tmp_path).images[0].permute(1, 2, 0).numpy().astype(int)
-    assert np.abs(found - values * (255 / 4095)).max() <= 1
+    write(tmp_path, {"a.tif": tiff([values], 2)})
+    assert np.abs(pixels_of(tmp_path) - values * (255 / 4095)).max() <= 1
+
+
+def test_a_fourth_channel_that_is_no_transparency_leaves_all_16_bits(tmp_path, capsys):
+    values = np.random.default_rng(0).integers(0, 4096, (16, 16, 4))
+    values[0, 0], values[..., 3] = 4095, 60_000
+    write(tmp_path, {"a.tif": tiff([values], 2, (338, 0))})
+    for options in ({}, {"white": 4095}):
+        assert np.abs(pixels_of(tmp_path, **options) - values[..., :3] * (255 / 4095)).max() <= 1
+    assert "4,095 is taken for white" in capsys.readouterr().err
+
+
+def test_colours_multiplied_by_their_transparency_are_scaled_by_white(tmp_path):
+    values = np.full((16, 16, 4), 3000)
+    values[..., 3] = 65_535
+    write(tmp_path, {"a.tif": tiff([values], 2, (338, 1))})
+    assert np.unique(pixels_of(tmp_path)).tolist() == [round(3000 * 255 / 4095)]
+
+
+def test_16_bits_of_ink_are_as_bright_as_8_and_white_reaches_them(tmp_path, capsys):
+    values = np.zeros((16, 16, 4))
+    values[..., 3] = 55_535
+    write(tmp_path, {"a.tif": tiff([values], 5)})
+    assert np.unique(pixels_of(tmp_path)).tolist() == [255 - (55_535 >> 8)]
+    assert np.unique(pixels_of(tmp_path, white=20_000)).tolist() == [128]
+    assert "is not used" not in capsys.readouterr().err
+
+
+def test_16_bits_in_planes_are_refused_with_what_to_do(tmp_path):
+    write(tmp_path, {"a.tif": tiff([np.full((16, 16), level) for level in (60_000, 30_000, 1000)], 2)})
+    with pytest.raises(UsageError, match=r"a\.tif cannot be read: its channels lie in planes .* or as PNG"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("white", [None, 65_535])
+def test_16_bits_whose_0_is_white_are_no_negative(tmp_path, white):
+    values = np.linspace(0, 65_535, 256).round().reshape(16, 16, 1)
+    write(tmp_path, {"a.tif": tiff([values], 0)})
+    assert np.abs(pixels_of(tmp_path, white=white) - (255 - values / 257)).max() <= 1
+
+
+def with_key(data: bytes, *key: int) -> bytes:
+    """A PNG in which one value, grey or in colour, is transparent."""
+    told = b"tRNS" + struct.pack(f">{len(key)}H", *key)
+    at = data.index(b"IDAT") - 4
+    return data[:at] + struct.pack(">I", len(told) - 4) + told + struct.pack(">I", zlib.crc32(told)) + data[at:]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("white", [None, 65_535])
+def test_the_value_that_is_transparent_in_a_png_of_16_bits_is(tmp_path, channels, white):
+    values = np.full((16, 16, channels), 40_000)
+    values[:, :8] = 1234
+    write(tmp_path, {"a.png": with_key(deep(values), *[1234] * channels)})
+    assert np.unique(pixels_of(tmp_path, white=white)).tolist() == [round(40_000 / 257), 255]
+    background = load(tmp_path, background="#00ff00", white=white).images[0, :, 0, 0]
+    assert background.tolist() == [0, 255, 0]
+
+
+@pytest.mark.parametrize(("bits", "times"), [(1, 255), (2, 85), (4, 17)])
+def test_the_grey_that_is_transparent_in_a_png_of_few_bits_is(tmp_path, bits, times):
+    line = b"\0" + bytes([int(f"{1:0{bits}b}" * (8 // bits), 2)] * (16 * bits // 8))  # All pixels are 1.
+    head = struct.pack(">IIBBBBB", 16, 16, bits, 0, 0, 0, 0)
+    parts = ((b"IHDR", head), (b"IDAT", zlib.compress(line * 16)), (b"IEND", b""))
+    write(tmp_path, {"a.png": with_key(chunked(parts), 1), "b.png": chunked(parts)})
+    assert load(tmp_path).images[:, 0, 0, 0].tolist() == [255, times]
+    assert load(tmp_path, background="#00ff00").images[0, :, 0, 0].tolist() == [0, 255, 0]
 
 
 def test_bits_are_told_of_both_splits(tmp_path):

@@ -3,8 +3,10 @@
 import os
 import pickle
 import re
+import shutil
 from collections import namedtuple
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +16,8 @@ from PIL import Image
 from ganzoo.data import ImageSet, Loader, imagecache
 from ganzoo.data.imagefiles import ImageFiles, decoded_once
 from ganzoo.errors import GanzooError, UsageError
+
+CPU = torch.device("cpu")
 
 
 @pytest.fixture
@@ -136,3 +140,21 @@ def test_the_loader_gives_the_same_batches_and_counts_its_waiting(paths, workers
         assert torch.equal(ours.x, theirs.x)
     assert streaming.waited > 0
     assert resident.waited == 0
+
+
+@pytest.mark.parametrize("in_cache", [True, False])
+def test_other_pictures_in_files_have_another_mark_and_copies_the_same(paths, tmp_path, in_cache):
+    def marks(files):
+        held = ImageFiles(files, 8, 3)
+        return Loader(ImageSet(decoded_once(held) if in_cache else held), 4, 0, CPU, workers=0).marks()
+
+    before = marks(paths)
+    assert list(before) == ["decoded" if in_cache else "sizes"]
+    (tmp_path / "copies").mkdir()
+    assert marks([Path(shutil.copyfile(path, tmp_path / "copies" / path.name)) for path in paths]) == before
+    Image.new("RGB", (12, 12)).save(paths[1])
+    assert marks(paths) != before
+
+
+def test_what_lies_in_memory_has_no_mark():
+    assert Loader(ImageSet(torch.zeros(8, 1, 8, 8, dtype=torch.uint8)), 4, 0, CPU).marks() == {}

@@ -244,6 +244,23 @@ def test_what_is_wrong_is_told_in_one_line(keep, files, options, told):
     assert "\n" not in str(error.value)
 
 
+def test_pairs_below_splits_that_are_taken_for_classes_are_told(tmp_path, capsys):
+    files = {f"{s}/{side}/{i}.png": png(i) for s in ("train", "val") for side in "AB" for i in range(2)}
+    assert load(write(tmp_path / "a", files)).classes == ("A", "B")
+    assert "A and B are taken for classes; their pictures have equal names" in capsys.readouterr().err
+    files = {f"{s}/{side}/{i}.png": png(i) for s in ("cat", "dog") for side in "AB" for i in range(2)}
+    assert load(write(tmp_path / "b", files)).classes == ("cat", "dog")
+    assert "taken for classes" not in capsys.readouterr().err
+
+
+def test_turned_pictures_side_by_side_keep_their_own_size(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for i in range(2):
+        Image.new("L", (16, 32), 90).save(tmp_path / f"{i}.jpg", exif=exif)  # Upright 32 x 16, halves of 16 x 16.
+    assert load(tmp_path, layout="side-by-side").images.shape == (2, 1, 16, 16)
+
+
 def test_an_empty_side_is_told(tmp_path):
     root = write(tmp_path / "sets", {"trainA/x.png": png(1), "trainA/y.png": png(1)})
     (root / "trainB").mkdir()

@@ -128,7 +128,7 @@ def convert(path: Path, out: Path, image_size: int | None, channels: str | None,
     images = None
     if image_size:
         images = ImageFiles(found.sources, image_size, int(channels or 3), source.rule(found, options, notes))
-    if other := [f"{name} as {folder}" for name, folder in class_folders(found).items() if folder != name]:
+    if other := [f"'{name}' as '{folder}'" for name, folder in class_folders(found).items() if folder != name]:
         notes.append(f"names of classes that cannot be those of folders ({len(other):,}): {some(other)}")
     for told in notes:
         note_once(told if str(path) in told else f"{path}: {told}")

@@ -48,6 +48,7 @@ def train(
     from ganzoo.data.views import Views
     from ganzoo.files import check_place, output
     from ganzoo.metrics.classifier import Classifier, Shape, accuracy, fit, keep, pack, set_scale, trained_file
+    from ganzoo.metrics.reference import glimpse_of
     from ganzoo.plugins import registry
     from ganzoo.training.engine import choose_device
 
@@ -82,6 +83,7 @@ def train(
     facts = {"dataset": dataset, "classes": list(data.classes), "seed": seed, "epochs": epochs}
     if mirror or jitter:
         facts |= {"mirror": mirror, "jitter": jitter}
+    facts["trained_on"] = glimpse_of(data)
     facts["tested_on"] = test.split or "test"
     packed = pack(net, shape, {**facts, "test_accuracy": round(reached, 6)})
     keep(path, packed)

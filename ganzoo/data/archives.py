@@ -14,7 +14,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -44,6 +44,10 @@ TAR = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 class Entry(Protocol):
     """A picture that is no file of its own."""
 
+    @property
+    def size(self) -> int:
+        """How many bytes it has."""
+
     def open(self) -> IO[bytes]:
         """Its bytes, as a stream that can seek.
 
@@ -65,6 +69,18 @@ def stamp_of(path: Path) -> str:
     return f"{path.absolute()}\0{status.st_size} {status.st_mtime_ns}"
 
 
+def size_of(source: Source) -> int:
+    """How many bytes a picture has.
+
+    Raises:
+        UsageError: its file is not there.
+    """
+    try:
+        return source.stat().st_size if isinstance(source, Path) else source.size
+    except OSError as error:
+        raise UsageError(f"image {source} cannot be read: {error.strerror or error}") from error
+
+
 @dataclass(frozen=True)
 class Held:
     """Bytes in memory; `of` says of what."""
@@ -76,9 +92,19 @@ class Held:
     def __str__(self) -> str:
         return self.of
 
+    @property
+    def name(self) -> str:
+        """Of the file, where it was one in an archive."""
+        return self.of.partition(" in ")[0]
+
     def __reduce__(self) -> tuple[Any, ...]:
         """A process that reads images gets the bytes themselves, where it is not forked."""
         return type(self), (self.of, bytes(self.data), self.mark)
+
+    @property
+    def size(self) -> int:
+        """How many bytes."""
+        return len(self.data)
 
     def open(self) -> IO[bytes]:
         """The bytes."""
@@ -225,7 +251,7 @@ def _zipped(path: Path) -> tuple[dict[str, Entry], int]:
             infos = archive.infolist()
     _many(path, len(infos))
     for info in infos:
-        name = _name(path, info.filename, found)
+        name = _name(path, _as_written(info), found)
         if info.is_dir():
             continue
         kind = stat.S_IFMT(info.external_attr >> 16)
@@ -246,6 +272,14 @@ def _zipped(path: Path) -> tuple[dict[str, Entry], int]:
     if claimed > max(least, times * size):
         raise UsageError(f"{path} is refused: {size:,} bytes claim to hold {claimed:,} (a zip bomb?)")
     return found, left_out
+
+
+def _as_written(info: zipfile.ZipInfo) -> str:
+    """A member's name; macOS and others write UTF-8 and do not say so, as a zip should."""
+    with suppress(UnicodeError):
+        if not info.flag_bits & 0x800:
+            return info.filename.encode("cp437").decode()
+    return info.filename
 
 
 def listing(path: Path, file: IO[bytes]) -> int:
@@ -330,7 +364,7 @@ def _decompressor(start: bytes) -> Any:
 
 def _listed(path: Path, file: IO[bytes], size: int, mark: str, data: memoryview | None) -> tuple[dict[str, Entry], int]:
     found: dict[str, Entry] = {}
-    left_out = 0
+    left_out, claimed = 0, 0
     file.seek(0)
     reader: Any = _Headers(file)
     with tarfile.open(fileobj=reader, mode="r:", encoding="utf-8", errors="replace") as archive:
@@ -342,6 +376,14 @@ def _listed(path: Path, file: IO[bytes], size: int, mark: str, data: memoryview 
             if info.isdir():
                 continue
             name = _name(path, info.name, found)
+            if info.islnk() and (
+                same := found.get("/".join(p for p in info.linkname.split("/") if p not in ("", ".")))
+            ):
+                found[name] = same  # A file of several names: tar keeps its bytes once.
+                claimed += same.size
+                if claimed > max(BOMB[1], BOMB[0] * size):
+                    raise UsageError(f"{path} is refused: {size:,} bytes claim to hold {claimed:,} (a tar bomb?)")
+                continue
             if not info.isreg() or info.issparse():
                 left_out += 1
                 continue

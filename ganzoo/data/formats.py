@@ -8,6 +8,7 @@ A folder, a zip and a tar are read alike: each is a tree of names. Where the cla
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from unicodedata import normalize
 
 from ganzoo.data.archives import TAR, ZIP, Pixels, Source, is_archive, members, stamp_of
@@ -17,8 +18,19 @@ from ganzoo.data.parquet import read_parquet
 from ganzoo.data.shards import links_left_out, passed_over, shards
 from ganzoo.data.sides import look_paired, paired, unpaired
 from ganzoo.data.splits import TESTING, TRAINING, alone, by_words, chosen, folders_of, unused, word_in
-from ganzoo.data.tables import NO_COLUMN, Labels, Table, absent, clean, labels_in, once, table
-from ganzoo.data.tree import TABLES, Pictures, Tree, class_order, some, tells, walked, within
+from ganzoo.data.tables import (
+    NO_COLUMN,
+    Labels,
+    Table,
+    absent,
+    clean,
+    known_classes,
+    labels_in,
+    once,
+    quoted,
+    table,
+)
+from ganzoo.data.tree import TABLES, Pictures, Tree, class_order, distinct, some, tells, walked, within
 from ganzoo.errors import UsageError, one_line, plain
 from ganzoo.files import from_json
 
@@ -70,7 +82,7 @@ def read_pictures(
     elif root.suffix.lower() == ".parquet":
         return _parquet(root.parent, [root.name], label_column, skip_unlabelled, [])
     else:
-        raise UsageError(f"--data-root {root} is not a folder, and no .zip, .tar or .npz of pictures either")
+        raise UsageError(f"{root} is no folder, .zip, .tar, .npz or .parquet of pictures")
     if not tree.pictures:
         there = f"; there are {tree.left_out()}" if tree.left_out() else ""
         hint = f"; {notes[0]}" if notes else ""
@@ -90,8 +102,11 @@ def read_pictures(
 
 def _not_used(tree: Tree) -> list[str]:
     """A line on the files that are none of the set, if there are any."""
+    tables = [name for name in tree.files if name.rpartition("/")[2].lower() == "metadata.parquet"]
+    notes = [f"{some(tables)} is not read: save it as metadata.csv"] if {*tables} - tree.used else []
+    tree.used |= {*tables}
     left = tree.left_out()
-    return [f"files that are not used: {left}"] if left else []
+    return [*notes, f"files that are not used: {left}"] if left else notes
 
 
 def _containers(tree: Tree, notes: list[str]) -> list[str]:
@@ -171,6 +186,9 @@ def _parquet(
     where = str(root / files[0]) if len(files) == 1 else f"{root}/*.parquet"
     if not rows.names:
         raise UsageError(f"no images in {where}: it has no rows")
+    if split and (without := {*split.values()} - {split[name] for name in rows.files}):
+        raise UsageError(f"no images in {some([n for n in files if split[n] in without])} in {root}: it has no rows")
+    notes += rows.notes
     found = Pictures(
         "Parquet, without classes", rows.names, rows.sources, None, [split[f] for f in rows.files] if split else None,
         notes,
@@ -230,6 +248,8 @@ def _note_folders(tree: Tree, tops: list[str], notes: list[str]) -> None:
         names = next(iter(found.values()))
         places = [str(tree.root / parent) for parent in found]
         would = f": --data-root {places[0]} would" if len(found) == 1 and "" not in found and tree.is_folder else ""
+        if "" in found and len({word.kind for name in names if (word := word_in(name))}) > 1:
+            would = ": call them train and test if they are"
         notes.append(f"folders {some(names)} in {some(places)} are not taken for splits{would}")
 
 
@@ -251,7 +271,7 @@ def _split_by(pictures: Pictures, found: Labels) -> Pictures:
         raise UsageError(f"{len(missing):,} of {len(pictures):,} pictures have no row in {found.told}: {some(missing)}")
     if others:
         words = dict.fromkeys(found.splits[name] for name in others)
-        notes.append(f"{len(others):,} pictures of the splits {some([*words])} are left out")
+        notes.append(f"{len(others):,} pictures of the splits {some(quoted([*words]))} are left out")
     kept = [i for i, name in enumerate(pictures.names) if name in of or name not in found.splits]
     result = pictures.at(kept)
     result.splits = [of.get(name, "train") for name in result.names]
@@ -285,9 +305,12 @@ def _with_labels(pictures: Pictures, found: Labels, kind: str, where: str, skip_
     if splits is not None and len(set(result.splits or ())) == 1:
         notes.append(f"only the pictures in one split have labels: {splits[kept[0]]}")
         result.splits = None
-    if (count := len(set(result.labels))) > MOST_CLASSES:
-        raise UsageError(f"{found.told} tells of {count:,} classes, more than {MOST_CLASSES:,}")
-    notes.append(f"classes are those of {found.told}{found.by}: {some(class_order(set(result.labels)))}")
+    kinds = set(result.labels)
+    if len(kinds) > MOST_CLASSES:
+        raise UsageError(f"{found.told} tells of {len(kinds):,} classes, more than {MOST_CLASSES:,}")
+    notes.append(f"classes are those of {found.told}{found.by}: {some(class_order(kinds))}")
+    if "-1" in kinds and all(kind.isdecimal() for kind in kinds - {"-1"}):
+        notes.append(f"-1 is a class in {found.told}: leave it empty where it means that there is none")
     return result
 
 
@@ -338,7 +361,9 @@ def _by_folders(
         if ("" in of["train"]) != ("" in of["test"]):
             raise UsageError(f"of {train} and {test}, one has a folder for each class, the other not")
         if strange := sorted(of["test"] - of["train"]):
-            raise UsageError(f"{test} has classes that are not in {train}: {', '.join(strange)}")
+            one = all(len(names) == 1 for names in of.values())
+            hint = "; if its classes lie in it, move them up, and those of the other" if one else ""
+            raise UsageError(f"{test} has classes that are not in {train}: {', '.join(strange)}{hint}")
     kinds = set(labels)
     if kinds == {""}:
         kind, order = f"{tree.kind} of pictures, without classes", [*range(len(names))]
@@ -427,10 +452,10 @@ def _dataset_json(tree: Tree, name: str, names: list[str], place: str, notes: li
         more = ", also not by their folders, as --layout folders takes them" if several else ""
         notes.append(f"{where} tells of no labels (null): the pictures have no classes{more}")
         return Labels(None, name, "none")
-    titles = value.get("classes")  # Not StyleGAN's: `ganzoo data convert` keeps the names of classes there.
+    titles: Any = value.get("classes")  # Not StyleGAN's: `ganzoo data convert` keeps the names of classes there.
     if not (isinstance(titles, list) and all(isinstance(title, str) and title for title in titles)):
         titles = []
-    of: dict[str, str] = {}
+    numbers: dict[str, int] = {}
     twice: list[str] = []
     if not isinstance(listed, list):
         told = plain(str(listed))[:80]
@@ -447,10 +472,15 @@ def _dataset_json(tree: Tree, name: str, names: list[str], place: str, notes: li
             )
         file = clean(place + clean(pair[0]))
         file = known.get(file, file)
-        twice += [file] if file in of else []
-        of[file] = "" if given < 0 else titles[given] if given < len(titles) else str(given)
-    absent(where, [file for file in of if clean(file) not in known])
+        twice += [file] if file in numbers else []
+        numbers[file] = given
+    absent(where, [file for file in numbers if clean(file) not in known])
     once(where, twice)
+    titles = distinct(titles, where, notes)
+    if titles and (most := max(numbers.values(), default=-1)) >= len(titles):
+        notes.append(f"names of classes in {where} are not used, for class {most} has none: numbers are")
+        titles = []
+    of = {file: "" if n < 0 else titles[n] if titles else str(n) for file, n in numbers.items()}
     return Labels(of, name, "dataset.json")
 
 
@@ -472,8 +502,10 @@ def _beside(tree: Tree, names: list[str], tops: list[str], notes: list[str]) -> 
             "first point)"
         )
     absent(f"{tree.root} has .cls files, which", [name for key, name in of_key.items() if key not in keys])
-    of = {name: tree.text(of_key[_key(name)], LONGEST_CLS).strip()[:200] for name in names if _key(name) in of_key}
-    return Labels(of, "the .cls files", "webdataset")
+    labelled = [name for name in names if _key(name) in of_key]
+    told = [tree.text(of_key[_key(name)], LONGEST_CLS).strip()[:200] for name in labelled]
+    values, missing = known_classes(told)
+    return Labels(dict(zip(labelled, values, strict=True)), "the .cls files", "webdataset", missing=missing)
 
 
 def _key(name: str) -> str:

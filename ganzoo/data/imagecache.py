@@ -16,7 +16,7 @@ from ganzoo.data.archives import Source, stamp_of
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.files import cache_dir, whole
 
-FORMAT = 4
+FORMAT = 5
 """Part of the key: to be raised whenever the same files would be decoded to other pixels, or laid out otherwise."""
 
 BLOCK = 1024
@@ -54,12 +54,20 @@ class Mapped(torch.utils.data.Dataset[Tensor]):
             images[start:stop] = torch.stack([self[i] for i in range(start, stop)])
         return images
 
-    def __getitem__(self, index: int) -> Tensor:
+    def file_mark(self) -> tuple[str, bytes]:
+        """What tells these images from others: the checksums of all."""
+        self._mapped()
+        return "decoded", self._sums.tobytes()
+
+    def _mapped(self) -> Tensor:
         if self._images is None:
             flat = torch.from_file(str(self.path), shared=False, size=_size(self.shape), dtype=torch.uint8)
             self._images = flat[: _pixels(self.shape)].view(self.shape)
             self._sums = np.frombuffer(flat[_pixels(self.shape) :].numpy().tobytes(), "<u4")
-        image = self._images[index]
+        return self._images
+
+    def __getitem__(self, index: int) -> Tensor:
+        image = self._mapped()[index]
         if zlib.crc32(image.numpy().data) != self._sums[index]:
             raise GanzooError(f"image {index} in {self.path} is damaged; delete that file, and it is made anew")
         return image

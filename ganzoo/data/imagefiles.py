@@ -16,9 +16,9 @@ from PIL import Image, ImageOps, features
 from torch import Tensor
 
 from ganzoo.data import memory
-from ganzoo.data.archives import Source
+from ganzoo.data.archives import Source, size_of
 from ganzoo.data.imagecache import Mapped, kept
-from ganzoo.data.sixteen_bits import is_deep, sixteen
+from ganzoo.data.sixteen_bits import check, is_deep, see_through, sixteen, white_is_zero
 from ganzoo.errors import UsageError, one_line
 from ganzoo.files import regular
 
@@ -130,6 +130,14 @@ class ImageFiles(torch.utils.data.Dataset[Tensor]):
         for i, image in enumerate(self.decoded()):
             images[i] = image
         return images
+
+    def file_mark(self) -> tuple[str, bytes]:
+        """What tells these pictures from others: the sizes of all files, which stay when files are copied.
+
+        Raises:
+            UsageError: one is not there.
+        """
+        return "sizes", " ".join(str(size_of(path)) for path in self.paths).encode()
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -319,9 +327,11 @@ def eight_bits(picture: Image.Image, channels: int, rule: Rule = USUAL) -> Image
     Raises:
         UsageError: its pixels are numbers of which nobody knows the range.
     """
-    kind = picture.format
-    if rule.white is not None and is_deep(picture):
-        picture = _deep(picture, rule.white)
+    kind, key, inverse = picture.format, see_through(picture), white_is_zero(picture)
+    if is_deep(picture) and (rule.white is not None or key is not None):
+        picture = _deep(picture, rule.white or 65535)
+    elif key is not None:
+        picture.info["transparency"] = key
     picture.load()
     with suppress(Exception):  # Many good pictures carry damaged EXIF data.
         picture = ImageOps.exif_transpose(picture)
@@ -334,20 +344,24 @@ def eight_bits(picture: Image.Image, channels: int, rule: Rule = USUAL) -> Image
                 f"its pixels are {numbers} ({low:g} to {high:g}), and nobody says which is white: say it with "
                 "--white (255, say), or save it with 8 or 16 bits"
             )
-        picture = _scaled(picture, rule.white)
+        picture = _scaled(picture, rule.white, inverse)
     elif is_wide_grey(picture.mode):
-        picture = _scaled(picture, rule.white or 65535)  # PIL would cut off above 255.
-    elif picture.has_transparency_data:
+        values = np.asarray(picture)
+        picture = _scaled(picture, rule.white or 65535, inverse)  # PIL would cut off above 255.
+        if key is not None:
+            picture.putalpha(Image.fromarray(np.where(values == key, 0, 255).astype(np.uint8)))
+    if picture.has_transparency_data:
         picture = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, rule.background), picture)
         picture = picture.convert("RGB")
     return picture if picture.mode == mode else picture.convert(mode)
 
 
-def _scaled(picture: Image.Image, white: float) -> Image.Image:
-    """8 bits, of which 255 is `white`; what is not finite is black."""
+def _scaled(picture: Image.Image, white: float, inverse: bool = False) -> Image.Image:
+    """8 bits, of which 255 is `white`, or 0 if `inverse`; what is not finite is black, or white."""
     values = np.nan_to_num(np.asarray(picture).astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0).clip(0, white)
-    return Image.fromarray((values * 255 / white + 0.5).astype(np.uint8))
+    eight = (values * 255 / white + 0.5).astype(np.uint8)
+    return Image.fromarray(255 - eight if inverse else eight)
 
 
 def _deep(picture: Image.Image, white: float) -> Image.Image:
@@ -394,6 +408,7 @@ def _opened(path: Source) -> Iterator[Image.Image]:
     try:
         stream = regular(path) if isinstance(path, Path) else path.open()
         with stream as file, Image.open(file, formats=_readable()) as picture:
+            check(picture)
             yield picture
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         limit = f"{Image.MAX_IMAGE_PIXELS:,}"

@@ -19,7 +19,7 @@ from PIL import Image
 from ganzoo.data.archives import Pixels, Source
 from ganzoo.data.imagefiles import ImageFiles, Rule, broken_files, survey
 from ganzoo.data.splits import TESTING, TRAINING, folders_of
-from ganzoo.data.tree import Pictures, class_order
+from ganzoo.data.tree import JUNK, Pictures, class_order
 from ganzoo.errors import GanzooError, UsageError, one_line
 from ganzoo.files import regular, whole
 
@@ -223,6 +223,6 @@ def _png(pixels: Any) -> bytes:
 def _safe(name: str, number: int) -> str:
     """A class's name as a folder's, what cannot be in one replaced, or its number where nothing is left of it."""
     plain = "".join("_" if c in '/\\:*?"<>|' or not c.isprintable() else c for c in name).strip(". ")
-    if plain.casefold() in FOLDERS:
+    if plain.casefold() in FOLDERS or plain in JUNK:
         plain += "_"
     return plain if 0 < len(plain.encode(errors="replace")) <= 100 else f"{number:05d}"

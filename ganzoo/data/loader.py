@@ -26,7 +26,7 @@ from ganzoo.data.balance import Balanced
 from ganzoo.data.imagecache import Mapped
 from ganzoo.data.making import Made, Maker
 from ganzoo.data.pixels import normalise, to_uint8
-from ganzoo.data.reading import fetch, whole
+from ganzoo.data.reading import fetch, marks_of, whole
 from ganzoo.data.sets import ImageSet
 from ganzoo.data.spec import Batch
 from ganzoo.data.views import Views
@@ -115,6 +115,7 @@ class Loader:
         self.source_labels = None if theirs is None else theirs.to(device)
         self._summed = [isinstance(part, Tensor) for part in held]
         """Which of images and sources a checksum is taken of, wherever there is room for them."""
+        self._in_files = [part for part in held if not isinstance(part, Tensor)]
         in_memory = all(isinstance(part, Tensor | Mapped) for part in held)
         self.resident = in_memory and sum(part.nbytes for part in held) <= memory.room(device)
         self.images: Any
@@ -155,6 +156,14 @@ class Loader:
         for part in parts:
             value = zlib.crc32(part.cpu().contiguous().numpy().data, value)
         return f"{value:08x}"
+
+    def marks(self) -> dict[str, str]:
+        """Of images and sources that were not read at once, as `marks_of`: `checksum` is not of these.
+
+        Raises:
+            UsageError: a picture's file is not there.
+        """
+        return marks_of(*self._in_files)
 
     def order(self, epoch: int) -> Tensor:
         """The images of epoch `epoch` (from 0), int64: a permutation of all; balanced, as many as fill its batches."""

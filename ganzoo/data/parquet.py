@@ -6,6 +6,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from ganzoo.data.archives import BOMB, LARGEST_UNPACKED, Held, Source, stamp_of
+from ganzoo.data.tree import distinct
 from ganzoo.errors import UsageError, one_line, plain
 from ganzoo.files import from_json, memory, regular
 
@@ -33,6 +34,8 @@ class Rows(NamedTuple):
     """
     unread: list[str]
     """The columns that hold neither."""
+    notes: list[str]
+    """What a user should know of them, a line each."""
 
 
 def read_parquet(root: Path, files: list[str]) -> Rows:
@@ -47,7 +50,7 @@ def read_parquet(root: Path, files: list[str]) -> Rows:
         parquet: Any = import_module("pyarrow.parquet")
     except ImportError:
         raise UsageError(f"{root / files[0]}: Parquet is read with pyarrow: `pip install 'ganzoo[parquet]'`") from None
-    found = Rows([], [], [], {}, [])
+    found = Rows([], [], [], {}, [], [])
     left = min(LARGEST_UNPACKED, memory() // 4)
     unique = len({PurePosixPath(name).stem for name in files}) == len(files)
     for name in files:
@@ -77,6 +80,7 @@ def _append(found: Rows, path: Path, name: str, short: str, parquet: Any, stream
     mark, first = stamp_of(path), parquet.ParquetFile(stream)
     schema, about = first.schema_arrow, first.metadata
     image, named = _image_column(path, schema), _class_names(schema)
+    named = {title: distinct(names, f"column '{plain(title)[:80]}'", found.notes) for title, names in named.items()}
     kept = [f.name for f in schema if f.name != image and _is_plain(str(f.type))]
     if about.num_rows > MOST_ROWS or about.num_rows * (1 + len(kept)) > MOST_CELLS:
         raise UsageError(f"{path} has {about.num_rows:,} rows of {1 + len(kept)} columns, more than are read")
@@ -94,7 +98,13 @@ def _append(found: Rows, path: Path, name: str, short: str, parquet: Any, stream
     groups = parquet.ParquetFile(stream, read_dictionary=listed).iter_batches(MOST_ROWS, columns=[image, *kept])
     for batch in groups:
         column = batch.column(image)
-        different, which = _listed(column.field("bytes") if str(column.type).startswith("struct") else column)
+        structs = str(column.type).startswith("struct")
+        different, which = _listed(column.field("bytes") if structs else column)
+        if structs and not any(different) and column.type.get_field_index("path") >= 0:
+            paths = [value for value in column.field("path").to_pylist() if value]
+            if paths:
+                told = f"but paths of them ({plain(str(paths[0]))[:100]}): save it with the images in it"
+                raise UsageError(f"{path} holds no bytes of images, {told}")
         left -= sum(len(data) for data in different if data)
         claimed += sum(len(different[place] or b"") for place in which if place is not None)
         if claimed > max(least, times * size):
@@ -111,7 +121,7 @@ def _append(found: Rows, path: Path, name: str, short: str, parquet: Any, stream
             row += 1
         for title in kept:
             values, which = _listed(batch.column(title))
-            texts = [_text(value, named.get(title, [])) for value in values]
+            texts = _texts(f"{path}: column '{plain(title)[:80]}'", values, named.get(title, []))
             left -= sum(map(len, texts))
             found.columns[title] += ["" if place is None else texts[place] for place in which]
     if len(found.columns) * len(found.names) > MOST_CELLS:
@@ -123,6 +133,8 @@ def _append(found: Rows, path: Path, name: str, short: str, parquet: Any, stream
 
 def _listed(column: Any) -> tuple[list[Any], list[int | None]]:
     """The different values of a column, and which of them each row has; None where it has none."""
+    if (kind := str(column.type)).endswith("_view"):  # Which have no such lists.
+        column = column.cast(f"large_{kind.removesuffix('_view')}")
     if not str(column.type).startswith("dictionary"):
         column = column.dictionary_encode()
     return column.dictionary.to_pylist(), column.indices.to_pylist()
@@ -143,11 +155,12 @@ def _holds_bytes(kind: Any) -> bool:
     if str(kind).startswith("struct<"):
         place = kind.get_field_index("bytes")
         return place >= 0 and _holds_bytes(kind[place].type)
-    return str(kind) in ("binary", "large_binary")
+    kinds = ("binary", "large_binary", "binary_view")
+    return str(kind) in kinds or (str(kind).startswith("dictionary") and str(kind.value_type) in kinds)
 
 
 def _is_plain(kind: str) -> bool:
-    texts = kind in ("string", "large_string", "bool")
+    texts = kind in ("string", "large_string", "string_view", "bool")
     return texts or kind.startswith(("int", "uint", "dictionary", "float", "double", "halffloat"))
 
 
@@ -162,6 +175,14 @@ def _class_names(schema: Any) -> dict[str, list[str]]:
         }
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
         return {}
+
+
+def _texts(where: str, values: list[Any], titles: list[str]) -> list[str]:
+    """Values of a column as text; raises UsageError where a class without a name is a number that names another."""
+    beyond = [v for v in values if titles and isinstance(v, int) and v >= len(titles) and str(v) in titles]
+    if beyond:
+        raise UsageError(f"{where} has class {beyond[0]} without a name, and another class is called so: name both")
+    return [_text(value, titles) for value in values]
 
 
 def _text(value: Any, titles: list[str]) -> str:

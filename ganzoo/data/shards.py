@@ -68,6 +68,8 @@ def _join(joined: dict[str, Source], held: Mapping[str, Source], name: str, wher
     mark = f"{PurePosixPath(name).name.split('.')[0]}-"
     if any(_marked(mark, member) in joined for member in held) and twice:
         mark = f"{name.replace('/', '-')}-"
+        if any(member.lower().endswith(".cls") for member in held):  # Of whose keys a point is the end.
+            mark = mark.replace(".", "-")
     for member, source in held.items():
         joined[_marked(mark, member) if twice else member] = source
 

@@ -1,5 +1,6 @@
 """Pictures of two kinds, A and B, of which one is to be made from the other: in pairs, or two sets without pairs."""
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -65,10 +66,17 @@ def unpaired(tree: Tree) -> Pictures | None:
 
 
 def look_paired(tree: Tree) -> bool:
-    """Whether what look like classes A and B may be pairs: all pictures have counterparts of their names."""
-    tops = _folders(tree)
-    names = [{n.removeprefix(f"{side}/") for n in tree.pictures if n.startswith(f"{side}/")} for side in "AB"]
-    return set(tops.values()) == {"A", "B"} and names[0] == names[1]
+    """Whether what look like classes A and B may be pairs: all pictures have counterparts of their names.
+
+    A and B lie at the top, or in the folders of splits there.
+    """
+    tops = set(_folders(tree).values())
+    if tops != {"A", "B"} and not all(top.casefold() in (*TRAINING, *TESTING) for top in tops):
+        return False
+    starts = [""] if tops == {"A", "B"} else [f"{top}/" for top in tops]
+    sides = [{n for start in starts for n in tree.pictures if n.startswith(f"{start}{side}/")} for side in "AB"]
+    names = [{re.sub(f"(^|/){side}/", r"\1", n, count=1) for n in held} for side, held in zip("AB", sides, strict=True)]
+    return bool(names[0]) and names[0] == names[1] and len(tree.pictures) == sum(map(len, sides))
 
 
 def paired(tree: Tree) -> Pictures:

@@ -7,6 +7,8 @@ from typing import NamedTuple
 TRAINING = ("train", "training")
 TESTING = ("test", "testing", "val", "valid", "validation", "dev", "eval", "holdout")
 """Words that name splits, in any case of letters; of several test splits the first in this order is taken."""
+PARTING = r"([-_. ]+|(?<=[a-z])(?=[A-Z][a-z])|(?<=[A-Za-z])(?=[0-9]))"
+"""Between words: `train_images`, `trainImages`, `train2017`; but `trainA` is one, as CycleGAN's folders are called."""
 _KINDS = dict.fromkeys(TRAINING, "train") | dict.fromkeys(TESTING, "test")
 
 
@@ -24,8 +26,8 @@ class Word(NamedTuple):
 
 
 def word_in(name: str) -> Word | None:
-    """The first split's word among the words of a name, which `-`, `_`, `.` and spaces part; also in `trainset`."""
-    parts = re.split(r"([-_. ]+)", name.casefold())
+    """The first split's word among the words of a name; also in `trainset`."""
+    parts = [part.casefold() for part in re.split(PARTING, name)]
     for i, part in enumerate(parts):
         for rest in ("", "set") if part.endswith("set") else ("",):
             word = part.removesuffix(rest)
@@ -69,7 +71,8 @@ def chosen(words: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
 def folders_of(tops: Iterable[str]) -> dict[str, str]:
     """Of folders side by side those that are the two splits, `train` or `test` of each; empty where none are.
 
-    `train` and `val` are, and so are `train_images` and `test_images`, whose names are alike but for the word.
+    `train` and `val` are, and so are `train_images` and `test_images`, or `train2017` and `val2017`, whose names are
+    alike but for the word.
 
     Raises:
         ValueError: two are for training; the message names them.
@@ -89,11 +92,21 @@ def folders_of(tops: Iterable[str]) -> dict[str, str]:
 
 
 def unused(folders: Iterable[str]) -> dict[str, list[str]]:
-    """Folders side by side, two or more, whose names are split's words alone, by the folder that they lie in."""
-    children: dict[str, list[str]] = {}
+    """Folders side by side that may be meant for splits, by the folder that they lie in.
+
+    Two or more whose names are split's words and numbers alone; or one that begins with a word for training beside one
+    that begins with a word for tests.
+    """
+    children: dict[str, list[tuple[str, Word]]] = {}
     for folder in dict.fromkeys(folders):
         parent, _, name = folder.rpartition("/")
         word = word_in(name)
-        if word is not None and word.rest in ("", "set"):
-            children.setdefault(parent, []).append(name)
-    return {parent: names for parent, names in children.items() if len(names) > 1}
+        if word is not None and name.casefold().startswith(word.word):
+            children.setdefault(parent, []).append((name, word))
+    found: dict[str, list[str]] = {}
+    for parent, words in children.items():
+        alone = [name for name, word in words if word.rest.strip("0123456789") in ("", "set")]
+        both = len({word.kind for _, word in words}) > 1
+        if both or len(alone) > 1:
+            found[parent] = [name for name, _ in words] if both else alone
+    return found

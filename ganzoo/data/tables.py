@@ -25,6 +25,8 @@ MOST_COLUMNS, MOST_CELLS = 1000, 50_000_000
 FILE_COLUMNS = ("file_name", "filename", "file", "image", "path", "filepath", "file_path", "image_path", "img", "id")
 """Titles of columns that name pictures, whatever their case; of several that do, the first in this order is taken."""
 SPLIT_COLUMNS = ("split", "subset", "partition", "fold", "set")
+SPLIT_QUESTIONS = ("is_train", "is_training", "is_test", "is_val", "is_valid", "train", "test", "val")
+"""Titles of columns that tell splits by yes and no, which are not read."""
 DELIMITERS = ",;\t|"
 LOOKED_AT = 20
 """Rows that tell which delimiter is used."""
@@ -69,7 +71,7 @@ def clean(value: str) -> str:
 def absent(where: str, names: list[str]) -> None:
     """Raises UsageError where `names`, which are not those of pictures, are any."""
     if names:
-        raise UsageError(f"{where} names pictures that are not there ({len(names):,}): {some(names)}")
+        raise UsageError(f"{where} names pictures that are not there ({len(names):,}): {some(quoted(names))}")
 
 
 def once(where: str, twice: list[str]) -> None:
@@ -223,7 +225,7 @@ def _csv(text: str, name: str, where: str, known: set[str]) -> dict[str, list[st
         return {}
     head = [cell.strip() for cell in lines[0]]
     _few_columns(where, len(head), len(lines))
-    if any(clean(cell) in known for cell in head):
+    if any(clean(cell) in known and _names_pictures(lines[1:], i, known) for i, cell in enumerate(head)):
         # Its first row is of a picture: there is no header.
         head = [str(i + 1) for i in range(len(head))]
     else:
@@ -238,6 +240,12 @@ def _csv(text: str, name: str, where: str, known: set[str]) -> dict[str, list[st
         twice = [title or "(none)" for title, n in count.items() if n > 1]
         raise UsageError(f"{where} has two columns of one name: {some(twice)}")
     return dict(columns)
+
+
+def _names_pictures(lines: list[list[str]], column: int, known: set[str]) -> bool:
+    """Whether most cells of a column are names of pictures; of one row it is thought so."""
+    cells = [row[column] for row in lines if column < len(row)]
+    return 2 * sum(clean(cell) in known for cell in cells) >= len(cells)
 
 
 def _delimiter(text: str) -> str:
@@ -306,9 +314,10 @@ def labels_in(
             has = some([*others, *held.nested]) or "no others"
             notes.append(f"no column of {where} ({has}) looks like classes: pictures have none of it")
         chosen = few[0] if few else None
+    notes += _passed_over(held, [c for c in others if c not in (chosen, *about_splits[:1])], name)
     if chosen is None or chosen == NO_COLUMN:
         return Labels(None, name, "a table", splits, splits_told, by) if splits else None
-    values, missing = _known(held.columns[chosen])
+    values, missing = known_classes(held.columns[chosen])
     if folders:
         notes.append(f"folders are no classes, for {where} tells of them (--label-column {NO_COLUMN}: folders are)")
     of = dict(zip(held.files, values, strict=True))
@@ -316,25 +325,51 @@ def labels_in(
 
 
 def _splits(held: Table, others: list[str]) -> tuple[dict[str, str], list[str]]:
-    """The split's word of each picture, where a column says it; and the columns that hold nothing but such words."""
+    """The split's word of each picture, where a column says it; and the columns that tell of splits, that one first.
+
+    Such a column holds nothing but names of splits, or some of both: what has another value there is in no split.
+    """
+    told = [c for c in others if c.casefold() in SPLIT_COLUMNS]
+    both = [c for c in told if _tells_both(held.columns[c])]
     words = {*TRAINING, *TESTING}
-    found = [c for c in others if c.casefold() in SPLIT_COLUMNS and {v.casefold() for v in held.columns[c]} <= words]
-    if not found:
-        return {}, []
-    of = {file: value.casefold() for file, value in zip(held.files, held.columns[found[0]], strict=True)}
-    both = any(word in TRAINING for word in of.values()) and any(word in TESTING for word in of.values())
-    return of if both else {}, found
+    found = both + [c for c in told if c not in both and {v.casefold() for v in held.columns[c]} <= words]
+    if not both:
+        return {}, found
+    return {file: value.casefold() for file, value in zip(held.files, held.columns[both[0]], strict=True)}, found
 
 
-def _known(values: list[str]) -> tuple[list[str], str]:
+def _tells_both(values: list[str]) -> bool:
+    kinds = {value.casefold() for value in set(values)}
+    return not kinds.isdisjoint(TRAINING) and not kinds.isdisjoint(TESTING)
+
+
+def _passed_over(held: Table, columns: list[str], name: str) -> list[str]:
+    """A line on each of these columns that seems to tell of splits, for it splits nothing."""
+    lines = []
+    for column in columns:
+        kinds = sorted(set(held.columns[column]))
+        told = f"column '{plain(column)[:80]}' of {name}"
+        if column.casefold() in (*SPLIT_COLUMNS, *SPLIT_QUESTIONS) and len(kinds) > 1:
+            lines.append(f"{told} splits nothing, for it holds {some(quoted(kinds))}: write train and test there")
+        elif _tells_both(kinds):
+            lines.append(f"{told} holds names of splits and splits nothing: call it `split`")
+    return lines
+
+
+def quoted(values: list[str]) -> list[str]:
+    """Values of a column, in which one sees that one is empty."""
+    return [value or "''" for value in values]
+
+
+def known_classes(values: list[str]) -> tuple[list[str], str]:
     """Classes of a column, none as '', whole numbers without `.0`; and what stood for none, in words.
 
-    Whole numbers with gaps are floats in many programs.
+    Whole numbers with gaps are floats in many programs; and systems write one letter in several ways.
     """
     kinds = set(values)
     missing = sorted(kinds & set(MISSING))
     kept = kinds - {"", *missing}
-    as_text = {kind: kind for kind in kept} | dict.fromkeys(missing, "")
+    as_text = {kind: unicodedata.normalize("NFC", kind) for kind in kept} | dict.fromkeys(missing, "")
     if kept and all(re.fullmatch(r"[+-]?\d{1,15}(\.0*)?", kind, re.ASCII) for kind in kept):
         as_text |= {kind: str(math.trunc(float(kind))) for kind in kept if "." in kind}
     return [as_text.get(value, "") for value in values], f", where {some(missing)} is none" if missing else ""

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
+from unicodedata import normalize
 
 from ganzoo.data.archives import LARGEST_MEMBER, TAR, Source
 from ganzoo.data.imagefiles import ENDINGS
@@ -88,9 +89,19 @@ class Pictures:
 
 def class_order(names: "set[str]") -> tuple[str, ...]:
     """Class names in order: as numbers where all are whole numbers, else as text."""
-    if all(re.fullmatch(r"\d{1,18}", name, re.ASCII) for name in names):
+    if all(re.fullmatch(r"[+-]?\d{1,18}", name, re.ASCII) for name in names):
         return tuple(sorted(names, key=lambda name: (int(name), name)))
     return tuple(sorted(names))
+
+
+def distinct(titles: Sequence[str], where: str, notes: list[str]) -> list[str]:
+    """Names of classes by their numbers; none, and a note, where several classes have one name."""
+    count = Counter(normalize("NFC", title) for title in titles)
+    if twice := [title for title, n in count.items() if n > 1]:
+        line = f"names of classes in {where} are not used, for several are called {some(twice)}: numbers are"
+        notes += [line] if line not in notes else []
+        return []
+    return [*count]
 
 
 def held_out(name: str) -> float:

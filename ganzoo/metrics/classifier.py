@@ -298,6 +298,7 @@ class Trained(FeatureExtractor):
         reached = about.get("test_accuracy")
         self.accuracy = float(reached) if isinstance(reached, int | float) and 0 <= reached <= 1 else None
         self.tested_on = str(about.get("tested_on", "test"))
+        self.trained_on = str(about.get("trained_on", ""))
 
     def resizing(self, height: int, width: int) -> str:
         side = self.shape.side

@@ -24,7 +24,7 @@ from ganzoo.metrics.base import (
     Setting,
     require,
 )
-from ganzoo.metrics.classifier import Trained, trained_files, training_command
+from ganzoo.metrics.classifier import Trained, trained_file, trained_files, training_command
 from ganzoo.metrics.extractor import Coordinates
 from ganzoo.metrics.labels import Accuracy
 from ganzoo.metrics.protocol import FORMAT, UNSEEN
@@ -330,6 +330,12 @@ class Evaluator:
             found.append(f"{UNSEEN}: {self.unseen}")
         if self.reference.data.split == "train" and self.reference.split == "test":
             found.append(f"'{self.reference.name}' has no test split here: the reference is the training images")
+        if extractor is not None and self._is_stale(extractor):
+            asked = self.reference.name, self.reference.spec.shape, self.reference.root, self.reference.data_options
+            found.append(
+                f"the extractor '{extractor.name}' was trained on other images, labels or classes than these: "
+                f"`{training_command(*asked)}` makes it anew"
+            )
         reached = extractor.accuracy if extractor is not None else None
         spoilt = [name for name in SEEN_THROUGH if name in measured]
         if extractor is not None and reached is not None and reached < POOR and spoilt:
@@ -339,6 +345,16 @@ class Evaluator:
                 f"{' and '.join(spoilt)} say little"
             )
         return found
+
+    def _is_stale(self, extractor: FeatureExtractor) -> bool:
+        """Whether an extractor that was trained for these data at this size has learnt from others than they are now.
+
+        Of another one, which somebody named, it is known.
+        """
+        reference = self.reference
+        shape = reference.spec.shape
+        own = trained_file(reference.name, shape, reference.root).stem == extractor.name
+        return own and bool(extractor.trained_on) and extractor.trained_on != reference.training_glimpse
 
     @contextmanager
     def _leaving_out(self, name: str, left_out: dict[str, str]) -> Iterator[None]:

@@ -41,6 +41,8 @@ class FeatureExtractor(nn.Module):
     """The share of images that it classifies rightly, where that was measured."""
     tested_on: str = "test"
     """On which: `test`, `held-out`, or `train`, those that it has learnt from."""
+    trained_on: str = ""
+    """What `glimpse_of` says of the images that it has learnt from; empty where that is not known."""
     sha256: str
     """Of its weights."""
 

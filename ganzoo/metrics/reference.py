@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ganzoo.data import DataRequest, Dataset, DataSpec, ImageSet, open_dataset
 from ganzoo.data.pixels import resize
+from ganzoo.data.reading import marks_of
 from ganzoo.errors import UsageError
 from ganzoo.files import cache_dir, whole
 from ganzoo.metrics.balls import radii
@@ -93,7 +94,7 @@ class Reference:
             UsageError, GanzooError: the data cannot be had at that shape.
         """
         self.dataset, self.split, self.root = dataset, split, root
-        self._data_options, self.source = data_options, source
+        self.data_options, self.source = data_options, source
         self.name = dataset.name
         self.device = device or torch.device("cpu")
         self._extractor = extractor
@@ -113,7 +114,7 @@ class Reference:
         return self._extractor
 
     def _open(self, split: Split) -> ImageSet:
-        asked = DataRequest(split, self.root, options=self._data_options)
+        asked = DataRequest(split, self.root, options=self.data_options)
         data = open_dataset(self.dataset, asked)
         native = data.spec(self.name).shape
         if self._shape is not None and len(self._shape) != len(native):
@@ -172,6 +173,11 @@ class Reference:
         return fingerprint_of(self.testing, self.spec.shape)
 
     @cached_property
+    def training_glimpse(self) -> str:
+        """Of the training split, as `glimpse_of`."""
+        return glimpse_of(self.training)
+
+    @cached_property
     def has_test_split(self) -> bool:
         """Whether the test split holds other images than the training split; `folder` may have one set for both."""
         return len(self.training) != len(self.testing) or self.training_fingerprint != self.testing_fingerprint
@@ -198,6 +204,7 @@ class Reference:
         """Where the statistics are kept: one file for each data, size, split and extractor."""
         extractor = self.extractor
         facts = [FORMAT, self.fingerprint, self.name, self.split, list(self.spec.shape), list(self.data.classes)]
+        facts += [marks] if (marks := marks_of(self.data.images)) else []  # Their fingerprint is of 256 images.
         facts += [extractor.name, extractor.sha256, extractor.resizing(*self.spec.shape[1:])]
         key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
         return cache_dir() / "reference" / f"{self.name}-{self.split}-{extractor.name}-{key}.stats"
@@ -252,11 +259,23 @@ def fingerprint_of(data: ImageSet, shape: tuple[int, ...]) -> str:
         if isinstance(part.images, Tensor):
             digest.update(part.images.contiguous().numpy().data)
         else:
-            some = read(part, list(range(0, len(part), -(-len(part) // 256))))
-            digest.update(some.contiguous().numpy().data)
+            digest.update(_spread(part).contiguous().numpy().data)
     if data.labels is not None:
         digest.update(data.labels.contiguous().numpy().data)
     return digest.hexdigest()
+
+
+def glimpse_of(data: ImageSet) -> str:
+    """SHA-256 of 256 images evenly spread, all labels and the classes: cheap, and the same where images stream."""
+    digest = hashlib.sha256(json.dumps([len(data), list(data.classes)]).encode())
+    digest.update(_spread(data).contiguous().numpy().data)
+    if data.labels is not None:
+        digest.update(data.labels.contiguous().numpy().data)
+    return digest.hexdigest()
+
+
+def _spread(data: ImageSet) -> Tensor:
+    return read(data, list(range(0, len(data), -(-len(data) // 256))))
 
 
 class Accumulator:
