@@ -7,7 +7,8 @@ from torch import nn
 
 from ganzoo.affine import FEW, ONEDNN, SMALLEST, affine
 from ganzoo.nets import JoinedLinear, Linear
-from ganzoo.speed.yardsticks import Roofline, _Products
+from ganzoo.speed.yardsticks import Roofline
+from ganzoo.training.products import Products
 
 UNITS = 640
 """Units of a layer that is large enough."""
@@ -88,9 +89,10 @@ def test_only_what_asks_for_a_gradient_is_computed():
 def test_two_threads_sum_the_gradient_of_a_small_batch_in_halves_unless_mkl_is_slow(machine):
     def products(n: int) -> list[str]:
         values = operands(n)
-        with _Products() as seen:
+        seen: list[str] = []
+        with Products(lambda func, args, kwargs: seen.append(func.__name__.removesuffix(".default"))):
             affine(*values).sum().backward()
-        return [func.__name__.removesuffix(".default") for func, *_ in seen.calls]
+        return seen
 
     onednn, threads, twice = "_linear_pointwise", *machine
     for_weight = onednn if twice else "mm"

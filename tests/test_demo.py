@@ -22,9 +22,9 @@ from ganzoo.demo.showing import player_of as player_of_run
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.plugins import registry
 from ganzoo.runs.sampler import Sampler
-from ganzoo.speed.yardsticks import Roofline
 from ganzoo.training.building import build
 from ganzoo.training.draws import own_draws
+from ganzoo.training.products import Products
 from ganzoo_test_plugins import Plain, Tiny
 
 DIGITS = DataSpec("small-digits", (1, 8, 8), 500, tuple("0123456789"))
@@ -418,7 +418,8 @@ def test_long_latents_and_large_images_are_looked_at_in_part():
 @pytest.mark.parametrize(("pictures", "most"), [(1000, 260), (60, 60), (20, 20), (11, 0)])
 def test_a_large_generator_keeps_the_page_waiting_for_few_pictures(monkeypatch, pictures, most):
     gan = build(Plain, DIGITS, Plain.Options(latent_dim=64)).eval()
-    one = Roofline(lambda: gan.generate(gan.sample_latent(1), None))
+    with Products() as one:
+        gan.generate(gan.sample_latent(1), None)
     monkeypatch.setattr("ganzoo.demo.player.OPERATIONS", pictures * one.operations)
     drawn, generate = [], gan.generate
     monkeypatch.setattr(gan, "generate", lambda z, y: drawn.append(len(z)) or generate(z, y))

@@ -23,8 +23,8 @@ from ganzoo.runs.pictures import tile
 from ganzoo.runs.sampler import Sampler
 from ganzoo.runs.walk import along, mixed_styles, on_the_way, style_layers
 from ganzoo.sampling import drawing
-from ganzoo.speed.yardsticks import Roofline
 from ganzoo.training.draws import own_draws
+from ganzoo.training.products import Products
 
 DIRECTIONS, POINTS, STEP = 6, 4, 0.05
 REACH = 4.0
@@ -270,7 +270,8 @@ def directions(gan: GAN) -> Tensor:
     """
     with own_draws(gan, 0):
         z, y = gan.sample_latent(POINTS), gan.sample_labels(POINTS)
-    one = Roofline(lambda: _small(gan, z[:1], y, 0))
+    with Products() as one:
+        _small(gan, z[:1], y, 0)
     whole, pictures = z[0].numel(), int(OPERATIONS // max(1, one.operations))
     fewest = min(whole, 2 * DIRECTIONS)
     points = min(POINTS, pictures // (fewest + 1))

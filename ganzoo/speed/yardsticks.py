@@ -17,11 +17,9 @@ from typing import IO, Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import FlopCounterMode
 
-from ganzoo.affine import ONEDNN
 from ganzoo.errors import GanzooError, one_line
+from ganzoo.training.products import Products
 
 N_CLASSES, LATENT_DIM, IMG_SIZE, BATCH_SIZE = 10, 100, 32, 64
 
@@ -198,11 +196,15 @@ class Roofline:
 
     def __init__(self, step: Callable[[], Any]):
         """Take one `step`, and note its products."""
-        with _Products() as products:
+        self._calls: list[tuple[Any, ...]] = []
+
+        def note(func: Any, args: Any, kwargs: Any) -> None:
+            self._calls.append((func, _frozen(args), _frozen(tuple(kwargs.items()))))
+
+        with Products(note) as products:
             step()
         self.operations = products.operations
         """Floating-point operations, by torch's counter."""
-        self._calls = products.calls
         self._run: Callable[[], Any] | None = None
 
     def __call__(self, passes: int, device: torch.device) -> float:
@@ -255,31 +257,6 @@ class _Like:
             _, size, dtype, device = self._memory
             made[self._memory] = torch.randn(size, dtype=dtype, device=device)
         return made[self._memory].as_strided(*self._place)
-
-
-class _Products(TorchDispatchMode):
-    """Notes the calls of the operators that torch's counter knows, with the shapes, and counts their operations.
-
-    The counter's formulas are used without the counter itself, which cannot follow `autograd.grad` inside a step
-    (gradient penalties): it keeps track of modules, which are of no interest here.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.formulas: dict[Any, Callable[..., int]] = dict(FlopCounterMode(display=False).flop_registry)
-        if ONEDNN is not None:
-            self.formulas[ONEDNN] = lambda x, weight, *_, out_val: 2 * x.shape[0] * weight.numel()
-        self.calls: list[tuple[Any, ...]] = []
-        self.operations = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        out = func(*args, **kwargs)
-        formula = self.formulas.get(func._overloadpacket)
-        if formula is not None:
-            self.operations += formula(*args, **kwargs, out_val=out)
-            self.calls.append((func, _frozen(args), _frozen(tuple(kwargs.items()))))
-        return out
 
 
 def _frozen(value: Any) -> Any:
