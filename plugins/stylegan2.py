@@ -235,10 +235,10 @@ class StyleGAN2(StyleBased):
     )
     from_published = staticmethod(from_published)
     presets = {
-        # What two cores can train at 32 x 32.
+        # What two cores can train at 32 x 32 in minutes: docs/recipes.md has the search.
         "small": {
-            "image_size": 32, "channel_base": 1024, "channel_max": 64, "latent_dim": 64, "depth": 2, "mixing": 0.0,
-            "path": 0.0,
+            "image_size": 32, "batch_size": 16, "channel_base": 512, "channel_max": 64, "latent_dim": 64, "depth": 2,
+            "lr": 0.01, "gamma": 0.3, "mixing": 0.0, "path": 0.0,
         },
         # CIFAR-10 of Karras et al. 2020 (ADA): the paper's FID is 2.42 with classes, after 100 million images.
         "cifar": {
