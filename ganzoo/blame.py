@@ -50,6 +50,7 @@ def _of_call(error: BaseException) -> str:
     if not isinstance(error, TypeError) or told is None:
         return ""
     name, method = told["abstract"] or told["name"], told["method"] or "__init__"
+    found = set()
     for noun, (module, base) in BASES.items():
         kind: type[Any] | None = getattr(sys.modules.get(module), base, None)
         if kind is None or not hasattr(kind, method):
@@ -57,8 +58,8 @@ def _of_call(error: BaseException) -> str:
         cls: type[Any]
         for cls in _below(kind):
             if name in (cls.__qualname__, cls.__name__ if told["abstract"] else ""):
-                return f"{noun} '{getattr(cls, 'name', name)}' failed in {method}"
-    return ""
+                found.add(f"{noun} '{getattr(cls, 'name', name)}' failed in {method}")
+    return found.pop() if len(found) == 1 else ""  # Of several of one name, nobody knows which.
 
 
 def _below(kind: type[Any]) -> Iterator[type[Any]]:

@@ -159,6 +159,10 @@ def memory() -> int:
         return 8 * 2**30
 
 
+GROWTH = 2**20
+"""Bytes that are asked for at once of a file that is longer than it was."""
+
+
 def read_bytes(path: Path, limit: int) -> bytes:
     """The contents of a file of at most `limit` bytes; no more is ever held, whatever the file says of its size.
 
@@ -167,7 +171,10 @@ def read_bytes(path: Path, limit: int) -> bytes:
         OSError: it cannot be read.
     """
     with regular(path) as file:
-        data = file.read(limit + 1)
+        # Python makes room for all that is asked for: no more than the file has, and a little where it grows meanwhile.
+        data = file.read(min(limit, os.fstat(file.fileno()).st_size) + 1)
+        while len(data) <= limit and (more := file.read(min(limit + 1 - len(data), GROWTH))):
+            data += more
     if len(data) > limit:
         raise GanzooError(f"{path} is larger than {limit:,} bytes: not a file of ganzoo's")
     return data

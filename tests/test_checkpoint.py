@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import pickle
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -169,3 +170,17 @@ def test_whole_files_leave_nothing_behind_when_the_block_fails(tmp_path):
         fail()
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
     assert path.read_text() == "old"
+
+
+def test_no_room_is_made_for_more_than_a_file_has(tmp_path, monkeypatch):
+    """A limit of all memory is no reason to ask for all memory, which a busy machine does not have."""
+    path = tmp_path / "small"
+    path.write_bytes(bytes(100))
+    assert files.read_bytes(path, 2**62) == bytes(100)
+    assert files.read_bytes(path, 100) == bytes(100)
+    with pytest.raises(GanzooError, match="larger than 99 bytes"):
+        files.read_bytes(path, 99)
+    monkeypatch.setattr(files.os, "fstat", lambda handle: SimpleNamespace(st_size=7, st_mode=0o100644))  # It has grown.
+    assert files.read_bytes(path, 2**62) == bytes(100)
+    with pytest.raises(GanzooError, match="larger than 99 bytes"):
+        files.read_bytes(path, 99)

@@ -197,7 +197,7 @@ class Detached(Bright):
         return x.detach() + 0.1
 
 
-class Deaf(Bright):
+class HearsNothing(Bright):
     def after_discriminator_step(self):
         pass
 
@@ -207,7 +207,7 @@ class Deaf(Bright):
     [
         (InPlace, "augmentation 'bright' changes its images in place: it must make others, as others need these"),
         (Detached, "augmentation 'bright' gives images without a gradient: generators learn through it"),
-        (Deaf, "augmentation 'bright' failed in after_discriminator_step: TypeError: "),
+        (HearsNothing, "augmentation 'bright' failed in after_discriminator_step: TypeError: "),
     ],
 )
 def test_what_an_augmentation_does_wrong_is_told_as_its_own(digits, kind, told):

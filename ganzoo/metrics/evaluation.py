@@ -353,8 +353,10 @@ class Evaluator:
         """
         reference = self.reference
         shape = reference.spec.shape
+        if not extractor.trained_on or len(shape) != 3:
+            return False
         own = trained_file(reference.name, shape, reference.root).stem == extractor.name
-        return own and bool(extractor.trained_on) and extractor.trained_on != reference.training_glimpse
+        return own and extractor.trained_on != reference.training_glimpse
 
     @contextmanager
     def _leaving_out(self, name: str, left_out: dict[str, str]) -> Iterator[None]:
