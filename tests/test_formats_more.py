@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import struct
 import tarfile
 import zipfile
@@ -16,6 +17,7 @@ from PIL import Image
 
 from ganzoo.data import DataRequest, open_dataset
 from ganzoo.data.formats import read_pictures
+from ganzoo.data.imagefiles import USUAL, Rule, eight_bits
 from ganzoo.data.inspection import class_folders
 from ganzoo.data.splits import by_words, folders_of, word_in
 from ganzoo.data.tree import held_out
@@ -976,3 +978,12 @@ def test_what_systems_leave_in_folders_is_no_class(tmp_path):
     files: dict[str, bytes | str] = {"cat/1.png": png(), "dog/1.png": png(), "@eaDir/cat/1.png": png()}
     assert load(write(tmp_path, files)).classes == ("cat", "dog")
     assert "@eaDir" in load(tmp_path, layout="folders").classes  # As before.
+
+
+@pytest.mark.parametrize(
+    ("rule", "hint"), [(USUAL, ": save it with"), (Rule(), ": say it with --white (255, say), or save")]
+)
+def test_only_where_white_can_be_told_is_one_told_to_tell_it(rule, hint):
+    picture = Image.fromarray(np.linspace(0, 9, 16, dtype=np.float32).reshape(4, 4))
+    with pytest.raises(UsageError, match=f"nobody says which is white{re.escape(hint)}"):
+        eight_bits(picture, 3, rule)

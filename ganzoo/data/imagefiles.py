@@ -340,9 +340,10 @@ def eight_bits(picture: Image.Image, channels: int, rule: Rule = USUAL) -> Image
         if rule.white is None:
             numbers = "floating-point numbers" if picture.mode == "F" else "32-bit integers"
             low, high = picture.getextrema()
+            told = "" if rule is USUAL else "say it with --white (255, say), or "  # Which not every command has.
             raise UsageError(
-                f"its pixels are {numbers} ({low:g} to {high:g}), and nobody says which is white: say it with "
-                "--white (255, say), or save it with 8 or 16 bits"
+                f"its pixels are {numbers} ({low:g} to {high:g}), and nobody says which is white: {told}"
+                "save it with 8 or 16 bits"
             )
         picture = _scaled(picture, rule.white, inverse)
     elif is_wide_grey(picture.mode):
