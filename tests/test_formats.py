@@ -5,6 +5,7 @@ import json
 import struct
 import tarfile
 import zipfile
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -1034,6 +1035,15 @@ def test_parquet_of_newer_kinds_of_columns_is_read(tmp_path, kind):
     assert (data.classes, data.images[:, 0, 0, 0].tolist()) == (("a", "b"), [60, 61, 60, 61])
 
 
+def test_classes_in_parquet_may_be_decimals(tmp_path):
+    import pyarrow as pa
+
+    parquet(tmp_path / "a.parquet", pa.array([Decimal(1), Decimal(2), Decimal(10), Decimal(2)], pa.decimal128(9, 2)))
+    assert load(tmp_path / "a.parquet").classes == ("1", "2", "10")
+    parquet(tmp_path / "b.parquet", pa.array([Decimal("1.5"), Decimal(2)] * 2, pa.decimal128(9, 2)))
+    assert load(tmp_path / "b.parquet").classes == ()
+
+
 def test_parquet_of_paths_without_images_is_refused_as_such(tmp_path):
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -1148,6 +1158,13 @@ def test_a_table_of_very_many_columns_is_refused_before_it_takes_memory(tmp_path
 def test_a_table_without_a_header_loses_no_picture_however_it_names_them(tmp_path, rows):
     root = write(tmp_path / "a", {f"images/p{i}.png": png() for i in range(4)} | {"labels.csv": rows})
     assert classes_of(load(root)) == {"cat": 2, "dog": 2}
+
+
+def test_a_table_without_a_header_whose_first_picture_is_missing_says_so(tmp_path):
+    rows = "gone.png,dog\np1.png,cat\np2.png,dog\np3.png,cat\n"
+    root = write(tmp_path / "a", {f"images/p{i}.png": png() for i in range(1, 4)} | {"labels.csv": rows})
+    with pytest.raises(UsageError, match=r"labels\.csv names pictures that are not there \(1\): gone\.png"):
+        load(root)
 
 
 @pytest.mark.parametrize("labelled", [True, False])

@@ -59,6 +59,22 @@ def test_what_eval_found_is_the_last_fid_where_it_is_of_the_last_step(run, tmp_p
     assert listed(copy).last_fid == 4.0
 
 
+@pytest.mark.parametrize(
+    ("changed", "shown"), [({}, (1.5, 1.5)), ({"n": 500}, (4.0, 4.0)), ({"split": "train"}, (4.0, 4.0))]
+)
+def test_what_eval_found_otherwise_than_training_is_no_best_fid(run, tmp_path, changed, shown):
+    copy = tmp_path / "scored"
+    shutil.copytree(run, copy)
+    protocol = {"dataset": "digits", "split": "test", "n": 1000, "shape": [1, 28, 28], "labels": None}
+    info = json.loads((copy / "run.json").read_text())
+    (copy / "run.json").write_text(json.dumps(info | {"evaluation": protocol}))
+    with (copy / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps({"step": 90, "fid": 4.0}) + "\n")
+    result = {"step": 90, "protocol": protocol | changed, "metrics": {"fid": 1.5}, "settings": {}}
+    (copy / "eval.json").write_text(json.dumps(result))
+    assert (listed(copy).best_fid, listed(copy).last_fid) == shown
+
+
 def test_a_run_that_was_only_evaluated_has_its_fid(run, tmp_path):
     copy = tmp_path / "scored"
     shutil.copytree(run, copy)

@@ -359,6 +359,22 @@ def test_classification_accuracy_score_stands_beside_that_of_real_images(setting
     assert CAS(setting)._real(len(data)) == found["cas_real"]
 
 
+class Marked(torch.utils.data.Dataset):
+    """Images that stream from files which were replaced since, though those that are looked at are as before."""
+
+    def __init__(self, images: torch.Tensor) -> None:
+        self.images = images
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, place: int) -> torch.Tensor:
+        return self.images[place]
+
+    def file_mark(self) -> tuple[str, bytes]:
+        return "files", b"replaced"
+
+
 def test_the_baseline_of_real_images_is_kept_for_one_training_split_only(setting, monkeypatch):
     data = setting.reference.training
     CAS(setting)._real(100)
@@ -368,6 +384,10 @@ def test_the_baseline_of_real_images_is_kept_for_one_training_split_only(setting
     other.training = ImageSet(255 - data.images, data.labels, data.classes)
     with pytest.raises(pytest.fail.Exception, match="trained again"):
         CAS(Setting(other, 100, True, 0, CPU))._real(100)
+    marked = Reference(SmallDigits(), Look())
+    marked.training = ImageSet(Marked(data.images), data.labels, data.classes)
+    with pytest.raises(pytest.fail.Exception, match="trained again"):
+        CAS(Setting(marked, 100, True, 0, CPU))._real(100)
 
 
 def test_neither_side_of_the_score_learns_from_more_images_than_the_other(setting, monkeypatch):

@@ -1,6 +1,7 @@
 """Parquet files with the bytes of images in them, as Hugging Face has them; read where pyarrow is installed."""
 
 import io
+from decimal import Decimal
 from importlib import import_module
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -161,7 +162,7 @@ def _holds_bytes(kind: Any) -> bool:
 
 def _is_plain(kind: str) -> bool:
     texts = kind in ("string", "large_string", "string_view", "bool")
-    return texts or kind.startswith(("int", "uint", "dictionary", "float", "double", "halffloat"))
+    return texts or kind.startswith(("int", "uint", "dictionary", "float", "double", "halffloat", "decimal"))
 
 
 def _class_names(schema: Any) -> dict[str, list[str]]:
@@ -188,8 +189,8 @@ def _texts(where: str, values: list[Any], titles: list[str]) -> list[str]:
 def _text(value: Any, titles: list[str]) -> str:
     if value is None or value != value:
         return ""
-    if isinstance(value, float):
-        if not value.is_integer():
+    if isinstance(value, float | Decimal):
+        if value % 1 != 0:
             return BROKEN
         value = int(value)
     if isinstance(value, int) and not isinstance(value, bool) and titles:

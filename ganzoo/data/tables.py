@@ -225,7 +225,7 @@ def _csv(text: str, name: str, where: str, known: set[str]) -> dict[str, list[st
         return {}
     head = [cell.strip() for cell in lines[0]]
     _few_columns(where, len(head), len(lines))
-    if any(clean(cell) in known and _names_pictures(lines[1:], i, known) for i, cell in enumerate(head)):
+    if any(_is_of_a_picture(cell, known) and _names_pictures(lines[1:], i, known) for i, cell in enumerate(head)):
         # Its first row is of a picture: there is no header.
         head = [str(i + 1) for i in range(len(head))]
     else:
@@ -240,6 +240,11 @@ def _csv(text: str, name: str, where: str, known: set[str]) -> dict[str, list[st
         twice = [title or "(none)" for title, n in count.items() if n > 1]
         raise UsageError(f"{where} has two columns of one name: {some(twice)}")
     return dict(columns)
+
+
+def _is_of_a_picture(cell: str, known: set[str]) -> bool:
+    """Whether a cell names a picture, be it one that is not there; titles of columns do not end as files do."""
+    return clean(cell) in known or cell.lower().endswith(ENDINGS)
 
 
 def _names_pictures(lines: list[list[str]], column: int, known: set[str]) -> bool:

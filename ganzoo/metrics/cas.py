@@ -7,6 +7,7 @@ from contextlib import suppress
 import torch
 
 from ganzoo.data import ImageSet
+from ganzoo.data.reading import marks_of
 from ganzoo.errors import GanzooError
 from ganzoo.files import cache_dir, read_json, write_json
 from ganzoo.metrics.base import Measured, Metric, Setting, needs_labels, needs_room, needs_test_split, require
@@ -76,6 +77,8 @@ class CAS(Metric):
         setting, reference = self.setting, self.setting.reference
         splits = [reference.training_fingerprint, reference.testing_fingerprint, list(reference.data.classes)]
         facts = [3, splits, list(reference.spec.shape), self.settings(), count, setting.seed]
+        marks = marks_of(reference.training.images, reference.testing.images)
+        facts += [marks] if marks else []  # The fingerprints of what streams are of 256 images.
         key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
         path = cache_dir() / "reference" / f"{reference.name}-cas-{key}.json"
         with suppress(GanzooError, KeyError, TypeError, ValueError):

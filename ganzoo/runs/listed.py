@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from ganzoo.errors import GanzooError, UsageError, plain
 from ganzoo.files import read_json
 from ganzoo.marks import marks_of
+from ganzoo.metrics.protocol import comparable
 from ganzoo.runs.folder import open_run, read_metrics
 from ganzoo.runs.lock import being_written
 
@@ -30,8 +31,9 @@ class Listed(NamedTuple):
     left: float | None
     """Seconds that a running one still needs, about."""
     best_fid: float | None
-    """The lowest of those that were measured, while it trained or after."""
+    """The lowest of those that were measured while it trained, and after in the same way."""
     last_fid: float | None
+    """That of the last step, or of the last one that was measured."""
     name: str | None = None
     tags: tuple[str, ...] = ()
 
@@ -69,7 +71,7 @@ def listed(folder: Path) -> Listed:
     # A run that was stopped saves steps which no line of the log tells of.
     step, seconds = (max(_number(line, name) or 0.0 for line in (last, told)) for name in ("step", "seconds"))
     scores = [score for line in lines if (score := _number(line, "fid")) is not None]
-    evaluated = _evaluated(folder, int(step))
+    evaluated = _evaluated(folder, int(step), info.get("evaluation") if scores else None)
     return Listed(
         folder,
         info["model"],
@@ -85,11 +87,16 @@ def listed(folder: Path) -> Listed:
     )
 
 
-def _evaluated(folder: Path, step: int) -> float | None:
-    """The FID in `eval.json`, where that is of the run's last step."""
+def _evaluated(folder: Path, step: int, measured: Any) -> float | None:
+    """The FID in `eval.json`, where that is of the run's last step.
+
+    `measured` is the protocol of those in its log, from which it may not differ; without one it is of any.
+    """
     try:
         result = read_json(folder / "eval.json") if (folder / "eval.json").is_file() else None
-    except GanzooError:
+        if isinstance(result, dict) and isinstance(measured, dict):
+            comparable(result, {"protocol": measured, "metrics": {}, "settings": {}})
+    except (GanzooError, KeyError, TypeError):
         return None
     metrics = result.get("metrics") if isinstance(result, dict) and result.get("step") == step else None
     return _number(metrics, "fid") if isinstance(metrics, dict) else None
