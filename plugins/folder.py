@@ -395,15 +395,16 @@ def without_broken(part: Pictures, options: Options, notes: list[str], root: Pat
     from ganzoo.data.imagefiles import Rule, broken_files
 
     rule = Rule(options.background, options.white or 1)
-    broken = broken_files(part.sources, rule)
+    broken, told = broken_files(part.sources, rule), "pictures cannot be read and are left out"
     if part.partners is not None and options.layout != SIDE_BY_SIDE:
         broken |= broken_files(part.partners, rule)
+        told = "pairs are left out, for one of their pictures cannot be read"
     if not broken:
         return part
     names = [part.names[i] for i in sorted(broken)]
     if len(broken) == len(part):
         raise UsageError(f"none of the {len(part):,} pictures in {root} can be read: {next(iter(broken.values()))}")
-    line = f"{len(broken):,} of {len(part):,} pictures cannot be read and are left out: {', '.join(names)}"
+    line = f"{len(broken):,} of {len(part):,} {told}: {', '.join(names)}"
     if line not in notes:
         notes.append(line)
     return part.at([i for i in range(len(part)) if i not in broken])

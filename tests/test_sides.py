@@ -275,7 +275,7 @@ def test_an_empty_side_is_told(tmp_path):
 def test_broken_pictures_are_left_out_with_their_counterparts(keep, capsys):
     data = load(keep({**pairs(4), "A/1.png": b"none", "B/2.png": b"none"}), layout="pairs", skip_broken=True)
     assert (levels(data.sources), levels(data.images)) == ([0, 3], [100, 103])
-    assert "2 of 4 pictures cannot be read and are left out" in capsys.readouterr().err
+    assert "2 of 4 pairs are left out, for one of their pictures cannot be read: 1, 2" in capsys.readouterr().err
 
 
 def test_inspect_tells_such_layouts_and_shows_pairs_side_by_side(ganzoo, tmp_path):
