@@ -66,6 +66,7 @@ from ganzoo.styles import (
     by_layer,
     filtered,
     low_pass,
+    nothing_of,
     refuse_other_sizes,
     sides_to,
     unusual,
@@ -375,7 +376,7 @@ class StyleGAN2(StyleBased):
         with exactly(self.device.type):
             lengths = self.path_lengths(self.mixed(z, None if y is None else y[:n]))
         mean = self.path_mean.lerp(lengths.mean(), PATH_DECAY)  # This batch has its share in what it is held to.
-        penalty = (lengths - mean).square().mean()
+        penalty = (lengths - mean).square().mean() + nothing_of(self.generator)
         self.path_mean.copy_(mean.detach())
         self.watch("length", lengths)
         return {"penalty": self.options.path_every * self.options.path * penalty}

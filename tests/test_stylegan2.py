@@ -213,6 +213,20 @@ def test_r1_is_half_gamma_times_the_squared_slope_at_real_images_as_often_as_it_
     assert gan.r1_loss(real, gan.fake(real))["penalty"].item() == pytest.approx(expected.item(), rel=1e-5)
 
 
+def test_what_a_penalty_does_not_reach_has_a_gradient_of_0_in_its_turn():
+    """So Adam's second moments of it decay there, as in the authors' program."""
+    gan = build()
+    real = batch(gan)
+    for loss, network in ((gan.r1_loss, gan.discriminator), (gan.path_loss, gan.generator)):
+        gan.zero_grad()
+        loss(real, real)["penalty"].backward()
+        grads = {name: p.grad for name, p in network.named_parameters()}
+        assert all(grad is not None for grad in grads.values())
+        unreached = [name for name, grad in grads.items() if not grad.any()]
+        assert unreached
+        assert all("bias" in name or "strength" in name or "to_rgb" in name for name in unreached), unreached
+
+
 def test_styles_are_mixed_from_a_random_layer_on():
     gan = build((3, 16, 16), classes=(), mixing=1.0)
     z = gan.sample_latent(5)
