@@ -390,14 +390,6 @@ def trained(networks: Mapping[str, Network], state: Callable[[Mapping[str, Tenso
 # The models
 
 
-def nothing_of(network: nn.Module) -> Tensor:
-    """0, and a gradient of 0 for every parameter: what a penalty does not reach, most biases, takes part in its turn.
-
-    Adam's second moments of these decay there, as in the authors' program (training/loss.py, `real_logits * 0`).
-    """
-    return 0 * torch.stack([p.sum() for p in network.parameters()]).sum()
-
-
 class StyleBased(GAN):
     """A model with a `Discriminator`, and R1 by turns of its own; conditional where the data is.
 
@@ -434,7 +426,7 @@ class StyleBased(GAN):
 
     def r1_loss(self, real: Batch, fake: Batch) -> dict[str, Tensor]:
         """gamma / 2 E[|grad D(x)|^2], as strong as if it were in every step."""
-        penalty = losses.zero_centred_penalty(self.discriminate, real) + nothing_of(self.discriminator)
+        penalty = losses.zero_centred_penalty(self.discriminate, real)
         return {"penalty": self.options.r1_every * 0.5 * self.gamma * penalty}
 
     @classmethod

@@ -66,7 +66,6 @@ from ganzoo.styles import (
     by_layer,
     filtered,
     low_pass,
-    nothing_of,
     refuse_other_sizes,
     sides_to,
     unusual,
@@ -381,6 +380,9 @@ class StyleGAN2(StyleBased):
         self.watch("length", lengths)
         return {"penalty": self.options.path_every * self.options.path * penalty}
 
+    def r1_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
+        return {"penalty": super().r1_loss(real, fake)["penalty"] + nothing_of(self.discriminator)}
+
     def path_lengths(self, ws: Tensor, n: Tensor | None = None, noise: Noise = "random") -> Tensor:
         """|J^T n|, the mean over layers of its squares, for ws that have a graph: (N,), with a graph.
 
@@ -391,6 +393,15 @@ class StyleGAN2(StyleBased):
             n = torch.randn_like(x) / math.sqrt(x.shape[2] * x.shape[3])
         (slope,) = torch.autograd.grad((x * n).sum(), ws, create_graph=True)
         return slope.square().sum(2).mean(1).sqrt()
+
+
+def nothing_of(network: nn.Module) -> Tensor:
+    """0, and a gradient of 0 for every parameter: what a penalty does not reach, most biases, takes part in its turn.
+
+    Adam's second moments of these decay there, as in stylegan2-ada-pytorch (training/loss.py, `real_logits * 0`), and
+    not in the program of StyleGAN3.
+    """
+    return 0 * torch.stack([p.sum() for p in network.parameters()]).sum()
 
 
 @ganzoo.hookimpl
