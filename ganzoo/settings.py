@@ -46,7 +46,7 @@ def absolute(path: Path | None) -> Path | None:
     return path.expanduser().absolute() if path else None
 
 
-TAKEN = {"as_json", "config", "dry_run", "help", "json", "name", "nproc", "out", "preset", "quiet", "tag", "tags"}
+TAKEN = {"as_json", "config", "dry_run", "help", "json", "name", "nproc", "out", "preset", "quiet", "tag", "tags", "video"}
 """Names of options of `ganzoo run` besides those of `Settings`."""
 
 

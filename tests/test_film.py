@@ -63,6 +63,24 @@ def test_a_film_of_training_has_a_frame_for_each_grid_and_the_last_one_stays(gan
         assert picture.info["loop"] == 0
 
 
+def test_a_run_with_video_is_filmed_when_it_ends(ganzoo, tmp_path, monkeypatch):
+    train = ("run", "gan", "--dataset", "ring", "--batch-size", 16, "--quiet", "--loggers", "none")
+    done = ganzoo(*train, "--steps", 120, "--video", "--out", tmp_path / "a")
+    assert f"film:    {tmp_path / 'a' / 'training.webp'}" in done.out
+    with Image.open(tmp_path / "a" / "training.webp") as film:
+        assert film.n_frames == 3
+    told = json.loads(
+        ganzoo(*train, "--steps", 60, "--video", "--sample-interval", 20, "--json", "-o", tmp_path / "b").out
+    )
+    assert told["video"] == str(tmp_path / "b" / "training.webp")
+    with Image.open(told["video"]) as film:
+        assert film.n_frames == 3
+    monkeypatch.setattr("ganzoo.runs.film.MOST_FRAMES", 2)
+    done = ganzoo(*train, "--steps", 60, "--video", "--sample-interval", 20, "--out", tmp_path / "c")
+    assert "note: no film was made: a .webp of 3 frames would not be read by anybody" in done.err
+    assert (done.code, (tmp_path / "c" / "training.webp").exists()) == (0, False)
+
+
 def test_a_film_of_one_grid_has_one_frame(ganzoo, run):
     for grid in sorted((run / "samples").glob("*.png"))[1:]:
         grid.unlink()

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ganzoo.commands.options import (
+    FILM,
+    FPS,
+    HOLD,
     OfData,
     Section,
     check_spread,
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
     from ganzoo.runs.run import Run
 
 RUN, MODEL = "Options of the run", "Options of the model"
+FRAME_EVERY = 50
+"""Steps between the frames of --video, unless they are given."""
 
 
 class Models(click.Group):
@@ -66,6 +71,7 @@ def command() -> None:
     ganzoo run cgan --preset tutorial        the recipe of the tutorials
     ganzoo run dcgan --preset pictures --dataset folder --data-root pictures --max-time 30m
     ganzoo run cgan --max-time 2m --seed 1 --out runs/mine
+    ganzoo run gan --dataset ring --video    and a film of how samples grew
     ganzoo run cgan --nproc 2                two processes, half of each batch in either
     ganzoo run --config runs/mine/run.json   the same run again
     """
@@ -125,6 +131,12 @@ def train_command(model: "type[GAN]") -> click.Command:
     ]
     last = [
         nproc_option(),
+        Section(
+            ["--video"],
+            is_flag=True,
+            help=f"Film how samples grew, to {FILM} in the run directory, of a grid every {FRAME_EVERY} steps or as "
+            "--sample-interval says.",
+        ),
         Section(["--dry-run"], is_flag=True, help="Print the resolved plan and stop."),
         Section(["--quiet"], is_flag=True, help="No progress."),
         Section(["--json", "as_json"], is_flag=True, help="Print the result as JSON."),
@@ -158,6 +170,7 @@ def _train(
     name: str | None,
     tags: tuple[str, ...],
     nproc: int | None,
+    video: bool,
     dry_run: bool,
     quiet: bool,
     as_json: bool,
@@ -175,6 +188,8 @@ def _train(
         raise UsageError(f"{config} is for model '{file['model']}', not '{model.name}'")
     own = data_given(values)
     chosen = {**given(values, Settings), **given(values, model.Options)}
+    if video and "sample_interval" not in (file or {}):
+        chosen.setdefault("sample_interval", FRAME_EVERY)
     plan = resolve(model, chosen | ({"data_options": own} if own else {}), preset, file)
     check_spread(nproc, plan.settings.device, plan.options.batch_size)
     if dry_run:
@@ -185,7 +200,21 @@ def _train(
         return
     spread(nproc)
     run = start(plan, registry(), out, [] if quiet else [Progress()], called)
+    if video and not run.world.rank:
+        _film(run)
     show_result(run, as_json)
+
+
+def _film(run: "Run") -> None:
+    """The grids of a run as a film beside them; where there can be none, a line says why."""
+    from ganzoo.runs.film import check_film, kept, training, write_film
+
+    try:
+        grids = kept(run.folder)
+        check_film(run.folder / FILM, len(grids.steps), FPS)
+        write_film(run.folder / FILM, training([grids]), FPS, HOLD)
+    except GanzooError as error:
+        click.echo(f"note: no film was made: {error}", err=True)
 
 
 def _show_plan(plan: dict[str, Any], as_json: bool) -> None:
@@ -216,6 +245,9 @@ def show_result(run: "Run", as_json: bool) -> None:
     speeds = sorted(v for line in lines if isinstance(v := line.get("images_per_second"), int | float))
     speed = speeds[len(speeds) // 2] if speeds else None
     result = {"run": str(run.folder), **status, "images_per_second": speed, "samples": str(grid) if grid else None}
+    film = run.folder / FILM
+    if film.is_file():
+        result["video"] = str(film)
     if as_json:
         echo_json(result)
         return
@@ -227,6 +259,8 @@ def show_result(run: "Run", as_json: bool) -> None:
         lowest = f"; the lowest was {best['fid']:.2f}, at step {best['step']:,}" if best is not last else ""
         click.echo(f"FID:     {last['fid']:.2f} ({last.get('evaluation', 'measured while it trained')}){lowest}")
     click.echo(f"samples: {grid or 'none'}")
+    if film.is_file():
+        click.echo(f"film:    {film}")
     for number, words in enumerate(_next(run.folder)):
         click.echo(("" if number else "next:").ljust(9) + words)
 

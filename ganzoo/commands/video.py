@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from ganzoo.commands.options import Explained, Number, RunPath, echo_json, json_option
+from ganzoo.commands.options import FILM, FPS, HOLD, Explained, Number, RunPath, echo_json, json_option
 
 
 @click.command(name="video", cls=Explained, context_settings={"help_option_names": ["-h", "--help"]})
@@ -13,11 +13,11 @@ from ganzoo.commands.options import Explained, Number, RunPath, echo_json, json_
     "-o",
     "--out",
     type=click.Path(path_type=Path),
-    help="The film: .mp4 (pip install 'ganzoo[video]'), .gif or .webp.  [default: RUN/training.webp]",
+    help="The film: .mp4 (pip install 'ganzoo[video]'), .gif or .webp.  [default: RUN/" + FILM + "]",
 )
-@click.option("--fps", type=Number(0.1, 60), default=8.0, show_default=True, help="Frames in a second.")
+@click.option("--fps", type=Number(0.1, 60), default=FPS, show_default=True, help="Frames in a second.")
 @click.option(
-    "--hold", type=Number(0, 60), default=2.0, show_default=True, help="Seconds for which the last one stays."
+    "--hold", type=Number(0, 60), default=HOLD, show_default=True, help="Seconds for which the last one stays."
 )
 @click.option("--scale", type=click.IntRange(1, 16), help="Enlarge grids, pixel by pixel.  [default: so that one sees]")
 @json_option
@@ -40,7 +40,7 @@ def command(
     from ganzoo.runs.film import check_film, kept, training, write_film
     from ganzoo.runs.hub import beside
 
-    target = output(out or beside(runs[0], "training.webp"))
+    target = output(out or beside(runs[0], FILM))
     grids = [kept(run) for run in runs]
     count = len({step for found in grids for step in found.steps})
     check_film(target, count, fps)
