@@ -46,7 +46,21 @@ def absolute(path: Path | None) -> Path | None:
     return path.expanduser().absolute() if path else None
 
 
-TAKEN = {"as_json", "config", "dry_run", "help", "json", "name", "nproc", "out", "preset", "quiet", "tag", "tags", "video"}
+TAKEN = {
+    "as_json",
+    "config",
+    "dry_run",
+    "help",
+    "json",
+    "name",
+    "nproc",
+    "out",
+    "preset",
+    "quiet",
+    "tag",
+    "tags",
+    "video",
+}
 """Names of options of `ganzoo run` besides those of `Settings`."""
 
 

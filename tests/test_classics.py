@@ -451,6 +451,24 @@ def test_clustergan_finds_noise_and_cluster_again():
     assert torch.equal(shown[:, 4:].argmax(1).view(-1, columns)[0], torch.arange(3))
 
 
+@pytest.mark.parametrize("name", ["clustergan", "msggan"])
+def test_a_wasserstein_critics_terms_are_differences_of_means(name):
+    gan = made(name).eval()
+    real, fake = sides(gan)
+    said = gan.judge(real).detach(), gan.judge(fake).detach()
+    discriminator, generator = gan.discriminator_loss(real, fake), gan.generator_loss(real, fake)
+    torch.testing.assert_close(discriminator["wasserstein"], said[1].mean() - said[0].mean())
+    torch.testing.assert_close(generator["wasserstein"], -said[1].mean())
+
+
+def test_clustergans_penalty_is_of_slopes_between_real_images_and_fakes():
+    gan = made("clustergan", penalty=3.0)
+    real, fake = sides(gan)
+    gan.discriminator.forward = lambda x, y: 0.5 * x.flatten(1).sum(1, keepdim=True)  # |grad| = sqrt(K) / 2
+    expected = (math.sqrt(real.x[0].numel()) / 2 - 1) ** 2
+    assert gan.discriminator_loss(real, fake)["penalty"].item() == pytest.approx(3 * expected, rel=1e-5)
+
+
 # Semi-supervised
 
 
@@ -508,6 +526,17 @@ def test_feature_matching_compares_means_and_moves_fakes_alone():
     found.backward()
     assert real.grad is None
     torch.testing.assert_close(fake.grad, torch.tensor([[-2.0, -1.0]]))
+
+
+def test_improved_gan_goes_down_the_cross_entropy_and_its_generator_both():
+    gan = made("improved-gan").eval()
+    real, fake = sides(gan)
+    (on_real, wanted), (on_fake, features) = (gan.judge(side) for side in (real, fake))
+    expected = -on_real.sigmoid().log().mean() - (1 - on_fake.sigmoid()).log().mean()
+    torch.testing.assert_close(gan.discriminator_loss(real, fake)["adversarial"], expected)
+    terms = gan.generator_loss(real, fake)
+    torch.testing.assert_close(terms["adversarial"], -on_fake.sigmoid().log().mean())
+    torch.testing.assert_close(terms["matching"], (wanted.mean(0) - features.mean(0)).square().mean())
 
 
 # How well a model classifies
@@ -632,8 +661,15 @@ def test_each_level_of_lapgan_adds_to_the_real_images_own_smaller_one():
         logits = gan.judge(fake)
         torch.testing.assert_close(logits[0], gan.discriminator[3](parts[5], parts[6]))
     assert [logit.shape for logit in logits] == [(4, 1)] * 4
-    terms = gan.discriminator_loss(real, fake)
-    assert set(terms) == {f"level {k}" for k in range(4)}
+    said = [logit.detach() for logit in gan.judge(real)]
+    terms, wanted = gan.discriminator_loss(real, fake), gan.generator_loss(real, fake)
+    assert terms.keys() == wanted.keys() == {f"level {k}" for k in range(4)}
+    for k, (on_real, on_fake) in enumerate(
+        zip(said, logits, strict=True)
+    ):  # -log D(x) - log(1 - D(G(z))), -log D(G(z))
+        expected = -on_real.sigmoid().log().mean() - (1 - on_fake.sigmoid()).log().mean()
+        torch.testing.assert_close(terms[f"level {k}"], expected)
+        torch.testing.assert_close(wanted[f"level {k}"], -on_fake.sigmoid().log().mean())
 
 
 def test_lapgan_draws_level_upon_level():
