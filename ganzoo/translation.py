@@ -89,11 +89,12 @@ class UNet(nn.Module):
 
     Images (N, `inputs`, H, W) to (N, `outputs`, H, W) in [-1, 1]. Sides that are no multiples of 2**`halvings` are
     continued by their last pixels and cut again. `width` channels after the first halving; they double up to 8 times.
-    The three levels of the decoder after the innermost have dropout, the outermost two none, as in the authors' code: a
-    source of noise in training, and where `noise` says so in evaluation mode too (section 3.2.1). With a `latent_dim`,
-    each level of the encoder sees a latent z (N, `latent_dim`) too, at every pixel (Zhu et al. 2017, Toward Multimodal
-    Image-to-Image Translation, figure 3). `resized`: the last level doubles the map by nearest neighbours and convolves
-    it, which leaves no checkerboard (Odena et al. 2016), where the paper's convolution is transposed.
+    The three levels of the decoder after the innermost have dropout, the outermost two none, as in the authors' code
+    for 256 pixels (for 128 that has it in one level fewer): a source of noise in training, and where `noise` says so in
+    evaluation mode too (section 3.2.1). With a `latent_dim`, each level of the encoder sees a latent z
+    (N, `latent_dim`) too, at every pixel (Zhu et al. 2017, Toward Multimodal Image-to-Image Translation, figure 3).
+    `resized`: the last level doubles the map by nearest neighbours and convolves it, which leaves no checkerboard
+    (Odena et al. 2016), where the paper's convolution is transposed.
     """
 
     def __init__(

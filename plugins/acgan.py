@@ -21,6 +21,7 @@ from the same features:
                   Classifiers GAN, 2019, equation 6
     contra        features near the class's proxy and to others of the class: Kang & Park, ContraGAN, 2020, equation 8
     d2d-ce        near the proxy, and apart from others of other classes: Kang et al., Rebooting ACGAN, 2021, equation 6
+                  (their program subtracts the largest similarity from one side of it alone, and has other numbers)
     multi-hinge   margins between classes, one of which is "fake": Kavalerov et al., A Multi-Class Hinge Loss for
                   Conditional GANs, 2021, equations 6 and 7
 

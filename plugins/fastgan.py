@@ -19,10 +19,12 @@ from 0.8 to 1 for each logit, and the reconstruction (section 3.3):
 Both networks have spectral normalisation and BatchNorm in nearly all layers; maps in G are gated (GLU), and every other
 block adds noise, weighted by a number that is learned.
 
-Equal in numbers to the authors' program, but for one thing: that program compares images by LPIPS, whose trained
-network cannot be had here. Here it is their mean distance |a - b|, at full size, at half of it and so on to 8 x 8
-pixels, the mean over these sizes times `reconstruction`. So D is held to coarse and fine shapes alike, and not to what
-a trained network looks at.
+Networks and the adversarial loss are equal in numbers to the authors' program. Other things differ: that program
+compares images by LPIPS, whose trained network cannot be had here; its samples always have noise, for which there is
+`--noise` here; its average leaves out BatchNorm's running statistics, and begins at its full decay; and it shifts the
+small image of a fake by itself. Here images are compared by their mean distance |a - b|, at full size, at half of it
+and so on to 8 x 8 pixels, the mean over these sizes times `reconstruction`. So D is held to coarse and fine shapes
+alike, and not to what a trained network looks at.
 
 Published are 256, 512 and 1024 pixels. For 32, 64 and 128 there are fewer of the same blocks: D ends at 4 x 4 pixels,
 the small image is half the size, and of 32 pixels the last map is excited by the first.
