@@ -22,6 +22,7 @@ from ganzoo.launch import resume as resume_run
 from ganzoo.launch import start
 from ganzoo.marks import marks
 from ganzoo.plugins import GIVEN, NOT_INSTALLED, Registry, registry
+from ganzoo.precision import as_usual
 from ganzoo.runs.folder import open_run, read_metrics
 from ganzoo.runs.hub import beside, is_address, local
 from ganzoo.runs.sampler import Drawing, Sampler
@@ -238,6 +239,7 @@ def resume(
 
 
 @blamed()
+@as_usual()
 def evaluate(
     what: str | Path | TrainedRun | Tensor,
     *,
@@ -389,6 +391,7 @@ class Comparison:
         return f'<iframe srcdoc="{frame}" width="100%" height="800" style="border: 0"></iframe>'
 
 
+@as_usual()
 def compare(
     what: Sequence[str | Path | TrainedRun | type[GAN]],
     *,

@@ -1,7 +1,7 @@
 """What stays float32 in a run whose networks compute in half precision."""
 
-from collections.abc import Iterable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -28,6 +28,24 @@ def exactly(device: str) -> AbstractContextManager[Any]:
     """Inside, a device of this kind computes in the precision that tensors have, whatever the run's is."""
     lowered = device != "meta" and torch.is_autocast_enabled(device)
     return torch.autocast(device, enabled=False) if lowered else nullcontext()
+
+
+@contextmanager
+def as_usual() -> Iterator[None]:
+    """Inside, new tensors are float32 on the CPU, and none is autocast, whatever a program around says.
+
+    The same seed then draws the same samples there, and scores are those that the command line finds.
+    """
+    kind = torch.get_default_dtype()
+    with ExitStack() as stack:
+        if torch.get_default_device().type != "cpu":
+            stack.enter_context(torch.device("cpu"))
+        for device in ("cpu", "cuda"):
+            stack.enter_context(exactly(device))
+        if kind != torch.float32:
+            torch.set_default_dtype(torch.float32)
+            stack.callback(torch.set_default_dtype, kind)
+        yield
 
 
 def computed(device: str) -> torch.dtype:

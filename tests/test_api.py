@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -678,6 +678,38 @@ def test_what_only_warns_of_operators_that_are_not_deterministic_goes_on_doing_s
 def test_another_default_device_is_refused_in_one_line():
     with torch.device("meta"), pytest.raises(zoo.UsageError, match="torch makes new tensors on 'meta'"):
         zoo.train("tiny", out="a", steps=2, **SHORT)
+
+
+@contextmanager
+def default_dtype(kind: torch.dtype):
+    torch.set_default_dtype(kind)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.parametrize(
+    "around",
+    [
+        lambda: default_dtype(torch.float64),
+        lambda: torch.device("meta"),
+        lambda: torch.autocast("cpu", dtype=torch.bfloat16),
+        torch.inference_mode,
+    ],
+    ids=["float64", "another device", "autocast", "inference"],
+)
+def test_samples_and_scores_are_the_same_whatever_a_program_sets_around_them(around):
+    run = zoo.train("tiny", out="a", steps=5, **SHORT)
+    samples, scores = run.sample(4, seed=3), zoo.evaluate(run, n=50, out="b.json")["metrics"]
+    with around():
+        kind = torch.get_default_dtype()
+        drawn, loaded = run.sample(4, seed=3), zoo.load("a").sample(4, seed=3)
+        again = zoo.evaluate("a", n=50, out="b.json")["metrics"]
+        assert torch.get_default_dtype() == kind
+    assert torch.equal(drawn, samples)
+    assert torch.equal(loaded, samples)
+    assert again == scores
 
 
 class NAdam:

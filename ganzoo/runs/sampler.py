@@ -19,6 +19,7 @@ from ganzoo.files import contained, read_json
 from ganzoo.gan import GAN
 from ganzoo.metrics.classifier import at_once
 from ganzoo.plugins import Registry, registry
+from ganzoo.precision import as_usual
 from ganzoo.runs import weights
 from ganzoo.runs.checkpoint import Checkpoints
 from ganzoo.runs.folder import model_of, open_run
@@ -41,6 +42,7 @@ class Drawing(ABC):
     def sampler(self) -> "Sampler":
         """The generator that draws them."""
 
+    @as_usual()
     def sample(
         self,
         n: int | None = None,
@@ -79,6 +81,7 @@ class Drawing(ABC):
             n = len(chosen) if chosen is not None else 64
         return sampler.draw(n, sampler.classes(n, chosen), seed, values, sampling)
 
+    @as_usual()
     def translate(
         self,
         images: Tensor,
@@ -170,6 +173,7 @@ class Sampler(Drawing):
             hint += f", by name: {did_you_mean(text, list(names))}"
         raise UsageError(f"'{label}' is not a class of {self.data.name}: {hint}")
 
+    @as_usual()
     @torch.no_grad()
     def draw(
         self, n: int, classes: Tensor | None, seed: int = 0, values: Mapping[str, float] | None = None,
@@ -185,6 +189,7 @@ class Sampler(Drawing):
             y = self.conditions(n, classes, values) if conditions is None else conditions.to(gan.device)
             return in_parts(gan, z, y)
 
+    @as_usual()
     @torch.no_grad()
     def translate_part(
         self, sources: Tensor, classes: Tensor | None, seed: int = 0, number: int = 0,
@@ -278,6 +283,7 @@ def _whole_number(name: str, value: Any) -> int:
         raise UsageError(f"{name} must be a whole number, not {value!r}") from None
 
 
+@as_usual()
 def load(
     run: str | Path, device: str = "auto", plugins: Registry | None = None, model: type[GAN] | None = None,
     checkpoint: str | int | None = None,
