@@ -1,7 +1,9 @@
 """The plugin manager: finds plugins by entry point, keeps the broken ones from stopping the rest."""
 
 import os
+import sys
 from collections.abc import Iterable, Mapping
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from importlib import import_module, metadata
 from typing import Any
@@ -208,14 +210,16 @@ def discover(
             continue
         seen |= {entry.name, package}
         try:
-            module = entry.load()
+            with redirect_stdout(sys.stderr):  # What a command prints is its own: `--json` is read by programs.
+                module = entry.load()
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # A plugin may even call sys.exit.
             plugin.broken = one_line(error)
             registry.plugins.append(plugin)
             continue
-        registry.add(plugin, module)
+        with redirect_stdout(sys.stderr):
+            registry.add(plugin, module)
     for name in sorted((wanted or set()) - seen):
         registry.plugins.append(Plugin(name, "-", "-", "-", broken="named in GANZOO_PLUGINS, but not installed"))
     return registry

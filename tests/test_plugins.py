@@ -193,6 +193,12 @@ def test_a_plugin_is_registered_whole_or_not_at_all(site):
     assert registry.plugins[0].registered == {}
 
 
+def test_what_a_plugin_prints_as_it_loads_is_no_part_of_a_commands_output(site, capsys):
+    site.install("talks", chatty="print('imported')\n" + MODEL.format(name="mine"))
+    site.discover()
+    assert capsys.readouterr() == ("", "imported\n")
+
+
 def test_an_interrupt_while_plugins_load_is_not_swallowed(site):
     site.install("breaks", now="raise KeyboardInterrupt")
     with pytest.raises(KeyboardInterrupt):
