@@ -194,8 +194,8 @@ def test_a_plugin_is_registered_whole_or_not_at_all(site):
 
 
 def test_what_a_plugin_prints_as_it_loads_is_no_part_of_a_commands_output(site, capsys):
-    site.install("talks", chatty="print('imported')\n" + MODEL.format(name="mine"))
-    site.discover()
+    site.install("talks", chatty="print('imported')\n" + dedent(MODEL.format(name="mine")))
+    assert site.discover().names("models") == ["mine"]
     assert capsys.readouterr() == ("", "imported\n")
 
 
