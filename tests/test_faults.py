@@ -26,6 +26,8 @@ import ganzoo as zoo
 from conftest import PATIENCE, SUPPORT, TINY, run_here
 from ganzoo import Logger
 from ganzoo.errors import GanzooError
+from ganzoo.metrics.extractor import FeatureExtractor
+from ganzoo.metrics.together import looking
 from ganzoo.runs.checkpoint import Checkpoints
 from ganzoo.training.signals import Stop
 from ganzoo_test_plugins import Look, SmallDigits, Streamed, Tiny
@@ -528,6 +530,59 @@ def test_what_a_metric_gives_is_looked_at(ganzoo, whole, monkeypatch, made, told
     assert line == f"error: metric 'is': {told}"
     with pytest.raises(GanzooError, match=re.escape(told)):
         zoo.evaluate(whole, n=20, metrics=["accuracy", "is"])
+
+
+@pytest.mark.parametrize(
+    ("method", "made", "told"),
+    [
+        ("settings", 3, "settings() gives int, not a dict"),
+        ("settings", {"of": torch.float32}, "settings() gives what JSON cannot hold: TypeError: "),
+        ("intervals", 3, "intervals() gives 3, not two ends by the name of each number"),
+        ("intervals", {"is": 3.0}, "intervals() gives {'is': 3.0}, not two ends by the name of each number"),
+        (
+            "update",
+            lambda batch: batch.images.zero_(),
+            "changes what it is given in place: let update() work on a copy",
+        ),
+    ],
+)
+def test_what_else_a_metric_gives_or_does_is_looked_at(ganzoo, whole, monkeypatch, method, made, told):
+    from ganzoo.plugins import registry
+
+    called = (lambda self, batch: made(batch)) if callable(made) else (lambda self: made)
+    monkeypatch.setattr(registry().get("metrics", "is"), method, called)
+    line = one_line(ganzoo("eval", whole, "--n", 20, "--metrics", "is,accuracy"))
+    assert line.startswith("error: metric 'is'")
+    assert told in line
+
+
+FEATURES = 5
+
+
+class Odd(FeatureExtractor):
+    """One that says whatever a test lets it say."""
+
+    name, summary, num_features, sha256 = "odd", "says odd things", FEATURES, "0"
+
+
+@pytest.mark.parametrize(
+    ("made", "told"),
+    [
+        (lambda n: None, "extract() gives NoneType, not ganzoo.Features(vectors, logits)"),
+        (lambda n: (torch.zeros(n, 3), None), f"extract() gives vectors (2, 3) for 2 images, not (2, {FEATURES})"),
+        (lambda n: (torch.zeros(1, FEATURES), None), f"extract() gives vectors (1, {FEATURES}) for 2 images, not"),
+        (
+            lambda n: (torch.zeros(n, FEATURES).long(), None),
+            "extract() gives vectors of torch.int64, not a float tensor",
+        ),
+        (lambda n: (torch.zeros(n, FEATURES), "no"), "extract() gives logits of str, not a float tensor (2, K)"),
+    ],
+)
+def test_what_an_extractor_says_is_looked_at(made, told):
+    extractor = Odd()
+    extractor.extract = lambda images: made(len(images))
+    with pytest.raises(GanzooError, match=re.escape(f"feature extractor 'odd': {told}")):
+        looking(extractor)(torch.zeros(2, 1, 8, 8, dtype=torch.uint8))
 
 
 def test_a_logger_that_raises_late_loses_no_step(ganzoo, whole, tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """One evaluation: images in, a result out in which no number stands without what it depends on."""
 
+import json
 import math
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -13,7 +14,7 @@ import torch
 from ganzoo import __version__
 from ganzoo.blame import blame
 from ganzoo.data import Dataset
-from ganzoo.errors import GanzooError, UsageError, did_you_mean, one_line
+from ganzoo.errors import GanzooError, UsageError, did_you_mean, one_line, plain
 from ganzoo.metrics.base import (
     Drawer,
     FeatureExtractor,
@@ -260,8 +261,12 @@ class Evaluator:
                 here = batch.on(self._statistics_device)
                 for metric in metrics:
                     if metric.name not in left_out:
+                        before = _versions(here)
                         with self._leaving_out(metric.name, left_out):
                             metric.update(here)
+                        if _versions(here) != before:  # And so what those after it see.
+                            who = f"metric '{metric.name}'"
+                            raise GanzooError(f"{who} changes what it is given in place: let update() work on a copy")
             if world.rank:
                 return {}
             # Some metrics train or draw: each from the seed, whichever others are measured.
@@ -272,8 +277,8 @@ class Evaluator:
                 with self._leaving_out(metric.name, left_out), own_randomness(seed, self.device), torch.enable_grad():
                     numbers |= _told(metric, numbers)
                     if intervals:
-                        around |= {key: list(ends) for key, ends in metric.intervals().items() if _all_finite(ends)}
-                    settings[metric.name] = metric.settings()
+                        around |= _around(metric)
+                    settings[metric.name] = _settings(metric)
         result = {
             "protocol": self.protocol(n, drawn),
             "metrics": numbers,
@@ -370,6 +375,11 @@ class Evaluator:
             left_out[name] = str(error) if told else f"{blame(error) or f'metric {name} failed'}: {one_line(error)}"
 
 
+def _versions(batch: Measured) -> list[int]:
+    """How often each tensor of a batch was changed."""
+    return [part._version for part in batch if isinstance(part, torch.Tensor) and not part.is_inference()]
+
+
 def _told(metric: Metric, there: Mapping[str, float]) -> dict[str, float]:
     """What a metric comes to, beside the numbers of others.
 
@@ -378,20 +388,52 @@ def _told(metric: Metric, there: Mapping[str, float]) -> dict[str, float]:
     """
     found, who = metric.compute(), f"metric '{metric.name}'"
     if not isinstance(found, Mapping) or not found:
-        given = "nothing" if isinstance(found, Mapping) else type(found).__name__
-        raise GanzooError(f"{who}: compute() gives {given}, not a dict of named numbers")
+        kind = "nothing" if isinstance(found, Mapping) else type(found).__name__
+        raise GanzooError(f"{who}: compute() gives {kind}, not a dict of named numbers")
     numbers = {}
-    for name, value in found.items():
+    for given, value in found.items():
+        name = plain(str(given))
         try:  # A scalar tensor, or NumPy's number, is one too.
-            numbers[str(name)] = float(value)
+            numbers[name] = float(value)
         except (TypeError, ValueError, RuntimeError):
             kind = type(value).__name__
             raise GanzooError(f"{who}: compute() gives {kind} by the name of '{name}', not a number") from None
         if name in there:
             raise GanzooError(f"{who}: compute() gives '{name}', which another metric gives: name it otherwise")
-        if not math.isfinite(numbers[str(name)]):
+        if not math.isfinite(numbers[name]):
             raise GanzooError(f"{name} comes out as {value}")
     return numbers
+
+
+def _around(metric: Metric) -> dict[str, list[float]]:
+    """Its intervals, without those that have an end which is not finite.
+
+    Raises:
+        GanzooError: they are no pairs of numbers by name.
+    """
+    found = metric.intervals()
+    try:
+        ends = {plain(str(name)): [float(low), float(high)] for name, (low, high) in found.items()}
+    except (AttributeError, TypeError, ValueError) as error:
+        who, kind = f"metric '{metric.name}'", plain(repr(found))[:100]
+        raise GanzooError(f"{who}: intervals() gives {kind}, not two ends by the name of each number") from error
+    return {name: pair for name, pair in ends.items() if _all_finite(pair)}
+
+
+def _settings(metric: Metric) -> Any:
+    """Its settings.
+
+    Raises:
+        GanzooError: they are no dict that JSON can hold.
+    """
+    found, who = metric.settings(), f"metric '{metric.name}'"
+    if not isinstance(found, dict):
+        raise GanzooError(f"{who}: settings() gives {type(found).__name__}, not a dict")
+    try:
+        json.dumps(found)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise GanzooError(f"{who}: settings() gives what JSON cannot hold: {one_line(error)}") from error
+    return found
 
 
 def _all_finite(values: Iterable[float]) -> bool:

@@ -3,13 +3,15 @@
 import sys
 import weakref
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ganzoo.data import memory
-from ganzoo.metrics.extractor import FeatureExtractor
+from ganzoo.errors import GanzooError
+from ganzoo.metrics.extractor import FeatureExtractor, Features
 from ganzoo.training.dispatch import ThreadMode
 
 Work = Callable[..., Sequence[Tensor | None]]
@@ -65,7 +67,28 @@ class Together:
 def looking(extractor: FeatureExtractor, processes: int = 1) -> Together:
     """Looks at images through an extractor: vectors and, where it classifies, logits."""
     place = next(extractor.parameters(), torch.empty(0)).device
-    return Together(extractor.extract, place, processes)
+    return Together(partial(_said, extractor), place, processes)
+
+
+def _said(extractor: FeatureExtractor, images: Tensor) -> Features:
+    """What an extractor says of images.
+
+    Raises:
+        GanzooError: that is no `Features` of so many images; the extractor is named.
+    """
+    found, who, n = extractor.extract(images), f"feature extractor '{extractor.name}'", len(images)
+    if not (isinstance(found, tuple) and len(found) == 2):
+        raise GanzooError(f"{who}: extract() gives {type(found).__name__}, not ganzoo.Features(vectors, logits)")
+    for what, part, wide in zip(("vectors", "logits"), found, (extractor.num_features, None), strict=True):
+        if part is None and what == "logits":
+            continue
+        shape = f"({n}, {'K' if wide is None else wide})"
+        if not (isinstance(part, Tensor) and part.is_floating_point()):
+            given = part.dtype if isinstance(part, Tensor) else type(part).__name__
+            raise GanzooError(f"{who}: extract() gives {what} of {given}, not a float tensor {shape}")
+        if part.dim() != 2 or len(part) != n or wide not in (None, part.shape[1]):
+            raise GanzooError(f"{who}: extract() gives {what} {tuple(part.shape)} for {n} images, not {shape}")
+    return Features(*found)
 
 
 def _rows(given: Sequence[Tensor | None]) -> int:
