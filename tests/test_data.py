@@ -311,6 +311,16 @@ BYTES = torch.zeros(6, 1, 4, 4, dtype=torch.uint8)
         (ImageSet(BYTES, torch.arange(6), ("a", "b")), "0 to 5, but there are 2 classes"),
         (ImageSet(BYTES, torch.zeros(6).long()), "0 classes"),
         (ImageSet(BYTES, torch.zeros(6, 2), ("a",), (Attribute("x"), Attribute("y"))), r"float \(N, 3\)"),
+        (ImageSet(Items(BYTES.numpy())), r"ndarray, not a tensor, uint8 \(C, H, W\)"),
+        (ImageSet(Items([None] * 6)), "NoneType, not a tensor"),
+        (ImageSet(iter(BYTES)), "its images are .*iterator, which has no length"),
+        (ImageSet(BYTES, torch.zeros(6).long(), (1, 2)), "the name of a class is int, not text: 1"),
+        (ImageSet(BYTES, torch.zeros(6).long(), ("a", "a")), "two classes are named 'a'"),
+        (
+            ImageSet(BYTES, torch.zeros(6, 1), (), (Attribute("q", 1, 0),)),
+            "attribute 'q' goes from 1 to 0: it must rise",
+        ),
+        (ImageSet(BYTES, torch.full((6, 1), torch.nan), (), (Attribute("q"),)), "the label of sample 0 is not finite"),
     ],
 )
 def test_what_a_plugin_should_not_hand_over_is_told(given, fault):

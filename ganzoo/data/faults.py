@@ -1,5 +1,7 @@
 """Faults of what a data set plugin hands over, found before they make something fail far from their cause."""
 
+import math
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,7 +11,7 @@ from torch import Tensor
 from ganzoo.data.reading import fetch, whole
 from ganzoo.data.sets import ImageSet
 from ganzoo.data.spec import LONGEST_VECTOR
-from ganzoo.errors import GanzooError
+from ganzoo.errors import GanzooError, plain
 
 
 def refuse_faulty(data: ImageSet, name: str) -> None:
@@ -23,11 +25,29 @@ def faults(data: Any) -> Iterator[str]:
     if not isinstance(data, ImageSet):
         yield f"load gives {type(data).__name__}, not an ImageSet"
         return
-    if len(data) == 0:
+    try:
+        count = len(data)
+    except TypeError:
+        yield f"its images are {type(data.images).__name__}, which has no length"
+        return
+    if not count:
         yield "it has no images"
         return
-    for look in (of_samples, of_sources, of_source_labels, of_modes, of_words, of_labels):
+    for look in (of_names, of_samples, of_sources, of_source_labels, of_modes, of_words, of_labels):
         yield from look(data)
+
+
+def of_names(data: ImageSet) -> Iterator[str]:
+    """Of classes and attributes."""
+    attributes = [attribute.name for attribute in data.attributes]
+    for what, several, names in (("class", "classes", data.classes), ("attribute", "attributes", attributes)):
+        if odd := [name for name in names if not isinstance(name, str)]:
+            yield f"the name of a {what} is {type(odd[0]).__name__}, not text: {odd[0]!r}"
+        elif twice := [name for name, count in Counter(names).items() if count > 1]:
+            yield f"two {several} are named '{plain(twice[0])}'"
+    for name, low, high, _ in data.attributes:
+        if not (math.isfinite(low) and math.isfinite(high) and low < high):
+            yield f"attribute '{plain(str(name))}' goes from {low} to {high}: it must rise, between finite numbers"
 
 
 def of_samples(data: ImageSet) -> Iterator[str]:
@@ -122,7 +142,9 @@ def of_labels(data: ImageSet) -> Iterator[str]:
         yield f"there are {len(data)} images, but {len(labels)} labels"
     elif data.attributes:
         if not labels.is_floating_point() or labels.shape[1:] != (classes + len(data.attributes),):
-            yield f"labels must be float (N, {classes + len(data.attributes)}), one column for each class and tag"
+            yield f"labels must be float (N, {classes + len(data.attributes)}), one column for each class and attribute"
+        elif not labels.isfinite().all():
+            yield f"the label of sample {int((~labels.isfinite()).any(1).nonzero()[0])} is not finite"
     elif labels.dtype != torch.int64 or labels.dim() != 1:
         yield "labels must be int64 (N,)"
     elif not 0 <= int(labels.min()) <= int(labels.max()) < classes:

@@ -25,6 +25,8 @@ def fetch(images: Any, index: list[int]) -> "Tensor | GanzooError":
             return error
         except Exception as error:
             return GanzooError(f"image {i} of the data cannot be read: {one_line(error)}")
+        if not isinstance(read[-1], Tensor):
+            return GanzooError(f"image {i} of the data is {type(read[-1]).__name__}, not a tensor, uint8 (C, H, W)")
         if read[-1].shape != read[0].shape or read[-1].dtype != torch.uint8:
             return GanzooError(
                 f"image {i} of the data is {read[-1].dtype} {tuple(read[-1].shape)}, "
