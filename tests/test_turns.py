@@ -17,6 +17,7 @@ from ganzoo.preparing import mix
 from ganzoo.settings import Settings
 from ganzoo.training.capture import Recorded, Snapshot
 from ganzoo.training.ema import EMA
+from ganzoo.training.building import build
 from ganzoo.training.engine import Engine, seed_everything
 from ganzoo.training.gradients import clip, treatments, zero_nonfinite
 from ganzoo.training.meter import Meter
@@ -434,6 +435,21 @@ def test_saved_that_names_nothing_is_refused(digits):
 
     with pytest.raises(GanzooError, match="saved names 'encoder', and __init__ sets no self"):
         make(digits, Forgetful)
+
+
+def test_makers_that_name_nothing_and_layers_without_a_size_are_refused(digits):
+    class Nobody(Tiny):
+        makers = ("nobody",)
+
+    class Late(Tiny):
+        def __init__(self, data, options):
+            super().__init__(data, options)
+            self.generator.late = nn.LazyLinear(3)
+
+    with pytest.raises(GanzooError, match="makers names 'nobody', and __init__ sets no self"):
+        make(digits, Nobody)
+    with pytest.raises(GanzooError, match=r"model 'tiny': generator\.late\.weight has no shape yet"):
+        build(Late, digits.spec("digits"), Late.Options())
 
 
 def test_the_average_follows_tensors_that_are_replaced_by_assignment():

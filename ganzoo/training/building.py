@@ -39,6 +39,9 @@ def build(model: type[GAN], spec: DataSpec, options: Any) -> GAN:
     for name in METHODS:
         if not callable(getattr(gan, name)):
             raise _taken(model, name)
+    for name, parameter in gan.named_parameters():
+        if isinstance(parameter, nn.parameter.UninitializedParameter):
+            raise GanzooError(f"model '{model.name}': {name} has no shape yet: its layer is a lazy one, give it sizes")
     return gan
 
 
@@ -60,11 +63,14 @@ def check_networks(gan: GAN) -> None:
         raise GanzooError(f"{who}: saved is {gan.saved!r}: write a tuple of names, ({gan.saved!r},)")
     if not gan.saved or gan.saved[0] != "generator":
         raise GanzooError(f"{who}: saved is {gan.saved!r}: it begins with 'generator', from which samples are drawn")
-    for name in gan.saved:
-        if not hasattr(gan, name):
-            raise GanzooError(f"{who}: saved names '{name}', and __init__ sets no self.{name}")
-        if not isinstance(getattr(gan, name), nn.Module):
-            raise GanzooError(f"{who}: saved names '{name}', which is no module")
+    if isinstance(gan.makers, str):
+        raise GanzooError(f"{who}: makers is {gan.makers!r}: write a tuple of names, ({gan.makers!r},)")
+    for what, names in (("saved", gan.saved), ("makers", gan.makers or ())):
+        for name in names:
+            if not hasattr(gan, name):
+                raise GanzooError(f"{who}: {what} names '{name}', and __init__ sets no self.{name}")
+            if not isinstance(getattr(gan, name), nn.Module):
+                raise GanzooError(f"{who}: {what} names '{name}', which is no module")
 
 
 METHODS = ("turns", "pictures", "judge", "discriminator_layers")
