@@ -15,9 +15,9 @@ from ganzoo.errors import GanzooError
 from ganzoo.plugins import registry
 from ganzoo.preparing import mix
 from ganzoo.settings import Settings
+from ganzoo.training.building import build
 from ganzoo.training.capture import Recorded, Snapshot
 from ganzoo.training.ema import EMA
-from ganzoo.training.building import build
 from ganzoo.training.engine import Engine, seed_everything
 from ganzoo.training.gradients import clip, treatments, zero_nonfinite
 from ganzoo.training.meter import Meter
