@@ -17,12 +17,12 @@ from ganzoo.fields import value_in_words
 from ganzoo.files import read_json, write_json
 from ganzoo.gan import GAN
 from ganzoo.plugins import Registry
-from ganzoo.preparing import refuse_sources
+from ganzoo.preparing import prepare, refuse_sources
 from ganzoo.provide import Wanted, provide, refuse_unmeasurable
 from ganzoo.report.lines import MEASURES, MORE
 from ganzoo.report.read import number
 from ganzoo.runs.lock import Lock
-from ganzoo.settings import Plan, duration, resolve
+from ganzoo.settings import Plan, Settings, duration, resolve
 from ganzoo.space import LARGEST_GRID, Known, Space, Span, combination, combinations, draw, parse_space
 from ganzoo.training.engine import choose_device
 from ganzoo.training.watcher import Watcher
@@ -115,7 +115,7 @@ class Sweep:
 
         Raises:
             UsageError: as `parse_space` and `resolve`; too many combinations; no such number to choose by; no such
-                device; or the folder holds another sweep.
+                device, ingredient or run to begin with; or the folder holds another sweep.
         """
         model, colon, preset = asked.model.partition(":")
         if colon and not preset:
@@ -127,10 +127,16 @@ class Sweep:
             raise UsageError(f"--by {asked.by}: trials can be chosen by {', '.join(BY)}")
         self.given = {**asked.given, **budget_of(asked.budget), "seed": asked.seed}
         self.space: Space = parse_space(self.model, self.preset, self.given, asked.sets)
-        self.first = first = self.plan({name: v.low if isinstance(v, Span) else v[0] for name, v in self.space.items()})
+        starts = {name: v.low if isinstance(v, Span) else v[0] for name, v in self.space.items()}
+        self.first = first = self.plan(starts)
         plugins.get("datasets", first.settings.dataset)
         refuse_sources(first)
         choose_device(first.settings.device)
+        for name, values in self.space.items():
+            # What a run is made of, ingredients and devices above all: whether it can be had, its type does not say.
+            if name in Settings.model_fields and not isinstance(values, Span) and len(values) > 1:
+                for value in values:
+                    prepare(self.plan({**starts, name: value}), plugins)
         self.combinations = combinations(self.space)
         self.count = self._count()
         self.rungs = rungs(self.count, asked.eta)
