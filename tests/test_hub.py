@@ -70,6 +70,32 @@ def only_line(result, code: int) -> str:
 # There and back
 
 
+def test_a_report_repeats_a_fetched_run_here_and_not_in_the_cache(ganzoo, there):
+    from ganzoo.report.read import read_run
+
+    command = read_run(client.local("hf://me/digits")).command
+    assert command.endswith("--out digits-again"), command
+
+
+def test_runs_on_the_hub_are_not_listed(ganzoo):
+    line = only_line(ganzoo("list", "runs", "hf://me/digits"), 2)
+    assert line == "error: a run on the hub is not listed: `ganzoo info hf://owner/name` tells how it stands\n"
+
+
+def test_a_hub_that_is_silent_is_told_before_the_client_gives_up(there, monkeypatch, capsys):
+    import huggingface_hub
+
+    real = huggingface_hub.hf_hub_download
+    monkeypatch.setattr(client, "QUIET", 0.05)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *a, **k: time.sleep(0.3) or real(*a, **k))
+    client.fetch(client.parse("hf://me/digits"))
+    told = capsys.readouterr().err
+    assert (
+        told
+        == "note: hf://me/digits: the hub is slow, or silent: it is asked again for some minutes (Ctrl-C ends it)\n"
+    )
+
+
 def test_a_run_that_is_pushed_draws_the_same_images_from_the_hub(ganzoo, hub, trained, tmp_path):
     result = ganzoo("push", trained, "me/digits", "--json")
     assert result.code == 0, result.err

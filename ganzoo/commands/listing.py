@@ -35,6 +35,8 @@ def command(kind: str | None, folder: Path | None, tags: tuple[str, ...], as_jso
     ganzoo list runs experiments/ --tag thesis
     """
     if kind == RUNS:
+        if folder is not None and folder.parts[:1] == ("hf:",):
+            raise UsageError("a run on the hub is not listed: `ganzoo info hf://owner/name` tells how it stands")
         _runs(folder or Path(RUNS), set(tags), as_json)
         return
     if tags:

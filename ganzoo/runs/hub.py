@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
+from threading import Timer
 from typing import Any, NamedTuple
 
 from ganzoo.errors import GanzooError, UsageError, note_once, one_line, plain
@@ -31,6 +32,8 @@ NEEDED = ("run.json", "config.json", "generator.safetensors")
 LARGEST_GRID, MOST_WEIGHTS, MOST_FILES = 32 * 2**20, 16, 10_000
 SECONDS = 15
 """For which the hub may be silent."""
+QUIET = 15
+"""Seconds without a file after which it is said that one waits."""
 ABANDONED = 24 * 3600
 """Seconds after which a download that did not end is nobody's."""
 
@@ -78,9 +81,12 @@ def local(run: str | Path) -> Path:
 
 def beside(run: Path, name: str) -> Path:
     """Where a command writes `name` unless told: in the run's folder; of a fetched run, here, under the run's name."""
-    if run.absolute().is_relative_to(_home().absolute()):
-        return Path(f"{run.parent.name.partition('--')[2]}-{name}")
-    return run / name
+    return Path(f"{fetched(run)}-{name}") if fetched(run) else run / name
+
+
+def fetched(run: Path) -> str | None:
+    """The name of a run that was fetched from the hub, without its owner's; None: its folder is a user's."""
+    return run.parent.name.partition("--")[2] if run.absolute().is_relative_to(_home().absolute()) else None
 
 
 def _home() -> Path:
@@ -167,7 +173,7 @@ def download(address: Address, commit: str, sizes: Mapping[str, int], folder: Pa
     part = Path(tempfile.mkdtemp(prefix=".part-", dir=folder.parent))
     try:
         for name, size in sizes.items():
-            with told(address):
+            with told(address), _told_of_silence(address):
                 huggingface_hub.hf_hub_download(
                     address.repo, name, revision=commit, local_dir=part, endpoint=_endpoint(), library_name="ganzoo"
                 )
@@ -193,6 +199,19 @@ class Unreachable(GanzooError):
 
 def _endpoint() -> str | None:
     return os.environ.get("HF_ENDPOINT") or None
+
+
+@contextmanager
+def _told_of_silence(address: Address) -> Iterator[None]:
+    """A line where nothing is done after a while: the client asks again, some minutes long, and says nothing."""
+    line = f"{address}: the hub is slow, or silent: it is asked again for some minutes (Ctrl-C ends it)"
+    timer = Timer(QUIET, note_once, (line,))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def client() -> Any:
