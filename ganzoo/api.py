@@ -5,8 +5,10 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from operator import index
+from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, SupportsIndex
 
 import numpy as np
 import torch
@@ -43,6 +45,8 @@ CHANGES = (
     "checkpoint_interval",
 )  # fmt: skip
 """What may change when a run goes on."""
+FEWEST = 2
+"""Images that are measured, at least."""
 TRAINING = ("dataset", "data_root", "data_options", "source", "eval_every", "device", *BUDGET)
 """What `compare` trains with."""
 Callback = Callable[[int, Mapping[str, Any]], Any]
@@ -291,6 +295,14 @@ def evaluate(
     from ganzoo.training.engine import choose_device
 
     plugins, folder = registry().check(), None
+    if split not in ("train", "test"):
+        raise UsageError(f"split must be 'train' or 'test', not {split!r}")
+    if n is not None and not (isinstance(n, SupportsIndex) and index(n) >= FEWEST):
+        raise UsageError(f"n must be a whole number, at least {FEWEST}, not {n!r}")
+    if isinstance(metrics, str):
+        raise UsageError(f"metrics must be names in a list: [{metrics!r}]")
+    if not isinstance(what, str | PathLike | TrainedRun | Tensor):
+        raise UsageError(f"a run, its folder, or images are measured, not {type(what).__name__}")
     if isinstance(what, str) and is_address(what):
         what = local(what)
     if isinstance(what, TrainedRun):
@@ -475,12 +487,19 @@ def compare(
 
 
 def picture(images: Tensor, columns: int = 8) -> "PIL.Image.Image":
-    """Images, float (N, C, H, W) in [-1, 1] or uint8, as one picture, `columns` in a row: a notebook shows it."""
+    """Images, float (N, C, H, W) in [-1, 1] or uint8, as one picture, `columns` in a row: a notebook shows it.
+
+    Raises:
+        UsageError: they are no images, or there are none.
+    """
     from PIL import Image
 
     from ganzoo.data import to_uint8
     from ganzoo.runs.pictures import tile
 
+    if not isinstance(images, Tensor) or images.dim() != 4 or images.shape[1] not in (1, 3) or not images.numel():
+        told = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
+        raise UsageError(f"a picture is made of images (N, C, H, W) with 1 or 3 channels, not of {told}")
     return Image.fromarray(tile(images if images.dtype == torch.uint8 else to_uint8(images), columns))
 
 

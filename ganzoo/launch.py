@@ -20,7 +20,7 @@ from ganzoo.settings import BUDGET, Plan, flatten, resolve
 from ganzoo.terminal import argument
 from ganzoo.training.cores import Cores
 from ganzoo.training.distributed import joined, restarted
-from ganzoo.training.modes import Mode, settle
+from ganzoo.training.modes import FAILING, Mode, settle
 from ganzoo.training.signals import Stopped
 from ganzoo.training.trainer import Trainer
 from ganzoo.training.watcher import Enough, Watcher
@@ -212,7 +212,9 @@ def _note_mode(folder: Path, mode: Mode) -> None:
 
 
 def _way(mode: Mode) -> str:
-    """How steps are run, in words."""
+    """How steps are run, in words; none where training is about to fail, and tells of it."""
+    if mode.used == "eager" and mode.why.startswith(FAILING):
+        return ""
     if mode.used == "eager":
         return f"steps run operator by operator: {mode.why}"
     how = "steps are recorded and replayed" if mode.used == "graph" else "both networks are compiled"
@@ -235,8 +237,8 @@ def _train(run: Run, prepared: Prepared, registry: Registry, watchers: Sequence[
             run.look_around()
             mode = settle(trainer, settings.engine)
             run.world.on_first(lambda: _note_mode(run.folder, mode))
-            if not mode.failed:  # Which was told.
-                run.tell(_way(mode))
+            if not mode.failed and (way := _way(mode)):  # What failed was told.
+                run.tell(way)
         run.begin(trainer)
         if prepared.initial is not None:  # From here on nothing needs the other run.
             run.save(trainer)

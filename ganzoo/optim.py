@@ -301,14 +301,26 @@ class FusedSGD(Uncompiled, torch.optim.SGD):
             group["momentum"] = momentum
 
 
+def _check_rate(rule: Rule, rate: Any) -> None:
+    if not callable(rate) and not (isinstance(rate, int | float) and 0 <= rate < math.inf):
+        raise ValueError(f"{type(rule).__name__}'s lr must be a number of at least 0, or a schedule, not {rate!r}")
+
+
 @dataclass(frozen=True)
 class Adam:
-    """Kingma & Ba 2015. Where `b2` follows a schedule, steps cost more operators."""
+    """Kingma & Ba 2015. Where `b2` follows a schedule, steps cost more operators.
+
+    Raises:
+        ValueError: a rate that is no schedule is no number, or below 0.
+    """
 
     lr: Schedule
     b1: float = 0.5
     b2: Schedule = 0.999
     eps: float = 1e-8
+
+    def __post_init__(self) -> None:
+        _check_rate(self, self.lr)
 
     def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         if callable(self.b2):
@@ -327,6 +339,9 @@ class RMSprop:
     lr: Schedule
     alpha: float = 0.99
 
+    def __post_init__(self) -> None:
+        _check_rate(self, self.lr)
+
     def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         return (VaryingRMSprop if callable(self.lr) else ForeachRMSprop)(parameters, self.alpha)
 
@@ -340,6 +355,9 @@ class SGD:
 
     lr: Schedule
     momentum: Schedule = 0.0
+
+    def __post_init__(self) -> None:
+        _check_rate(self, self.lr)
 
     def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         return FusedSGD(parameters, momentum=bool(self.momentum))

@@ -250,6 +250,10 @@ def mix(gan: GAN, spec: DataSpec, settings: Settings, registry: Registry, batch_
                             f"'{name}' has no option '{key}': {did_you_mean(key, [*cls.Options.model_fields])}"
                         )
                 ingredient = cls(gan.data if kind == "regularisers" else spec, validated(cls.Options, values))
+                if "_modules" not in vars(ingredient):
+                    raise GanzooError(
+                        f"{kind[:-1]} '{name}': its __init__ does not call super().__init__(data, options)"
+                    )
                 if begins and (why := ingredient.unfit(gan)):
                     raise UsageError(f"model '{gan.name}' {why}: leave it out")
             except UsageError as error:

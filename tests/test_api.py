@@ -5,6 +5,7 @@ import copy
 import json
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -710,6 +711,38 @@ def test_samples_and_scores_are_the_same_whatever_a_program_sets_around_them(aro
     assert torch.equal(drawn, samples)
     assert torch.equal(loaded, samples)
     assert again == scores
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"split": "Train"}, "split must be 'train' or 'test', not 'Train'"),
+        ({"n": 0}, "n must be a whole number, at least 2, not 0"),
+        ({"n": -5}, "n must be a whole number, at least 2, not -5"),
+        ({"n": 5.5}, "n must be a whole number, at least 2, not 5.5"),
+        ({"metrics": "fid"}, "metrics must be names in a list: ['fid']"),
+    ],
+)
+def test_what_is_measured_wrongly_from_python_is_refused(arguments, message):
+    with pytest.raises(zoo.UsageError, match=re.escape(message)):
+        zoo.evaluate(torch.zeros(60, 1, 28, 28, dtype=torch.uint8), **arguments)
+
+
+def test_what_is_no_run_and_no_image_is_refused_as_such():
+    for wrong in (None, [1]):
+        with pytest.raises(zoo.UsageError, match="a run, its folder, or images are measured, not "):
+            zoo.evaluate(wrong)
+        with pytest.raises(zoo.UsageError, match="a run is named by its folder or address, not by "):
+            zoo.load(wrong)
+    for images in (torch.zeros(3), torch.zeros(0, 3, 8, 8), torch.zeros(1, 2, 8, 8), None):
+        with pytest.raises(zoo.UsageError, match="a picture is made of images"):
+            zoo.picture(images)
+
+
+def test_classes_are_numbered_from_0():
+    images, labels = torch.zeros(64, 1, 12, 12, dtype=torch.uint8), torch.arange(64) * 10**6
+    with pytest.raises(zoo.UsageError, match="labels run to 63,000,000: number the classes from 0 on"):
+        zoo.train("tiny", dataset=(images, labels), out="a", steps=2, progress=False)
 
 
 class NAdam:

@@ -585,6 +585,13 @@ def test_what_an_extractor_says_is_looked_at(made, told):
         looking(extractor)(torch.zeros(2, 1, 8, 8, dtype=torch.uint8))
 
 
+def test_an_extractor_that_changes_images_in_place_is_refused():
+    extractor = Odd()
+    extractor.extract = lambda images: (images.zero_().flatten(1)[:, :FEATURES].float(), None)
+    with pytest.raises(GanzooError, match=r"feature extractor 'odd': extract\(\) changes the images in place"):
+        looking(extractor)(torch.ones(2, 1, 8, 8, dtype=torch.uint8))
+
+
 def test_a_logger_that_raises_late_loses_no_step(ganzoo, whole, tmp_path, monkeypatch):
     from ganzoo.plugins import registry
 

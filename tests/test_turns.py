@@ -12,6 +12,7 @@ import ganzoo
 from ganzoo import losses
 from ganzoo.data import DataRequest, Loader
 from ganzoo.errors import GanzooError
+from ganzoo.optim import SGD, Adam, RMSprop
 from ganzoo.plugins import registry
 from ganzoo.preparing import mix
 from ganzoo.settings import Settings
@@ -450,6 +451,27 @@ def test_makers_that_name_nothing_and_layers_without_a_size_are_refused(digits):
         make(digits, Nobody)
     with pytest.raises(GanzooError, match=r"model 'tiny': generator\.late\.weight has no shape yet"):
         build(Late, digits.spec("digits"), Late.Options())
+
+
+def test_a_network_that_two_players_hold_is_refused(digits):
+    class Sharing(Tiny):
+        def __init__(self, data, options):
+            super().__init__(data, options)
+            self.both = nn.Linear(2, 2)
+
+        def players(self):
+            players = super().players()
+            return {name: nn.ModuleDict({"own": module, "both": self.both}) for name, module in players.items()}
+
+    with pytest.raises(GanzooError, match=r"both\.weight is in two players, the "):
+        make(digits, Sharing)
+
+
+@pytest.mark.parametrize("rule", [Adam, RMSprop, SGD])
+@pytest.mark.parametrize("rate", [-1.0, "fast", math.nan, None])
+def test_rates_that_cannot_be_are_refused(rule, rate):
+    with pytest.raises(ValueError, match=f"{rule.__name__}'s lr must be a number of at least 0, or a schedule, not "):
+        rule(rate)
 
 
 def test_the_average_follows_tensors_that_are_replaced_by_assignment():

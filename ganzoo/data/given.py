@@ -14,6 +14,7 @@ from ganzoo.data.sets import DataRequest, Dataset, ImageSet
 from ganzoo.errors import GanzooError, UsageError, note_once, one_line
 
 RANGES = ((0.0, 1.0), (-1.0, 1.0))
+MOST_CLASSES = 100_000
 """What floating-point pixels may lie in."""
 
 
@@ -199,4 +200,6 @@ def _labels(data: Any) -> Tensor | None:
 def _names(labels: Tensor | None) -> tuple[str, ...]:
     if labels is None or labels.dim() != 1 or labels.is_floating_point() or not len(labels):
         return ()
-    return tuple(map(str, range(int(labels.max()) + 1)))
+    if (most := int(labels.max())) >= MOST_CLASSES:
+        raise UsageError(f"labels run to {most:,}: number the classes from 0 on, {MOST_CLASSES:,} at most")
+    return tuple(map(str, range(most + 1)))

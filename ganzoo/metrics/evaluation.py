@@ -163,6 +163,8 @@ class Evaluator:
                     raise
                 self.unseen = str(error)
                 self.chosen = {key: metric for key, metric in self.chosen.items() if not metric.features}
+        if extractor is not None and not isinstance(getattr(extractor, "sha256", None), str):
+            raise GanzooError(f"feature extractor '{extractor.name}' has no sha256, of its weights, as text")
         self.extractor = extractor.to(self._statistics_device).eval() if extractor else None
         device = self._statistics_device
         self.reference = Reference(kind(), self.extractor, split, shape, root, device, data_options, source)

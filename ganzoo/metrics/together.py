@@ -76,7 +76,10 @@ def _said(extractor: FeatureExtractor, images: Tensor) -> Features:
     Raises:
         GanzooError: that is no `Features` of so many images; the extractor is named.
     """
+    before = None if images.is_inference() else images._version
     found, who, n = extractor.extract(images), f"feature extractor '{extractor.name}'", len(images)
+    if before is not None and images._version != before:
+        raise GanzooError(f"{who}: extract() changes the images in place, and others look at them: let it copy them")
     if not (isinstance(found, tuple) and len(found) == 2):
         raise GanzooError(f"{who}: extract() gives {type(found).__name__}, not ganzoo.Features(vectors, logits)")
     for what, part, wide in zip(("vectors", "logits"), found, (extractor.num_features, None), strict=True):

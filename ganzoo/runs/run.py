@@ -146,8 +146,12 @@ class Run:
                 self.meter.load_state_dict(state["meter"])
                 before = 1 + len(state.get("others", ()))
             except Exception as error:  # torch's optimizers take much for granted.
-                reason = one_line(error)[:200]
-                raise GanzooError(f"the checkpoint in {self.folder} does not fit its run.json: {reason}") from error
+                reason, kind = one_line(error)[:200], type(trainer.gan)
+                own = [name for name in ("state_dict", "load_state_dict") if name in vars(kind)]
+                hint = f" (model '{kind.name}' has a {own[0]}() of its own: see what it leaves out)" if own else ""
+                raise GanzooError(
+                    f"the checkpoint in {self.folder} does not fit its run.json: {reason}{hint}"
+                ) from error
             if before != self.world.size and not self.world.rank:
                 say(
                     f"{self.folder} was run by {before} processes until now, and goes on with {self.world.size}: "

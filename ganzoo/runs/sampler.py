@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from operator import index
+from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -304,6 +305,8 @@ def load(
         GanzooError: the hub cannot be reached; or the run's files are damaged or do not fit each other, or a link leads
             out of it.
     """
+    if not isinstance(run, str | PathLike):
+        raise UsageError(f"a run is named by its folder or address, not by {type(run).__name__}")
     folder = local(run)
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a run directory: there is no such folder")

@@ -59,6 +59,11 @@ def check_networks(gan: GAN) -> None:
             raise GanzooError(f"{who}: players() gives '{player}' as {type(module).__name__}, which is no module")
         if next(module.parameters(), None) is None:
             raise GanzooError(f"{who}: the {player} has no parameter that could move")
+    owners: dict[int, str] = {}
+    for player, module in players.items():
+        for name, parameter in module.named_parameters():
+            if (other := owners.setdefault(id(parameter), player)) != player:
+                raise GanzooError(f"{who}: {name} is in two players, the {other} and the {player}: give it to one")
     if isinstance(gan.saved, str):
         raise GanzooError(f"{who}: saved is {gan.saved!r}: write a tuple of names, ({gan.saved!r},)")
     if not gan.saved or gan.saved[0] != "generator":

@@ -65,6 +65,10 @@ def refuse(asked: Name, device: torch.device, processes: int = 1) -> None:
         raise UsageError(f"--engine graph needs a CUDA device or the CPU, not {device}; use auto")
 
 
+FAILING = "plain steps fail"
+"""Begins the reason of plain steps where training itself is at fault, and says so in its place."""
+
+
 def settle(trainer: Trainer, asked: Name = "auto", record: Record | None = None) -> Mode:
     """Choose, and set the trainer to it. Training stands where it stood, down to the random numbers.
 
@@ -156,7 +160,7 @@ class _Probe:
             moved = None if why or not self.steady else self._moved()
             plain = None if why or moved else self._take()
         except Exception as error:  # Training will say so in its place.
-            why = f"plain steps fail: {_told(error)}"
+            why = f"{FAILING}: {_told(error)}"
         if plain and not all(value.isfinite().all() for value in plain.values.values()):
             why = "plain steps report what is not finite"
         if (why := self.agreed(moved or why)) or plain is None:
