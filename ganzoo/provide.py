@@ -12,7 +12,7 @@ from ganzoo.apart import told, train_apart
 from ganzoo.data import DataSpec
 from ganzoo.errors import GanzooError, UsageError, did_you_mean, one_line
 from ganzoo.fields import validated
-from ganzoo.files import read_json
+from ganzoo.files import check_place, read_json
 from ganzoo.gan import GAN
 from ganzoo.launch import resume, start
 from ganzoo.metrics.evaluation import Evaluator
@@ -21,6 +21,7 @@ from ganzoo.plugins import Registry
 from ganzoo.preparing import load_data, refuse_sources
 from ganzoo.report.read import RunRecord, mapping, number, read_run, step_at
 from ganzoo.runs.folder import model_of, open_run, refuse_absent_data
+from ganzoo.runs.hub import sibling
 from ganzoo.runs.measuring import measure_run, refuse_side, result_name, write_result
 from ganzoo.runs.sampler import step_of
 from ganzoo.sampling import choose_sampling, dumped, sampling_fields
@@ -243,6 +244,7 @@ def measure(
     Raises:
         GanzooError: it cannot be measured, or written.
     """
+    check_place(folder / result_name(checkpoint))
     options: dict[str, Any] = {"metrics": None, "device": choose_device(device)}
     dataset, root, n, seed = None, None, None, 0
     labels: Labels | None = None
@@ -346,9 +348,10 @@ def further(folders: Sequence[Path], seeds: Sequence[int], plugins: Registry) ->
                 continue
             there.add((_but_seed(info), seed))
             plan = resolve(model, {"seed": seed}, config=flatten(info, folder / "run.json"))
-            name = re.sub(r"-seed\d+$", "", folder.resolve().name)
+            place = sibling(folder, f"seed{seed}")
+            place = place.with_name(re.sub(r"-seed\d+-seed", "-seed", place.name))
             like = record.result if (folder / "eval.json").is_file() else None
-            wanted.append(Wanted(plan, folder.parent / f"{name}-seed{seed}", {}, like))
+            wanted.append(Wanted(plan, place, {}, like))
     return wanted
 
 

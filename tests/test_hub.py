@@ -47,6 +47,9 @@ def hub(monkeypatch, tmp_path):
             monkeypatch.setattr(f"huggingface_hub.constants.{name}", found.address + value)
         monkeypatch.setenv("HF_TOKEN", "hf_" + "x" * 30)
         monkeypatch.setenv("GANZOO_CACHE", str(tmp_path / "cache"))
+        # Where the client keeps what a hub said once, for all hubs.
+        harnesses = str(tmp_path / "harnesses.json")
+        monkeypatch.setattr("huggingface_hub.constants.AGENT_HARNESSES_PATH", harnesses, raising=False)
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True, raising=False)
         monkeypatch.setattr("ganzoo.errors._told", set())
         yield found
@@ -75,6 +78,8 @@ def test_a_report_repeats_a_fetched_run_here_and_not_in_the_cache(ganzoo, there)
 
     command = read_run(client.local("hf://me/digits")).command
     assert command.endswith("--out digits-again"), command
+    assert client.sibling(client.local("hf://me/digits"), "seed1") == Path("digits-seed1")
+    assert client.sibling(Path("runs/mine"), "seed1") == Path("runs/mine-seed1")
 
 
 def test_runs_on_the_hub_are_not_listed(ganzoo):
@@ -338,12 +343,22 @@ def test_a_run_that_is_not_there_is_one_line(ganzoo, there):
         (401, 2, "the hub does not know who asks, or there is no such run: log in with `hf auth login`"),
         (403, 2, "the hub refuses: the account or its token may not do this"),
         (500, 1, "the hub cannot be reached (it answers 500)"),
+        (400, 1, "the hub refuses: it answers 400, refused"),
+        (412, 1, "somebody else pushed meanwhile: push again"),
+        (413, 1, "the hub does not take files as large as these"),
     ],
 )
 def test_a_hub_that_refuses_is_one_line(ganzoo, there, trained, status, code, words):
     there.refuses = status
     assert words in only_line(ganzoo("sample", "hf://me/digits"), code)
     assert words in only_line(ganzoo("push", trained, "me/other"), code)
+
+
+def test_what_is_no_hub_is_told_as_such(ganzoo, there, monkeypatch):
+    monkeypatch.setattr(Hub, "commit", lambda self, repo: None)
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", lambda *a, **k: {}["id"])
+    line = only_line(ganzoo("sample", "hf://me/digits"), 1)
+    assert line == f"error: hf://me/digits: what answers is no hub (HF_ENDPOINT is {there.address})\n"
 
 
 def test_a_hub_that_is_down_is_one_line(ganzoo, hub, trained, monkeypatch):

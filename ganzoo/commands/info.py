@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ganzoo.commands.options import Explained, echo_json, here, json_option
-from ganzoo.errors import plain
+from ganzoo.errors import UsageError, plain
 from ganzoo.terminal import beside, prose, width
 
 if TYPE_CHECKING:
@@ -40,6 +40,9 @@ def command(name: str, as_json: bool) -> None:
     kind = next((k for k in ("models", *INGREDIENTS, "datasets") if name in plugins.names(k)), "models")
     if (Path(name) / "run.json").is_file() and not any(name in plugins.names(k) for k in NOUNS):
         _run(Path(name), as_json)
+    elif Path(name).is_dir() or "/" in name:
+        why = "it has no run.json" if Path(name).is_dir() else "there is no such folder"
+        raise UsageError(f"{name} is no model, and no run directory: {why}")
     elif kind == "models":
         _model(plugins, name, as_json)
     else:

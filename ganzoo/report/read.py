@@ -15,7 +15,7 @@ from ganzoo.marks import marks_of
 from ganzoo.metrics.protocol import asked_of, describe, labels_of
 from ganzoo.runs.checkpoint import Checkpoints
 from ganzoo.runs.folder import open_run, read_metrics
-from ganzoo.runs.hub import fetched
+from ganzoo.runs.hub import sibling
 from ganzoo.runs.lock import being_written
 from ganzoo.runs.measuring import result_name
 from ganzoo.settings import BEFORE, Settings
@@ -209,10 +209,8 @@ class RunRecord:
 
     @property
     def again(self) -> Path:
-        """A folder beside the run's own, which `ganzoo run` would refuse; of one from the hub, here."""
-        if name := fetched(self.folder):
-            return Path(f"{name}-again")
-        return self.folder.parent / f"{self.folder.resolve().name}-again"
+        """A folder beside the run's own, which `ganzoo run` would refuse."""
+        return sibling(self.folder, "again")
 
     @property
     def protocol(self) -> dict[str, Any] | None:

@@ -80,6 +80,8 @@ class Checkpoints:
         Raises:
             UsageError: there is no checkpoint of it; those that there are, are given.
         """
+        if which not in ("best", "last") and not re.fullmatch(r"[0-9]{1,18}", which):
+            raise UsageError(f"--checkpoint {which}: say best, last or the number of a step")
         steps, best = self.steps(), self.best()
         if which == "best" and (best is None or best[0] not in steps):
             raise UsageError(f"{self.folder.parent} has no best checkpoint: none was scored, as --eval-every does")
@@ -87,8 +89,6 @@ class Checkpoints:
             raise UsageError(f"{self.folder.parent} has no checkpoint")
         step = best[0] if which == "best" and best else steps[-1] if which == "last" else None
         if step is None:
-            if not re.fullmatch(r"[0-9]{1,18}", which):
-                raise UsageError(f"--checkpoint {which}: say best, last or the number of a step")
             step = int(which)
         if step not in steps:
             there = ", ".join(f"{step:,}" + (" (best)" if best and best[0] == step else "") for step in steps)

@@ -5,6 +5,7 @@ then read as any run directory.
 """
 
 import errno
+import json
 import os
 import re
 import shutil
@@ -82,6 +83,12 @@ def local(run: str | Path) -> Path:
 def beside(run: Path, name: str) -> Path:
     """Where a command writes `name` unless told: in the run's folder; of a fetched run, here, under the run's name."""
     return Path(f"{fetched(run)}-{name}") if fetched(run) else run / name
+
+
+def sibling(run: Path, ending: str) -> Path:
+    """A folder for another training of a run: beside its own, NAME-ENDING; of one from the hub, here."""
+    name = fetched(run)
+    return Path(f"{name}-{ending}") if name else run.parent / f"{run.resolve().name}-{ending}"
 
 
 def fetched(run: Path) -> str | None:
@@ -232,6 +239,14 @@ REFUSALS = {
     403: f"the hub refuses: the account or its token may not do this; {LOGIN}",
     404: f"there is no such run on the hub, or it is private: {LOGIN}",
 }
+AGAIN = {
+    409: "somebody else pushed meanwhile: push again",
+    412: "somebody else pushed meanwhile: push again",
+    413: "the hub does not take files as large as these",
+    429: "the hub has too many requests: wait a while",
+}
+NO_HUB = (KeyError, TypeError, AttributeError, json.JSONDecodeError)
+"""What the client makes of an answer that is none of a hub's."""
 
 
 OF_DISKS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM)
@@ -243,6 +258,7 @@ def told(address: Address) -> Iterator[None]:
 
     Raises:
         UsageError: it refuses, or knows no such run.
+        GanzooError: it refuses for now, or what was sent.
         OSError: the disk would not take what came.
         Unreachable: anything else.
     """
@@ -264,6 +280,15 @@ def told(address: Address) -> Iterator[None]:
             raise
         if status in REFUSALS:
             raise UsageError(f"{address}: {REFUSALS[status]}") from error
+        if status in AGAIN:
+            kind = Unreachable if status == 429 else GanzooError
+            raise kind(f"{address}: {AGAIN[status]}") from error
+        if status is not None and 400 <= status < 500:
+            said = plain(str(getattr(error, "server_message", None) or ""))[:160]
+            raise GanzooError(f"{address}: the hub refuses: it answers {status}{said and f', {said}'}") from error
+        if isinstance(_causes(error)[-1], NO_HUB):
+            where = _endpoint() or "not set"
+            raise Unreachable(f"{address}: what answers is no hub (HF_ENDPOINT is {where})") from error
         why = f"it answers {status}" if status else one_line(_causes(error)[-1])[:200]
         raise Unreachable(f"{address}: the hub cannot be reached ({why})") from error
 

@@ -189,6 +189,10 @@ hint();
 window.addEventListener("resize", hint);
 document.querySelectorAll("details").forEach((part) => part.addEventListener("toggle", hint));
 
+// Browsers leave what has the focus where it is as long as a part of it can be seen.
+document.querySelectorAll("th button, nav a").forEach((part) => part.addEventListener("focus", () =>
+  part.scrollIntoView({ block: "nearest", inline: "nearest" })));
+
 // The contents show where one is.
 const links = new Map([...document.querySelectorAll(".contents a")].map((link) => [link.hash.slice(1), link]));
 const seen = new IntersectionObserver((entries) => entries.forEach((entry) => {
