@@ -1160,6 +1160,22 @@ def test_a_table_without_a_header_loses_no_picture_however_it_names_them(tmp_pat
     assert classes_of(load(root)) == {"cat": 2, "dog": 2}
 
 
+@pytest.mark.parametrize("path", ["/home/me/pics/{}.png", "C:\\data\\{}.png", "{}.PNG", "old/{}.jpg"])
+@pytest.mark.parametrize("classes", ["ab", "12"])
+def test_counts_of_rows_and_classes_are_no_names_where_paths_are(tmp_path, path, classes):
+    order = [7, 3, 0, 5, 1, 6, 2, 4]
+    label = {i: classes[i % 3 == 0] for i in order}
+    rows = "".join(f"{row},{path.format(i)},{label[i]}\n" for row, i in enumerate(order))
+    pictures: dict[str, bytes | str] = {f"{i}.png": png(10 * i + 5) for i in order}
+    for head in (",path,label", "id,filepath,label"):
+        found = load(write(tmp_path / head[:2], pictures | {"table.csv": f"{head}\n{rows}"}), label_column="label")
+        levels = {10 * i + 5: label[i] for i in order}
+        of = dict(
+            zip(found.images[:, 0, 0, 0].tolist(), [found.classes[k] for k in found.labels.tolist()], strict=True)
+        )
+        assert of == levels
+
+
 def test_a_table_without_a_header_whose_first_picture_is_missing_says_so(tmp_path):
     rows = "gone.png,dog\np1.png,cat\np2.png,dog\np3.png,cat\n"
     root = write(tmp_path / "a", {f"images/p{i}.png": png() for i in range(1, 4)} | {"labels.csv": rows})

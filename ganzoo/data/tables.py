@@ -111,10 +111,11 @@ def table(tree: Tree, name: str, names: list[str], place: str, notes: list[str])
     if not huggingface:
         ways += [
             Way(lambda value: value, _only(names, lambda n: PurePosixPath(n).name)),
-            Way(lambda value: value, _only(names, lambda n: PurePosixPath(n).stem)),
             # Paths of another machine, and names in another case or with another ending.
             Way(_base, _only(names, lambda n: PurePosixPath(n).name.casefold())),
             Way(_stem, _only(names, _stem)),
+            # Last: a count of rows, or a class, may be the stem of some picture.
+            Way(lambda value: value, _only(names, lambda n: PurePosixPath(n).stem)),
         ]
     known = set().union(*(way.names for way in ways))
     columns, nested = _columns(tree, name, where, known)
