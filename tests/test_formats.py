@@ -1044,6 +1044,21 @@ def test_classes_in_parquet_may_be_decimals(tmp_path):
     assert load(tmp_path / "b.parquet").classes == ()
 
 
+@pytest.mark.parametrize(("structs", "options"), [(True, {}), (False, {}), (True, {"use_dictionary": False})])
+def test_parquet_of_several_groups_of_rows_is_read_whole(tmp_path, structs, options):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pictures = [png(i) for i in range(230)]
+    images = [{"bytes": data, "path": f"{i}.png"} for i, data in enumerate(pictures)] if structs else pictures
+    table = pa.table({"image": images, "label": [i % 3 for i in range(230)]})
+    pq.write_table(table, tmp_path / "a.parquet", row_group_size=100, **options)
+    found: dict[int, int] = {}
+    for data in (load(tmp_path / "a.parquet"), load(tmp_path / "a.parquet", "test")):
+        found |= dict(zip(data.images[:, 0, 0, 0].tolist(), data.labels.tolist(), strict=True))
+    assert found == {i: i % 3 for i in range(230)}
+
+
 def test_parquet_of_paths_without_images_is_refused_as_such(tmp_path):
     import pyarrow as pa
     import pyarrow.parquet as pq

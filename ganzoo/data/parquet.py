@@ -3,6 +3,7 @@
 import io
 from decimal import Decimal
 from importlib import import_module
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -95,9 +96,11 @@ def _append(found: Rows, path: Path, name: str, short: str, parquet: Any, stream
     listed = [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
     (times, least), row, claimed, size = BOMB, 0, 0, stream.seek(0, io.SEEK_END)
     stream.seek(0)
-    # By whole groups: the list of a part is that of all parts before it, too.
-    groups = parquet.ParquetFile(stream, read_dictionary=listed).iter_batches(MOST_ROWS, columns=[image, *kept])
-    for batch in groups:
+    # By whole groups: the list of a part is that of all parts before it, too. And one by one: within structs pyarrow
+    # puts the lists of several together wrongly.
+    file, columns = parquet.ParquetFile(stream, read_dictionary=listed), [image, *kept]
+    groups = (file.iter_batches(MOST_ROWS, row_groups=[i], columns=columns) for i in range(about.num_row_groups))
+    for batch in chain.from_iterable(groups):
         column = batch.column(image)
         structs = str(column.type).startswith("struct")
         different, which = _listed(column.field("bytes") if structs else column)
