@@ -156,6 +156,24 @@ def test_webdataset_keys_have_classes(keep):
     assert load(keep(files)).labels.tolist() == [0, 1, 0, 1]
 
 
+def test_webdataset_keys_without_classes_may_have_several_pictures_which_is_told(tmp_path, capsys):
+    packed(tmp_path / "a.tar", {f"{i:04d}.{kind}": png(10 * i) for i in range(4) for kind in ("png", "seg.png")})
+    assert len(load(tmp_path / "a.tar", test_share=0.25)) + len(load(tmp_path / "a.tar", "test", test_share=0.25)) == 8
+    assert "4 keys have several pictures (0000.png, 0000.seg.png): all are taken" in capsys.readouterr().err
+
+
+def test_classes_and_splits_are_read_without_the_blanks_around_them(tmp_path):
+    rows = [
+        {"image": f"{i}.png", "label": ("cat", "cat ", " dog")[i % 3], "split": ("train ", "test")[i > 5]}
+        for i in range(9)
+    ]
+    lines = "\n".join(map(json.dumps, rows))
+    root = write(tmp_path / "a", {f"{i}.png": png(10 * i) for i in range(9)} | {"labels.jsonl": lines})
+    assert (load(root).classes, len(load(root)), len(load(root, "test"))) == (("cat", "dog"), 6, 3)
+    parquet(tmp_path / "b.parquet", ["cat", "cat ", " dog", "dog"])
+    assert load(tmp_path / "b.parquet").classes == ("cat", "dog")
+
+
 def test_a_folder_of_webdataset_tars_is_one_set(tmp_path):
     for shard in range(2):
         files = {f"{shard}{i}.{k}": d for i in range(2) for k, d in (("png", png()), ("cls", str(shard)))}

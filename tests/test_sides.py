@@ -253,11 +253,12 @@ def test_pairs_below_splits_that_are_taken_for_classes_are_told(tmp_path, capsys
     assert "taken for classes" not in capsys.readouterr().err
 
 
-def test_turned_pictures_side_by_side_keep_their_own_size(tmp_path):
+@pytest.mark.parametrize("kind", ["jpg", "png", "tif"])
+def test_turned_pictures_side_by_side_keep_their_own_size(tmp_path, kind):
     exif = Image.Exif()
     exif[0x0112] = 6
     for i in range(2):
-        Image.new("L", (16, 32), 90).save(tmp_path / f"{i}.jpg", exif=exif)  # Upright 32 x 16, halves of 16 x 16.
+        Image.new("L", (16, 32), 90).save(tmp_path / f"{i}.{kind}", exif=exif)  # Upright 32 x 16, halves of 16 x 16.
     assert load(tmp_path, layout="side-by-side").images.shape == (2, 1, 16, 16)
 
 

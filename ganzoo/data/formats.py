@@ -493,6 +493,10 @@ def _beside(tree: Tree, names: list[str], tops: list[str], notes: list[str]) -> 
         if others:
             tree.used |= {name for name in tree.files if name.lower().endswith(".json") and _key(name) in others}
             notes.append(f"{len(others):,} .json files beside pictures are not used: classes are read of .cls files")
+        twice = [key for key, count in Counter(map(_key, names)).items() if count > 1]
+        if twice and "tar" in tree.kind:
+            first = [name for name in names if _key(name) == twice[0]]
+            notes.append(f"{len(twice):,} keys have several pictures ({some(first)}): all are taken, each for itself")
         return None
     of_key = {_key(name): name for name in classes}
     keys = Counter(map(_key, names))

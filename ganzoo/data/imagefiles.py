@@ -255,7 +255,10 @@ def sizes_of(paths: Sequence[Source]) -> list[tuple[int, int]]:
         with _opened(path) as picture:
             width, height = picture.size
             with suppress(Exception):  # Many good pictures carry damaged EXIF data.
-                if picture.getexif().get(ORIENTATION) in SIDEWAYS:
+                # Newer versions of Pillow have turned the size of a TIFF already.
+                tags = getattr(picture, "tag_v2", {})
+                stored = tags.get(256, width), tags.get(257, height)
+                if picture.getexif().get(ORIENTATION) in SIDEWAYS and stored == (width, height):
                     return height, width
             return width, height
 

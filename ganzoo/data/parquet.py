@@ -198,4 +198,4 @@ def _text(value: Any, titles: list[str]) -> str:
         value = int(value)
     if isinstance(value, int) and not isinstance(value, bool) and titles:
         return titles[value] if 0 <= value < len(titles) else "" if value < 0 else str(value)  # -1: not labelled.
-    return str(value)
+    return str(value).strip()

@@ -207,7 +207,7 @@ def _json_lines(text: str, where: str) -> tuple[dict[str, list[str]], list[str]]
 
 
 def _text(value: Any) -> str:
-    return "" if value is None else str(value)
+    return "" if value is None else str(value).strip()
 
 
 def _csv(text: str, name: str, where: str, known: set[str]) -> dict[str, list[str]]:
