@@ -214,7 +214,7 @@ def test_all_three_networks_are_read():
     assert found["G"].attributes["img_resolution"] == 16
 
 
-@pytest.mark.parametrize("protocol", [3, 4, 5])
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 def test_a_snapshot_of_any_python_is_read(tmp_path, monkeypatch, protocol: int):
     """Python 3.7, which the authors ask for, writes protocol 3."""
 
@@ -243,6 +243,12 @@ def test_a_snapshot_of_any_python_is_read(tmp_path, monkeypatch, protocol: int):
         assert found[name].kind == network.kind
         assert found[name].tensors.keys() == network.tensors.keys()
         assert all(torch.equal(found[name].tensors[key], value) for key, value in network.tensors.items())
+
+
+@pytest.mark.parametrize("protocol", [2, 4, 5])
+def test_arrays_of_numpy_are_data_at_every_protocol(protocol: int):
+    """Those of StyleGAN3's filters, which no tensor here is made of."""
+    assert unpickled(BytesIO(pickle.dumps([np.arange(3.0), 7], protocol)))[1] == 7
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])

@@ -26,7 +26,7 @@ NAMES = re.compile(
     r"|torch\._utils _rebuild_(parameter|tensor_v2)|torch\.storage _load_from_bytes|torch [A-Z][A-Za-z0-9]*Storage"
     r"|torch (device|Size|float16|float32|float64|int64|memory_format)|_codecs encode"
     r"|(__builtin__|builtins) (set|frozenset)"
-    r"|numpy\._?core\.multiarray (scalar|_reconstruct)"
+    r"|numpy\._?core\.multiarray (scalar|_reconstruct)|numpy\._?core\.numeric _frombuffer"
     r"|numpy (dtype|ndarray)"
 )
 """What the pickles of NVIDIA's programs name; sets by name before protocol 4, as Python 3.7 writes them."""
@@ -44,7 +44,7 @@ their names. Whatever a pickle holds once may stand in it a million times, so th
 CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 VALUES = {
     "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "BINBYTES",
-    "SHORT_BINBYTES", "BINBYTES8", "SHORT_BINSTRING", "BINSTRING",
+    "SHORT_BINBYTES", "BINBYTES8", "SHORT_BINSTRING", "BINSTRING", "BYTEARRAY8",
 }  # fmt: skip
 
 
@@ -256,7 +256,7 @@ def _storages() -> Storage:
             raise ValueError("a tensor has no storage")
         content = made.arguments[0]
         if id(content) not in read:
-            stream = BytesIO(content)
+            stream = BytesIO(_bytes(content))
             if unpickled(stream) != MAGIC:
                 raise ValueError("a storage does not begin as torch's do")
             found, inner = streamed(stream)
@@ -264,6 +264,13 @@ def _storages() -> Storage:
         return read[id(content)]
 
     return storage
+
+
+def _bytes(content: Any) -> bytes:
+    """Bytes as they are, or as text, which they are before protocol 3."""
+    if isinstance(content, Made) and content.name == "_codecs encode" and content.arguments[1:] == ("latin1",):
+        return bytes(content.arguments[0], "latin1")
+    return bytes(content) if isinstance(content, bytearray) else content
 
 
 def legacy(stream: BytesIO) -> bool:
