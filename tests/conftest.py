@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 from unittest import mock
 
+import numpy as np
 import pytest
 
 SUPPORT = Path(__file__).parent / "support"
@@ -91,6 +92,12 @@ def run_here(*args: object, cwd: Path) -> None:
     with chdir(cwd), mock.patch.object(sys, "argv", ["ganzoo", *map(str, args)]), pytest.raises(SystemExit) as stop:
         main()
     assert stop.value.code == 0
+
+
+def arrays(path: object) -> dict[str, np.ndarray]:
+    """What an .npz file holds; the file is closed."""
+    with np.load(path) as file:
+        return {name: file[name] for name in file}
 
 
 def start(*args: object, cwd: Path, **options: object) -> subprocess.Popen:

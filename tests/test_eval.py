@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from conftest import PATIENCE, TINY
+from conftest import PATIENCE, TINY, arrays
 from conftest import start as start_apart
 from ganzoo import DataRequest
 from ganzoo.errors import UsageError
@@ -205,7 +205,7 @@ def test_the_result_is_written_where_it_is_wanted(ganzoo, digits, tmp_path):
 
 
 def test_without_labels_their_metrics_are_left_out_and_the_reason_given(ganzoo, digits, tmp_path):
-    np.savez(tmp_path / "x.npz", images=np.load(digits)["images"])
+    np.savez(tmp_path / "x.npz", images=arrays(digits)["images"])
     value = json.loads(ganzoo("eval", "x.npz", *QUICK, "--json").out)
     assert value["left_out"] == dict.fromkeys(("accuracy", "intra-fid"), "the images have no labels")
     result = ganzoo("eval", "x.npz", *QUICK, "--metrics", "intra-fid")
@@ -222,7 +222,7 @@ def test_without_labels_their_metrics_are_left_out_and_the_reason_given(ganzoo, 
     ids=["five images", "one class"],
 )
 def test_a_default_metric_with_too_few_images_does_not_cost_the_others(ganzoo, digits, tmp_path, chosen, missing):
-    images, labels = np.load(digits)["images"], np.load(digits)["labels"]
+    images, labels = arrays(digits)["images"], arrays(digits)["labels"]
     chosen = labels == 7 if chosen is None else chosen
     np.savez(tmp_path / "x.npz", images=images[chosen], labels=labels[chosen])
     value = json.loads(ganzoo("eval", "x.npz", *QUICK, "--json").out)

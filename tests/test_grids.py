@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 import ganzoo
 import ganzoo_test_plugins as plugins
-from conftest import TINY
+from conftest import TINY, arrays
 from ganzoo import DataSpec
 from ganzoo.data import DataRequest, Dataset, ImageSet, normalise, to_uint8
 from ganzoo.errors import UsageError
@@ -144,7 +144,7 @@ def test_grids_of_sample_name_their_classes(ganzoo):
     assert ganzoo("sample", "r", "--label", "3,7", "-n", 6, "-o", "two.npz", "--grid").code == 2  # two.png is there.
     assert ganzoo("sample", "r", "--label", "3,7", "-n", 6, "-o", "beside.npz", "--grid").code == 0
     two = read("two.png")
-    plain = tile(torch.from_numpy(np.load("beside.npz")["images"]), 2)
+    plain = tile(torch.from_numpy(arrays("beside.npz")["images"]), 2)
     assert (two == headed(plain, ["3", "7"])).all()
     assert len(two) > len(plain)
     assert (read("beside.png") == two).all()

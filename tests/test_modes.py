@@ -237,6 +237,7 @@ def compiled_by(monkeypatch, backend):
 
 # Torch's tracer looks at the gradients of what it traces.
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
+@pytest.mark.filterwarnings("ignore:Guards may run slower on Python")
 def test_compiled_networks_train_as_plain_ones(digits, monkeypatch):
     compiled_by(monkeypatch, "aot_eager")
     trainer, plain = make(digits), make(digits)

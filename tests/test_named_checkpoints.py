@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import ganzoo as zoo
-from conftest import TINY, run_here
+from conftest import TINY, arrays, run_here
 from ganzoo.errors import UsageError
 from ganzoo.runs.checkpoint import Checkpoints
 from ganzoo.runs.weights import about
@@ -53,7 +53,7 @@ def test_samples_and_exports_are_of_the_checkpoint_that_is_named(ganzoo, run):
     for which in ("40", "last"):
         assert ganzoo("sample", run, "--checkpoint", which, "-n", 4, "-o", f"{which}.npz").code == 0
     assert ganzoo("sample", run, "-n", 4, "-o", "saved.npz").code == 0
-    early, last, saved = (np.load(f"{name}.npz")["images"] for name in ("40", "last", "saved"))
+    early, last, saved = (arrays(f"{name}.npz")["images"] for name in ("40", "last", "saved"))
     assert (last == saved).all()
     assert (early != saved).any()
     assert ganzoo("export", run, "--checkpoint", "best", "--format", "safetensors", "-o", "best.safetensors").code == 0

@@ -109,7 +109,7 @@ def test_no_folder_of_translations_is_made_among_the_pictures(tmp_path):
 def test_a_place_that_leads_in_a_circle_is_one_line(tmp_path):
     (tmp_path / "a").symlink_to(tmp_path / "b")
     (tmp_path / "b").symlink_to(tmp_path / "a")
-    with pytest.raises(GanzooError, match="cannot write"):
+    with pytest.raises(GanzooError, match=r"cannot write|lies in"):  # The latter from Python 3.13 on.
         refuse_within(tmp_path, tmp_path / "a" / "x")
 
 

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from conftest import PATIENCE, TINY, run_here, start
+from conftest import PATIENCE, TINY, arrays, run_here, start
 from ganzoo.commands.choices import parse_labels
 from ganzoo.errors import UsageError
 from ganzoo.runs.checkpoint import Checkpoints
@@ -506,10 +506,10 @@ def test_samples_come_out_as_png_npz_and_folder(ganzoo, tmp_path):
     assert ganzoo("sample", "r", "--label", "7", "-n", 4, "-o", "a.png").code == 0
     assert ganzoo("sample", "r", "--label", "3,7", "-n", 5, "-o", "b.npz", "--grid").code == 0
     assert ganzoo("sample", "r", "--label", "0-9", "-n", 20, "-o", "pictures", "--grid").code == 0
-    arrays = np.load(tmp_path / "b.npz")
-    assert arrays["images"].dtype == np.uint8
-    assert arrays["images"].shape == (5, 1, 8, 8)
-    assert arrays["labels"].tolist() == [3, 7, 3, 7, 3]
+    held = arrays(tmp_path / "b.npz")
+    assert held["images"].dtype == np.uint8
+    assert held["images"].shape == (5, 1, 8, 8)
+    assert held["labels"].tolist() == [3, 7, 3, 7, 3]
     assert size(tmp_path / "a.png") == (2 * 10 + 2, 2 * 10 + 2)
     assert size(tmp_path / "b.png") == (2 * 10 + 2, head(2) + 3 * 10 + 2)
     assert len(list((tmp_path / "pictures").glob("*.png"))) == 20
@@ -534,7 +534,7 @@ def test_samples_from_python_equal_those_of_the_command(ganzoo, tmp_path):
     assert images.abs().max() <= 1
     from ganzoo.data import to_uint8
 
-    assert np.array_equal(to_uint8(images).numpy(), np.load(tmp_path / "a.npz")["images"])
+    assert np.array_equal(to_uint8(images).numpy(), arrays(tmp_path / "a.npz")["images"])
     other = package.load(tmp_path / "r").sample(labels=[7, 7], seed=5)
     assert not torch.equal(images, other)
 
@@ -594,7 +594,7 @@ def test_an_unconditional_model_samples_without_labels(ganzoo, tmp_path):
     run = ("run", "plain", "--dataset", "unlabelled", "--loggers", "none", "--batch-size", 32, "--steps", 5)
     assert ganzoo(*run, "--out", "r").code == 0
     assert ganzoo("sample", "r", "-n", 3, "-o", "a.npz").code == 0
-    assert "labels" not in np.load(tmp_path / "a.npz")
+    assert "labels" not in arrays(tmp_path / "a.npz")
     result = ganzoo("sample", "r", "--label", "7")
     assert result.code == 2
     assert "takes no label" in result.err

@@ -16,7 +16,7 @@ import torch
 from pydantic import BaseModel, Field, model_validator
 
 import ganzoo as zoo
-from conftest import TINY, run_here
+from conftest import TINY, arrays, run_here
 from ganzoo import DataSpec, apart
 from ganzoo.cli import COMMANDS, cli
 from ganzoo.commands.options import OfRun
@@ -129,7 +129,7 @@ def test_a_model_without_options_of_drawing_says_so():
 
 
 def images_of(path: Path) -> np.ndarray:
-    return np.load(path)["images"]
+    return arrays(path)["images"]
 
 
 def test_sample_takes_them_wherever_they_stand_and_draws_as_python_does(ganzoo, made, tmp_path):

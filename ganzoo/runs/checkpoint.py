@@ -51,14 +51,15 @@ class Checkpoints:
         # Through memory: torch's own writer turns a full disk into an error of its file format.
         buffer = io.BytesIO()
         torch.save({"format": FORMAT, **state}, buffer)
-        data = buffer.getbuffer()
-        with whole(self.state_file(step)) as file:
-            file.write(data)
-        checksum = hashlib.sha256(data).hexdigest()
+        # The view is let go whatever happens: a buffer that goes before it complains, from Python 3.13 on.
+        with buffer.getbuffer() as data:
+            with whole(self.state_file(step)) as file:
+                file.write(data)
+            size, checksum = len(data), hashlib.sha256(data).hexdigest()
         best = self.best()
         if score is not None and (best is None or score < best[1]):  # First: what is finished is not scored again.
             write_json(self.folder / "best.json", {"step": step, "score": score})
-        write_json(self._manifest(step), {"step": step, "bytes": len(data), "sha256": checksum})
+        write_json(self._manifest(step), {"step": step, "bytes": size, "sha256": checksum})
         self._prune()
 
     def steps(self) -> list[int]:
