@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ganzoo import losses
 from ganzoo.data import Batch, DataSpec
-from ganzoo.errors import UsageError
+from ganzoo.errors import UsageError, plain, warn
 from ganzoo.fields import validated
 from ganzoo.gan import GAN, Imported, Network, Turn
 from ganzoo.nets import vector
@@ -326,19 +326,25 @@ def refuse_other_sizes(model: str, data: DataSpec, smallest: int = SMALLEST) -> 
 
 def told_by(network: Network) -> dict[str, Any]:
     """The arguments by name that a published network was made with, those of its synthesis network among them, and
-    those of its mapping network under `mapping NAME`.
+    those of its mapping network, and of a discriminator's parts, under `mapping NAME`, `block NAME`, `epilogue NAME`.
 
     Of one that is neither a number nor a text the kind alone: a container in a stranger's file has no end when shown.
     """
     given = _plain(network.attributes.get("_init_kwargs"))
     # A program of 2020 has these apart.
     every = {**given, **_plain(given.get("synthesis_kwargs"))}
-    every |= {f"mapping {name}": value for name, value in _plain(given.get("mapping_kwargs")).items()}
+    for part in ("mapping", "block", "epilogue"):
+        every |= {f"{part} {name}": value for name, value in _plain(given.get(f"{part}_kwargs")).items()}
     return {k: v if isinstance(v, int | float | str | None) else type(v).__name__ for k, v in every.items()}
 
 
 USUAL: Mapping[str, Any] = {"activation": "lrelu", "mapping activation": "lrelu", "mapping lr_multiplier": 0.01}
 """Arguments of published generators that have one value here, and show in no tensor's shape."""
+OF_CRITICS: Mapping[str, Any] = {
+    "block activation": "lrelu", "epilogue activation": "lrelu", "mapping activation": "lrelu",
+    "mapping lr_multiplier": 0.01,
+}  # fmt: skip
+"""The same of published discriminators."""
 
 
 def unusual(told: Mapping[str, Any], usual: Mapping[str, Any] = USUAL) -> Iterator[str]:
@@ -382,9 +388,39 @@ def _plain(value: Any) -> dict[str, Any]:
 
 
 def trained(networks: Mapping[str, Network], state: Callable[[Mapping[str, Tensor]], State]) -> dict[str, State]:
-    """What a snapshot's G and D, where they are there, were when training ended, by the names of the players here."""
-    named = {"G": "generator", "D": "discriminator"}
-    return {ours: state(networks[theirs].tensors) for theirs, ours in named.items() if theirs in networks}
+    """What a snapshot's G and D, where they are there, were when training ended, by the names of the players here.
+
+    One that is of a configuration which there is not here is left out, and a line says why.
+    """
+    found: dict[str, State] = {}
+    for theirs, ours in (("G", "generator"), ("D", "discriminator")):
+        if theirs in networks:
+            try:
+                if theirs == "D":
+                    _refuse_unlike(networks[theirs])
+                found[ours] = state(networks[theirs].tensors)
+            except UsageError as error:
+                warn(f"the {ours} as it was in training is left out: {error}")
+    return found
+
+
+def _refuse_unlike(critic: Network) -> None:
+    """Raises UsageError where a published discriminator computes otherwise than the one here."""
+    told = told_by(critic)
+    unlike = list(unusual(told, OF_CRITICS))
+    if told.get("conv_clamp") not in (None, CLAMP):
+        unlike.append(f"conv_clamp {told['conv_clamp']}")
+    if unlike:
+        raise UsageError(f"it is of a configuration that there is not here: {plain(', '.join(unlike))[:200]}")
+    refuse_other_filters(critic.tensors)
+
+
+def refuse_other_filters(state: Mapping[str, Tensor]) -> None:
+    """Raises UsageError where a published network has another low-pass filter than the one here; it is named."""
+    ours = low_pass()
+    for name in sorted(name for name in state if name.endswith("resample_filter")):
+        if state[name].shape != ours.shape or not torch.allclose(state[name].float(), ours, atol=1e-6):
+            raise UsageError(f"{plain(name)} is not the low-pass filter 1, 3, 3, 1, which there is here alone")
 
 
 # The models

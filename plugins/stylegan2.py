@@ -66,6 +66,7 @@ from ganzoo.styles import (
     by_layer,
     filtered,
     low_pass,
+    refuse_other_filters,
     refuse_other_sizes,
     sides_to,
     unusual,
@@ -218,12 +219,8 @@ def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
     Their names are `mapping.fc0.weight`, `synthesis.b8.conv0.affine.weight`, `b4.out.bias`, and so are ours.
     """
-    filters = {name for name in state if name.endswith("resample_filter")}
-    ours = low_pass()
-    for name in sorted(filters):
-        if state[name].shape != ours.shape or not torch.allclose(state[name].float(), ours, atol=1e-6):
-            raise UsageError(f"{plain(name)} is not the low-pass filter 1, 3, 3, 1, which there is here alone")
-    return {name: value for name, value in state.items() if name not in filters}
+    refuse_other_filters(state)
+    return {name: value for name, value in state.items() if not name.endswith("resample_filter")}
 
 
 class StyleGAN2(StyleBased):

@@ -205,6 +205,38 @@ def test_weights_that_are_not_finite_are_told(tmp_path, monkeypatch, capsys):
     assert "stylegan2_16px.pkl is damaged, or its training failed: " in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("said", "fault"),
+    [
+        ({"mapping_kwargs": {"lr_multiplier": 0.1}}, "mapping lr_multiplier 0.1"),
+        ({"block_kwargs": {"activation": "relu"}}, "block activation relu"),
+        ({"epilogue_kwargs": {"activation": "relu"}}, "epilogue activation relu"),
+        ({"conv_clamp": 64}, "conv_clamp 64"),
+    ],
+)
+def test_a_discriminator_that_computes_otherwise_is_left_out(capsys, said, fault):
+    found = networks_in([SNAPSHOT])
+    given = {**found["D"].attributes["_init_kwargs"], **said}
+    found["D"] = found["D"]._replace(attributes={**found["D"].attributes, "_init_kwargs": given})
+    assert set(registry().get("models", "stylegan2").from_snapshot(found).networks) == {"generator"}
+    told = capsys.readouterr().err
+    assert told.startswith("note: the discriminator as it was in training is left out: it is of a configuration")
+    assert fault in told
+
+
+def test_a_discriminator_with_another_filter_is_left_out_and_the_generator_taken(capsys):
+    found = networks_in([SNAPSHOT])
+    name = next(name for name in found["D"].tensors if name.endswith("resample_filter"))
+    found["D"].tensors[name] = torch.ones(4, 4) / 16
+    assert set(registry().get("models", "stylegan2").from_snapshot(found).networks) == {"generator"}
+    assert f"is left out: {name} is not the low-pass filter 1, 3, 3, 1" in capsys.readouterr().err
+
+
+def test_a_file_of_something_else_is_told_without_pythons_words(ganzoo, tmp_path):
+    result = ganzoo("import", written(tmp_path, b"hello, this is text\n"), "-o", tmp_path / "run")
+    assert result.err == f"error: {tmp_path / 'snapshot.pkl'} is damaged, or holds no networks\n"
+
+
 def test_all_three_networks_are_read():
     found = networks_in([SNAPSHOT])
     assert {name: network.kind for name, network in found.items()} == {

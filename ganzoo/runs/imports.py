@@ -46,8 +46,11 @@ def import_snapshot(paths: Sequence[Path], out: Path, plugins: Registry) -> tupl
         raise UsageError(f"{out} exists already: choose another --out")
     what = ", ".join(map(str, paths))
     model, told = _recognised(what, networks_in(paths), plugins)
-    outline = refuse_giants(model, told.data, told.options)
-    gan = outline if outline is not None else build(model, told.data, told.options)
+    try:
+        outline = refuse_giants(model, told.data, told.options)
+        gan = outline if outline is not None else build(model, told.data, told.options)
+    except UsageError as error:  # Whose size is not to be chosen.
+        raise UsageError(f"{what}: {str(error).partition(': choose a size')[0]}") from error
     for name, tensors in told.averaged.items():
         if fault := _misfit(gan, name, tensors):
             raise GanzooError(f"{what} does not fit model '{model.name}': {fault}")

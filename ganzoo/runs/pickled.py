@@ -38,7 +38,7 @@ DTYPES = {
 }  # fmt: skip
 MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 """How torch begins what it writes in its older format: a file, or the bytes of a storage."""
-MOST_STEPS, MOST_MODULES, DEEPEST, LONGEST = 5_000_000, 20_000, 32, 1_000
+MOST_STEPS, MOST_MODULES, DEEPEST, LONGEST = 1_000_000, 20_000, 32, 1_000
 """Operations of one pickle; modules of one network, and tensors too; how deep they lie in each other; characters of
 their names. Whatever a pickle holds once may stand in it a million times, so that each is reckoned where it stands."""
 CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}

@@ -4,6 +4,7 @@ Both kinds of torch's own are read, archives and what it wrote before version 1.
 in them is run, and no tensor is larger than what the file holds of it.
 """
 
+import traceback
 import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ganzoo.errors import GanzooError, UsageError, one_line, plain
+from ganzoo.errors import GanzooError, UsageError, plain
 from ganzoo.files import memory
 from ganzoo.gan import Network
 from ganzoo.runs.pickled import (
@@ -76,7 +77,11 @@ def _networks(path: Path) -> dict[str, Network]:
         ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RuntimeError, RecursionError,
         MemoryError, zipfile.BadZipFile, NotImplementedError, EOFError,
     ) as error:  # fmt: skip
-        raise GanzooError(f"{path} is damaged, or holds no networks: {one_line(error)[:200]}") from error
+        # What Python says of a file that is something else, a KeyError of a number, say, helps nobody.
+        *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+        ours = isinstance(error, ValueError) and frame.f_globals.get("__name__", "").startswith("ganzoo.")
+        why = f": {plain(str(error))[:200]}" if ours else ""
+        raise GanzooError(f"{path} is damaged, or holds no networks{why}") from error
 
 
 def _archived(stream: BytesIO) -> tuple[Any, Storage]:
