@@ -1209,6 +1209,14 @@ def test_counts_of_rows_and_classes_are_no_names_where_paths_are(tmp_path, path,
         assert of == levels
 
 
+def test_the_title_tells_which_of_two_columns_of_numbers_names_pictures(tmp_path):
+    order = [7, 3, 0, 5, 1, 6, 2, 4]
+    rows = "".join(f"{i},{i % 2}\n" for i in order)
+    root = write(tmp_path / "a", {f"{i}.png": png(10 * i) for i in order} | {"table.csv": f"image_id,label\n{rows}"})
+    data = load(root)
+    assert [level // 10 % 2 for level in data.images[:, 0, 0, 0].tolist()] == data.labels.tolist()
+
+
 def test_a_table_without_a_header_whose_first_picture_is_missing_says_so(tmp_path):
     rows = "gone.png,dog\np1.png,cat\np2.png,dog\np3.png,cat\n"
     root = write(tmp_path / "a", {f"images/p{i}.png": png() for i in range(1, 4)} | {"labels.csv": rows})

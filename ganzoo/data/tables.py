@@ -22,7 +22,10 @@ FEW_CLASSES = 10
 NO_COLUMN = "none"
 MOST_COLUMNS, MOST_CELLS = 1000, 50_000_000
 """Of a table: memory for rows times columns is taken, whatever rows hold."""
-FILE_COLUMNS = ("file_name", "filename", "file", "image", "path", "filepath", "file_path", "image_path", "img", "id")
+FILE_COLUMNS = (
+    "file_name", "filename", "file", "image", "image_name", "path", "filepath", "file_path", "image_path", "img",
+    "image_id", "id",
+)  # fmt: skip
 """Titles of columns that name pictures, whatever their case; of several that do, the first in this order is taken."""
 SPLIT_COLUMNS = ("split", "subset", "partition", "fold", "set")
 SPLIT_QUESTIONS = ("is_train", "is_training", "is_test", "is_val", "is_valid", "train", "test", "val")
