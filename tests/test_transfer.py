@@ -91,6 +91,16 @@ def test_what_does_not_fit_begins_anew_and_is_named_in_one_note(ganzoo, old, tmp
     assert torch.equal(now["gan"]["generator.layers.3.weight"], then["generator.layers.3.weight"])
 
 
+def test_a_bias_that_fits_by_chance_is_not_what_a_network_has_learnt():
+    gan = registry().get("models", "gan")
+    data = DataSpec("digits", (1, 8, 8), 10)
+    one = gan(data, gan.Options())
+    biases = {name: t.detach().clone() for name, t in one.state_dict().items() if t.dim() == 1}
+    assert biases
+    with pytest.raises(UsageError, match="none of its weights fits model 'gan' by name and shape"):
+        begin_with(one, EMA({"generator": one.generator}, 0.9), Beginning(biases, {}, {"run": "old", "model": "other"}))
+
+
 def test_weights_that_fit_nothing_are_one_line_and_make_no_run(ganzoo, old, tmp_path):
     result = ganzoo("run", "sngan", *BASE[1:], "--image-size", 32, "--init-from", old, "--out", "new")
     assert result.code == 2

@@ -103,12 +103,13 @@ def begin_with(gan: GAN, ema: EMA, found: Beginning) -> dict[str, Any]:
         What `run.json` keeps: where from, how many were taken, and which begin anew.
 
     Raises:
-        UsageError: no parameter fits.
+        UsageError: no parameter fits, or nothing but biases does.
     """
     own, run = networks_of(gan), found.about["run"]
     trained, averaged = {**found.averaged, **found.trained}, {**found.trained, **found.averaged}
     fit = [name for name, t in own.items() if _fits(trained.get(name), t)]
-    if not any(isinstance(own[name], nn.Parameter) for name in fit):
+    # A bias alone fits by chance: what a network has learnt is in what it multiplies with.
+    if not any(isinstance(own[name], nn.Parameter) and own[name].dim() > 1 for name in fit):
         other = found.about["model"]
         why = "its options or its images are others" if other == gan.name else f"it is a run of model '{other}'"
         raise UsageError(f"--init-from {run}: none of its weights fits model '{gan.name}' by name and shape: {why}")
