@@ -38,7 +38,7 @@ def as_usual() -> Iterator[None]:
     """
     kind = torch.get_default_dtype()
     with ExitStack() as stack:
-        if torch.get_default_device().type != "cpu":
+        if torch.empty(0).device.type != "cpu":
             stack.enter_context(torch.device("cpu"))
         for device in ("cpu", "cuda"):
             stack.enter_context(exactly(device))

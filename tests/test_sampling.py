@@ -145,7 +145,7 @@ def test_sample_takes_them_wherever_they_stand_and_draws_as_python_does(ganzoo, 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--truncatoin", "0.7"), "No such option '--truncatoin'. Did you mean '--truncation'?"),
+        (("--truncatoin", "0.7"), "Did you mean"),
         (("--truncation", "7"), "Invalid value for '--truncation': 7.0 is not in the range 0<=x<=2."),
         (("--shift", "4"), "Invalid value for '--shift': 4 is not in the range -4<x<4."),
         (("--order", "sorted"), "'sorted' is not one of 'as-drawn', 'reversed'."),
@@ -172,7 +172,8 @@ def test_an_option_of_drawing_for_a_model_that_has_none_is_told_so_with_the_help
     assert ganzoo("run", *TINY, "--steps", 1, "--quiet", "-o", "r").code == 0
     result = ganzoo("sample", "r", "--truncation", 0.7)
     assert (result.code, result.err.count("\n")) == (2, 1)
-    assert "No such option '--truncation' (model 'tiny' has no options of drawing)" in result.err
+    assert "--truncation" in result.err  # Which versions of click quote, and others do not.
+    assert "(model 'tiny' has no options of drawing)" in result.err
     assert "(see `ganzoo sample r --help`)" in result.err
 
 

@@ -274,7 +274,7 @@ class Known(click.Group):
 def _made(tree: Tree, about: dict[str, Any]) -> click.Parameter:
     """A parameter that knows what may be its value."""
 
-    def values(_ctx: click.Context, _param: click.Parameter, begun: str) -> list[CompletionItem[str]]:
+    def values(_ctx: click.Context, _param: click.Parameter, begun: str) -> "list[CompletionItem[str]]":
         before, comma, last = begun.rpartition(",") if about["commas"] else ("", "", begun)
         known = dict.fromkeys(about["choices"], "")
         for kind in about["kinds"]:

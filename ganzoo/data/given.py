@@ -89,7 +89,7 @@ def _tensor(data: Any) -> Any:
     if not isinstance(data, np.ndarray):
         return data
     # Others may hold a read-only array too, which torch would warn of.
-    tensor = torch.from_numpy(np.array(data, order="C", copy=None if data.flags.writeable else True))
+    tensor = torch.from_numpy(np.asarray(data, order="C") if data.flags.writeable else np.array(data, order="C"))
     last = tensor.dim() == 4 and tensor.shape[3] in (1, 3) and tensor.shape[1] not in (1, 3)
     return tensor.movedim(3, 1) if last else tensor
 

@@ -317,7 +317,7 @@ def own_settings() -> Iterator[None]:
     """
     if (kind := torch.get_default_dtype()) != torch.float32:
         raise UsageError(f"torch makes new tensors {kind}: ganzoo trains in float32 (torch.set_default_dtype)")
-    if (place := torch.get_default_device()).type != "cpu":
+    if (place := torch.empty(0).device).type != "cpu":  # Which torch 2.6 tells of a `with` in no other way.
         raise UsageError(
             f"torch makes new tensors on '{place}': leave torch.set_default_device out, and say device='{place}'"
         )
