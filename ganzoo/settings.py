@@ -47,20 +47,8 @@ def absolute(path: Path | None) -> Path | None:
 
 
 TAKEN = {
-    "as_json",
-    "config",
-    "dry_run",
-    "help",
-    "json",
-    "name",
-    "nproc",
-    "out",
-    "preset",
-    "quiet",
-    "tag",
-    "tags",
-    "video",
-}
+    "as_json", "config", "dry_run", "help", "json", "name", "nproc", "out", "preset", "quiet", "tag", "tags", "video",
+}  # fmt: skip
 """Names of options of `ganzoo run` besides those of `Settings`."""
 
 

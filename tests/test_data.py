@@ -318,7 +318,7 @@ BYTES = torch.zeros(6, 1, 4, 4, dtype=torch.uint8)
         (ImageSet(BYTES, torch.zeros(6).long(), ("a", "a")), "two classes are named 'a'"),
         (
             ImageSet(BYTES, torch.zeros(6, 1), (), (Attribute("q", 1, 0),)),
-            "attribute 'q' goes from 1 to 0: it must rise",
+            "attribute 'q' goes from 1 to 0: it must not fall",
         ),
         (ImageSet(BYTES, torch.full((6, 1), torch.nan), (), (Attribute("q"),)), "the label of sample 0 is not finite"),
     ],

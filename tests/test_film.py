@@ -69,6 +69,7 @@ def test_a_run_with_video_is_filmed_when_it_ends(ganzoo, tmp_path, monkeypatch):
     assert f"film:    {tmp_path / 'a' / 'training.webp'}" in done.out
     with Image.open(tmp_path / "a" / "training.webp") as film:
         assert film.n_frames == 3
+    assert "film:" not in ganzoo("resume", tmp_path / "a", "--steps", 130, "--quiet").out  # It shows what was before.
     told = json.loads(
         ganzoo(*train, "--steps", 60, "--video", "--sample-interval", 20, "--json", "-o", tmp_path / "b").out
     )

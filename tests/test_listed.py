@@ -82,6 +82,14 @@ def test_a_run_that_was_only_evaluated_has_its_fid(run, tmp_path):
     assert (listed(copy).best_fid, listed(copy).last_fid) == (7.5, 7.5)
 
 
+def test_info_of_a_model_does_not_mind_a_folder_of_its_name(ganzoo, tmp_path):
+    (tmp_path / "cgan").mkdir()
+    (tmp_path / "mine").mkdir()
+    assert ganzoo("info", "cgan").code == 0
+    for name, why in (("mine", "it has no run.json"), ("mine/none", "there is no such folder")):
+        assert ganzoo("info", name).err == f"error: {name} is no model, and no run directory: {why}\n"
+
+
 def test_info_tells_a_run_as_people_write(ganzoo, run):
     told = ganzoo("info", run).out
     assert not any(word in told for word in ("None", "True", "False", "{}", "()"))

@@ -38,9 +38,10 @@ def command(name: str, as_json: bool) -> None:
 
     plugins, name = registry().check(), str(here(name))
     kind = next((k for k in ("models", *INGREDIENTS, "datasets") if name in plugins.names(k)), "models")
-    if (Path(name) / "run.json").is_file() and not any(name in plugins.names(k) for k in NOUNS):
+    known = any(name in plugins.names(k) for k in NOUNS)
+    if (Path(name) / "run.json").is_file() and not known:
         _run(Path(name), as_json)
-    elif Path(name).is_dir() or "/" in name:
+    elif not known and (Path(name).is_dir() or "/" in name):
         why = "it has no run.json" if Path(name).is_dir() else "there is no such folder"
         raise UsageError(f"{name} is no model, and no run directory: {why}")
     elif kind == "models":

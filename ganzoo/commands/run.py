@@ -200,12 +200,10 @@ def _train(
         return
     spread(nproc)
     run = start(plan, registry(), out, [] if quiet else [Progress()], called)
-    if video and not run.world.rank:
-        _film(run)
-    show_result(run, as_json)
+    show_result(run, as_json, _film(run) if video and not run.world.rank else None)
 
 
-def _film(run: "Run") -> None:
+def _film(run: "Run") -> Path | None:
     """The grids of a run as a film beside them; where there can be none, a line says why."""
     from ganzoo.runs.film import check_film, kept, training, write_film
 
@@ -215,6 +213,8 @@ def _film(run: "Run") -> None:
         write_film(run.folder / FILM, training([grids]), FPS, HOLD)
     except GanzooError as error:
         click.echo(f"note: no film was made: {error}", err=True)
+        return None
+    return run.folder / FILM
 
 
 def _show_plan(plan: dict[str, Any], as_json: bool) -> None:
@@ -232,8 +232,8 @@ def _show_plan(plan: dict[str, Any], as_json: bool) -> None:
             click.echo(f"  {key:18} {value_in_words(value)}")
 
 
-def show_result(run: "Run", as_json: bool) -> None:
-    """Say where everything is, the last FID if there is one, and what can be done next."""
+def show_result(run: "Run", as_json: bool, film: Path | None = None) -> None:
+    """Say where everything is, also a film that was made, the last FID if there is one, and what can be done next."""
     if run.world.rank:
         return
     from ganzoo.files import read_json
@@ -245,8 +245,7 @@ def show_result(run: "Run", as_json: bool) -> None:
     speeds = sorted(v for line in lines if isinstance(v := line.get("images_per_second"), int | float))
     speed = speeds[len(speeds) // 2] if speeds else None
     result = {"run": str(run.folder), **status, "images_per_second": speed, "samples": str(grid) if grid else None}
-    film = run.folder / FILM
-    if film.is_file():
+    if film is not None:
         result["video"] = str(film)
     if as_json:
         echo_json(result)
@@ -259,7 +258,7 @@ def show_result(run: "Run", as_json: bool) -> None:
         lowest = f"; the lowest was {best['fid']:.2f}, at step {best['step']:,}" if best is not last else ""
         click.echo(f"FID:     {last['fid']:.2f} ({last.get('evaluation', 'measured while it trained')}){lowest}")
     click.echo(f"samples: {grid or 'none'}")
-    if film.is_file():
+    if film is not None:
         click.echo(f"film:    {film}")
     for number, words in enumerate(_next(run.folder)):
         click.echo(("" if number else "next:").ljust(9) + words)

@@ -46,8 +46,8 @@ def of_names(data: ImageSet) -> Iterator[str]:
         elif twice := [name for name, count in Counter(names).items() if count > 1]:
             yield f"two {several} are named '{plain(twice[0])}'"
     for name, low, high, _ in data.attributes:
-        if not (math.isfinite(low) and math.isfinite(high) and low < high):
-            yield f"attribute '{plain(str(name))}' goes from {low} to {high}: it must rise, between finite numbers"
+        if not (math.isfinite(low) and math.isfinite(high) and low <= high):
+            yield f"attribute '{plain(str(name))}' goes from {low} to {high}: it must not fall, between finite numbers"
 
 
 def of_samples(data: ImageSet) -> Iterator[str]:

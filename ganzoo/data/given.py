@@ -14,8 +14,9 @@ from ganzoo.data.sets import DataRequest, Dataset, ImageSet
 from ganzoo.errors import GanzooError, UsageError, note_once, one_line
 
 RANGES = ((0.0, 1.0), (-1.0, 1.0))
-MOST_CLASSES = 100_000
 """What floating-point pixels may lie in."""
+MOST_CLASSES = 100_000
+"""Each has a name, whether or not an image is of it."""
 
 
 def dataset_of(data: Any, name: str, value_range: tuple[float, float] | None = None) -> type[Dataset]:
