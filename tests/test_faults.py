@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -25,6 +25,7 @@ import torch
 import ganzoo as zoo
 from conftest import PATIENCE, SUPPORT, TINY, run_here
 from ganzoo import Logger
+from ganzoo.data.loader import watched_no_more
 from ganzoo.errors import GanzooError
 from ganzoo.metrics.extractor import FeatureExtractor
 from ganzoo.metrics.together import looking
@@ -693,6 +694,25 @@ def test_a_worker_that_dies_ends_the_run_in_one_line_and_loses_nothing(ganzoo, w
     assert state(tmp_path / "r")["step"] == 30
     sign.unlink()
     assert_ends_the_same(ganzoo, whole, tmp_path / "r")
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_death_that_a_broken_pipe_told_of_is_not_told_of_again(told):
+    """Where the system tells of it later, while the error is printed, say, torch's handler raised another one there."""
+    before = set(multiprocessing.active_children())
+    fetched = iter(torch.utils.data.DataLoader(Streamed(torch.zeros(64, 4)), 4, num_workers=1))
+    next(fetched)
+    (reader,) = set(multiprocessing.active_children()) - before
+    handler = signal.signal(signal.SIGCHLD, lambda *_: None)
+    try:
+        os.kill(reader.pid, signal.SIGKILL)
+        os.waitid(os.P_PID, reader.pid, os.WEXITED | os.WNOWAIT)  # It is dead, and nobody has asked.
+        if told:
+            watched_no_more(fetched)
+        with nullcontext() if told else pytest.raises(RuntimeError, match="is killed by signal"):
+            handler(signal.SIGCHLD, None)
+    finally:
+        signal.signal(signal.SIGCHLD, handler)
 
 
 @pytest.mark.parametrize(("engine", "call"), [("eager", 3), ("graph", 18)])  # In training, and in a recording.

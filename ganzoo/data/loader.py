@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.data._utils import signal_handling
 
 from ganzoo.data import memory
 from ganzoo.data.balance import Balanced
@@ -280,6 +281,7 @@ class Loader:
                 try:
                     found = next(fetched)
                 except (RuntimeError, OSError, EOFError) as error:  # A pipe to the dead breaks in more ways than one.
+                    watched_no_more(fetched)
                     raise _died(error) from error
                 self.waited += time.perf_counter() - asked
                 images = [whole(part).to(self.device, non_blocking=True) for part in found]
@@ -297,6 +299,17 @@ def death_of_reader(error: Exception) -> GanzooError | None:
     """
     told = r"DataLoader worker \(pid .*\) (is killed by|exited unexpectedly)"
     return _died(error) if isinstance(error, RuntimeError) and re.match(told, str(error)) else None
+
+
+def watched_no_more(fetched: Any) -> None:
+    """Have torch say nothing more of an iterator's processes.
+
+    Where a pipe breaks before the system tells of the death, its signal handler would raise another error, in the midst
+    of whatever tells the user of the first.
+    """
+    if getattr(fetched, "_worker_pids_set", False):
+        signal_handling._remove_worker_pids(id(fetched))
+        fetched._worker_pids_set = False  # Or it would take them off the list once more.
 
 
 def _died(error: Exception) -> GanzooError:
