@@ -28,7 +28,8 @@ SMALLEST = 8
 """Sides of images, as `--image-size` has it."""
 TEST_SHARE, FEWEST_TO_SHARE = 0.1, 100
 """The share that is held out for tests unless told otherwise, where there are so many pictures."""
-NARROW = (255, 1023, 4095)
+TWELVE_BITS = 4095
+NARROW = (255, 1023, TWELVE_BITS)
 """The white of 8, 10 and 12 bits: values in 16 that never exceed one of them were never meant to fill 16."""
 
 
@@ -351,12 +352,21 @@ def narrow(sources: "Sequence[Source]", notes: list[str]) -> float | None:
     """The white of 16-bit pictures whose values never come near it."""
     from ganzoo.data.imagefiles import brightest
 
-    most = brightest(sources)
-    white = next((white for white in NARROW if most is not None and most <= white), None)
+    found = brightest(sources)
+    if not found:
+        return None
+    most = max(found)
+    white = next((white for white in NARROW if most <= white), None)
     if white is not None:
         notes.append(
             f"values in 16-bit pictures go up to {most:,} alone: {white:,} is taken for white (--white 65535 leaves "
             "them as they are)"
+        )
+    elif dark := sum(0 < value <= TWELVE_BITS for value in found):
+        notes.append(
+            f"{dark:,} of {len(found):,} pictures of 16 bits hold no value above {TWELVE_BITS:,}, as those of 12 bits "
+            "do: they are dark beside the others; if they are not meant to be, convert them apart "
+            f"(ganzoo data convert ... --white {TWELVE_BITS} --image-size SIZE)"
         )
     return white
 

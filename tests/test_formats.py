@@ -582,7 +582,7 @@ def save(path: Path, array) -> None:
 def test_integers_of_32_bits_are_refused_or_scaled_as_told(tmp_path):
     save(tmp_path / "a.tif", np.full((16, 16), 100, np.int32))
     save(tmp_path / "b.tif", np.full((16, 16), 200, np.int32))
-    with pytest.raises(UsageError, match=r"32-bit integers \(100 to 100\).*--white"):
+    with pytest.raises(UsageError, match=r"signed or 32-bit integers \(100 to 100\).*--white"):
         load(tmp_path)
     assert load(tmp_path, white=255).images[:, 0, 0, 0].tolist() == [100, 200]
     assert load(tmp_path, white=400).images[:, 0, 0, 0].tolist() == [64, 128]

@@ -811,6 +811,22 @@ def test_a_fourth_channel_that_is_no_transparency_leaves_all_16_bits(tmp_path, c
     assert "4,095 is taken for white" in capsys.readouterr().err
 
 
+def test_pictures_of_12_bits_beside_those_of_16_are_told(tmp_path, capsys):
+    values = np.random.default_rng(0).integers(0, 4096, (4, 16, 16, 3))
+    write(tmp_path, {f"{i}.tif": tiff([values[i] * (16 if i else 1)], 2) for i in range(4)})
+    pixels_of(tmp_path)
+    assert "1 of 4 pictures of 16 bits hold no value above 4,095, as those of 12 bits do" in capsys.readouterr().err
+    pixels_of(tmp_path, white=65535)
+    assert "16 bits" not in capsys.readouterr().err
+
+
+def test_a_table_in_utf_16_that_is_not_marked_is_told_as_what_it_is(tmp_path):
+    for encoding in ("utf-16-le", "utf-16-be"):
+        write(tmp_path, {**SIX, "labels.csv": ("file,label\n" + ROWS).encode(encoding)})
+        with pytest.raises(UsageError, match="labels.csv cannot be read, for it holds zero bytes: save it as UTF-8"):
+            load(tmp_path)
+
+
 def test_colours_multiplied_by_their_transparency_are_scaled_by_white(tmp_path):
     values = np.full((16, 16, 4), 3000)
     values[..., 3] = 65_535

@@ -266,12 +266,12 @@ def sizes_of(paths: Sequence[Source]) -> list[tuple[int, int]]:
         return list(pool.map(size, paths))
 
 
-def brightest(paths: Sequence[Source]) -> int | None:
-    """The largest value in pictures of 16 bits, transparency aside; broken ones are passed over.
+def brightest(paths: Sequence[Source]) -> list[int] | None:
+    """The largest value in each picture of 16 bits, transparency aside; broken ones are passed over.
 
-    None where there are none, or one holds other numbers than those.
+    None where one holds other numbers than those.
     """
-    most = None
+    found = []
     with _strict():
         for path in paths:
             with suppress(UsageError), _opened(path) as picture:
@@ -279,10 +279,10 @@ def brightest(paths: Sequence[Source]) -> int | None:
                     return None
                 if is_deep(picture):
                     values = sixteen(picture)
-                    most = max(most or 0, int(values[..., : values.shape[2] - 1 | 1].max()))
+                    found.append(int(values[..., : values.shape[2] - 1 | 1].max()))
                 elif is_wide(picture):
-                    most = max(most or 0, int(np.asarray(picture).max()))
-    return most
+                    found.append(int(np.asarray(picture).max()))
+    return found
 
 
 def broken_files(paths: Sequence[Source], rule: Rule = USUAL) -> dict[int, str]:
@@ -341,12 +341,12 @@ def eight_bits(picture: Image.Image, channels: int, rule: Rule = USUAL) -> Image
     mode = "L" if channels == 1 else "RGB"
     if picture.mode == "F" or (picture.mode == "I" and kind != "PPM"):
         if rule.white is None:
-            numbers = "floating-point numbers" if picture.mode == "F" else "32-bit integers"
+            numbers = "floating-point numbers" if picture.mode == "F" else "signed or 32-bit integers"
             low, high = picture.getextrema()
             told = "" if rule is USUAL else "say it with --white (255, say), or "  # Which not every command has.
             raise UsageError(
                 f"its pixels are {numbers} ({low:g} to {high:g}), and nobody says which is white: {told}"
-                "save it with 8 or 16 bits"
+                "save it with 8 bits, or 16 without a sign"
             )
         picture = _scaled(picture, rule.white, inverse)
     elif is_wide_grey(picture.mode):

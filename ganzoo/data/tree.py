@@ -172,7 +172,10 @@ class Tree:
                 data = file.read(most + 1)
             if len(data) > most:
                 raise UsageError(f"{source} takes more than {most:,} bytes, which is too much for these pictures")
-            return data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+            marked = data[:2] in (b"\xff\xfe", b"\xfe\xff")
+            if b"\0" in data and not marked:  # Of UTF-16 without its mark ASCII would be letters and zeros.
+                raise UsageError(f"{source} cannot be read, for it holds zero bytes: save it as UTF-8")
+            return data.decode("utf-16" if marked else "utf-8-sig")
         except UnicodeDecodeError as error:
             raise UsageError(f"{source} cannot be read, for it is no UTF-8: save it as UTF-8") from error
         except (OSError, ValueError) as error:
