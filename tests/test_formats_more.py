@@ -823,7 +823,7 @@ def test_pictures_of_12_bits_beside_those_of_16_are_told(tmp_path, capsys):
 def test_a_table_in_utf_16_that_is_not_marked_is_told_as_what_it_is(tmp_path):
     for encoding in ("utf-16-le", "utf-16-be"):
         write(tmp_path, {**SIX, "labels.csv": ("file,label\n" + ROWS).encode(encoding)})
-        with pytest.raises(UsageError, match="labels.csv cannot be read, for it holds zero bytes: save it as UTF-8"):
+        with pytest.raises(UsageError, match=r"labels\.csv cannot be read, for it holds zero bytes: save it as UTF-8"):
             load(tmp_path)
 
 
