@@ -169,9 +169,9 @@ class GAN(nn.Module):
     judged: ClassVar[Literal["samples", "parts", "latents"]] = "samples"
     """What the discriminator sees of a fake: its `x`; the parts that `x` was made of, or with, which a change of `x`
     would not reach; or its latent, against the codes of real samples. What is mixed in may ask for samples."""
-    real_entropy: float = 1.0
-    """What -E[log D(x)] is multiplied by in the discriminator's loss, where this is a cross-entropy: 0.5 in a mean over
-    both sides, say. 0: it has no such term."""
+    real_entropy: float = 0.0
+    """What -E[log D(x)] is multiplied by in the discriminator's loss, where this is a cross-entropy: 1, or 0.5 in a
+    mean over both sides, say. 0: it has no such term, and what smooths it is refused."""
     judges: int = 1
     """Discriminators that answer together: so many tensors of logits come first in the tuple that `judge` returns. What
     regularises one of them regularises each; scores are those of the first."""

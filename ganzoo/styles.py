@@ -434,6 +434,7 @@ class StyleBased(GAN):
 
     channels_last = ("cuda", "cpu")
     conditional = "auto"
+    real_entropy = 1.0
     discriminator: Discriminator
     gamma: float
     """R1 has half of it for its weight; 0: there is none."""

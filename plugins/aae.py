@@ -27,7 +27,6 @@ class AAE(ganzoo.GAN):
     paper = "Makhzani et al., Adversarial Autoencoders, 2016, https://arxiv.org/abs/1511.05644"
     channels_last = ("cuda", "cpu")
     judged = "latents"
-    real_entropy = 0.0  # Codes of images are the side called 0.
     saved = ("generator", "encoder")
 
     class Options(ganzoo.Options):

@@ -24,6 +24,7 @@ class BGAN(ganzoo.GAN):
     name = "bgan"
     paper = "Hjelm et al., Boundary-Seeking GANs, 2018, https://arxiv.org/abs/1702.08431"
     channels_last = ("cuda", "cpu")
+    real_entropy = 1.0
     presets = {"paper": {"lr": 1e-4, "width": 64, "hidden": 0, "ema": 0.0}}
 
     class Options(ganzoo.Options):

@@ -44,6 +44,7 @@ class BiGAN(ganzoo.GAN):
     name = "bigan"
     paper = "Donahue et al., Adversarial Feature Learning, 2017, https://arxiv.org/abs/1605.09782"
     channels_last = ("cuda", "cpu")
+    real_entropy = 1.0
     saved = ("generator", "encoder")
     presets = {"ali": {"noise": True}, "paper": {"lr": 2e-4, "width": 64, "hidden": 0, "latent_dim": 200, "ema": 0.0}}
 

@@ -58,6 +58,7 @@ class CCGAN(ganzoo.GAN):
         "https://arxiv.org/abs/1611.06430"
     )
     channels_last = ("cuda",)
+    real_entropy = 1.0
     translates = True
     supervised = True
     saved = ("generator", "discriminator")

@@ -76,6 +76,7 @@ class CoGAN(ganzoo.GAN):
     name = "cogan"
     paper = "Liu & Tuzel, Coupled Generative Adversarial Networks, 2016, https://arxiv.org/abs/1606.07536"
     channels_last = ("cuda", "cpu")
+    real_entropy = 1.0
     presets = {"paper": {"lr": 2e-4, "width": 64, "batch_size": 128, "ema": 0.0}}
 
     class Options(ganzoo.Options):

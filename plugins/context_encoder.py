@@ -68,6 +68,7 @@ class ContextEncoder(ganzoo.GAN):
     name = "context-encoder"
     paper = "Pathak et al., Context Encoders: Feature Learning by Inpainting, 2016, https://arxiv.org/abs/1604.07379"
     channels_last = ("cuda",)
+    real_entropy = 1.0
     translates = True
     presets = {"paper": {"image_size": 128, "width": 64, "bottleneck": 4000, "overlap": 7, "ema": 0.0}}
 

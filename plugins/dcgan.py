@@ -35,6 +35,7 @@ class DCGAN(LazyR1):
     name = "dcgan"
     paper = "Radford et al., Unsupervised Representation Learning with DCGANs, 2016, https://arxiv.org/abs/1511.06434"
     channels_last = ("cuda", "cpu")
+    real_entropy = 1.0
     presets = {
         "pictures": {"conditional": "auto"},
         "paper": {

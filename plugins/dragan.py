@@ -27,6 +27,7 @@ class DRAGAN(ganzoo.GAN):
     name = "dragan"
     paper = "Kodali et al., On Convergence and Stability of GANs, 2017, https://arxiv.org/abs/1705.07215"
     channels_last = ("cuda", "cpu")
+    real_entropy = 1.0
     presets = {"paper": {"n_critic": 1, "hidden": 0, "lr": 2e-4, "lr_hold": 1.0, "b1": 0.5, "b2": 0.999}}
 
     batch_statistics = True

@@ -67,6 +67,7 @@ class ImprovedGAN(ganzoo.GAN):
     name = "improved-gan"
     paper = "Salimans et al., Improved Techniques for Training GANs, 2016, https://arxiv.org/abs/1606.03498"
     channels_last = ("cuda", "cpu")
+    real_entropy = 1.0
     presets = {"paper": {"lr": 3e-4, "width": 64, "ema": 0.0, "regularise": ["label-smoothing", "historical"]}}
 
     batch_statistics = True  # Features are matched by their means over the batch.

@@ -66,6 +66,7 @@ class InfoGAN(ganzoo.GAN):
     name = "infogan"
     paper = "Chen et al., InfoGAN, 2016, https://arxiv.org/abs/1606.03657"
     channels_last = ("cuda", "cpu")
+    real_entropy = 1.0
     presets = {
         "paper": {
             "width": 64, "hidden": 1024, "lr": 2e-4, "lr_generator": 1e-3, "lr_hold": 1.0, "b1": 0.5, "b2": 0.999,

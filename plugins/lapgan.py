@@ -89,6 +89,7 @@ class LAPGAN(ganzoo.GAN):
         "Denton et al., Deep Generative Image Models using a Laplacian Pyramid, 2015, https://arxiv.org/abs/1506.05751"
     )
     channels_last = ("cuda", "cpu")
+    real_entropy = 1.0
     judged = "parts"
 
     class Options(ganzoo.Options):

@@ -55,6 +55,7 @@ class PacGAN(ganzoo.GAN):
         "https://arxiv.org/abs/1712.04086"
     )
     channels_last = ("cuda", "cpu")
+    real_entropy = 1.0
     presets = {
         "dcgan": {
             "network": "conv",

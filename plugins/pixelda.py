@@ -132,6 +132,7 @@ class PixelDA(ganzoo.GAN):
         "https://arxiv.org/abs/1612.05424"
     )
     channels_last = ("cuda",)
+    real_entropy = 1.0
     translates = True
     supervised = True
     saved = ("generator", "classifier", "baseline")

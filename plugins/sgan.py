@@ -77,6 +77,7 @@ class SGAN(ganzoo.GAN):
     saved = ("generator", "discriminator")
     makers = ("generator",)
     channels_last = ("cuda",)
+    real_entropy = 1.0
 
     batch_statistics = True  # Features are matched by their means over the batch.
 

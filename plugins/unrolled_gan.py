@@ -32,6 +32,7 @@ class UnrolledGAN(ganzoo.GAN):
 
     name = "unrolled-gan"
     paper = "Metz et al., Unrolled Generative Adversarial Networks, 2017, https://arxiv.org/abs/1611.02163"
+    real_entropy = 1.0
 
     batch_statistics = True
     """The steps that G foresees are taken on the whole batch."""

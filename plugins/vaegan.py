@@ -44,6 +44,7 @@ class VAEGAN(ganzoo.GAN):
     name = "vaegan"
     paper = "Larsen et al., Autoencoding beyond pixels using a learned similarity metric, 2016, https://arxiv.org/abs/1512.09300"
     channels_last = ("cuda", "cpu")
+    real_entropy = 1.0
     saved = ("generator", "encoder")
 
     class Options(ganzoo.Options):
