@@ -239,6 +239,7 @@ WORK = {
     "picture": ("sample", "whole", "-n", 100, "-o", "small/a.png"),
     "arrays": ("sample", "whole", "-n", 2000, "-o", "small/a.npz"),
     "folder": ("sample", "whole", "-n", 100, "-o", "small/a"),
+    "walk": ("sample", "whole", "--walk", "-o", "small/a.mp4"),
     "scores": ("eval", "small/whole", "--n", 20, "--features", "look"),
     "export": ("export", "whole", "-o", "small/a.safetensors"),
     "report": ("compare", "whole", "-o", "small/a.html"),

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -189,28 +189,53 @@ def _writer(target: Path):  # type: ignore[no-untyped-def]
     return _gif if kind == ".gif" else _webp
 
 
+class _Remembering:
+    """A file that keeps the error it raised: PyAV tells of another in its place."""
+
+    def __init__(self, file: IO[bytes]):
+        self.seek, self.tell, self._write = file.seek, file.tell, file.write
+        self.fault: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        try:
+            return self._write(data)
+        except OSError as error:
+            self.fault = error
+            raise
+
+
 def _mp4(file: IO[bytes], frames: Iterable[np.ndarray], fps: float, hold: int, loop: bool) -> int:
+    import av
+
+    remembering = _Remembering(file)
+    try:
+        with av.open(remembering, "w", format="mp4") as container:
+            return _encode(container, frames, fps, hold)
+    except (av.FFmpegError, OSError) as error:
+        raise remembering.fault or error from error
+
+
+def _encode(container: Any, frames: Iterable[np.ndarray], fps: float, hold: int) -> int:
     from fractions import Fraction
 
     import av
 
     count = 0
     last: av.VideoFrame | None = None
-    with av.open(file, "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1000))
-        stream.pix_fmt, stream.options = "yuv420p", {"crf": "18"}
-        for frame in frames:
-            height, width = (side + side % 2 for side in frame.shape[:2])  # Colours are of two pixels by two.
-            if last is None:
-                stream.height, stream.width = height, width
-            last = av.VideoFrame.from_ndarray(np.ascontiguousarray(fitted(frame, (height, width))), "rgb24")
-            container.mux(stream.encode(last))
-            count += 1
-        for _ in range(hold if last is not None else 0):
-            assert last is not None
-            last.pts = None
-            container.mux(stream.encode(last))
-        container.mux(stream.encode(None))
+    stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1000))
+    stream.pix_fmt, stream.options = "yuv420p", {"crf": "18"}
+    for frame in frames:
+        height, width = (side + side % 2 for side in frame.shape[:2])  # Colours are of two pixels by two.
+        if last is None:
+            stream.height, stream.width = height, width
+        last = av.VideoFrame.from_ndarray(np.ascontiguousarray(fitted(frame, (height, width))), "rgb24")
+        container.mux(stream.encode(last))
+        count += 1
+    for _ in range(hold if last is not None else 0):
+        assert last is not None
+        last.pts = None
+        container.mux(stream.encode(last))
+    container.mux(stream.encode(None))
     return count
 
 
