@@ -91,7 +91,7 @@ def models(registry: Registry) -> str:
         if cls.presets:
             rows = [[f"`{name}`", code(flags(values))] for name, values in sorted(cls.presets.items())]
             parts.append(table(["preset", "stands for"], rows))
-    return page(parts)
+    return page([*parts, "Next: [what was measured](recipes.md), and [a model of your own](write-a-plugin.md)."])
 
 
 IMAGES = DOCS / "images"
@@ -213,7 +213,7 @@ def hooks(registry: Registry) -> str:
         for base in re.findall(r"`ganzoo\.(\w+)`", inspect.getdoc(spec) or ""):
             parts.append(interface(getattr(ganzoo, base)))
         parts += [f"Shipped example, from [{path}](../{path}):", f"```python\nimport ganzoo\n\n\n{source}\n```"]
-    return page(parts)
+    return page([*parts, "Next: [write a plugin](write-a-plugin.md), and [the classes that it gives](api.md)."])
 
 
 def specifications() -> dict[str, Callable[..., Any]]:
@@ -291,8 +291,8 @@ def cli(registry: Registry) -> str:
         "# Commands",
         NOTE,
         table(["command", ""], [[f"[`ganzoo {n}`](#ganzoo-{n})", text] for n, (_, text) in COMMANDS.items()]),
-        "Exit codes: 0 done; 1 the work failed; 2 wrong usage; 129, 130 and 143 stopped by a signal, after saving. "
-        "`GANZOO_TRACEBACK=1` shows where an error came from.",
+        "Exit codes: 0 done; 1 the work failed; 2 wrong usage; 129, 130 and 143 stopped by a signal: what trains has "
+        "saved. `GANZOO_TRACEBACK=1` shows where an error came from.",
     ]
     for name, (module, _) in COMMANDS.items():
         command = import_module(module).command
@@ -303,14 +303,16 @@ def cli(registry: Registry) -> str:
             parts.append(flags_of([p for p in of_run if getattr(p, "section", "") != MODEL and p.name != "preset"]))
         else:
             parts += command_pages(f"ganzoo {name}", command)
-    return page(parts)
+    return page([*parts, "Next: [the options of each model](models.md), and [the same from Python](python.md)."])
 
 
 def command_pages(path: str, command: click.Command) -> list[str]:
     """A command and those below it."""
     taken = [p.metavar or (p.name or "").upper() for p in command.params if isinstance(p, click.Argument)]
     required = [p.required for p in command.params if isinstance(p, click.Argument)]
-    parts = section(path, command, [n if r else f"[{n}]" for n, r in zip(taken, required, strict=True)])
+    parts = section(
+        path, command, [n if r or n.startswith("[") else f"[{n}]" for n, r in zip(taken, required, strict=True)]
+    )
     parts.append(flags_of(command.params))
     if isinstance(command, click.Group):
         for name, below in command.commands.items():

@@ -20,7 +20,7 @@ from ganzoo.blame import blame
 from ganzoo.errors import GanzooError, UsageError, one_line
 from ganzoo.settings import Plan
 from ganzoo.streams import prepare
-from ganzoo.training.signals import HANGUP, Stopped, stopping
+from ganzoo.training.signals import HANGUP, Stopped, handled, stopping
 from ganzoo.training.watcher import Enough, Until, Watcher
 
 
@@ -86,12 +86,8 @@ def _handing_on(process: "subprocess.Popen[bytes]") -> Iterator[list[int]]:
         heard.append(number)
         process.send_signal(signal.SIGTERM)
 
-    before = {number: signal.signal(number, hand_on) for number in stopping()}
-    try:
+    with handled(stopping(), hand_on):
         yield heard
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def main() -> None:

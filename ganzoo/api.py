@@ -3,7 +3,7 @@
 import inspect
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from operator import index
 from os import PathLike
@@ -178,7 +178,10 @@ def train(
         KeyboardInterrupt: the user interrupted; the run is saved, and `resume` goes on.
         Stopped: SIGTERM or SIGHUP came; the run is saved.
     """
+    if not isinstance(tags, Iterable):
+        raise UsageError(f"tags are words in a list, not {type(tags).__name__}")
     called = marks(name, [tags] if isinstance(tags, str) else tags)
+    place, settings_file = _path("out", out), _path("config", config)
     plugins, cls = _model(registry().check(), model)
     plugins, named = _data(plugins, dataset, value_range)
     if isinstance(options.get("init_from"), TrainedRun):
@@ -186,12 +189,11 @@ def train(
     elif is_address(options.get("init_from")):
         options["init_from"] = local(options["init_from"])
     given = {**options, **({} if named is None else {"dataset": named})}
-    file = read_config(Path(config)) if config is not None else None
+    file = read_config(settings_file) if settings_file is not None else None
     if file and file.get("model", cls.name) != cls.name:
         raise UsageError(f"{config} is for model '{file['model']}', not '{cls.name}'")
     with _in_python():
         plan = resolve(cls, given, preset, file)
-    place = Path(out) if out is not None else None
     folder = _trained(lambda watchers: start(plan, plugins, place, watchers(), called).folder, progress, callback)
     return TrainedRun(folder, plan.settings.device, plugins)
 
@@ -221,7 +223,8 @@ def resume(
     Raises:
         UsageError, GanzooError, KeyboardInterrupt, Stopped: as `train`.
     """
-    folder, plugins = (run.folder, run.plugins) if isinstance(run, TrainedRun) else (Path(run), registry().check())
+    plugins = run.plugins if isinstance(run, TrainedRun) else registry().check()
+    folder = _folder(run)
     named: dict[str, str | None] = {}
     if model is not None:
         plugins, cls = _model(plugins, model)
@@ -248,9 +251,10 @@ def evaluate(
     what: str | Path | TrainedRun | Tensor,
     *,
     labels: Tensor | Literal["reference", "uniform"] | None = None,
-    dataset: str | None = None,
+    dataset: Any = None,
     data_root: str | Path | None = None,
     data_options: Mapping[str, Any] | None = None,
+    value_range: tuple[float, float] | None = None,
     split: Literal["train", "test"] = "test",
     metrics: Sequence[str] | None = None,
     features: str | None = None,
@@ -269,9 +273,10 @@ def evaluate(
             (N, C, H, W).
         labels: the classes of images that are a tensor, int64 (N,); or which classes a run is asked for: as often as
             the reference has them ("reference", the default), or in turn ("uniform").
-        dataset: the data set to measure against; default: the run's own, else mnist.
+        dataset: the data set to measure against, as `train` takes it; default: the run's own, else mnist.
         data_root: where its files are.
         data_options: its own options, by name; default: those that the run was trained with.
+        value_range: as `train` takes it.
         split: its part.
         metrics: by name; default: those that `ganzoo list metrics` marks as default.
         features: the extractor: a name, a data set that one was trained for, or a file.
@@ -297,10 +302,11 @@ def evaluate(
     plugins, folder = registry().check(), None
     if split not in ("train", "test"):
         raise UsageError(f"split must be 'train' or 'test', not {split!r}")
-    if n is not None and not (isinstance(n, SupportsIndex) and index(n) >= FEWEST):
-        raise UsageError(f"n must be a whole number, at least {FEWEST}, not {n!r}")
-    if isinstance(metrics, str):
-        raise UsageError(f"metrics must be names in a list: [{metrics!r}]")
+    if n is not None:
+        _whole_number("n", n, FEWEST)
+    if isinstance(metrics, str) or not isinstance(metrics, Iterable | None):
+        raise UsageError(f"metrics must be names in a list: [{str(metrics)!r}]")
+    _whole_number("seed", seed, 0)
     if not isinstance(what, str | PathLike | TrainedRun | Tensor):
         raise UsageError(f"a run, its folder, or images are measured, not {type(what).__name__}")
     if isinstance(what, str) and is_address(what):
@@ -309,18 +315,19 @@ def evaluate(
         plugins, folder = what.plugins, what.folder
     elif not isinstance(what, Tensor) and any((Path(what) / name).is_file() for name in ("run.json", "config.json")):
         folder = Path(what)
+    plugins, dataset = _data(plugins, dataset, value_range)
     options: dict[str, Any] = {
-        "metrics": metrics, "features": features, "weights": Path(inception_weights) if inception_weights else None,
+        "metrics": metrics, "features": features, "weights": _path("inception_weights", inception_weights),
         "split": split, "device": choose_device(device), "data_options": data_options or {},
     }  # fmt: skip
-    root = Path(data_root) if data_root is not None else None
+    root, target = _path("data_root", data_root), _path("out", out)
     if folder is not None:
         if isinstance(labels, Tensor):
             raise UsageError("labels of a run are 'reference' or 'uniform': which classes it is asked for")
         if labels not in (None, "reference", "uniform"):
             raise UsageError(f"labels must be 'reference' or 'uniform', not {labels!r}")
         evaluator, result = measure_run(folder, plugins, dataset, root, n, seed, options, labels, sampling, checkpoint)
-        out = out or beside(folder, result_name(checkpoint))
+        target = target or beside(folder, result_name(checkpoint))
     elif checkpoint is not None:
         raise UsageError("checkpoint is for a run: these images are drawn already")
     elif sampling:
@@ -338,8 +345,8 @@ def evaluate(
     else:
         images, found = read_images(Path(str(what)))
         evaluator, result = measure_images(str(what), images, found, plugins, dataset, root, n, seed, options)
-    if out is not None:
-        write_result(Path(out), result, evaluator)
+    if target is not None:
+        write_result(target, result, evaluator)
     return result
 
 
@@ -358,8 +365,9 @@ def push(run: str | Path | TrainedRun, to: str, *, private: bool = False, messag
     """
     from ganzoo.runs.push import push as push_run
 
-    folder = run.folder if isinstance(run, TrainedRun) else Path(run)
-    return push_run(folder, to, private, message).address
+    if not isinstance(to, str):
+        raise UsageError(f"a run is put on the hub as 'owner/name', not {to!r}")
+    return push_run(_folder(run), to, private, message).address
 
 
 class Comparison:
@@ -425,8 +433,8 @@ def compare(
         evaluate: whether runs that are not measured yet are measured first, as most of the others were.
         callback: as `train` takes it; where it returns False, the call ends with a GanzooError. Repeated, it goes on.
         progress: whether progress is shown on stderr.
-        **training: options of training: `dataset`, `data_root`, `source`, `max_time`, `epochs`, `steps`, `eval_every`,
-                `device`.
+        **training: options of training: `dataset`, `data_root`, `data_options`, `source`, `max_time`, `epochs`,
+            `steps`, `eval_every`, `device`.
 
     Raises:
         UsageError: something that cannot be.
@@ -439,6 +447,8 @@ def compare(
 
     if isinstance(what, str | Path | TrainedRun):
         raise UsageError("compare takes a list: ganzoo.compare([...])")
+    if isinstance(seeds, str) or not isinstance(seeds, Iterable):
+        raise UsageError(f"seeds are whole numbers in a list: [{seeds}]")
     plugins, names = registry().check(), list[str]()
     for item in what:
         if isinstance(item, TrainedRun):
@@ -490,7 +500,7 @@ def picture(images: Tensor, columns: int = 8) -> "PIL.Image.Image":
     """Images, float (N, C, H, W) in [-1, 1] or uint8, as one picture, `columns` in a row: a notebook shows it.
 
     Raises:
-        UsageError: they are no images, or there are none.
+        UsageError: they are no images, or there are none; or `columns` is not 1 or more.
     """
     from PIL import Image
 
@@ -500,6 +510,7 @@ def picture(images: Tensor, columns: int = 8) -> "PIL.Image.Image":
     if not isinstance(images, Tensor) or images.dim() != 4 or images.shape[1] not in (1, 3) or not images.numel():
         told = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
         raise UsageError(f"a picture is made of images (N, C, H, W) with 1 or 3 channels, not of {told}")
+    _whole_number("columns", columns)
     return Image.fromarray(tile(images if images.dtype == torch.uint8 else to_uint8(images), columns))
 
 
@@ -542,6 +553,26 @@ def _trained(work: Callable[[Callable[[], list[Watcher]]], Path], progress: bool
     if told is not None and told.error is not None:  # It came with the very last line of the log.
         raise told.error
     return folder
+
+
+def _folder(run: Any) -> Path:
+    """The directory of a run."""
+    if isinstance(run, TrainedRun):
+        return run.folder
+    if not isinstance(run, str | PathLike):
+        raise UsageError(f"a run is its folder, or what `train` gave, not {type(run).__name__}")
+    return Path(run)
+
+
+def _path(name: str, value: Any) -> Path | None:
+    if value is not None and not isinstance(value, str | PathLike):
+        raise UsageError(f"{name} must be a path, not {type(value).__name__}")
+    return None if value is None else Path(value)
+
+
+def _whole_number(name: str, value: Any, least: int = 1) -> None:
+    if not isinstance(value, SupportsIndex) or index(value) < least:
+        raise UsageError(f"{name} must be a whole number, at least {least}, not {value!r}")
 
 
 def _model(plugins: Registry, model: Any) -> tuple[Registry, type[GAN]]:

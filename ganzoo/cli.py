@@ -29,7 +29,7 @@ COMMANDS = {
     "demo": ("ganzoo.commands.demo", "Play with a run's generator in a browser."),
     "export": ("ganzoo.commands.export", "Write a run's generator for other programs."),
     "push": ("ganzoo.commands.push", "Put a run on the Hugging Face hub."),
-    "import": ("ganzoo.commands.importing", "Make a run of an official StyleGAN snapshot."),
+    "import": ("ganzoo.commands.importing", "Make a run of another program's networks: StyleGAN2 and 3, BigGAN."),
     "features": ("ganzoo.commands.features", "Train the feature extractor that a data set is measured with."),
     "data": ("ganzoo.commands.data", "Inspect your own pictures, or convert them."),
     "bench": ("ganzoo.commands.bench", "Measure training speed beside the tutorials' loop and the roofline."),
@@ -82,7 +82,7 @@ def cli() -> None:
     ganzoo sample RUN --label 7 -n 16    draw sevens from a trained run
     ganzoo run cgan --help               every option of a model, explained
 
-    Exit codes: 0 done; 1 the work failed; 2 wrong usage; 129, 130 and 143 stopped by a signal, after saving.
+    Exit codes: 0 done; 1 the work failed; 2 wrong usage; 129, 130 and 143 stopped by a signal: what trains has saved.
     """
 
 

@@ -15,6 +15,16 @@ from typing import IO, Any
 
 from ganzoo.errors import GanzooError, UsageError
 
+LARGEST_NUMBER = 1e100
+"""Beyond which a number in a file means nothing."""
+
+
+def number(value: Any) -> float | None:
+    """A finite number that can be reckoned with, or None: JSON has whole ones of any length, and infinite ones."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if abs(value) <= LARGEST_NUMBER else None
+
 
 @contextmanager
 def whole(path: Path) -> Iterator[IO[bytes]]:

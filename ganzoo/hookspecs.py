@@ -1,4 +1,8 @@
-"""The hooks a plugin may implement. Each is called once, with a `register` function that takes one class."""
+"""The hooks a plugin may implement. Each is called once, with a `register` function that takes one class.
+
+It raises GanzooError for a class of another kind, one whose `name` is not lower-case words joined by '-', and one
+without what listings show of it: the `paper` of a model, the `summary` of all else, options that can be typed.
+"""
 
 from collections.abc import Callable
 from typing import Any

@@ -205,7 +205,8 @@ def _note_mode(folder: Path, mode: Mode) -> None:
     info = read_json(folder / "run.json")
     sessions = info.get("sessions") or [{}]
     for made in (info, sessions[-1]):
-        made["machine"] = {**made.get("machine", {}), "engine": mode.used}
+        before = made.get("machine")
+        made["machine"] = {**(before if isinstance(before, dict) else {}), "engine": mode.used}
     write_json(folder / "run.json", {**info, "engine": mode.to_json()})
     if mode.failed:
         warn(f"steps run operator by operator: {mode.why}")
@@ -264,7 +265,8 @@ def _train(run: Run, prepared: Prepared, registry: Registry, watchers: Sequence[
             run.close(status, trainer)
         except Exception as error:
             if status == "finished":  # Otherwise something else is on its way to the user.
-                whose = blame(error) or f"cannot write in {run.folder}"
+                whose = blame(error) or f"{run.folder} is trained and saved, and could not be closed"
+                whose = f"cannot write in {run.folder}" if isinstance(error, OSError) and not blame(error) else whose
                 raise GanzooError(f"{whose}: {one_line(error)}") from error
     if late is not None:  # Whoever trains one run after the other is not to go on.
         raise Stopped(late, f"{run.folder} is finished, and saved")

@@ -1,6 +1,7 @@
 """The plugin manager: finds plugins by entry point, keeps the broken ones from stopping the rest."""
 
 import os
+import re
 import sys
 from collections.abc import Iterable, Mapping
 from contextlib import redirect_stdout
@@ -248,6 +249,11 @@ def _base(kind: str) -> type[Any]:
     return base
 
 
+def is_name(value: Any) -> bool:
+    """Whether it is lower-case words joined by '-'."""
+    return isinstance(value, str) and re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", value) is not None
+
+
 def _checked(cls: Any, hook: str, kinds: tuple[str, ...]) -> str:
     """The kind of a class that a hook was given."""
     bases = {kind: _base(kind) for kind in kinds}
@@ -256,7 +262,7 @@ def _checked(cls: Any, hook: str, kinds: tuple[str, ...]) -> str:
         names = " or ".join(f"ganzoo.{base.__name__}" for base in bases.values())
         raise GanzooError(f"{hook} was given {cls!r}, which is not a subclass of {names}")
     name = getattr(cls, "name", None)
-    if not (isinstance(name, str) and name and name.replace("-", "").isalnum() and name == name.lower()):
+    if not is_name(name):
         raise GanzooError(f"{cls.__name__}.name must be lower-case words joined by '-', not {name!r}")
     about = "paper" if found[0] == "models" else "summary"
     if not isinstance(getattr(cls, about, None), str):

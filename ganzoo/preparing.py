@@ -20,7 +20,7 @@ from ganzoo.fields import validated
 from ganzoo.gan import GAN
 from ganzoo.ingredients import Regulariser, added, parse
 from ganzoo.nets import has_batch_statistics
-from ganzoo.plugins import Registry
+from ganzoo.plugins import NOUNS, Registry
 from ganzoo.runs.transfer import begin_with, freeze, frozen_layers, refuse_unknown, tell, weights_of
 from ganzoo.settings import ORIGIN, Plan, Settings
 from ganzoo.training.building import build, check_networks, forewarning, refuse_giants
@@ -252,7 +252,7 @@ def mix(gan: GAN, spec: DataSpec, settings: Settings, registry: Registry, batch_
                 ingredient = cls(gan.data if kind == "regularisers" else spec, validated(cls.Options, values))
                 if "_modules" not in vars(ingredient):
                     raise GanzooError(
-                        f"{kind[:-1]} '{name}': its __init__ does not call super().__init__(data, options)"
+                        f"{NOUNS[kind]} '{name}': its __init__ does not call super().__init__(data, options)"
                     )
                 if begins and (why := ingredient.unfit(gan)):
                     raise UsageError(f"model '{gan.name}' {why}: leave it out")
@@ -261,9 +261,10 @@ def mix(gan: GAN, spec: DataSpec, settings: Settings, registry: Registry, batch_
             if name in names:
                 raise UsageError(f"{flag} names '{name}' twice: give it once, with all its options")
             names.append(name)
-            ingredient.batch_size = batch_size
             if kind == "regularisers":
                 ingredient.attach(gan)
+            else:
+                ingredient.batch_size = batch_size
             place.append(ingredient)
 
 

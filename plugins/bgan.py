@@ -22,7 +22,7 @@ class BGAN(ganzoo.GAN):
     """GAN whose generator stops at D's boundary. The preset `paper` has the recipe of DCGAN, as section 4.3 has."""
 
     name = "bgan"
-    paper = "Hjelm et al., Boundary-Seeking GANs, 2018, https://arxiv.org/abs/1702.08431"
+    paper = "Hjelm et al., Boundary-Seeking Generative Adversarial Networks, 2018, https://arxiv.org/abs/1702.08431"
     channels_last = ("cuda", "cpu")
     real_entropy = 1.0
     presets = {"paper": {"lr": 1e-4, "width": 64, "hidden": 0, "ema": 0.0}}

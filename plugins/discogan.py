@@ -17,7 +17,6 @@ discriminators map them to logits (N, 1, h, w), one for a whole image of 64, 32 
 
 from itertools import pairwise
 
-import torch
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -130,7 +129,7 @@ class DiscoGAN(TwoWay):
         (_, *known), (logits, *seen) = self.discriminate(real, fake)
         (_, *known_sources), (source_logits, *seen_sources) = map(self.judge_source, (s, fake.source))
         adversarial = losses.non_saturating_generator(logits) + losses.non_saturating_generator(source_logits)
-        features = matching(known, seen) + matching(known_sources, seen_sources)
+        features = matching(known + known_sources, seen + seen_sources, logits.new_zeros(()))
         back = (self.back(fake.x) - s).square().mean() + (self.generator(fake.source) - x).square().mean()
         discovering = (self.clock.fraction < self.options.discover).to(back.dtype)
         share = SHARE + discovering * (FIRST_SHARE - SHARE)
@@ -141,10 +140,9 @@ class DiscoGAN(TwoWay):
         }
 
 
-def matching(known: list[Tensor], seen: list[Tensor]) -> Tensor:
-    """How far the means of a batch are apart, squared, summed over maps: a scalar."""
-    apart = [(a.mean(0) - b.mean(0)).square().mean() for a, b in zip(known, seen, strict=True)]
-    return torch.stack(apart).sum() if apart else torch.zeros(())
+def matching(known: list[Tensor], seen: list[Tensor], nothing: Tensor) -> Tensor:
+    """How far the means of a batch are apart, squared, summed over maps: a scalar; of small images there are none."""
+    return sum(((a.mean(0) - b.mean(0)).square().mean() for a, b in zip(known, seen, strict=True)), nothing)
 
 
 @ganzoo.hookimpl

@@ -721,6 +721,11 @@ def test_samples_and_scores_are_the_same_whatever_a_program_sets_around_them(aro
         ({"n": -5}, "n must be a whole number, at least 2, not -5"),
         ({"n": 5.5}, "n must be a whole number, at least 2, not 5.5"),
         ({"metrics": "fid"}, "metrics must be names in a list: ['fid']"),
+        ({"metrics": 5}, "metrics must be names in a list: ['5']"),
+        ({"seed": "x"}, "seed must be a whole number, at least 0, not 'x'"),
+        ({"data_root": 5}, "data_root must be a path, not int"),
+        ({"out": 5}, "out must be a path, not int"),
+        ({"dataset": 5}, "dataset must be a name, an ImageSet, a tensor, an array or a map-style set, not int"),
     ],
 )
 def test_what_is_measured_wrongly_from_python_is_refused(arguments, message):
@@ -737,6 +742,55 @@ def test_what_is_no_run_and_no_image_is_refused_as_such():
     for images in (torch.zeros(3), torch.zeros(0, 3, 8, 8), torch.zeros(1, 2, 8, 8), None):
         with pytest.raises(zoo.UsageError, match="a picture is made of images"):
             zoo.picture(images)
+    with pytest.raises(zoo.UsageError, match="columns must be a whole number, at least 1, not 0"):
+        zoo.picture(X, columns=0)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: zoo.train("tiny", out=5, **SHORT), "out must be a path, not int"),
+        (lambda: zoo.train("tiny", config=5, **SHORT), "config must be a path, not int"),
+        (lambda: zoo.train("tiny", tags=5, **SHORT), "tags are words in a list, not int"),
+        (lambda: zoo.resume(5), "a run is its folder, or what `train` gave, not int"),
+        (lambda: zoo.compare(["tiny"], seeds=3), "seeds are whole numbers in a list: [3]"),
+        (lambda: zoo.push("a", 5), "a run is put on the hub as 'owner/name', not 5"),
+    ],
+)
+def test_a_value_of_another_kind_is_a_mistake_of_one_line(call, message):
+    with pytest.raises(zoo.UsageError, match=re.escape(message)):
+        call()
+
+
+def test_data_in_memory_measure_as_they_train():
+    run = zoo.train("tiny", out="a", steps=4, **{**SHORT, "dataset": DIGITS})
+    for dataset in (DIGITS, SmallDigits, "small-digits"):
+        found = zoo.evaluate(run, dataset=dataset, n=64, metrics=["fid"], features="digits")
+        assert found["metrics"]["fid"] > 0
+    unit = ImageSet(DIGITS.images.float() / 255, DIGITS.labels, DIGITS.classes)
+    again = zoo.evaluate("a", dataset=unit, value_range=(0, 1), n=64, metrics=["fid"], features="digits")
+    assert again["metrics"] == found["metrics"]
+
+
+class Drawn(torch.utils.data.Dataset):
+    """Images with labels that say how often one was asked for; each is another every time."""
+
+    def __init__(self):
+        self.asked = 0
+
+    def __len__(self):
+        return 20
+
+    def __getitem__(self, index):
+        self.asked += 1
+        return torch.full((1, 8, 8), self.asked % 2, dtype=torch.uint8), self.asked % 2
+
+
+def test_an_image_and_its_label_are_of_one_draw():
+    data = Drawn()
+    held = dataset_of(data, "drawn")().load(DataRequest())
+    assert torch.equal(held.images[:, 0, 0, 0].long(), held.labels)
+    assert data.asked <= 22
 
 
 def test_classes_are_numbered_from_0():

@@ -117,6 +117,24 @@ def test_a_segment_has_every_lazy_turn_as_often_as_it_is_due():
         assert (contest.our_steps, contest.segments) == (4, 1)
 
 
+def test_a_bench_that_fails_leaves_no_process_behind(monkeypatch):
+    made = []
+
+    class Loop(TutorialProcess):
+        def __init__(self, *given):
+            super().__init__(*given)
+            made.append(self)
+
+    def full(*_):
+        raise MemoryError
+
+    monkeypatch.setattr("ganzoo.speed.bench.TutorialProcess", Loop)
+    monkeypatch.setattr(Products, "__call__", full)
+    with pytest.raises(MemoryError):
+        Contest(resolve(Tiny, LAZY), registry().check(), 0.01)
+    assert made[0]._process.poll() is not None
+
+
 def test_the_tutorial_loop_trains_in_a_process_of_its_own():
     loop = TutorialProcess(MNIST.unpack(), 16, "cpu")
     assert loop(2) > 0

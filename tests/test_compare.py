@@ -12,7 +12,7 @@ from PIL import Image
 
 from conftest import TINY
 from ganzoo import apart
-from ganzoo.commands import compare
+from ganzoo.commands.choices import parse_seeds
 from ganzoo.errors import UsageError
 from ganzoo.plugins import registry
 from ganzoo.report.pictures import samples
@@ -181,7 +181,7 @@ def test_a_run_with_other_options_is_not_passed_off(ganzoo):
         (("tiny:",), "tiny:: name a preset after the colon, or leave it out"),
         (("tiny", "--dataset", "small-digit"), "did you mean 'small-digits'?"),
         (("runs/nothing",), "runs/nothing is not a run directory: there is no such folder"),
-        (("tiny", "--seeds", "0,x"), "write seeds as 0,1,2 or 0-4"),
+        (("tiny", "--seeds", "0,x"), "write 0-15, or 3,7"),
         (("tiny", "--max-time", "soon"), "write a duration as 90s"),
         (("tiny", "--source", "edges"), "--source edges: model 'tiny' does not make images from images: leave it out"),
         (("cyclegan", "--dataset", "small-unpaired", "--sampling", "output=source"), "no metric is of sources yet"),
@@ -376,10 +376,11 @@ def test_an_imported_run_has_no_further_seeds(ganzoo):
 
 
 def test_seeds_are_a_list_or_a_range():
-    assert compare.seeds_of("0,1,2") == [0, 1, 2]
-    assert compare.seeds_of("7, 2-4") == [7, 2, 3, 4]
-    with pytest.raises(UsageError, match="upwards"):
-        compare.seeds_of("4-2")
+    assert parse_seeds("0,1,2") == [0, 1, 2]
+    assert parse_seeds("7, 2-4") == [7, 2, 3, 4]
+    for text in ("4-2", "0-5", "9" * 5000):
+        with pytest.raises(UsageError, match="give 5 at most, in order, each below"):
+            parse_seeds(text, 5)
 
 
 @pytest.fixture

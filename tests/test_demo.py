@@ -478,7 +478,7 @@ def test_the_page_says_which_run_it_shows_and_how_good_it_was_found(ganzoo, tmp_
 
 @pytest.mark.parametrize(
     "result", [[], {"step": 20}, {"step": 20, "metrics": []}, {"step": 20, "metrics": {"fid": True}},
-               {"step": 20, "metrics": {"fid": "<b>"}}]
+               {"step": 20, "metrics": {"fid": "<b>"}}, {"step": 20, "metrics": {"fid": 10**400}}]
 )  # fmt: skip
 def test_a_result_that_says_nothing_is_no_fid(tmp_path, result):
     (tmp_path / "eval.json").write_text(json.dumps(result))

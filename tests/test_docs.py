@@ -259,6 +259,20 @@ def test_options_say_what_they_take_and_show_no_python(generate):
     assert "| `--hierarchical`, `--no-hierarchical` |  | `yes` |" in text
 
 
+def test_the_reference_has_every_public_name():
+    page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    shown = re.findall(r"^::: (\S+)$", page, re.M)
+    for name in ganzoo._WHERE:
+        module = getattr(ganzoo, name).__module__
+        assert {module, f"{module}.{name}"} & {*shown}, name
+
+
+def test_every_page_leads_on():
+    for path in sorted((ROOT / "docs").glob("*.md")):
+        last = path.read_text(encoding="utf-8").rstrip().rpartition("\n\n")[2]
+        assert re.search(r"\]\([^)]+\)", last), path.name
+
+
 GENERATED = ["models.md", "hooks.md", "cli.md", "write-a-plugin.md"]
 
 

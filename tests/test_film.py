@@ -82,6 +82,16 @@ def test_a_run_with_video_is_filmed_when_it_ends(ganzoo, tmp_path, monkeypatch):
     assert (done.code, (tmp_path / "c" / "training.webp").exists()) == (0, False)
 
 
+def test_ctrl_c_while_a_finished_run_is_filmed_does_not_say_that_it_is_lost(ganzoo, tmp_path, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ganzoo.runs.film.write_film", interrupted)
+    train = ("run", "gan", "--dataset", "ring", "--batch-size", 16, "--quiet", "--loggers", "none", "--steps", 20)
+    done = ganzoo(*train, "--video", "--out", tmp_path / "a")
+    assert (done.code, done.err) == (130, f"stopped by SIGINT; {tmp_path / 'a'} is finished, and saved\n")
+
+
 def test_a_film_of_one_grid_has_one_frame(ganzoo, run):
     for grid in sorted((run / "samples").glob("*.png"))[1:]:
         grid.unlink()

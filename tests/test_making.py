@@ -85,6 +85,8 @@ def test_a_source_does_not_depend_on_what_it_is_made_with(named, monkeypatch):
         ("smaller", "say how many times smaller, 2 to 64, as in --source smaller:4"),
         ("smaller:1", "say how many times smaller"),
         ("smaller:x", "say how many times smaller"),
+        ("smaller:0000000029999999", "say how many times smaller"),
+        ("smaller:" + "9" * 5000, "say how many times smaller"),
         ("hole:1", "between 0 and 1, as in --source hole:0.5"),
         ("hole:nan", "between 0 and 1"),
         ("hole:", "between 0 and 1"),

@@ -143,6 +143,8 @@ BROKEN = {
         "import ganzoo\nclass M(ganzoo.GAN): pass\n@ganzoo.hookimpl\ndef register_models(register): register(M)",
         "M.name must be lower-case words joined by '-', not None",
     ),
+    "dashed": (MODEL.format(name="-mine"), "Model.name must be lower-case words joined by '-', not '-mine'"),
+    "doubled": (MODEL.format(name="a--b"), "Model.name must be lower-case words joined by '-', not 'a--b'"),
     "paperless": (
         MODEL.format(name="mine").replace("paper =", "papers ="),
         "Model.paper must be one line of text, not None",

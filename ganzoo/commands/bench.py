@@ -62,7 +62,7 @@ def command(
     roofline   share of the step that its matrix products would take by themselves
     set-up     opening the data, building the model, the first steps
     memory     most that the process, or the GPU, held
-    mode       how steps were run; below the table, why not as graphs on a GPU
+    mode       how steps were run; beneath a line, why they are not recorded on a GPU
 
     \b
     ganzoo bench cgan --preset tutorial
@@ -104,5 +104,5 @@ def _line(result: "Result") -> str:
     ratio = f"{result.ratio_to_tutorial_loop:.2f}x{' ' if result.same_network else '*'}"
     return (
         f"{result.batch_size:6} {result.images_per_second:10,.0f} {ratio:>9} {result.roofline_share:9.0%} "
-        f"{result.setup_seconds:6.1f} s {result.peak_memory_bytes / 2**20:5,.0f} MB  {result.mode}, {result.device}"
+        f"{result.setup_seconds:6.1f} s {result.peak_memory_bytes / 2**20:4,.0f} MiB  {result.mode}, {result.device}"
     )

@@ -1,25 +1,28 @@
 """Labels, seeds and attributes, as commands are given them."""
 
+import re
+
 from ganzoo.errors import UsageError
 
 MOST_SEEDS = 10_000
 """Drawn one by one."""
 
 
-def parse_seeds(text: str) -> list[int]:
+def parse_seeds(text: str, most: int = MOST_SEEDS) -> list[int]:
     """`0-15`, `3,7` or `0-3,9`.
 
     Raises:
-        UsageError: not of that form, or more than are drawn one by one.
+        UsageError: not of that form, or more than `most`.
     """
     found: list[int] = []
     for part in (p.strip() for p in text.split(",")):
-        first, dash, last = part.partition("-")
-        if not (first.isdecimal() and (last.isdecimal() if dash else True)):
+        seeds = re.fullmatch(r"(\d+)(?:-(\d+))?", part)
+        if not seeds:
             raise UsageError(f"--seeds {text}: write 0-15, or 3,7")
-        low, high = int(first), int(last or first)
-        if not low <= high < 2**31 or len(found) + high - low >= MOST_SEEDS:
-            raise UsageError(f"--seeds {text}: give {MOST_SEEDS:,} at most, in order, each below {2**31:,}")
+        # Of more digits Python would make no number.
+        low, high = (int(number[:11]) for number in (seeds[1], seeds[2] or seeds[1]))
+        if not low <= high < 2**31 or len(found) + high - low >= most:
+            raise UsageError(f"--seeds {text}: give {most:,} at most, in order, each below {2**31:,}")
         found += range(low, high + 1)
     return found
 

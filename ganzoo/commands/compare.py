@@ -6,11 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ganzoo.commands.choices import parse_seeds
 from ganzoo.commands.options import Duration, Number, OfData, checkpoint_option, data_given, echo_json, json_option
 from ganzoo.errors import GanzooError, UsageError, harmless
 
 if TYPE_CHECKING:
     from ganzoo.plugins import Registry
+
+MOST_TRAINED = 1_000
+"""Seeds with which each model is trained, at most."""
 
 
 @click.command(name="compare", cls=OfData, context_settings={"help_option_names": ["-h", "--help"]})
@@ -113,7 +117,7 @@ def command(
     drawn = parse_sampling(sampling)
     trained, failed = train(named.models, seeds or "0", given, home, plugins, quiet, say, drawn)
     if again:
-        trained, failed = train_further(named.folders(()), seeds_of(seeds or ""), plugins, quiet, say)
+        trained, failed = train_further(named.folders(()), parse_seeds(seeds or "", MOST_TRAINED), plugins, quiet, say)
     folders = named.folders(trained)
     if evaluate:
         failed |= measure_all([folder for folder in folders if folder not in failed], plugins, say, checkpoint)
@@ -152,7 +156,7 @@ def train(
     from ganzoo.training.progress import Progress
 
     options = {"eval_every": 1.0, "loggers": (), **given}
-    made = plans(models, seeds_of(seeds), options, plugins)
+    made = plans(models, parse_seeds(seeds, MOST_TRAINED), options, plugins)
     check_sampling(made, sampling)
     return provide_all(made, home, plugins, lambda: [] if quiet else [Progress()], say, sampling, apart=True)
 
@@ -166,23 +170,3 @@ def train_further(
 
     wanted = further(folders, seeds, plugins)
     return provide_wanted(wanted, plugins, lambda: [] if quiet else [Progress()], say, apart=True)
-
-
-def seeds_of(text: str) -> list[int]:
-    """`0,1,2` or `0-4`.
-
-    Raises:
-        UsageError: something else.
-    """
-    seeds: list[int] = []
-    for part in text.split(","):
-        first, dash, last = part.strip().partition("-")
-        if not first.isdecimal() or (dash and not last.isdecimal()):
-            raise UsageError(f"--seeds {text}: write seeds as 0,1,2 or 0-4")
-        until = int(last) if dash else int(first)
-        if until < int(first) or until - int(first) >= 1000:
-            raise UsageError(f"--seeds {text}: a range runs upwards, over at most 1,000 seeds")
-        if until >= 2**31:
-            raise UsageError(f"--seeds {text}: the largest seed is 2147483647")
-        seeds += range(int(first), until + 1)
-    return seeds

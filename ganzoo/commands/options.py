@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from ganzoo.gan import GAN
 
-SHORT = {"out": "-o", "n": "-n"}
 FILM = "training.webp"
 """The film of a run's training, in its directory."""
 FPS, HOLD = 8.0, 2.0

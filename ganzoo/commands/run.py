@@ -1,5 +1,6 @@
 """`ganzoo run MODEL`: one subcommand per installed model, its options made from the model's own."""
 
+import signal
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ from ganzoo.commands.options import (
 from ganzoo.errors import GanzooError, UsageError
 from ganzoo.settings import Settings, read_config, resolve
 from ganzoo.terminal import argument
+from ganzoo.training.signals import Stopped
 
 if TYPE_CHECKING:
     from ganzoo.gan import GAN
@@ -200,7 +202,10 @@ def _train(
         return
     spread(nproc)
     run = start(plan, registry(), out, [] if quiet else [Progress()], called)
-    show_result(run, as_json, _film(run) if video and not run.world.rank else None)
+    try:
+        show_result(run, as_json, _film(run) if video and not run.world.rank else None)
+    except KeyboardInterrupt:
+        raise Stopped(signal.SIGINT, f"{run.folder} is finished, and saved") from None
 
 
 def _film(run: "Run") -> Path | None:

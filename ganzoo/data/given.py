@@ -109,21 +109,34 @@ def _map_style(data: Any, value_range: tuple[float, float] | None) -> ImageSet:
     items = Items(data, value_range)
     if not len(items):
         raise UsageError("the data has no images")
-    labels = _labels(data)
+    first, label = items.both(0)
+    known = getattr(data, "targets", None)
+    labelled = known is None and label is not None
+    images: Any = items
+    if len(items) * first.numel() <= memory.room():
+        images, found = _read(items, first)
+        known = found if labelled else known
+    elif labelled:
+        known = [data[i][1] for i in range(len(data))]
+    labels = _labels(known)
     names = getattr(data, "classes", None)
     classes = tuple(map(str, names)) if isinstance(names, list | tuple) and labels is not None else _names(labels)
-    if len(items) * items[0].numel() > memory.room():
-        return ImageSet(items, labels, classes)
-    images = torch.empty(len(items), *items[0].shape, dtype=torch.uint8)
+    return ImageSet(images, labels, classes)
+
+
+def _read(items: "Items", first: Tensor) -> tuple[Tensor, list[Any]]:
+    """All images, and what comes with each: read once, for a set may draw at random."""
+    images, labels = torch.empty(len(items), *first.shape, dtype=torch.uint8), []
     for i in range(len(items)):
-        image = items[i]
-        if image.shape != images.shape[1:]:
+        image, label = items.both(i)
+        if image.shape != first.shape:
             raise UsageError(
-                f"image {i} of the data is {tuple(image.shape)}, not {tuple(images.shape[1:])} as the first: "
+                f"image {i} of the data is {tuple(image.shape)}, not {tuple(first.shape)} as the first: "
                 "bring them to one size (transforms.Resize)"
             )
         images[i] = image
-    return ImageSet(images, labels, classes)
+        labels.append(label)
+    return images, labels
 
 
 class Items(torch.utils.data.Dataset[Tensor]):
@@ -136,8 +149,12 @@ class Items(torch.utils.data.Dataset[Tensor]):
         return len(self.data)
 
     def __getitem__(self, index: int) -> Tensor:
+        return self.both(index)[0]
+
+    def both(self, index: int) -> tuple[Tensor, Any]:
+        """An image, and what comes with it, if anything does."""
         item = self.data[index]
-        image = item[0] if isinstance(item, tuple | list) else item
+        image, label = (*item, None)[:2] if isinstance(item, tuple | list) else (item, None)
         if isinstance(image, Image.Image):
             array = np.array(image if image.mode in ("L", "RGB") else _eight_bits(image, index))
             image = torch.from_numpy(array.reshape(*array.shape[:2], -1)).permute(2, 0, 1)
@@ -148,7 +165,7 @@ class Items(torch.utils.data.Dataset[Tensor]):
             raise UsageError(f"item {index} of the data is no image of PIL's, no tensor and no array, but {kind}")
         if image.dim() not in (2, 3):
             raise UsageError(f"item {index} of the data is of shape {tuple(image.shape)}: an image has (C, H, W)")
-        return pixels(image if image.dim() == 3 else image.unsqueeze(0), self.value_range).contiguous()
+        return pixels(image if image.dim() == 3 else image.unsqueeze(0), self.value_range).contiguous(), label
 
 
 def _eight_bits(image: Image.Image, index: int) -> Image.Image:
@@ -182,14 +199,10 @@ def pixels(images: Tensor, value_range: tuple[float, float] | None) -> Tensor:
     return images.detach().float().sub(low).mul(255 / (high - low)).round().byte()
 
 
-def _labels(data: Any) -> Tensor | None:
+def _labels(known: Any) -> Tensor | None:
     """The classes of a map-style data set: its `targets`, as torchvision has them, else those of its items."""
-    known = getattr(data, "targets", None)
     if known is None:
-        first = data[0]
-        if not (isinstance(first, tuple | list) and len(first) > 1):
-            return None
-        known = [data[i][1] for i in range(len(data))]
+        return None
     labels = torch.as_tensor(known)
     if labels.dim() == 1 and not labels.is_floating_point():
         return labels.long()

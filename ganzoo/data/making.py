@@ -4,6 +4,7 @@ Each maker is a function of uint8 images (N, C, H, W), on whatever device they a
 Nothing is drawn: an image has one source, in training as in grids and evaluations.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -106,7 +107,7 @@ class Maker:
             hint = did_you_mean(way, [*WAYS])
             raise UsageError(f"--source {text}: there is no way '{way}' of making sources: {hint}")
         if way == "smaller":
-            if not (given.isascii() and given.isdecimal() and 2 <= int(given[:9]) <= MOST_TIMES):
+            if not (re.fullmatch(r"[0-9]{1,9}", given) and 2 <= int(given) <= MOST_TIMES):
                 raise UsageError(
                     f"--source {text}: say how many times smaller, 2 to {MOST_TIMES}, as in --source smaller:4"
                 )

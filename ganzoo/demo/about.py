@@ -1,10 +1,9 @@
 """What the demo's page says of the run that it shows."""
 
-import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ganzoo.files import read_json
+from ganzoo.files import number, read_json
 from ganzoo.gan import GAN
 from ganzoo.metrics.protocol import describe
 from ganzoo.runs.folder import read_metrics
@@ -58,10 +57,10 @@ def about(run: Path, step: int | None, checkpoint: str | int | None = None) -> A
     path = run / result_name(checkpoint)
     result: Any = read_json(path) if path.is_file() else {}
     if isinstance(result, dict) and result.get("step") == step:
-        fid = _number(result.get("metrics"), "fid")
+        fid = _fid(result.get("metrics"))
         if fid is not None:
             return About(str(run), step, fid, f"by ganzoo eval: {_described(result.get('protocol'))}")
-    found = [fid for line in read_metrics(run) if line["step"] == step and (fid := _number(line, "fid")) is not None]
+    found = [fid for line in read_metrics(run) if line["step"] == step and (fid := _fid(line)) is not None]
     return About(str(run), step, *((found[-1], "while it trained") if found else (None, "")))
 
 
@@ -72,8 +71,5 @@ def _described(protocol: Any) -> str:
         return "it does not say how"
 
 
-def _number(values: Any, name: str) -> float | None:
-    value = values.get(name) if isinstance(values, dict) else None
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        return None
-    return float(value) if math.isfinite(value) else None
+def _fid(values: Any) -> float | None:
+    return number(values.get("fid")) if isinstance(values, dict) else None

@@ -33,7 +33,7 @@ from ganzoo.kit.cases import (
     where,
 )
 from ganzoo.nets import Dropout
-from ganzoo.plugins import clashing
+from ganzoo.plugins import clashing, is_name
 from ganzoo.sampling import sampling_fields
 from ganzoo.settings import resolve
 from ganzoo.training.capture import Recorded, Snapshot, moving, roots
@@ -60,7 +60,7 @@ def explained(case: Case) -> str | None:
     """Name, paper, docstring, option texts, presets."""
     cls = case.cls
     name = getattr(cls, "name", None)
-    if not (isinstance(name, str) and name == name.lower() and name.replace("-", "").isalnum()):
+    if not is_name(name):
         return Fault(
             f"name is {name!r}, not lower-case words joined by '-'", "state name, lower-case words joined by '-'"
         )

@@ -16,9 +16,9 @@ from ganzoo.gan import GAN
 from ganzoo.ingredients import Augmentation, Regulariser
 from ganzoo.kit.cases import AllAlike, NotApplicable, alone, difference, total, weights
 from ganzoo.kit.mixed import Mixed
-from ganzoo.plugins import check_ingredient
+from ganzoo.plugins import check_ingredient, is_name
 from ganzoo.training.engine import seed_everything
-from ganzoo.training.turns import Schedule
+from ganzoo.training.turns import Schedule, is_count
 
 CALLS = 20
 """How often something that happens by chance is tried."""
@@ -28,7 +28,7 @@ def explained(case: Mixed) -> str | None:
     """Name, summary, docstring; options with types, defaults and texts."""
     cls = case.author
     name = getattr(cls, "name", None)
-    if not (isinstance(name, str) and name == name.lower() and name.replace("-", "").isalnum()):
+    if not is_name(name):
         return f"name is {name!r}, not lower-case words joined by '-'"
     if not (isinstance(getattr(cls, "summary", None), str) and cls.summary.strip()):
         return "summary is not stated"
@@ -54,7 +54,7 @@ def builds(case: Mixed) -> str | None:
     for name, _ in ingredient.named_parameters():
         return f"{name} is a parameter, and no player trains it: register it as a buffer"
     if isinstance(ingredient, Regulariser):
-        if not (isinstance(ingredient.every, int) and not isinstance(ingredient.every, bool) and ingredient.every >= 1):
+        if not is_count(ingredient.every):
             return f"every is {ingredient.every!r}, not a whole number, 1 or more"
         if ingredient.player not in gan.players():
             return f"player is {ingredient.player!r}: 'discriminator' or 'generator', which every model has"
@@ -286,16 +286,13 @@ def _extremes(case: Mixed) -> Iterator[tuple[str, Any]]:
         elif get_origin(kind) is Literal:
             yield from ((name, value) for value in get_args(kind))
         else:
-            yield from (
-                (name, bounds[end]) for end in ("min", "max") if end in bounds and not bounds[f"{end}_open"]
-            )  # fmt: skip
+            ends = [end for end in ("min", "max") if end in bounds and not bounds[f"{end}_open"]]
+            yield from ((name, bounds[end]) for end in ends)
 
 
 def _again(batch: Batch, times: int) -> Batch:
-    def again(part: Tensor | None) -> Tensor | None:
-        return None if part is None else torch.cat([part] * times)
-
-    return Batch(torch.cat([batch.x] * times), again(batch.y), again(batch.z), again(batch.source))
+    rest = (None if part is None else torch.cat([part] * times) for part in batch[1:])
+    return Batch(torch.cat([batch.x] * times), *rest)
 
 
 @contextmanager

@@ -52,10 +52,12 @@ class Mixed(Case):
         gan = super().build()
         data = gan.data if issubclass(self.author, Regulariser) else self.spec
         ingredient: Any = self.author(data, self.own if own is None else own)
-        ingredient.batch_size = BATCH
-        (gan.regularisers if isinstance(ingredient, Regulariser) else gan.augmentations).append(ingredient)
         if isinstance(ingredient, Regulariser):
+            gan.regularisers.append(ingredient)
             ingredient.attach(gan)
+        else:
+            ingredient.batch_size = BATCH
+            gan.augmentations.append(ingredient)
         return gan
 
     def ingredient(self, gan: GAN) -> Any:

@@ -3,7 +3,6 @@
 import ast
 import importlib.util
 import keyword
-import re
 import secrets
 import shutil
 from importlib import resources
@@ -13,6 +12,7 @@ from typing import NamedTuple
 
 from ganzoo import __version__
 from ganzoo.errors import GanzooError, UsageError
+from ganzoo.plugins import is_name
 
 
 class Start(NamedTuple):
@@ -133,7 +133,7 @@ def checked(name: str, noun: str = "model") -> str:
         UsageError: it is not lower-case words joined by '-', or Python or an installed package has taken it.
     """
     last = "gan" if noun == "model" else noun
-    if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name) or len(name) > 50:
+    if not is_name(name) or len(name) > 50:
         raise UsageError(f"'{name}' cannot name {a(noun)}: write lower-case words joined by '-', such as my-{last}")
     module = name.replace("-", "_")
     if keyword.iskeyword(module) or keyword.issoftkeyword(module):

@@ -11,7 +11,7 @@ from ganzoo.data.reading import marks_of
 from ganzoo.errors import GanzooError
 from ganzoo.files import cache_dir, read_json, write_json
 from ganzoo.metrics.base import Measured, Metric, Setting, needs_labels, needs_room, needs_test_split, require
-from ganzoo.metrics.classifier import Shape, accuracy, class_index, fit, read
+from ganzoo.metrics.classifier import Shape, accuracy, fit, read
 from ganzoo.metrics.neighbours import Gathered
 
 EPOCHS, WIDTH, FEATURES = 6, 16, 64
@@ -83,11 +83,10 @@ class CAS(Metric):
         path = cache_dir() / "reference" / f"{reference.name}-cas-{key}.json"
         with suppress(GanzooError, KeyError, TypeError, ValueError):
             return float(read_json(path, 4096)["accuracy"])
-        train = reference.training
-        assert train.labels is not None
+        train, index = reference.training, reference.training.class_of()
+        assert index is not None
         some = torch.randperm(len(train), generator=torch.Generator().manual_seed(setting.seed))[:count]
-        labels = class_index(train.labels, len(train.classes))[some]
-        reached = self._reached(ImageSet(read(train, some.tolist()), labels, train.classes))
+        reached = self._reached(ImageSet(read(train, some.tolist()), index[some], train.classes))
         with suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
             write_json(path, {"accuracy": reached})

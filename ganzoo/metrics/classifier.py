@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ganzoo.data import ImageSet, Loader, normalise, resize, to_channels
+from ganzoo.data import ImageSet, Loader, normalise, reading, resize, to_channels
 from ganzoo.data.pixels import luma
 from ganzoo.data.views import Views
 from ganzoo.errors import GanzooError, UsageError, one_line
@@ -100,9 +100,9 @@ def fit(
     Raises:
         UsageError: the data has no classes, or an image set that is not `shape.side` square.
     """
-    if not data.classes or data.labels is None:
+    if (index := data.class_of()) is None:
         raise UsageError("the data has no classes: a classifier cannot be trained on it")
-    labelled = ImageSet(data.images, class_index(data.labels, len(data.classes)), data.classes)
+    labelled = ImageSet(data.images, index, data.classes)
     loader = Loader(labelled, min(BATCH, len(data)), seed, device, views=views)
     total = epochs * loader.batches_per_epoch
     with own_randomness(seed, device):
@@ -148,8 +148,8 @@ def set_scale(net: Classifier, data: ImageSet, device: torch.device) -> None:
 @torch.no_grad()
 def accuracy(net: Classifier, data: ImageSet, device: torch.device) -> float:
     """The share of `data` that `net` classifies rightly, 0 to 1."""
-    assert data.labels is not None
-    labels, right, step = class_index(data.labels, len(data.classes)), 0, at_once(*data.images[0].shape[1:])
+    labels, right, step = data.class_of(), 0, at_once(*data.images[0].shape[1:])
+    assert labels is not None
     for start in range(0, len(data), step):
         x = normalise(read(data, range(start, min(start + step, len(data)))).to(device))
         right += int((net(x).logits.argmax(1).cpu() == labels[start : start + step]).sum())
@@ -162,10 +162,14 @@ def at_once(height: int = 1, width: int = 1) -> int:
 
 
 def read(data: ImageSet, index: "range | list[int]") -> Tensor:
-    """The images at `index`: uint8 (N, C, H, W)."""
-    if isinstance(data.images, Tensor):
-        return data.images[index.start : index.stop] if isinstance(index, range) else data.images[index]
-    return torch.stack([data.images[i] for i in index])
+    """The images at `index`: uint8 (N, C, H, W).
+
+    Raises:
+        GanzooError: one of them cannot be read; it is named.
+    """
+    if isinstance(data.images, Tensor) and isinstance(index, range):
+        return data.images[index.start : index.stop]  # No copy.
+    return reading.whole(reading.fetch(data.images, list(index)))
 
 
 # Files

@@ -224,8 +224,7 @@ class Evaluator:
 
         `labelled`, `paired` and `cycled`: whether they come with labels, targets and cycle errors; `recognise`: as
         `recogniser` gives it, and whether these are `clusters`; `draw`: as `drawer` gives it.
-        `intervals`: whether it is reckoned how far other
-        images would move the numbers.
+        `intervals`: whether it is reckoned how far other images would move the numbers.
 
         Random numbers are the evaluation's own: whoever trains meanwhile does not notice.
 
@@ -233,7 +232,8 @@ class Evaluator:
             A result for `eval.json`: `protocol`, `metrics` (numbers by name), `intervals` (of some of them, two
             ends: 95 % of drawings of as many images, by bootstrap), `settings` (of each metric),
             `left_out` (why default metrics were not measured), `cautions` (why numbers mean less than they seem to),
-            `confusion` where there is one. In other processes than the first, nothing.
+            `seed`, `seconds`, `device`, `versions`, and `confusion` where there is one. In other processes than the
+            first, nothing.
 
         Raises:
             UsageError: a metric that was named cannot be measured.
@@ -260,43 +260,52 @@ class Evaluator:
                 raise UsageError(self.unseen)
             features = world.on_first(lambda: any(metric.features for metric in metrics))
             for batch in world.in_turn(self._looked_at(batches, features, world)):
-                here = batch.on(self._statistics_device)
-                for metric in metrics:
-                    if metric.name not in left_out:
-                        before = _versions(here)
-                        with self._leaving_out(metric.name, left_out):
-                            metric.update(here)
-                        if _versions(here) != before:  # And so what those after it see.
-                            who = f"metric '{metric.name}'"
-                            raise GanzooError(f"{who} changes what it is given in place: let update() work on a copy")
+                self._feed(metrics, batch.on(self._statistics_device), left_out)
             if world.rank:
                 return {}
-            # Some metrics train or draw: each from the seed, whichever others are measured.
-            numbers: dict[str, float] = {}
-            settings: dict[str, Any] = {}
-            around: dict[str, list[float]] = {}
-            for metric in [metric for metric in metrics if metric.name not in left_out]:
-                with self._leaving_out(metric.name, left_out), own_randomness(seed, self.device), torch.enable_grad():
-                    numbers |= _told(metric, numbers)
-                    if intervals:
-                        around |= _around(metric)
-                    settings[metric.name] = _settings(metric)
+            found = self._found(metrics, setting, left_out)
         result = {
             "protocol": self.protocol(n, drawn),
-            "metrics": numbers,
-            "intervals": around,
-            "settings": settings,
+            **found,
             "left_out": left_out,
-            "cautions": self.cautions(numbers, n),
+            "cautions": self.cautions(found["metrics"], n),
             "seed": seed,
             "seconds": round(time.perf_counter() - started, 3),
             "device": str(self.device),
             "versions": {"ganzoo": __version__, "torch": torch.__version__},
         }
         for metric in metrics:
-            if isinstance(metric, Accuracy) and metric.name in settings:
+            if isinstance(metric, Accuracy) and metric.name in found["settings"]:
                 result["confusion"] = metric.confusion().tolist()
         return result
+
+    def _feed(self, metrics: Sequence[Metric], batch: Measured, left_out: dict[str, str]) -> None:
+        """Show the metrics that are not left out a batch, which none of them may change."""
+        for metric in metrics:
+            if metric.name not in left_out:
+                before = _versions(batch)
+                with self._leaving_out(metric.name, left_out):
+                    metric.update(batch)
+                if _versions(batch) != before:  # And so what those after it see.
+                    who = f"metric '{metric.name}'"
+                    raise GanzooError(f"{who} changes what it is given in place: let update() work on a copy")
+
+    def _found(self, metrics: Sequence[Metric], setting: Setting, left_out: dict[str, str]) -> dict[str, Any]:
+        """What they say: some train or draw, each from the seed, whichever others are measured."""
+        numbers: dict[str, float] = {}
+        settings: dict[str, Any] = {}
+        around: dict[str, list[float]] = {}
+        for metric in [metric for metric in metrics if metric.name not in left_out]:
+            with (
+                self._leaving_out(metric.name, left_out),
+                own_randomness(setting.seed, self.device),
+                torch.enable_grad(),
+            ):
+                numbers |= _told(metric, numbers)
+                if setting.intervals:
+                    around |= _around(metric)
+                settings[metric.name] = _settings(metric)
+        return {"metrics": numbers, "intervals": around, "settings": settings}
 
     def _metrics(self, setting: Setting, left_out: dict[str, str]) -> list[Metric]:
         """What is measured; the others, with the reason, go to `left_out`.

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ganzoo.data import ImageSet
 from ganzoo.metrics.base import MOST, Measured, Metric, Setting, needs_room, needs_test_split, require
-from ganzoo.metrics.classifier import class_index, read
+from ganzoo.metrics.classifier import read
 from ganzoo.metrics.neighbours import Gathered
 
 GRID = tuple(10 ** (-1 + i / 9) for i in range(10))
@@ -92,10 +92,9 @@ class Parzen(Metric):
     def _held_out_places(self) -> list[int]:
         train = self.setting.reference.training
         count = _held_out(train)
-        if train.labels is not None and train.classes:
-            by_class = class_index(train.labels, len(train.classes)).diff() >= 0
-            if by_class.all():
-                return _spread(len(train), count)
+        index = train.class_of()
+        if index is not None and (index.diff() >= 0).all():  # Class by class.
+            return _spread(len(train), count)
         return list(range(len(train) - count, len(train)))
 
     def _points(self, images: Tensor) -> Tensor:

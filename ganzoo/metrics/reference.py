@@ -19,7 +19,7 @@ from ganzoo.data.reading import marks_of
 from ganzoo.errors import UsageError
 from ganzoo.files import cache_dir, whole
 from ganzoo.metrics.balls import radii
-from ganzoo.metrics.classifier import at_once, class_index, read
+from ganzoo.metrics.classifier import at_once, read
 from ganzoo.metrics.extractor import MOST, FeatureExtractor
 from ganzoo.metrics.together import looking
 
@@ -185,8 +185,7 @@ class Reference:
     @cached_property
     def labels(self) -> Tensor | None:
         """The classes of the images, int64 (N,); None where there are none."""
-        data = self.data
-        return class_index(data.labels, len(data.classes)) if data.labels is not None and data.classes else None
+        return self.data.class_of()
 
     @cached_property
     def statistics(self) -> Statistics:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ganzoo.errors import GanzooError
-from ganzoo.files import read_json
-from ganzoo.report.read import clean, listed, mapping, number
+from ganzoo.files import number, read_json
+from ganzoo.report.read import clean, listed, mapping
 
 
 class Benchmark(NamedTuple):

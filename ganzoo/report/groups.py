@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ganzoo.errors import GanzooError, UsageError
+from ganzoo.files import number
 from ganzoo.metrics.protocol import at_their_sizes, comparable, describe
 from ganzoo.report.lines import LIFTED, MEASURES, MORE, TIMES, Line, Measure, make_lines, mark_options, value_of
-from ganzoo.report.read import RunRecord, last_logged, number
+from ganzoo.report.read import RunRecord, last_logged
 
 THRESHOLDS = 3
 """Of the FID, with the time that each line took to them."""

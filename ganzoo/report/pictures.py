@@ -13,10 +13,10 @@ from torch import Tensor
 
 from ganzoo.data import to_uint8
 from ganzoo.errors import GanzooError, UsageError, one_line
-from ganzoo.files import regular
+from ganzoo.files import number, regular
 from ganzoo.plugins import Registry
 from ganzoo.report.lines import Line, drawn
-from ganzoo.report.read import RunRecord, listed, number, step_at
+from ganzoo.report.read import RunRecord, listed, step_at
 from ganzoo.runs.folder import grids_of
 from ganzoo.runs.grids import SHOWCASE_SEED
 from ganzoo.runs.parts import in_parts

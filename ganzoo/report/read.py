@@ -10,7 +10,7 @@ from typing import Any
 
 from ganzoo.errors import GanzooError, UsageError, plain
 from ganzoo.fields import validated
-from ganzoo.files import read_json
+from ganzoo.files import number, read_json
 from ganzoo.marks import marks_of
 from ganzoo.metrics.protocol import asked_of, describe, labels_of
 from ganzoo.runs.checkpoint import Checkpoints
@@ -44,8 +44,6 @@ LOGGED = (
 """What `--eval-every` measures, of images and of vectors, among the numbers of a line of the log."""
 ATTEMPTS, PAUSE = 3, 0.2
 """To read a run that is being written, and seconds between them."""
-LARGEST = 1e100
-"""Beyond it sums and squares overflow, and nothing that is measured comes near: a number above it is none."""
 
 
 @dataclass
@@ -358,17 +356,6 @@ def _scores(line: Mapping[str, Any]) -> dict[str, float]:
     if "evaluation" not in line and "fid" not in line:
         return {}
     return {name: value for name in LOGGED if (value := number(line.get(name))) is not None}
-
-
-def number(value: Any) -> float | None:
-    """A finite number of a size that can be reckoned with, or None."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        value = float(value)
-    except OverflowError:
-        return None
-    return value if math.isfinite(value) and abs(value) <= LARGEST else None
 
 
 def clean(value: Any) -> Any:

@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ganzoo.errors import plain
+from ganzoo.files import number
 from ganzoo.metrics.protocol import UNSEEN
 from ganzoo.report.groups import Group
 from ganzoo.report.lines import CLEAR, MEASURES, Difference, Line, Measure, Value, rank, ranked_by
-from ganzoo.report.read import RunRecord, clean, listed, mapping, number
+from ganzoo.report.read import RunRecord, clean, listed, mapping
 from ganzoo.report.show import few_seeds, show, shown_number, telling
 from ganzoo.terminal import argument
 

@@ -115,11 +115,16 @@ def read_metrics(folder: Path) -> Sequence[dict[str, Any]]:
                 with suppress(ValueError, RecursionError):
                     line = from_json(text)
                     flat = isinstance(line, dict) and isinstance(line.get("step"), int)
-                    if flat and all(isinstance(v, int | float | str | None) for v in line.values()):
+                    if flat and all(map(_logged, line.values())):
                         lines.append(line)
     except OSError as error:
         raise GanzooError(f"cannot read {path}: {error.strerror or error}") from error
     return lines
+
+
+def _logged(value: Any) -> bool:
+    """Whether it can be a value of the log: JSON has whole numbers of any length."""
+    return value.bit_length() < 64 if isinstance(value, int) else isinstance(value, float | str | None)
 
 
 def default_folder(model: str, dataset: str) -> Path:

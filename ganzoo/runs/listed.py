@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ganzoo.errors import GanzooError, UsageError, plain
-from ganzoo.files import read_json
+from ganzoo.files import number, read_json
 from ganzoo.marks import marks_of
 from ganzoo.metrics.protocol import comparable
 from ganzoo.runs.folder import open_run, read_metrics
@@ -110,8 +110,6 @@ def _left(step: float, seconds: float, steps: int | None, most: float | None) ->
 
 
 def _number(values: Mapping[str, Any], name: str) -> float | None:
-    """A number of a size that a run has, or None: JSON knows 1e999 too, and whole numbers of any length."""
-    value = values.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return float(value) if abs(value) < LARGEST else None
+    """A number of a size that a run has, or None."""
+    value = number(values.get(name))
+    return value if value is not None and abs(value) < LARGEST else None

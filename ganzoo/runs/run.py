@@ -66,8 +66,8 @@ class Run:
     """A run directory that is being written.
 
     `run.json` (everything needed to repeat it), `metrics.jsonl`, `samples/`, `checkpoints/`, `generator.safetensors`
-    with `config.json`, `losses.png`, `real.png`; of a model that is slow to come to its first grid, `first.png`. Of
-    several processes the first alone writes; the others take part in what all must agree on.
+    with `config.json`, `losses.png`, `real.png`, at the end `status.json`; of a model that is slow to come to its first
+    grid, `first.png`. Of several processes the first alone writes; the others take part in what all must agree on.
     """
 
     def __init__(self, folder: Path, sample_interval: int, checkpoint_interval: int, world: World = ALONE):
@@ -386,7 +386,7 @@ class Run:
                 file.write(weights.pack(module.state_dict(), about))
 
     def finish(self, trainer: Trainer) -> None:
-        """The last grid, checkpoint, log line and the plot."""
+        """What is left to log, draw and save; the plot is drawn by `close`."""
         if self.meter.pending:
             self.log(trainer)
         if trainer.step % self.sample_interval and not self.world.rank:

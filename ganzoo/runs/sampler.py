@@ -167,7 +167,7 @@ class Sampler(Drawing):
         with suppress(TypeError):
             label = index(label)
         text = str(label)
-        if text.isdecimal() and int(text) < len(names):
+        if re.fullmatch(r"\d{1,9}", text) and int(text) < len(names):
             return int(text)
         hint = f"classes are 0 to {len(names) - 1}"
         if names != tuple(map(str, range(len(names)))):

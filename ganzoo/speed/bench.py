@@ -106,6 +106,14 @@ class Contest:
         ours = self._take(1)
         self.peak = peak_memory(self.device) or 0
         self.loop = TutorialProcess(registry.get("datasets", "mnist").unpack(), self.batch, str(self.device))
+        try:
+            self._pace(ours, seconds)
+        except BaseException:
+            self.close()
+            raise
+
+    def _pace(self, ours: float, seconds: float) -> None:
+        """Settle how many segments there will be, and of how many steps; `ours`: the seconds of a step."""
         self.loop(WARM_UP)
         theirs, products = self.loop(1), self.roofline(1, self.device)
         period = self.trainer.schedule.period

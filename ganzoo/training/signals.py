@@ -3,10 +3,11 @@
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import FrameType
+from typing import Any
 
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 HANGUP: int | None = getattr(signal, "SIGHUP", None)
@@ -20,6 +21,17 @@ def stopping() -> tuple[int, ...]:
     if HANGUP is None or signal.getsignal(HANGUP) == signal.SIG_IGN:
         return STOPPING
     return (*STOPPING, HANGUP)
+
+
+@contextmanager
+def handled(numbers: Iterable[int], handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Inside, these signals go to the handler."""
+    before = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, own in before.items():
+            signal.signal(number, signal.SIG_DFL if own is None else own)  # None: one that is not Python's.
 
 
 _lasting = ContextVar("_lasting", default=False)
@@ -56,17 +68,15 @@ class Ended(KeyboardInterrupt):
 def ending() -> Iterator[None]:
     """Inside, SIGTERM and SIGHUP end the work as Ctrl-C does, by `Ended`: what is half written is removed."""
 
+    numbers = [number for number in stopping() if number != signal.SIGINT]
+
     def end(number: int, _frame: FrameType | None) -> None:
-        for other in before:  # A second ends the process, but that a hangup comes twice.
+        for other in numbers:  # A second ends the process, but that a hangup comes twice.
             signal.signal(other, signal.SIG_IGN if other == HANGUP else signal.SIG_DFL)
         raise Ended(number)
 
-    before = {number: signal.signal(number, end) for number in stopping() if number != signal.SIGINT}
-    try:
+    with handled(numbers, end):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)  # None: one that is not Python's.
 
 
 class Stop:
@@ -84,12 +94,12 @@ class Stop:
 
     def __enter__(self) -> "Stop":
         self._lasting = _lasting.get()
-        self._before = {number: signal.signal(number, self._handle) for number in stopping()}
+        self._handled = handled(stopping(), self._handle)
+        self._handled.__enter__()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)  # None: one that is not Python's.
+    def __exit__(self, *error: Any) -> None:
+        self._handled.__exit__(*error)
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
         if self.heard is not None:

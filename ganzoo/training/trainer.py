@@ -1,4 +1,4 @@
-"""The core: one loop for every model. It fits on a page; what a model is stands in `gan.py`."""
+"""The core: one loop for every model. What a model is stands in `gan.py`."""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence

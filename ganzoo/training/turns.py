@@ -139,7 +139,7 @@ def _with_regularisers(gan: GAN, turns: tuple[Turn, ...]) -> tuple[Turn, ...]:
     """
     found = list(turns)
     for regulariser in added(gan.regularisers, Regulariser):
-        if not _is_count(regulariser.every):
+        if not is_count(regulariser.every):
             every = f"every={regulariser.every!r}"
             raise GanzooError(f"regulariser '{regulariser.name}' has {every}: it must be a whole number, 1 or more")
         of_player = [i for i, turn in enumerate(found) if turn.player == regulariser.player]
@@ -203,7 +203,8 @@ def check_terms(terms: Any, who: str, none: bool = False) -> None:
             raise GanzooError(f"{who} returns term '{name}' as {kind}, not as a scalar tensor: take the mean, say")
 
 
-def _is_count(value: Any) -> bool:
+def is_count(value: Any) -> bool:
+    """Whether it is a whole number, 1 or more."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
@@ -235,7 +236,7 @@ def _checked(gan: GAN) -> tuple[Turn, ...]:
             if not isinstance(value := getattr(turn, name), bool):
                 raise GanzooError(f"{who}: Turn '{turn.name}' has {name}={value!r}: it must be True or False")
         for name in ("every", "repeat"):
-            if not _is_count(value := getattr(turn, name)):
+            if not is_count(value := getattr(turn, name)):
                 raise GanzooError(
                     f"{who}: Turn '{turn.name}' has {name}={value!r}: it must be a whole number, 1 or more"
                 )
