@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ganzoo import __version__
 from ganzoo.data import LARGEST_SIDE, DataRequest, DataSpec, ImageSet, Loader, Views, limited, open_dataset
 from ganzoo.data.making import Maker
+from ganzoo.data.opening import refuse_root
 from ganzoo.errors import GanzooError, UsageError, did_you_mean, one_line, warn
 from ganzoo.fields import validated
 from ganzoo.gan import GAN
@@ -124,6 +125,7 @@ def prepare(
     refuse_sources(plan)
     if begins:
         refuse_unwanted(plan)
+        refuse_root(registry.get("datasets", settings.dataset), settings.data_root)
     world.use(engine.device)
     data = world.first_before_others(lambda: load_data(settings, registry))
     spec = data.spec(settings.dataset)

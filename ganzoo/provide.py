@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from ganzoo.apart import told, train_apart
 from ganzoo.data import DataSpec
+from ganzoo.data.opening import refuse_root
 from ganzoo.errors import GanzooError, UsageError, did_you_mean, one_line
 from ganzoo.fields import validated
 from ganzoo.files import check_place, read_json
@@ -48,7 +49,7 @@ def plans(models: Sequence[str], seeds: Sequence[int], given: Mapping[str, Any],
         kind = plugins.get("models", model)
         made += [resolve(kind, {**given, "seed": seed}, preset or None) for seed in dict.fromkeys(seeds)]
     for plan in made:
-        plugins.get("datasets", plan.settings.dataset)
+        refuse_root(plugins.get("datasets", plan.settings.dataset), plan.settings.data_root)
         refuse_sources(plan)
     return made
 

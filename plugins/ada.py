@@ -32,7 +32,7 @@ from pydantic import Field
 from torch import Tensor
 
 import ganzoo
-from ganzoo.errors import UsageError
+from ganzoo.errors import UsageError, note_once
 from ganzoo.ingredients import Augmentation, IngredientOptions
 from ganzoo.precision import exactly
 
@@ -139,6 +139,9 @@ class ADA(Augmentation):
             raise UsageError(
                 "augmentation 'ada': ramp says how p is reached, and there is none: give ada:p=0.5,ramp=..."
             )
+        idle = [name for name in ("target", "speed", "interval") if name in options.model_fields_set]
+        if options.p is not None and idle:
+            note_once(f"augmentation 'ada': {' and '.join(idle)} not used, for p is fixed at {options.p:g}")
         self.draws = Draws()
         self.register_buffer("p", torch.tensor(0.0 if options.ramp else float(options.p or 0)))
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64) if options.ramp else None)

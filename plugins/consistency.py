@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import ganzoo
-from ganzoo.errors import UsageError
+from ganzoo.errors import UsageError, note_once
 from ganzoo.ingredients import unreached
 from ganzoo.precision import single
 
@@ -42,6 +42,8 @@ class Consistency(ganzoo.Regulariser):
             )
 
     def unfit(self, gan: ganzoo.GAN) -> str | None:
+        if not (self.options.real or self.options.fake):
+            note_once("regulariser 'consistency' does nothing: real and fake are both 0")
         return unreached(gan) if self.options.fake else None
 
     def terms(self, gan: ganzoo.GAN, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:

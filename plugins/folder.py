@@ -36,7 +36,8 @@ NARROW = (255, 1023, TWELVE_BITS)
 def colour(value: str) -> str:
     """Raises ValueError where it is no colour."""
     try:
-        ImageColor.getrgb(value)
+        if len(ImageColor.getrgb(value)) == 4:
+            raise ValueError
     except ValueError:
         raise ValueError("write white, black or #RRGGBB") from None
     return value
@@ -288,6 +289,8 @@ def settled(
         )
     if seen.transparent:
         notes.append(f"transparent pixels are laid on {options.background} (--background)")
+    elif "background" in options.model_fields_set:
+        notes.append(f"--background {options.background} is not used: no picture is transparent")
     if seen.unseen and not request.channels and channels == 1:
         notes.append(
             f"pictures are taken for grey after a look at {SURVEYED} or fewer of those stored in colour, and not at "
@@ -391,7 +394,7 @@ def readable(
         notes.append(f"classes of which no picture is left ({len(lost):,}): {some(lost)}")
     if chosen is train:
         return left, left
-    held = without_broken(chosen, options, notes, root)
+    held = without_broken(chosen, options, notes, root, " of the test split")
     if left.labels is not None and (odd := set(held.labels or ()) - set(left.labels)):
         raise UsageError(
             f"the training pictures of {some(class_order(odd))} in {root} are all broken, and those for tests are not: "
@@ -400,8 +403,8 @@ def readable(
     return left, held
 
 
-def without_broken(part: Pictures, options: Options, notes: list[str], root: Path) -> Pictures:
-    """Those of them that can be read. What only lacks `--white` is not broken, and is told later."""
+def without_broken(part: Pictures, options: Options, notes: list[str], root: Path, of: str = "") -> Pictures:
+    """Those that can be read; `of`: which they are. What only lacks `--white` is not broken, and is told later."""
     from ganzoo.data.imagefiles import Rule, broken_files
 
     rule = Rule(options.background, options.white or 1)
@@ -413,7 +416,8 @@ def without_broken(part: Pictures, options: Options, notes: list[str], root: Pat
         return part
     names = [part.names[i] for i in sorted(broken)]
     if len(broken) == len(part):
-        raise UsageError(f"none of the {len(part):,} pictures in {root} can be read: {next(iter(broken.values()))}")
+        first = next(iter(broken.values()))
+        raise UsageError(f"none of the {len(part):,} pictures{of} in {root} can be read: {first}")
     line = f"{len(broken):,} of {len(part):,} {told}: {', '.join(names)}"
     if line not in notes:
         notes.append(line)

@@ -15,6 +15,7 @@ class MNISTEdges(ganzoo.Dataset):
     name = "mnist-edges"
     attribution = "Made of the MNIST digits of Y. LeCun, C. Cortes and C. Burges, CC BY-SA 3.0."
     summary = "the digits of mnist, each with its outline as the source to make it from; 10 classes"
+    takes_root = False
 
     def load(self, request: ganzoo.DataRequest) -> ganzoo.ImageSet:
         digits = registry().get("datasets", "mnist")().load(request)

@@ -25,6 +25,7 @@ class MNISTM(ganzoo.Dataset):
     name = "mnist-m"
     attribution = "Made of the MNIST digits of Y. LeCun, C. Cortes and C. Burges, CC BY-SA 3.0."
     summary = "the digits of mnist over coloured patches, 28 x 28 colour, 10 classes; embedded"
+    takes_root = False
 
     def load(self, request: ganzoo.DataRequest) -> ganzoo.ImageSet:
         digits = registry().get("datasets", "mnist")().load(request)
@@ -40,6 +41,7 @@ class Unpaired(ganzoo.Dataset):
     name = "mnist-m-unpaired"
     attribution = "Made of the MNIST digits of Y. LeCun, C. Cortes and C. Burges, CC BY-SA 3.0."
     summary = "mnist-m, and the digits of mnist with their classes as unpaired sources; embedded"
+    takes_root = False
 
     def load(self, request: ganzoo.DataRequest) -> ganzoo.ImageSet:
         digits = registry().get("datasets", "mnist")().load(request)

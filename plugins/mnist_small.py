@@ -17,6 +17,7 @@ class MNISTSmall(ganzoo.Dataset):
     name = "mnist-small"
     attribution = "Made of the MNIST digits of Y. LeCun, C. Cortes and C. Burges, CC BY-SA 3.0."
     summary = "the digits of mnist, each with the same at 7 x 7 as the source to make it from; 10 classes"
+    takes_root = False
 
     def load(self, request: ganzoo.DataRequest) -> ganzoo.ImageSet:
         digits = registry().get("datasets", "mnist")().load(request)

@@ -41,6 +41,7 @@ class MNISTStrokes(ganzoo.Dataset):
     name = "mnist-strokes"
     attribution = "Made of the MNIST digits of Y. LeCun, C. Cortes and C. Burges, CC BY-SA 3.0."
     summary = "the digits of mnist, each with its class, stroke thickness and slant as a condition vector"
+    takes_root = False
 
     def load(self, request: ganzoo.DataRequest) -> ganzoo.ImageSet:
         digits = registry().get("datasets", "mnist")().load(request)

@@ -42,6 +42,7 @@ class Ring(Mixture):
     name = "ring"
     attribution = "Drawn from a formula."
     summary = "points in the plane: 8 Gaussians on a circle of radius 2, deviation 0.02, divided by 2.5; 8 classes"
+    takes_root = False
     means = 2 * torch.stack([f(torch.arange(8).double() * math.pi / 4) for f in (torch.cos, torch.sin)], 1)
     deviation, extent = 0.02, 2.5
 
@@ -62,6 +63,7 @@ class SwissRoll(ganzoo.Dataset):
     name = "swiss-roll"
     attribution = "Drawn from a formula."
     summary = "points in the plane: a spiral of one and a half turns with noise of 0.25, divided by 16; no classes"
+    takes_root = False
 
     def load(self, request: ganzoo.DataRequest) -> ganzoo.ImageSet:
         n, draw = COUNT[request.split], torch.Generator().manual_seed(SEEDS[request.split])
@@ -77,6 +79,7 @@ class Moons(ganzoo.Dataset):
     name = "moons"
     attribution = "Drawn from a formula."
     summary = "points in the plane: two half circles that interlock, with noise of 0.05, around 0; 2 classes"
+    takes_root = False
 
     def load(self, request: ganzoo.DataRequest) -> ganzoo.ImageSet:
         n, draw = COUNT[request.split], torch.Generator().manual_seed(SEEDS[request.split])

@@ -25,6 +25,7 @@ class StackedMNIST(ganzoo.Dataset):
     name = "stacked-mnist"
     attribution = "Made of the MNIST digits of Y. LeCun, C. Cortes and C. Burges, CC BY-SA 3.0."
     summary = "three digits of mnist as colour channels, 28 x 28, 1,000 modes, 128,000 + 26,000 images; embedded"
+    takes_root = False
 
     def load(self, request: ganzoo.DataRequest) -> ganzoo.ImageSet:
         digits = registry().get("datasets", "mnist")().load(request)

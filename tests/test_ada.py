@@ -311,6 +311,13 @@ def test_p_moves_by_the_images_of_an_interval_towards_the_target():
     assert made.watched()["r_t"].item() == -1
 
 
+def test_what_moves_p_is_told_to_be_idle_where_p_is_fixed(capsys):
+    ada(p=0.25, target=0.3, speed=100)
+    assert "augmentation 'ada': target and speed not used, for p is fixed at 0.25" in capsys.readouterr().err
+    ada(target=0.3)
+    assert capsys.readouterr().err == ""
+
+
 def test_a_fixed_p_stays_and_the_signs_are_watched():
     made = ada(p=0.3, interval=1)
     made.batch_size = 10_000

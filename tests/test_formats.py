@@ -613,9 +613,17 @@ def test_transparency_is_laid_on_what_is_asked_for(tmp_path, capsys, background,
     assert f"transparent pixels are laid on {background}" in capsys.readouterr().err
 
 
-def test_a_background_that_is_no_colour_is_refused(tmp_path):
-    with pytest.raises(UsageError, match="--background: write white, black or #RRGGBB, not 'blak'"):
-        load(write(tmp_path, {"a.png": png()}), background="blak")
+@pytest.mark.parametrize("colour", ["blak", "#11223380"])
+def test_a_background_that_is_no_colour_is_refused(tmp_path, colour):
+    with pytest.raises(UsageError, match=f"--background: write white, black or #RRGGBB, not '{colour}'"):
+        load(write(tmp_path, {"a.png": png()}), background=colour)
+
+
+def test_a_background_that_is_never_seen_is_told(tmp_path, capsys):
+    load(write(tmp_path, {"a.png": png()}), background="red")
+    assert "--background red is not used: no picture is transparent" in capsys.readouterr().err
+    load(tmp_path)
+    assert "background" not in capsys.readouterr().err
 
 
 def test_the_cache_knows_the_background(tmp_path, monkeypatch):
@@ -690,6 +698,35 @@ def test_an_option_of_another_data_set_says_whose_it_is(ganzoo):
     result = ganzoo("run", "tiny", "--skip-broken")
     assert result.code == 2
     assert "--skip-broken belongs to data set 'folder', and the data set is 'mnist'" in result.err
+
+
+def test_pictures_of_ones_own_are_not_forgotten_for_digits(ganzoo, tmp_path):
+    """`--data-root` without `--dataset folder` trained on MNIST without a word."""
+    write(tmp_path / "pets", {f"{i}.png": png() for i in range(4)})
+    assert ganzoo("run", *TINY, "--steps", 2, "--out", "done", "--quiet").code == 0
+    for command in (
+        ("run", "gan", "--data-root", "pets", "--steps", 2, "--out", "r"),
+        ("run", "gan", "--dataset", "emoji", "--data-root", "nowhere", "--dry-run"),
+        ("eval", "done", "--dataset", "mnist", "--data-root", "pets"),
+        ("eval", "pets", "--data-root", "pets"),
+        ("features", "train", "--dataset", "mnist", "--data-root", "pets"),
+        ("compare", "gan", "cgan", "--data-root", "pets", "--steps", 2),
+        ("bench", "gan", "--data-root", "pets"),
+    ):
+        result = ganzoo(*command)
+        assert (result.code, result.err.count("\n")) == (2, 1), (command, result.err)
+        assert "reads no files from there; for pictures of your own add --dataset folder" in result.err
+    assert not (tmp_path / "r").exists()
+
+
+def test_a_test_split_of_broken_pictures_is_told_where_d_is_to_be_asked_of_it(ganzoo, tmp_path):
+    whole = {f"train/{i:02}.png": png(100) for i in range(20)}
+    write(tmp_path / "a", {**whole, "test/x.png": b"", "test/y.png": b""})
+    data = ("--dataset", "folder", "--data-root", "a", "--skip-broken")
+    result = ganzoo("run", "gan", *data, "--batch-size", 4, "--steps", 4, "--sample-interval", 2, "--out", "r")
+    assert result.code == 0
+    assert "what D says of held-out images is not told, for the test split cannot be had: none of the 2" in result.err
+    assert "pictures of the test split in" in result.err
 
 
 def test_pictures_are_read_once_recognised(tmp_path):

@@ -45,6 +45,7 @@ def train(
     import hashlib
 
     from ganzoo.data import DataRequest, open_dataset
+    from ganzoo.data.opening import refuse_root
     from ganzoo.data.views import Views
     from ganzoo.files import check_place, output
     from ganzoo.metrics.classifier import Classifier, Shape, accuracy, fit, keep, pack, set_scale, trained_file
@@ -58,6 +59,7 @@ def train(
     source = registry().check().get("datasets", dataset)
     depth = int(channels) if channels else None
     own = data_given(values)
+    refuse_root(source, data_root)
     data = open_dataset(source(), DataRequest("train", data_root, image_size, depth, own))
     if not data.is_images:
         raise UsageError(f"--dataset {dataset}: it holds vectors, and features are of images")

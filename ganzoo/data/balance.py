@@ -26,7 +26,7 @@ class Balanced:
         self.members = [(classes == c).nonzero().flatten() for c in range(len(names))]
         for name, images in zip(names, self.members, strict=True):
             if not len(images):
-                raise UsageError(f"--balance: class '{name}' has no training images")
+                raise UsageError(f"--balance: class '{name}' has no training images (--limit may have left none)")
 
     def order(self, epoch: int, size: int) -> Tensor:
         """The images of epoch `epoch` (from 0), of which each has `size`: int64 (size,)."""

@@ -505,7 +505,7 @@ def _beside(tree: Tree, names: list[str], tops: list[str], notes: list[str]) -> 
             f"{tree.root}: keys have several pictures ({len(twice):,}): {some(twice)} (a key is a name up to its "
             "first point)"
         )
-    absent(f"{tree.root} has .cls files, which", [name for key, name in of_key.items() if key not in keys])
+    absent(f"a .cls file in {tree.root}", [name for key, name in of_key.items() if key not in keys])
     labelled = [name for name in names if _key(name) in of_key]
     told = [tree.text(of_key[_key(name)], LONGEST_CLS).strip()[:200] for name in labelled]
     values, missing = known_classes(told)

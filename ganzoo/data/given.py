@@ -43,6 +43,7 @@ def dataset_of(data: Any, name: str, value_range: tuple[float, float] | None = N
 
     class Given(Dataset):
         summary = "handed over by a program"
+        takes_root = False
 
         def load(self, request: DataRequest) -> ImageSet:
             found = ImageSet(**vars(held))

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -32,6 +33,19 @@ def choose_options(dataset: Dataset | type[Dataset], values: Any) -> Any:
             hint = did_you_mean(flag, known) if known else "it has none"
             raise UsageError(f"data set '{dataset.name}' has no option --{flag}: {hint}")
     return validated(dataset.Options, given)
+
+
+def refuse_root(dataset: type[Dataset], root: Path | None) -> None:
+    """Refuse a folder that a data set does not look into: somebody's own pictures, most likely.
+
+    Raises:
+        UsageError: it is one.
+    """
+    if root is not None and not dataset.takes_root:
+        raise UsageError(
+            f"--data-root {root}: data set '{dataset.name}' reads no files from there; for pictures of your own add "
+            "--dataset folder"
+        )
 
 
 def open_dataset(dataset: Dataset, request: DataRequest) -> ImageSet:

@@ -135,6 +135,8 @@ class Dataset(ABC):
     """What can be chosen of it: `label_column` is `--label-column` where this data set is chosen."""
     before: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     """Options by which it is what version 0.1.0 had, where its defaults are not: runs of then go on so."""
+    takes_root: ClassVar[bool] = True
+    """Whether `load` looks for files in `request.root`. Where it does not, whoever gives --data-root is told."""
 
     @abstractmethod
     def load(self, request: DataRequest) -> ImageSet:

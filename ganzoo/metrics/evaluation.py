@@ -67,8 +67,8 @@ def choose_extractor(
         if not made and trained is None:
             raise UsageError(
                 f"no feature extractor is known for '{dataset}': train one with "
-                f"`{training_command(dataset, shape, root, data_options)}`, or name one with --features "
-                f"({', '.join(known)})"
+                f"`{training_command(dataset, shape, root, data_options)}`, or look through another with "
+                f"`ganzoo eval --features` ({', '.join(known)})"
             )
         name = made[0] if made else dataset
     if name in known:
@@ -358,7 +358,7 @@ class Evaluator:
             found.append(
                 f"the extractor '{extractor.name}' is itself right about {reached:.0%} of "
                 f"{TESTED_ON.get(extractor.tested_on, 'its test images')}: "
-                f"{' and '.join(spoilt)} say little"
+                f"{' and '.join(spoilt)} {'say' if len(spoilt) > 1 else 'says'} little"
             )
         return found
 

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import BaseModel
 from torch import Tensor
 
+from ganzoo.data.opening import refuse_root
 from ganzoo.errors import GanzooError, UsageError, warn
 from ganzoo.files import write_json
 from ganzoo.gan import GAN
@@ -55,6 +56,8 @@ def measure_run(
     about: dict[str, Any] = {"run": str(run), "model": sampler.gan.name, "step": sampler.step}
     about["asked"] = _asked(dataset, data_root, options)
     name = dataset or sampler.data.name
+    if data_root is not None:
+        refuse_root(plugins.get("datasets", name), data_root)
     root = data_root or (None if dataset else known.root)
     if not dataset:
         own, recorded = options.get("data_options") or {}, known.options
@@ -130,6 +133,7 @@ def measure_images(
         GanzooError: as `Evaluator`.
     """
     c, h, w = images.shape[1:]
+    refuse_root(plugins.get("datasets", dataset or "mnist"), data_root)
     evaluator = world.first_before_others(
         lambda: Evaluator(plugins, dataset or "mnist", shape=(c, h, w), root=data_root, **options)
     )

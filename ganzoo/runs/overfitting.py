@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ganzoo.data import Batch, ImageSet
 from ganzoo.data.examples import examples_of
-from ganzoo.errors import warn
+from ganzoo.errors import UsageError, one_line, warn
 from ganzoo.gan import GAN
 from ganzoo.metrics.classifier import at_once
 from ganzoo.training.engine import at_rest
@@ -45,6 +45,15 @@ class Overfitting:
         try:
             if self._sides is None:
                 self._sides = self._opened(trainer)
+        except UsageError as error:
+            if not gan.translates:  # Of which grids have told.
+                warn(f"what D says of held-out images is not told, for the test split cannot be had: {one_line(error)}")
+            self._cannot = True
+            return {}
+        except Exception:
+            self._cannot = True
+            return {}
+        try:
             if not self._sides:
                 return {}
             with at_rest(gan, SEED, gan.device):

@@ -70,6 +70,7 @@ class EmojiPictures(ganzoo.Dataset):
     name = "emoji"
     attribution = BOTH
     summary = "emoji of two styles, 32 x 32 colour, 9 classes, 3,374 + 368 images; embedded"
+    takes_root = False
     Options = Options
 
     def load(self, request: ganzoo.DataRequest) -> ganzoo.ImageSet:
@@ -83,6 +84,7 @@ class EmojiNoto(ganzoo.Dataset):
     name = "emoji-noto"
     attribution = "Noto Emoji by Google, Apache License 2.0; resized, on white."
     summary = "the emoji of Noto, 32 x 32 colour, 9 classes, 1,687 + 184 images; embedded"
+    takes_root = False
 
     def load(self, request: ganzoo.DataRequest) -> ganzoo.ImageSet:
         return drawn(("noto",), request.split)
@@ -94,6 +96,7 @@ class EmojiTwemoji(ganzoo.Dataset):
     name = "emoji-twemoji"
     attribution = "Twemoji by Twitter, Inc. and other contributors, CC BY 4.0; resized, on white."
     summary = "the emoji of Twemoji, 32 x 32 colour, 9 classes, 1,687 + 184 images; embedded"
+    takes_root = False
 
     def load(self, request: ganzoo.DataRequest) -> ganzoo.ImageSet:
         return drawn(("twemoji",), request.split)
@@ -105,6 +108,7 @@ class EmojiStyles(ganzoo.Dataset):
     name = "emoji-styles"
     attribution = BOTH
     summary = "the emoji of Noto, each with the one of Twemoji as the source to make it from; 9 classes"
+    takes_root = False
 
     def load(self, request: ganzoo.DataRequest) -> ganzoo.ImageSet:
         emoji = [e for e in table() if e.split == request.split]
@@ -122,6 +126,7 @@ class EmojiStylesUnpaired(ganzoo.Dataset):
     name = "emoji-styles-unpaired"
     attribution = BOTH
     summary = "half the emoji of Noto, to be made from the other half of Twemoji: no pairs; 9 classes"
+    takes_root = False
 
     def load(self, request: ganzoo.DataRequest) -> ganzoo.ImageSet:
         emoji = [e for e in table() if e.split == request.split]
@@ -138,6 +143,7 @@ class EmojiTags(ganzoo.Dataset):
     name = "emoji-tags"
     attribution = BOTH
     summary = "word vectors of the keywords of emoji, each with the features of the picture as its condition; embedded"
+    takes_root = False
     Options = Options
 
     def load(self, request: ganzoo.DataRequest) -> ganzoo.ImageSet:

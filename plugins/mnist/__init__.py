@@ -26,6 +26,7 @@ class MNIST(ganzoo.Dataset):
     name = "mnist"
     attribution = "The MNIST digits of Y. LeCun, C. Cortes and C. Burges, CC BY-SA 3.0."
     summary = "handwritten digits, 28 x 28 grey, 10 classes, 60,000 + 10,000 images; embedded"
+    takes_root = False
 
     def load(self, request: ganzoo.DataRequest) -> ganzoo.ImageSet:
         part = "train" if request.split == "train" else "t10k"
