@@ -50,6 +50,7 @@ def test_r_v_is_1_where_new_images_pass_for_fakes_and_0_where_they_pass_for_know
     overfitting.measure(trainer)
     told = capsys.readouterr().err
     assert told.count("knows its images by heart (r_v 1.00") == (expected == 1)
+    assert told.count("more images help, or --augment ada") == (expected == 1)
 
 
 def test_scores_that_scatter_are_not_told_for_images_known_by_heart(capsys):
@@ -80,6 +81,13 @@ def test_of_large_images_only_as_many_are_looked_at_as_memory_holds(monkeypatch,
     trainer, overfitting = made(Seen, images(2))
     assert overfitting.measure(trainer)
     assert seen == [looked_at] * 3
+
+
+def test_what_augments_already_is_not_told_to(capsys):
+    trainer, overfitting = made(ByHeart, images(2))
+    trainer.gan.augmentations.append(torch.nn.Identity())
+    overfitting.measure(trainer)
+    assert capsys.readouterr().err.endswith("more images help\n")
 
 
 def test_where_nothing_is_held_out_nothing_is_told():

@@ -73,9 +73,10 @@ class Overfitting:
         )
         if found.get("r_v", 0.0) > PARTED and unseen > chance and not self._told:
             self._told = True
+            remedy = "more images help" + ("" if len(gan.augmentations) else ", or --augment ada")
             warn(
                 f"step {trainer.step}: the discriminator knows its images by heart (r_v {found['r_v']:.2f}: it tells "
-                "them from real ones that it never saw); more images help, or --augment ada"
+                f"them from real ones that it never saw); {remedy}"
             )
         return {name: value for name, value in found.items() if value == value and abs(value) != float("inf")}
 
