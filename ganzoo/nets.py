@@ -30,6 +30,11 @@ def weighted_layers(network: nn.Module) -> list[list[nn.Module]]:
     return layers
 
 
+def side_by_side(one: nn.Module, other: nn.Module) -> list[list[nn.Module]]:
+    """The `weighted_layers` of two networks that are built alike, those of one depth together."""
+    return [[*ours, *theirs] for ours, theirs in zip(weighted_layers(one), weighted_layers(other), strict=True)]
+
+
 def _holders(module: nn.Module) -> Iterator[nn.Module]:
     """The innermost modules that hold parameters; a reparametrised one as a whole."""
     inner = [child for child in module.children() if any(True for _ in child.parameters())]
@@ -174,6 +179,31 @@ class Dropout(nn.Module):
 
     def extra_repr(self) -> str:
         return f"p={1 - self.keep / 256:.4g}"
+
+
+class GaussianNoise(nn.Module):
+    """Normal noise of a standard deviation on every number, in training alone."""
+
+    def __init__(self, deviation: float):
+        super().__init__()
+        self.deviation = deviation
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.deviation * torch.randn_like(x) if self.training else x
+
+
+class Residual(nn.Module):
+    """Two 3 x 3 convolutions with batch normalisation, around which the map (N, width, H, W) goes on as it is."""
+
+    def __init__(self, width: int, activation: nn.Module):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), activation,
+            nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width),
+        )  # fmt: skip
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.layers(x)
 
 
 class Maxout(nn.Module):
@@ -413,6 +443,19 @@ class ConvDiscriminator(nn.Module):
         if self.condition.size:
             x = torch.cat([x, self.condition(x, y).unflatten(1, (1, *x.shape[2:]))], dim=1)
         return self.head(self.features(x))
+
+
+class FeatureDiscriminator(nn.Module):
+    """The same, without a condition, whose features are wanted too: images to logits (N, 1) and features (N, D)."""
+
+    def __init__(self, data: DataSpec, width: int, hidden: int):
+        super().__init__()
+        self.features = ConvFeatures(data, width, batch_norm=True, hidden=hidden)
+        self.head = nn.Linear(self.features.size, 1)
+
+    def forward(self, x: Tensor, y: None = None) -> tuple[Tensor, Tensor]:
+        features = self.features(x)
+        return self.head(features), features
 
 
 class ConvEncoder(nn.Module):

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ganzoo import gan
 from ganzoo.data import Batch
-from ganzoo.nets import weighted_layers
+from ganzoo.nets import side_by_side
 from ganzoo.precision import single
 
 
@@ -44,8 +44,7 @@ class TwoWay(gan.GAN):
 
     def discriminator_layers(self) -> Sequence[nn.Module | Sequence[nn.Module]]:
         """Those of both discriminators, side by side."""
-        sides = weighted_layers(self.discriminator), weighted_layers(self.source_discriminator)
-        return [[*ours, *theirs] for ours, theirs in zip(*sides, strict=True)]
+        return side_by_side(self.discriminator, self.source_discriminator)
 
     def generate(self, z: Tensor, y: Tensor | None, source: Tensor | None = None) -> Tensor:
         assert source is not None

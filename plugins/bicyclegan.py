@@ -28,7 +28,7 @@ import ganzoo
 from ganzoo import losses
 from ganzoo.errors import UsageError
 from ganzoo.fields import BatchSize, Hold, LatentDim, Width
-from ganzoo.nets import ConvFeatures, around, weighted_layers
+from ganzoo.nets import ConvFeatures, around, side_by_side
 from ganzoo.precision import single
 from ganzoo.translation import (
     MultiScale,
@@ -120,8 +120,7 @@ class BicycleGAN(ganzoo.GAN):
 
     def discriminator_layers(self) -> Sequence[nn.Module | Sequence[nn.Module]]:
         """Those of both discriminators, side by side."""
-        both = weighted_layers(self.discriminator), weighted_layers(self.encoded_discriminator)
-        return [[*ours, *theirs] for ours, theirs in zip(*both, strict=True)]
+        return side_by_side(self.discriminator, self.encoded_discriminator)
 
     def sample_latent(self, n: int) -> Tensor:
         return torch.randn(n, self.options.latent_dim, device=self.device)

@@ -20,21 +20,7 @@ from torch import Tensor, nn
 import ganzoo
 from ganzoo import losses
 from ganzoo.fields import Beta1, Beta2, Hidden, Hold, LatentDim, LearningRateD, LearningRateG, Width
-from ganzoo.nets import ConvFeatures, ConvGenerator, vector
-
-
-class Discriminator(nn.Module):
-    """The convolutional body, whose features are Q's too, and D's linear head."""
-
-    def __init__(self, data: ganzoo.DataSpec, width: int, hidden: int):
-        super().__init__()
-        self.features = ConvFeatures(data, width, batch_norm=True, hidden=hidden)
-        self.head = nn.Linear(self.features.size, 1)
-
-    def forward(self, x: Tensor, y: None = None) -> tuple[Tensor, Tensor]:
-        features = self.features(x)
-        return self.head(features), features
-
+from ganzoo.nets import ConvGenerator, FeatureDiscriminator, vector
 
 LOG_VARIANCE = (-6.0, 2.0)
 """Range of what Q says of its uncertainty: without a floor, a code that is read well makes the likelihood, and with it
@@ -93,7 +79,7 @@ class InfoGAN(ganzoo.GAN):
         super().__init__(data, options)
         o = options
         self.generator = ConvGenerator(self.data, o.latent_dim + o.categories + o.continuous, o.width, o.hidden)
-        self.discriminator = Discriminator(self.data, o.width, o.hidden)
+        self.discriminator = FeatureDiscriminator(self.data, o.width, o.hidden)
         self.recognition = Recognition(self.discriminator.features.size, o.categories, o.continuous)
 
     def players(self) -> dict[str, nn.Module]:

@@ -30,23 +30,9 @@ import ganzoo
 from ganzoo import losses
 from ganzoo.errors import UsageError
 from ganzoo.fields import BatchSize, LatentDim, LearningRate, Width
-from ganzoo.nets import channels, init_normal, pyramid
+from ganzoo.nets import GaussianNoise, Residual, channels, init_normal, pyramid
 from ganzoo.precision import single
 from ganzoo.translation import same_size
-
-
-class Residual(nn.Module):
-    """Two 3 x 3 convolutions with batch normalisation, around which the map goes on as it is."""
-
-    def __init__(self, width: int):
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(),
-            nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width),
-        )  # fmt: skip
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.layers(x)
 
 
 class Generator(nn.Module):
@@ -57,24 +43,14 @@ class Generator(nn.Module):
         images, h, w = data.shape
         self.noise = nn.Sequential(nn.Linear(latent_dim, h * w), nn.ReLU(), nn.Unflatten(1, (1, h, w)))
         self.layers = nn.Sequential(
-            nn.Conv2d(sources + 1, width, 3, padding=1), nn.ReLU(), *[Residual(width) for _ in range(blocks)],
+            nn.Conv2d(sources + 1, width, 3, padding=1), nn.ReLU(),
+            *[Residual(width, nn.ReLU()) for _ in range(blocks)],
             nn.Conv2d(width, images, 1), nn.Tanh(),
         )  # fmt: skip
         init_normal(self.layers)
 
     def forward(self, z: Tensor, source: Tensor) -> Tensor:
         return self.layers(torch.cat([source, self.noise(z).to(source.dtype)], 1))
-
-
-class Noise(nn.Module):
-    """Gaussian noise on every number, in training."""
-
-    def __init__(self, std: float):
-        super().__init__()
-        self.std = std
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.std * torch.randn_like(x) if self.training else x
 
 
 class Discriminator(nn.Module):
@@ -86,7 +62,12 @@ class Discriminator(nn.Module):
         layers: list[nn.Module] = []
         for level, (before, after) in enumerate(pairwise([data.shape[0], *widths])):
             layers.append(nn.Conv2d(before, after, 4, 2, 1, bias=not level))
-            layers += [*([nn.BatchNorm2d(after)] if level else []), nn.LeakyReLU(0.2), nn.Dropout(0.1), Noise(0.2)]
+            layers += [
+                *([nn.BatchNorm2d(after)] if level else []),
+                nn.LeakyReLU(0.2),
+                nn.Dropout(0.1),
+                GaussianNoise(0.2),
+            ]
         self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Linear(widths[-1] * smallest[0] * smallest[1], 1))
         init_normal(self.layers)
 

@@ -17,7 +17,6 @@ log Z (N, 1), logits (N, K) and features (N, F).
 from itertools import pairwise
 from typing import Literal
 
-import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
@@ -28,19 +27,8 @@ from ganzoo import losses
 from ganzoo.errors import UsageError
 from ganzoo.fields import BatchSize, Hold, LearningRate, Width
 from ganzoo.known import MOST, Known
-from ganzoo.nets import ConvGenerator, channels, pyramid
+from ganzoo.nets import ConvGenerator, GaussianNoise, channels, pyramid
 from ganzoo.precision import single
-
-
-class Noise(nn.Module):
-    """Normal noise of a deviation, in training alone."""
-
-    def __init__(self, deviation: float):
-        super().__init__()
-        self.deviation = deviation
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.deviation * torch.randn_like(x) if self.training else x
 
 
 class Classifier(nn.Module):
@@ -52,12 +40,12 @@ class Classifier(nn.Module):
     def __init__(self, data: ganzoo.DataSpec, classes: int, width: int, noise: float, hidden_noise: float):
         super().__init__()
         widths, (h, w) = channels(data, width)[::-1], pyramid(data)[0]
-        layers: list[nn.Module] = [Noise(noise)]
+        layers: list[nn.Module] = [GaussianNoise(noise)]
         for inputs, outputs in pairwise([data.shape[0], *widths]):
-            layers += [weight_norm(nn.Conv2d(inputs, outputs, 4, 2, 1)), nn.LeakyReLU(0.2), Noise(hidden_noise)]
+            layers += [weight_norm(nn.Conv2d(inputs, outputs, 4, 2, 1)), nn.LeakyReLU(0.2), GaussianNoise(hidden_noise)]
         layers += [nn.Flatten(), weight_norm(nn.Linear(widths[-1] * h * w, 256)), nn.LeakyReLU(0.2)]
         self.features = nn.Sequential(*layers)
-        self.head = nn.Sequential(Noise(hidden_noise), weight_norm(nn.Linear(256, classes)))
+        self.head = nn.Sequential(GaussianNoise(hidden_noise), weight_norm(nn.Linear(256, classes)))
 
     def forward(self, x: Tensor, y: None = None) -> tuple[Tensor, Tensor, Tensor]:
         features = self.features(x)

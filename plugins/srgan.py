@@ -19,24 +19,11 @@ from torch import Tensor, nn
 
 import ganzoo
 from ganzoo import losses
+from ganzoo.nets import Residual
 from ganzoo.super_resolution import Discriminator, Options, SuperResolution
 
 VGG_SCALE = 12.75
 """What features are divided by, so that they are of the size of pixels."""
-
-
-class Residual(nn.Module):
-    """Two 3 x 3 convolutions around which the map goes on as it is."""
-
-    def __init__(self, width: int):
-        super().__init__()
-        self.layers = nn.Sequential(
-            nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.PReLU(),
-            nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width),
-        )  # fmt: skip
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.layers(x)
 
 
 class SRResNet(nn.Module):
@@ -46,7 +33,7 @@ class SRResNet(nn.Module):
         super().__init__()
         self.first = nn.Sequential(nn.Conv2d(inputs, width, 9, padding=4), nn.PReLU())
         self.blocks = nn.Sequential(
-            *[Residual(width) for _ in range(blocks)],
+            *[Residual(width, nn.PReLU()) for _ in range(blocks)],
             nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width),
         )  # fmt: skip
         doublings: list[nn.Module] = []

@@ -22,20 +22,7 @@ from torch import Tensor, nn
 import ganzoo
 from ganzoo import losses
 from ganzoo.fields import Hidden, LatentDim, LearningRate, Width
-from ganzoo.nets import ConvEncoder, ConvFeatures, ConvGenerator, around
-
-
-class Discriminator(nn.Module):
-    """The convolutional body, whose last features are the measure of likeness, and a linear head."""
-
-    def __init__(self, data: ganzoo.DataSpec, width: int, hidden: int):
-        super().__init__()
-        self.features = ConvFeatures(data, width, batch_norm=True, hidden=hidden)
-        self.head = nn.Linear(self.features.size, 1)
-
-    def forward(self, x: Tensor, y: None = None) -> tuple[Tensor, Tensor]:
-        features = self.features(x)
-        return self.head(features), features
+from ganzoo.nets import ConvEncoder, ConvGenerator, FeatureDiscriminator, around
 
 
 class VAEGAN(ganzoo.GAN):
@@ -60,7 +47,7 @@ class VAEGAN(ganzoo.GAN):
         super().__init__(data, options)
         self.generator = ConvGenerator(self.data, options.latent_dim, options.width, options.hidden)
         self.encoder = ConvEncoder(self.data, 2 * options.latent_dim, options.width, options.hidden)
-        self.discriminator = Discriminator(self.data, options.width, options.hidden)
+        self.discriminator = FeatureDiscriminator(self.data, options.width, options.hidden)
 
     def players(self) -> dict[str, nn.Module]:
         return {**super().players(), "encoder": self.encoder}

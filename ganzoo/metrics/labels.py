@@ -2,6 +2,7 @@
 
 from collections import Counter
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -42,18 +43,20 @@ class Accuracy(Metric):
         return counts
 
 
-class Recognition(Metric):
-    """The share of the reference's images that the model itself puts in their class, by each of its classifiers."""
+class Recognised(Metric):
+    """What the model itself sees in the reference's images."""
 
-    name = "recognition"
-    summary = "share of real images that a model which learns to name classes, such as ccgan, puts in theirs"
     features = False
+    clusters: ClassVar[bool]
+    """Whether it is of models that find clusters, or of those that name classes."""
 
     @classmethod
     def missing(cls, setting: Setting) -> str | None:
-        if setting.recognise is None or setting.clusters:
-            return f"that is for models that name the classes of '{setting.reference.name}', such as ccgan"
-        return None if setting.reference.labels is not None else f"data set '{setting.reference.name}' has no classes"
+        reference = setting.reference
+        if setting.recognise is None or setting.clusters != cls.clusters:
+            names = f"name the classes of '{reference.name}', such as ccgan"
+            return f"that is for models that {'find clusters, such as clustergan' if cls.clusters else names}"
+        return None if reference.labels is not None else f"data set '{reference.name}' has no classes"
 
     @classmethod
     def concerns(cls, setting: Setting) -> bool:
@@ -61,6 +64,14 @@ class Recognition(Metric):
 
     def update(self, batch: Measured) -> None:
         """Nothing: real images are looked at."""
+
+
+class Recognition(Recognised):
+    """The share of the reference's images that the model itself puts in their class, by each of its classifiers."""
+
+    name = "recognition"
+    summary = "share of real images that a model which learns to name classes, such as ccgan, puts in theirs"
+    clusters = False
 
     def compute(self) -> dict[str, float]:
         assert self.setting.recognise is not None
@@ -74,7 +85,7 @@ class Recognition(Metric):
         return found | {f"{self.name}_{name}": count / len(reference.data) for name, count in others}
 
 
-class Clustering(Metric):
+class Clustering(Recognised):
     """The share of the reference's images whose cluster, by the model itself, is the one of their class.
 
     Each cluster is matched with one class at most, as most images agree (the Hungarian method).
@@ -82,20 +93,7 @@ class Clustering(Metric):
 
     name = "clustering"
     summary = "share of real images in the cluster of their class, of a model that finds clusters, such as clustergan"
-    features = False
-
-    @classmethod
-    def missing(cls, setting: Setting) -> str | None:
-        if setting.recognise is None or not setting.clusters:
-            return "that is for models that find clusters, such as clustergan"
-        return None if setting.reference.labels is not None else f"data set '{setting.reference.name}' has no classes"
-
-    @classmethod
-    def concerns(cls, setting: Setting) -> bool:
-        return cls.missing(setting) is None
-
-    def update(self, batch: Measured) -> None:
-        """Nothing: real images are looked at."""
+    clusters = True
 
     def compute(self) -> dict[str, float]:
         assert self.setting.recognise is not None
