@@ -265,8 +265,7 @@ def _train(run: Run, prepared: Prepared, registry: Registry, watchers: Sequence[
             run.close(status, trainer)
         except Exception as error:
             if status == "finished":  # Otherwise something else is on its way to the user.
-                whose = blame(error) or f"{run.folder} is trained and saved, and could not be closed"
-                whose = f"cannot write in {run.folder}" if isinstance(error, OSError) and not blame(error) else whose
-                raise GanzooError(f"{whose}: {one_line(error)}") from error
+                left = "cannot write in" if isinstance(error, OSError) else "something is left to do in"
+                raise GanzooError(f"{blame(error) or f'{left} {run.folder}'}: {one_line(error)}") from error
     if late is not None:  # Whoever trains one run after the other is not to go on.
         raise Stopped(late, f"{run.folder} is finished, and saved")

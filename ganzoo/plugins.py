@@ -251,7 +251,7 @@ def _base(kind: str) -> type[Any]:
 
 def is_name(value: Any) -> bool:
     """Whether it is lower-case words joined by '-'."""
-    return isinstance(value, str) and re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", value) is not None
+    return isinstance(value, str) and re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", value) is not None
 
 
 def _checked(cls: Any, hook: str, kinds: tuple[str, ...]) -> str:

@@ -65,6 +65,11 @@ def reasons(registry: Registry) -> dict[str, str | None]:
 # What works
 
 
+def test_a_name_may_begin_with_a_digit(site):
+    site.install("volumes", three=MODEL.format(name="3d-gan"))
+    assert site.discover().names("models") == ["3d-gan"]
+
+
 def test_what_ships_with_ganzoo_comes_by_the_same_door(site):
     site.install("strangers", mine=MODEL.format(name="mine"))
     registry = discover(environ={})

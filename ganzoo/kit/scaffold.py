@@ -133,7 +133,7 @@ def checked(name: str, noun: str = "model") -> str:
         UsageError: it is not lower-case words joined by '-', or Python or an installed package has taken it.
     """
     last = "gan" if noun == "model" else noun
-    if not is_name(name) or len(name) > 50:
+    if not is_name(name) or name[0].isdigit() or len(name) > 50:  # A module's name begins with a letter.
         raise UsageError(f"'{name}' cannot name {a(noun)}: write lower-case words joined by '-', such as my-{last}")
     module = name.replace("-", "_")
     if keyword.iskeyword(module) or keyword.issoftkeyword(module):
