@@ -533,6 +533,8 @@ class _Told(Watcher):
 
 def _trained(work: Callable[[Callable[[], list[Watcher]]], Path], progress: bool, callback: Callback | None) -> Path:
     """What `work` gives, or the folder of the run that the callback ended."""
+    if callback is not None and (not callable(callback) or inspect.iscoroutinefunction(callback)):
+        raise UsageError(f"a callback is a function of the step and what is logged, not {callback!r}")
     told = _Told(callback) if callback is not None else None
 
     def watchers() -> list[Watcher]:

@@ -211,6 +211,8 @@ class GAN(nn.Module):
         self.augmentations = nn.ModuleList()
         """What the run adds to the model: see `ganzoo.ingredients`."""
         self.regularisers = nn.ModuleList()
+        self.part = 0
+        """Which part of its batch a turn looks at, from 0; a whole one has one. See `--accumulate`."""
         self.moving: str | None = None
         """The player whose turn it is."""
         self._watched: dict[str, Tensor] = {}

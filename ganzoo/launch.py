@@ -2,7 +2,7 @@
 
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,9 @@ from ganzoo.runs.run import Run
 from ganzoo.settings import BUDGET, Plan, flatten, resolve
 from ganzoo.terminal import argument
 from ganzoo.training.cores import Cores
-from ganzoo.training.distributed import joined, restarted
+from ganzoo.training.distributed import World, joined, restarted
 from ganzoo.training.modes import FAILING, Mode, settle
-from ganzoo.training.signals import Stopped
+from ganzoo.training.signals import Ended, Stop, Stopped, ending, going_on
 from ganzoo.training.trainer import Trainer
 from ganzoo.training.watcher import Enough, Watcher
 
@@ -41,13 +41,13 @@ def start(
     """
     with joined() as world:
         intervals = plan.settings.sample_interval, plan.settings.checkpoint_interval
-        with interruptible():
+        with interruptible(world):
             if out is not None and not restarted():  # Before data are fetched and read for nothing.
                 world.on_first(Run(out, *intervals, world).refuse_taken)
             prepared = prepare(plan, registry, world)
             folder, known = world.on_first(lambda: _where(plan, out))
         run = Run(folder, *intervals, world)
-        with interruptible(run), run.claim():
+        with interruptible(world, run), run.claim():
             if not known:
                 told = {**prepared.describe(registry), **called.to_json(), "sessions": [session(prepared, 0)]}
                 world.on_first(lambda: run.create(told, config_of(prepared)))
@@ -60,21 +60,25 @@ def start(
 
 
 @contextmanager
-def interruptible(run: Run | None = None) -> Iterator[None]:
-    """Say what is saved when Ctrl-C comes where training does not listen: before its first step, or after its last.
+def interruptible(world: World, run: Run | None = None) -> Iterator[None]:
+    """Say what is saved when a signal comes where training does not listen: before its first step, or after its last.
+
+    Of several processes Ctrl-C alone: the others' launcher wants them gone, whatever they wait for.
 
     Raises:
         Stopped: it came.
     """
     try:
-        yield
-    except KeyboardInterrupt:
+        with ending() if world.size == 1 else nullcontext():
+            yield
+    except KeyboardInterrupt as error:
+        number = error.number if isinstance(error, Ended) else signal.SIGINT
         saved = "nothing was saved, for training had not begun"
         if run is not None and (run.folder / "run.json").is_file():
             steps = run.checkpoints.steps()
             what = f"step {steps[-1]} is saved" if steps else "no step is saved yet"
-            saved = f"{what}: `ganzoo resume {argument(run.folder)}` goes on from there"
-        raise Stopped(signal.SIGINT, saved) from None
+            saved = f"{what}: {going_on(run.folder)} goes on from there"
+        raise Stopped(number, saved) from None
 
 
 def _where(plan: Plan, out: Path | None) -> tuple[Path, bool]:
@@ -148,7 +152,7 @@ def resume(
         refuse_absent_data(folder, info, registry)
         plan = resolve(model, changes or {}, config=flatten(info, folder / "run.json"))
         run = Run(folder, plan.settings.sample_interval, plan.settings.checkpoint_interval, world)
-        with interruptible(run), run.lock():
+        with interruptible(world, run), run.lock():
             begins = world.on_first(lambda: not run.checkpoints.steps())
             prepared = prepare(plan, registry, world, info.get("evaluation"), begins)
             _same_beginning(folder, info, prepared)
@@ -222,8 +226,18 @@ def _way(mode: Mode) -> str:
     return how + (f": {mode.speedup:.1f} times as fast as plain ones" if mode.speedup else "")
 
 
+def _close(run: Run, status: str, trainer: Trainer) -> None:
+    try:
+        run.close(status, trainer)
+    except Exception as error:
+        if status == "finished":  # Otherwise something else is on its way to the user.
+            left = "cannot write in" if isinstance(error, OSError) else "something is left to do in"
+            raise GanzooError(f"{blame(error) or f'{left} {run.folder}'}: {one_line(error)}") from error
+
+
 def _train(run: Run, prepared: Prepared, registry: Registry, watchers: Sequence[Watcher]) -> None:
     trainer, settings, status = prepared.trainer, prepared.plan.settings, "failed"
+    late: int | None = None
     try:
         if not run.world.rank:
             run.loggers = [registry.get("loggers", name)(run.folder, trainer.step) for name in settings.loggers]
@@ -261,11 +275,8 @@ def _train(run: Run, prepared: Prepared, registry: Registry, watchers: Sequence[
     finally:
         if run.cores is not None:
             run.cores.close()
-        try:
-            run.close(status, trainer)
-        except Exception as error:
-            if status == "finished":  # Otherwise something else is on its way to the user.
-                left = "cannot write in" if isinstance(error, OSError) else "something is left to do in"
-                raise GanzooError(f"{blame(error) or f'{left} {run.folder}'}: {one_line(error)}") from error
+        with Stop() as stop:  # What is there is to be closed first.
+            _close(run, status, trainer)
+        late = late or stop.heard
     if late is not None:  # Whoever trains one run after the other is not to go on.
         raise Stopped(late, f"{run.folder} is finished, and saved")

@@ -146,8 +146,9 @@ class Historical(ganzoo.Regulariser):
 
     def terms(self, gan: ganzoo.GAN, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
         now = torch.cat([p.float().flatten() for p in gan.players()[self.player].parameters()])
-        self.count.add_(1)
-        self.mean.lerp_(now.detach(), 1 / self.count)
+        if not gan.part:  # Once a turn: of `--accumulate` all parts see the same weights.
+            self.count.add_(1)
+            self.mean.lerp_(now.detach(), 1 / self.count)
         return {self.name: self.options.weight * (now - self.mean).square().sum()}
 
 

@@ -22,6 +22,7 @@ from PIL import Image
 
 import ganzoo as zoo
 from conftest import PATIENCE, start
+from ganzoo import launch
 from ganzoo.data import DataRequest, ImageSet
 from ganzoo.data.given import dataset_of
 from ganzoo.runs.run import Run
@@ -188,6 +189,42 @@ def test_a_second_interrupt_ends_the_call_and_not_the_process():
 def test_what_numpy_calls_false_ends_a_training_and_numbers_do_not(answer, ends):
     run = zoo.train("tiny", out="a", steps=120, callback=lambda *_: answer, **SHORT)
     assert run.status["step"] == (50 if ends else 120)
+
+
+def test_what_a_callback_draws_at_random_is_no_part_of_the_training():
+    def shows(step, values):
+        torch.manual_seed(step)
+        torch.randn(3)
+
+    plain = zoo.train("tiny", out="a", steps=110, **SHORT)
+    assert same(plain, zoo.train("tiny", out="b", steps=110, callback=shows, **SHORT))
+
+    def trains(step, values):
+        zoo.train("tiny", out=f"inner{step}", steps=2, **SHORT)
+
+    assert same(plain, zoo.train("tiny", out="c", steps=110, callback=trains, **SHORT))
+
+
+@pytest.mark.parametrize("place", ["prepare", "settle", "Run.begin", "Run.close"])
+def test_a_signal_before_the_first_step_or_after_the_last_is_told_and_nothing_is_lost(monkeypatch, place):
+    """They ended the process where it stood, without a word, and a finished run was listed as killed."""
+    owner, real = (Run, getattr(Run, place[4:])) if place.startswith("Run") else (launch, getattr(launch, place))
+
+    def ends(*given):
+        monkeypatch.setattr(owner, place.rpartition(".")[2], real)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return real(*given)
+
+    monkeypatch.setattr(owner, place.rpartition(".")[2], ends)
+    saved = {"prepare": "nothing was saved", "Run.close": "a is finished, and saved"}
+    with pytest.raises(zoo.Stopped, match=saved.get(place, re.escape("no step is saved yet: ganzoo.resume('a') goes"))):
+        zoo.train("tiny", out="a", steps=20, **SHORT)
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    if place == "Run.close":
+        assert zoo.TrainedRun("a").status["status"] == "finished"
+    elif place != "prepare":
+        assert zoo.TrainedRun("a").status["status"] == "stopped"
+        assert same(zoo.resume("a", progress=False), zoo.train("tiny", out="b", steps=20, **SHORT))
 
 
 def test_time_in_a_callback_is_no_training():
@@ -752,6 +789,17 @@ def test_what_is_no_run_and_no_image_is_refused_as_such():
         (lambda: zoo.train("tiny", out=5, **SHORT), "out must be a path, not int"),
         (lambda: zoo.train("tiny", config=5, **SHORT), "config must be a path, not int"),
         (lambda: zoo.train("tiny", tags=5, **SHORT), "tags are words in a list, not int"),
+        (
+            lambda: zoo.train("tiny", callback=5, **SHORT),
+            "a callback is a function of the step and what is logged, not 5",
+        ),
+        (lambda: zoo.train("tiny", **{**SHORT, "dataset": [(X[0].byte(), None)] * 4}), "needs labels"),
+        (
+            lambda: zoo.train("tiny", **{**SHORT, "dataset": [(X[0].byte(), "a")] * 4}),
+            "labels of the data must be numbers",
+        ),
+        (lambda: zoo.train("tiny", value_range=(None, 1), **{**SHORT, "dataset": X}), "value_range must be (0, 1) or"),
+        (lambda: zoo.train("tiny", value_range="01", **{**SHORT, "dataset": X}), "value_range must be (0, 1) or"),
         (lambda: zoo.resume(5), "a run is its folder, or what `train` gave, not int"),
         (lambda: zoo.compare(["tiny"], seeds=3), "seeds are whole numbers in a list: [3]"),
         (lambda: zoo.push("a", 5), "a run is put on the hub as 'owner/name', not 5"),

@@ -56,7 +56,7 @@ def test_an_interrupt_of_the_kernel_saves_the_run_and_leaves_the_kernel_alive(tm
         while (reply := client.get_shell_msg(timeout=PATIENCE))["parent_header"]["msg_id"] != message:
             pass
         assert (reply["content"]["status"], reply["content"]["ename"]) == ("error", "KeyboardInterrupt")
-        assert "is saved: `ganzoo resume a` goes on from there" in reply["content"]["evalue"]
+        assert "is saved: ganzoo.resume('a') goes on from there" in reply["content"]["evalue"]
         printed = []
         reply = client.execute_interactive(
             RESUME, timeout=PATIENCE, output_hook=lambda m: printed.append(m["content"].get("text", ""))

@@ -32,7 +32,11 @@ def dataset_of(data: Any, name: str, value_range: tuple[float, float] | None = N
     Raises:
         UsageError: it is none of these, or its parts do not fit each other.
     """
-    if value_range is not None and tuple(map(float, value_range)) not in RANGES:
+    try:
+        known = value_range is None or (not isinstance(value_range, str) and tuple(map(float, value_range)) in RANGES)
+    except (TypeError, ValueError):
+        known = False
+    if not known:
         raise UsageError(f"value_range must be (0, 1) or (-1, 1), not {value_range!r}")
     try:
         held = _image_set(data, value_range)
@@ -204,7 +208,10 @@ def _labels(known: Any) -> Tensor | None:
     """The classes of a map-style data set: its `targets`, as torchvision has them, else those of its items."""
     if known is None:
         return None
-    labels = torch.as_tensor(known)
+    try:
+        labels = torch.as_tensor(known)
+    except (TypeError, ValueError, RuntimeError) as error:  # torch says of what it makes none.
+        raise UsageError(f"labels of the data must be numbers of classes: {one_line(error)}") from error
     if labels.dim() == 1 and not labels.is_floating_point():
         return labels.long()
     kind = "floating-point numbers" if labels.dim() == 1 else f"of shape {tuple(labels.shape)}"

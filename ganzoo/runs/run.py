@@ -24,9 +24,9 @@ from ganzoo.runs.soundness import fits, keepable, sound
 from ganzoo.terminal import argument
 from ganzoo.training.cores import Cores
 from ganzoo.training.distributed import ALONE, World
-from ganzoo.training.engine import forget_peak_memory, peak_memory
+from ganzoo.training.engine import forget_peak_memory, peak_memory, untouched
 from ganzoo.training.meter import Meter
-from ganzoo.training.signals import Stop, Stopped
+from ganzoo.training.signals import Stop, Stopped, going_on
 from ganzoo.training.trainer import Trainer
 from ganzoo.training.watcher import Enough, Watcher
 
@@ -257,9 +257,7 @@ class Run:
         if scores or stop.requested is not None or enough or step % self.checkpoint_interval == 0:
             self.save(trainer, scores.get("fid"))
         if stop.requested is not None:
-            raise Stopped(
-                stop.requested, f"step {step} is saved: `ganzoo resume {argument(self.folder)}` goes on from there"
-            )
+            raise Stopped(stop.requested, f"step {step} is saved: {going_on(self.folder)} goes on from there")
         if enough:
             raise Enough(self.folder)
 
@@ -304,7 +302,7 @@ class Run:
         with (self.folder / "metrics.jsonl").open("a") as file:
             file.write(json.dumps(line, allow_nan=False) + "\n")
         told = {grouped(name): value for name, value in values.items()}
-        with self.meter.aside(), self._kept(trainer):
+        with self.meter.aside(), self._kept(trainer), untouched(trainer.engine.device):
             for logger in self.loggers:
                 logger.scalars(trainer.step, told)
             for watcher in self.watchers:
@@ -313,7 +311,7 @@ class Run:
     def sample(self, trainer: Trainer) -> Path:
         """A grid of the averaged networks, always of the same latents and examples. Training does not notice."""
         self._first_due = None
-        with self.meter.aside(), self._kept(trainer):
+        with self.meter.aside(), self._kept(trainer), untouched(trainer.engine.device):
             picture = self.grids.picture(trainer)
             path = self._grid(trainer)
             save_png(path, picture)

@@ -244,6 +244,14 @@ def set_random_state(state: dict[str, Any], device: torch.device) -> None:
         torch.mps.set_rng_state(state["mps"])
 
 
+def untouched(device: torch.device) -> AbstractContextManager[None]:
+    """Inside, torch's random numbers are of no concern to training: what is drawn is drawn as if it never was."""
+    kind = {"cuda": "cuda", "mps": "mps"}.get(device.type)
+    if kind is None:
+        return torch.random.fork_rng(devices=[])
+    return torch.random.fork_rng(devices=[device.index or 0], device_type=kind)
+
+
 @contextmanager
 def at_rest(module: nn.Module, seed: int, device: torch.device) -> Iterator[None]:
     """Inside, all of the module is in evaluation mode, no gradient is kept, and random numbers start from `seed`."""

@@ -6,8 +6,11 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from pathlib import Path
 from types import FrameType
 from typing import Any
+
+from ganzoo.terminal import argument
 
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 HANGUP: int | None = getattr(signal, "SIGHUP", None)
@@ -45,6 +48,11 @@ def lasting() -> Iterator[None]:
         yield
     finally:
         _lasting.reset(token)
+
+
+def going_on(folder: Path) -> str:
+    """What goes on with a run that a signal stopped, to be typed: in a shell, or in Python where it was called."""
+    return f"ganzoo.resume({str(folder)!r})" if _lasting.get() else f"`ganzoo resume {argument(folder)}`"
 
 
 class Stopped(Exception):
