@@ -241,6 +241,13 @@ class Divides(Shift):
         return super().forward(x) / self.options.most
 
 
+class Permutes(Shift):
+    """The images, by chance: each comes out with another's label."""
+
+    def forward(self, x):
+        return super().forward(x)[torch.randperm(len(x), device=x.device)]
+
+
 AUGMENTATIONS = {
     Wordless: ("explained", "class Wordless has no docstring"),
     Unexplained: ("explained", "Unexplained.Options.most has no description"),
@@ -250,6 +257,7 @@ AUGMENTATIONS = {
     Rounded: ("differentiable", "its gradient is zero wherever one looks"),
     Detached: ("differentiable", "no gradient goes back through it"),
     Mixing: ("each", "an image comes out otherwise when other images are beside it"),
+    Permutes: ("each", "an image comes out otherwise when other images are beside it"),
     OneForAll: ("each", "all images of a batch are changed alike"),
     MovesInForward: ("sides", "level changes in forward"),
     FromLists: ("host", "torch.tensor() copies from the host at test_ingredient_rules.py:"),

@@ -363,6 +363,27 @@ class CountsInItsState(Tiny):
         return {name: term * (1 + self.count) for name, term in super().generator_loss(real, fake).items()}
 
 
+class SavesNoMapping(Tiny):
+    """Its latents go through a network that nothing keeps."""
+
+    def __init__(self, data, options):
+        super().__init__(data, options)
+        self.mapping = nn.Linear(options.latent_dim, options.latent_dim)
+
+    def players(self):
+        return super().players() | {"generator": nn.ModuleList([self.generator, self.mapping])}
+
+    def generate(self, z, y, source=None):
+        return super().generate(self.mapping(z), y)
+
+
+class ChangesReals(Tiny):
+    """Its loss cuts off the real images that the next turn sees."""
+
+    def discriminator_loss(self, real, fake):
+        return super().discriminator_loss(real._replace(x=real.x.clamp_(-0.5, 0.5)), fake)
+
+
 class Holds(Tiny):
     """A second way to the generator."""
 
@@ -760,6 +781,8 @@ BREAKERS = {
     TooBrightAPicture: ("pictures", "'copy' of pictures() runs from"),
     TooFewPictures: ("pictures", "'first' of pictures() is float32 (1, 1, 8, 8), not float (5, C, H, W)"),
     NoPictures: ("pictures", "pictures() returns NoneType, not a dict of images by name"),
+    SavesNoMapping: ("average", "generate() uses self.mapping.weight, and `saved` names nothing that holds it"),
+    ChangesReals: ("turns", "discriminator_loss changes real.x in place"),
     Holds: ("average", "the same when self.generator is another network"),
     Deaf: ("condition", "the generator draws the same"),
     DeafJudge: ("condition", "the discriminator's loss is the same"),
@@ -1094,10 +1117,9 @@ class Of010(ganzoo.GAN):
         super().__init__(data, options)
         self.generator = MLPGenerator(self.data, options.latent_dim, [16])
         self.discriminator = MLPDiscriminator(self.data, [16])
-        self.head = nn.Linear(options.latent_dim, options.latent_dim)
 
     def players(self):
-        return {"discriminator": self.discriminator, "generator": nn.ModuleList([self.generator, self.head])}
+        return {"discriminator": self.discriminator, "generator": nn.ModuleList([self.generator])}
 
     def sample_latent(self, n):
         return torch.rand(n, self.options.latent_dim, device=self.device)
@@ -1109,7 +1131,7 @@ class Of010(ganzoo.GAN):
         return real.y
 
     def generate(self, z, y):
-        return self.generator(self.head(z), y)
+        return self.generator(z, y)
 
     def optimizer(self, player):
         return RMSprop(5e-5)

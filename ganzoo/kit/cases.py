@@ -216,9 +216,17 @@ def everything(trainer: Trainer) -> dict[str, Tensor]:
 def difference(one: Mapping[str, Tensor], two: Mapping[str, Tensor]) -> str | None:
     """The first name whose tensors are not equal, bit for bit."""
     for name in [*one, *(name for name in two if name not in one)]:
-        if name not in one or name not in two or not torch.equal(one[name], two[name]):
+        if name not in one or name not in two or not _equal(one[name], two[name]):
             return name
     return None
+
+
+def _equal(one: Tensor, two: Tensor) -> bool:
+    """Bit for bit; and what is not a number in both is no difference."""
+    if torch.equal(one, two):
+        return True
+    alike = one.shape == two.shape and one.dtype == two.dtype and one.is_floating_point()
+    return alike and torch.allclose(one, two, rtol=0, atol=0, equal_nan=True)
 
 
 def where(error: BaseException, cls: type[Any]) -> str:
@@ -234,6 +242,12 @@ def where(error: BaseException, cls: type[Any]) -> str:
         if rank and rank >= best:
             best, found = rank, f"{Path(frame.filename).name}:{frame.lineno}: {frame.line}"
     return found
+
+
+def at(error: BaseException, cls: type[Any]) -> str:
+    """The same as the end of a sentence."""
+    place = where(error, cls)
+    return f" at {place}" if place else ""
 
 
 class OnHost(RuntimeError):

@@ -24,13 +24,13 @@ from ganzoo.kit.cases import (
     OnHost,
     after,
     alone,
+    at,
     difference,
     everything,
     named_parameters,
     total,
     turns,
     weights,
-    where,
 )
 from ganzoo.nets import Dropout
 from ganzoo.plugins import clashing, is_name
@@ -300,19 +300,24 @@ def one_moves(case: Case) -> str | None:
     when the budget is all but spent: a player may rest at first.
     """
     trainer = case.trainer()
-    gan = trainer.gan
+    gan, real = trainer.gan, case.real(trainer.gan)
+    seen = real.x.clone()
     moved: set[str] = set()
     for step in (0, 1, 2, STEPS - 1):
         trainer.step = step
         for name, value in trainer.settings()["clock"].items():
             getattr(gan.clock, name).fill_(value)
-        for taken in turns(gan, repeat(case.real(gan)), schedule=trainer.schedule):
+        for taken in turns(gan, repeat(real), schedule=trainer.schedule):
             player = taken.player
             before = {name: weights(module) for name, module in gan.players().items()}
             buffers = {name: buffer.clone() for name, buffer in gan.generator.named_buffers()}
             for parameter in gan.parameters():
                 parameter.grad = None
             found = taken.loss()
+            if not torch.equal(real.x, seen):
+                return Fault(
+                    f"{taken.loss_name} changes real.x in place", "let losses work on a copy of what they are given"
+                )
             if any(parameter.grad is not None for parameter in gan.parameters()):
                 return Fault(
                     f"{taken.loss_name} computes gradients itself: the trainer does that",
@@ -442,6 +447,18 @@ def averaged(case: Case) -> str | None:
             used = (name, method) == ("generator", "generate") or difference(pictures, changed[method])
             if used and not difference(pictures, replaced[method]):
                 return f"{method}() draws the same when self.{name} is another network"
+    kept = {id(value) for name in gan.saved for value in getattr(gan, name).state_dict(keep_vars=True).values()}
+    for name, tensor in gan.state_dict(keep_vars=True).items():
+        if id(tensor) in kept or not isinstance(tensor, Tensor):
+            continue
+        with torch.no_grad():
+            tensor.zero_()
+        if difference(before["generate"], looks(gan)["generate"]):
+            return Fault(
+                f"generate() uses self.{name}, and `saved` names nothing that holds it: a run's samples are drawn "
+                "without what it learned",
+                "put it into the generator, or name its module in `saved`",
+            )
     return None
 
 
@@ -567,7 +584,7 @@ def stays_on_device(case: Case) -> str | None:
     error = case.traced()
     if isinstance(error, OnHost | DataDependentOutputException):
         how = str(error) if isinstance(error, OnHost) else "the value of a tensor is needed in Python"
-        return f"{how} at {where(error, case.author)}"
+        return f"{how}{at(error, case.author)}"
     _refuse_untraceable(error)
     return None
 
@@ -576,7 +593,7 @@ def static_shapes(case: Case) -> str | None:
     """No shape follows from a value."""
     error = case.traced()
     if isinstance(error, DynamicOutputShapeException):
-        return f"a shape that depends on values at {where(error, case.author)}"
+        return f"a shape that depends on values{at(error, case.author)}"
     _refuse_untraceable(error)
     return None
 
@@ -585,7 +602,7 @@ def own_device(case: Case) -> str | None:
     """Every tensor of a step is where the networks are."""
     error = case.traced()
     if error is not None and _elsewhere(error):
-        return f"a tensor on the CPU meets the model's at {where(error, case.author)}"
+        return f"a tensor on the CPU meets the model's{at(error, case.author)}"
     _refuse_untraceable(error)
     return None
 
