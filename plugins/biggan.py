@@ -301,11 +301,11 @@ class BigGAN(ganzoo.GAN):
     score = staticmethod(losses.raw)
 
     class Options(ganzoo.Options):
-        """The paper's recipe with few channels, small batches and high rates, for images of 32 pixels on two cores."""
+        """The paper's recipe with few channels, small batches and higher rates, for images of 32 pixels on two cores."""
 
         batch_size: BatchSize = 32
-        lr: LearningRateD = 4e-3
-        lr_generator: LearningRateG = 4e-3
+        lr: LearningRateD = 1e-3
+        lr_generator: LearningRateG = 1e-3
         lr_hold: Hold = 0.5
         b1: Beta1 = 0.0
         b2: Beta2 = 0.99
