@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from operator import index
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, SupportsIndex
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from ganzoo.launch import start
 from ganzoo.marks import marks
 from ganzoo.plugins import GIVEN, NOT_INSTALLED, Registry, registry
 from ganzoo.precision import as_usual
+from ganzoo.preparing import refuse_idle_root
 from ganzoo.runs.folder import open_run, read_metrics
 from ganzoo.runs.hub import beside, is_address, local
 from ganzoo.runs.sampler import Drawing, Sampler
@@ -194,6 +195,7 @@ def train(
         raise UsageError(f"{config} is for model '{file['model']}', not '{cls.name}'")
     with _in_python():
         plan = resolve(cls, given, preset, file)
+        refuse_idle_root(plan, given, plugins)
     folder = _trained(lambda watchers: start(plan, plugins, place, watchers(), called).folder, progress, callback)
     return TrainedRun(folder, plan.settings.device, plugins)
 
@@ -306,6 +308,12 @@ def evaluate(
         _whole_number("n", n, FEWEST)
     if isinstance(metrics, str) or not isinstance(metrics, Iterable | None):
         raise UsageError(f"metrics must be names in a list: [{str(metrics)!r}]")
+    if metrics is not None and not all(isinstance(name, str) for name in metrics):
+        raise UsageError(f"metrics must be names in a list, not {[*metrics]!r}")
+    if not isinstance(features, str | PathLike | None):
+        raise UsageError(f"features must be a name or a path, not {type(features).__name__}")
+    if not isinstance(data_options, Mapping | None):
+        raise UsageError(f"data_options must be options by name, not {type(data_options).__name__}")
     _whole_number("seed", seed, 0)
     if not isinstance(what, str | PathLike | TrainedRun | Tensor):
         raise UsageError(f"a run, its folder, or images are measured, not {type(what).__name__}")
@@ -573,8 +581,12 @@ def _path(name: str, value: Any) -> Path | None:
 
 
 def _whole_number(name: str, value: Any, least: int = 1) -> None:
-    if not isinstance(value, SupportsIndex) or index(value) < least:
-        raise UsageError(f"{name} must be a whole number, at least {least}, not {value!r}")
+    try:
+        fits = least <= index(value) < 2**31
+    except TypeError:
+        fits = False
+    if not fits:
+        raise UsageError(f"{name} must be a whole number, {least:,} to {2**31 - 1:,}, not {value!r}")
 
 
 def _model(plugins: Registry, model: Any) -> tuple[Registry, type[GAN]]:

@@ -98,6 +98,8 @@ class Clock(nn.Module):
     """Real images seen before this step, over all processes, int64."""
     fraction: Tensor
     """Share of the run's budget that is spent, float in [0, 1]."""
+    part: int = 0
+    """Which part of its batch a turn looks at, a plain number from 0; a whole one has one. See `--accumulate`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -211,8 +213,6 @@ class GAN(nn.Module):
         self.augmentations = nn.ModuleList()
         """What the run adds to the model: see `ganzoo.ingredients`."""
         self.regularisers = nn.ModuleList()
-        self.part = 0
-        """Which part of its batch a turn looks at, from 0; a whole one has one. See `--accumulate`."""
         self.moving: str | None = None
         """The player whose turn it is."""
         self._watched: dict[str, Tensor] = {}

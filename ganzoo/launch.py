@@ -20,6 +20,7 @@ from ganzoo.settings import BUDGET, Plan, flatten, resolve
 from ganzoo.terminal import argument
 from ganzoo.training.cores import Cores
 from ganzoo.training.distributed import World, joined, restarted
+from ganzoo.training.engine import untouched
 from ganzoo.training.modes import FAILING, Mode, settle
 from ganzoo.training.signals import Ended, Stop, Stopped, ending, going_on
 from ganzoo.training.trainer import Trainer
@@ -78,6 +79,9 @@ def interruptible(world: World, run: Run | None = None) -> Iterator[None]:
             steps = run.checkpoints.steps()
             what = f"step {steps[-1]} is saved" if steps else "no step is saved yet"
             saved = f"{what}: {going_on(run.folder)} goes on from there"
+            status = read_json(run.folder / "status.json") if (run.folder / "status.json").is_file() else None
+            if isinstance(status, dict) and status.get("status") == "finished":
+                saved = f"{run.folder} is finished, and saved"
         raise Stopped(number, saved) from None
 
 
@@ -238,9 +242,11 @@ def _close(run: Run, status: str, trainer: Trainer) -> None:
 def _train(run: Run, prepared: Prepared, registry: Registry, watchers: Sequence[Watcher]) -> None:
     trainer, settings, status = prepared.trainer, prepared.plan.settings, "failed"
     late: int | None = None
+    enough: Enough | None = None
     try:
         if not run.world.rank:
-            run.loggers = [registry.get("loggers", name)(run.folder, trainer.step) for name in settings.loggers]
+            with untouched(trainer.engine.device):
+                run.loggers = [registry.get("loggers", name)(run.folder, trainer.step) for name in settings.loggers]
             run.watchers = list(watchers)
         run.evaluation, run.grids.held_out = prepared.evaluation, prepared.held_out
         run.overfitting = Overfitting(lambda: held_out(settings, registry, trainer.gan))
@@ -259,8 +265,14 @@ def _train(run: Run, prepared: Prepared, registry: Registry, watchers: Sequence[
             run.save(trainer)
         late = trainer.fit(run)
         status = "finished"
-    except (Stopped, Enough, KeyboardInterrupt):
+    except Enough as end:
+        status, enough = "stopped", end
+    except Stopped:
         status = "stopped"
+        raise
+    except KeyboardInterrupt:
+        done = trainer.fraction >= 1 and trainer.step in run.checkpoints.steps()  # As it was when it was opened.
+        status = "finished" if done else "stopped"
         raise
     except GanzooError:
         raise
@@ -279,4 +291,7 @@ def _train(run: Run, prepared: Prepared, registry: Registry, watchers: Sequence[
             _close(run, status, trainer)
         late = late or stop.heard
     if late is not None:  # Whoever trains one run after the other is not to go on.
-        raise Stopped(late, f"{run.folder} is finished, and saved")
+        goes_on = f"step {trainer.step} is saved: {going_on(run.folder)} goes on from there"
+        raise Stopped(late, f"{run.folder} is finished, and saved" if enough is None else goes_on)
+    if enough is not None:
+        raise enough

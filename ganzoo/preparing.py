@@ -3,7 +3,7 @@
 import platform
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
@@ -105,6 +105,16 @@ def refuse_unwanted(plan: Plan) -> None:
         )
 
 
+def refuse_idle_root(plan: Plan, given: Mapping[str, Any], registry: Registry) -> None:
+    """Refuse a folder that was `given`, not recorded, for a data set that does not look into it.
+
+    Raises:
+        UsageError: it was.
+    """
+    if given.get("data_root") is not None:
+        refuse_root(registry.get("datasets", plan.settings.dataset), plan.settings.data_root)
+
+
 def prepare(
     plan: Plan, registry: Registry, world: World = ALONE, measured: Any = None, begins: bool = True
 ) -> Prepared:
@@ -125,7 +135,6 @@ def prepare(
     refuse_sources(plan)
     if begins:
         refuse_unwanted(plan)
-        refuse_root(registry.get("datasets", settings.dataset), settings.data_root)
     world.use(engine.device)
     data = world.first_before_others(lambda: load_data(settings, registry))
     spec = data.spec(settings.dataset)
@@ -263,10 +272,9 @@ def mix(gan: GAN, spec: DataSpec, settings: Settings, registry: Registry, batch_
             if name in names:
                 raise UsageError(f"{flag} names '{name}' twice: give it once, with all its options")
             names.append(name)
+            ingredient.batch_size = batch_size
             if kind == "regularisers":
                 ingredient.attach(gan)
-            else:
-                ingredient.batch_size = batch_size
             place.append(ingredient)
 
 

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 from ganzoo.apart import told, train_apart
 from ganzoo.data import DataSpec
-from ganzoo.data.opening import refuse_root
 from ganzoo.errors import GanzooError, UsageError, did_you_mean, one_line
 from ganzoo.fields import validated
 from ganzoo.files import check_place, read_json
@@ -19,7 +18,7 @@ from ganzoo.launch import resume, start
 from ganzoo.metrics.evaluation import Evaluator
 from ganzoo.metrics.protocol import Labels, asked_of, comparable, labels_of
 from ganzoo.plugins import Registry
-from ganzoo.preparing import load_data, refuse_sources
+from ganzoo.preparing import load_data, refuse_idle_root, refuse_sources
 from ganzoo.report.read import RunRecord, mapping, number, read_run, step_at
 from ganzoo.runs.folder import model_of, open_run, refuse_absent_data
 from ganzoo.runs.hub import sibling
@@ -49,7 +48,8 @@ def plans(models: Sequence[str], seeds: Sequence[int], given: Mapping[str, Any],
         kind = plugins.get("models", model)
         made += [resolve(kind, {**given, "seed": seed}, preset or None) for seed in dict.fromkeys(seeds)]
     for plan in made:
-        refuse_root(plugins.get("datasets", plan.settings.dataset), plan.settings.data_root)
+        plugins.get("datasets", plan.settings.dataset)
+        refuse_idle_root(plan, given, plugins)
         refuse_sources(plan)
     return made
 

@@ -17,7 +17,7 @@ from ganzoo.fields import value_in_words
 from ganzoo.files import read_json, write_json
 from ganzoo.gan import GAN
 from ganzoo.plugins import Registry
-from ganzoo.preparing import prepare, refuse_sources
+from ganzoo.preparing import prepare, refuse_idle_root, refuse_sources
 from ganzoo.provide import Wanted, provide, refuse_unmeasurable
 from ganzoo.report.lines import MEASURES, MORE
 from ganzoo.report.read import number
@@ -130,6 +130,7 @@ class Sweep:
         starts = {name: v.low if isinstance(v, Span) else v[0] for name, v in self.space.items()}
         self.first = first = self.plan(starts)
         plugins.get("datasets", first.settings.dataset)
+        refuse_idle_root(first, self.given, plugins)
         refuse_sources(first)
         choose_device(first.settings.device)
         for name, values in self.space.items():

@@ -301,7 +301,7 @@ class BigGAN(ganzoo.GAN):
     score = staticmethod(losses.raw)
 
     class Options(ganzoo.Options):
-        """The paper's recipe with few channels, small batches and higher rates, for images of 32 pixels on two cores."""
+        """The paper's recipe with few channels, small batches and high rates, for images of 32 pixels on two cores."""
 
         batch_size: BatchSize = 32
         lr: LearningRateD = 1e-3

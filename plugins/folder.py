@@ -36,8 +36,7 @@ NARROW = (255, 1023, TWELVE_BITS)
 def colour(value: str) -> str:
     """Raises ValueError where it is no colour."""
     try:
-        if len(ImageColor.getrgb(value)) == 4:
-            raise ValueError
+        ImageColor.getrgb(value)
     except ValueError:
         raise ValueError("write white, black or #RRGGBB") from None
     return value
@@ -288,7 +287,8 @@ def settled(
             f"--image-size {max(SMALLEST, small)} would enlarge {'none' if small >= SMALLEST else 'fewer'}"
         )
     if seen.transparent:
-        notes.append(f"transparent pixels are laid on {options.background} (--background)")
+        own = ", whose own transparency is dropped" if len(ImageColor.getrgb(options.background)) == 4 else ""
+        notes.append(f"transparent pixels are laid on {options.background} (--background){own}")
     elif "background" in options.model_fields_set:
         notes.append(f"--background {options.background} is not used: no picture is transparent")
     if seen.unseen and not request.channels and channels == 1:

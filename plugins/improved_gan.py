@@ -116,7 +116,7 @@ class LabelSmoothing(ganzoo.Regulariser):
         target: float = Field(0.9, gt=0, le=1, description="Probability of being real that real images are to have.")
 
     def unfit(self, gan: ganzoo.GAN) -> str | None:
-        return None if gan.real_entropy else "does not go down the cross-entropy of what D says of real images"
+        return None if gan.real_entropy else "does not say that its loss is a cross-entropy"
 
     def terms(self, gan: ganzoo.GAN, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
         logits = torch.stack([said.mean() for said in gan.verdicts(gan.discriminate(real))]).sum()
@@ -146,7 +146,7 @@ class Historical(ganzoo.Regulariser):
 
     def terms(self, gan: ganzoo.GAN, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
         now = torch.cat([p.float().flatten() for p in gan.players()[self.player].parameters()])
-        if not gan.part:  # Once a turn: of `--accumulate` all parts see the same weights.
+        if not gan.clock.part:  # Once a turn: of `--accumulate` all parts see the same weights.
             self.count.add_(1)
             self.mean.lerp_(now.detach(), 1 / self.count)
         return {self.name: self.options.weight * (now - self.mean).square().sum()}

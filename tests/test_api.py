@@ -227,6 +227,30 @@ def test_a_signal_before_the_first_step_or_after_the_last_is_told_and_nothing_is
         assert same(zoo.resume("a", progress=False), zoo.train("tiny", out="b", steps=20, **SHORT))
 
 
+def test_a_signal_while_a_training_closes_that_its_callback_ended_is_heard(monkeypatch):
+    real = Run.close
+
+    def ends(*given):
+        os.kill(os.getpid(), signal.SIGINT)
+        return real(*given)
+
+    monkeypatch.setattr(Run, "close", ends)
+    with pytest.raises(KeyboardInterrupt, match="step 50 is saved"):
+        zoo.train("tiny", out="a", steps=110, callback=lambda *_: False, **SHORT)
+
+
+def test_a_signal_to_a_finished_run_that_is_opened_leaves_it_finished(monkeypatch):
+    zoo.train("tiny", out="a", steps=4, **SHORT)
+
+    def ends(*_):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(Run, "begin", ends)
+    with pytest.raises(zoo.Stopped, match="a is finished, and saved"):
+        zoo.resume("a", progress=False)
+    assert zoo.TrainedRun("a").status["status"] == "finished"
+
+
 def test_time_in_a_callback_is_no_training():
     run = zoo.train("tiny", out="a", steps=60, callback=lambda *_: time.sleep(2), **SHORT)
     assert run.status["seconds"] < 2
@@ -754,12 +778,17 @@ def test_samples_and_scores_are_the_same_whatever_a_program_sets_around_them(aro
     ("arguments", "message"),
     [
         ({"split": "Train"}, "split must be 'train' or 'test', not 'Train'"),
-        ({"n": 0}, "n must be a whole number, at least 2, not 0"),
-        ({"n": -5}, "n must be a whole number, at least 2, not -5"),
-        ({"n": 5.5}, "n must be a whole number, at least 2, not 5.5"),
+        ({"n": 0}, "n must be a whole number, 2 to 2,147,483,647, not 0"),
+        ({"n": -5}, "n must be a whole number, 2 to 2,147,483,647, not -5"),
+        ({"n": 5.5}, "n must be a whole number, 2 to 2,147,483,647, not 5.5"),
         ({"metrics": "fid"}, "metrics must be names in a list: ['fid']"),
         ({"metrics": 5}, "metrics must be names in a list: ['5']"),
-        ({"seed": "x"}, "seed must be a whole number, at least 0, not 'x'"),
+        ({"seed": "x"}, "seed must be a whole number, 0 to 2,147,483,647, not 'x'"),
+        ({"seed": 2**70}, "seed must be a whole number, 0 to"),
+        ({"n": torch.tensor(20.0)}, "n must be a whole number, 2 to"),
+        ({"metrics": [3]}, "metrics must be names in a list, not [3]"),
+        ({"features": 3}, "features must be a name or a path, not int"),
+        ({"data_options": 3}, "data_options must be options by name, not int"),
         ({"data_root": 5}, "data_root must be a path, not int"),
         ({"out": 5}, "out must be a path, not int"),
         ({"dataset": 5}, "dataset must be a name, an ImageSet, a tensor, an array or a map-style set, not int"),
@@ -779,7 +808,7 @@ def test_what_is_no_run_and_no_image_is_refused_as_such():
     for images in (torch.zeros(3), torch.zeros(0, 3, 8, 8), torch.zeros(1, 2, 8, 8), None):
         with pytest.raises(zoo.UsageError, match="a picture is made of images"):
             zoo.picture(images)
-    with pytest.raises(zoo.UsageError, match="columns must be a whole number, at least 1, not 0"):
+    with pytest.raises(zoo.UsageError, match="columns must be a whole number, 1 to"):
         zoo.picture(X, columns=0)
 
 

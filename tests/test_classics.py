@@ -622,9 +622,9 @@ def test_weights_are_held_to_the_mean_of_their_history():
             nn.init.constant_(p, value)
         count = sum(p.numel() for p in gan.discriminator.parameters())
         assert regulariser.terms(gan, None, None)["historical"].item() == pytest.approx(0.5 * count * expected)
-        gan.part = 1  # Of `--accumulate`: the same weights once more are no step.
+        gan.clock.part = 1  # Of `--accumulate`: the same weights once more are no step.
         assert regulariser.terms(gan, None, None)["historical"].item() == pytest.approx(0.5 * count * expected)
-        gan.part = 0
+        gan.clock.part = 0
 
 
 # Pyramids

@@ -378,6 +378,7 @@ def test_an_imported_run_has_no_further_seeds(ganzoo):
 def test_seeds_are_a_list_or_a_range():
     assert parse_seeds("0,1,2") == [0, 1, 2]
     assert parse_seeds("7, 2-4") == [7, 2, 3, 4]
+    assert parse_seeds("0" * 12 + "7,00") == [7, 0]
     for text in ("4-2", "0-5", "9" * 5000):
         with pytest.raises(UsageError, match="give 5 at most, in order, each below"):
             parse_seeds(text, 5)

@@ -613,10 +613,15 @@ def test_transparency_is_laid_on_what_is_asked_for(tmp_path, capsys, background,
     assert f"transparent pixels are laid on {background}" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("colour", ["blak", "#11223380"])
-def test_a_background_that_is_no_colour_is_refused(tmp_path, colour):
-    with pytest.raises(UsageError, match=f"--background: write white, black or #RRGGBB, not '{colour}'"):
-        load(write(tmp_path, {"a.png": png()}), background=colour)
+def test_a_background_that_is_no_colour_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="--background: write white, black or #RRGGBB, not 'blak'"):
+        load(write(tmp_path, {"a.png": png()}), background="blak")
+
+
+def test_a_background_that_is_transparent_itself_is_told(tmp_path, capsys):
+    Image.new("RGBA", (16, 16), (255, 0, 0, 0)).save(tmp_path / "a.png")
+    assert load(tmp_path, background="#0a141e80").images[0, :, 0, 0].tolist() == [10, 20, 30]
+    assert "#0a141e80 (--background), whose own transparency is dropped" in capsys.readouterr().err
 
 
 def test_a_background_that_is_never_seen_is_told(tmp_path, capsys):
@@ -712,6 +717,7 @@ def test_pictures_of_ones_own_are_not_forgotten_for_digits(ganzoo, tmp_path):
         ("features", "train", "--dataset", "mnist", "--data-root", "pets"),
         ("compare", "gan", "cgan", "--data-root", "pets", "--steps", 2),
         ("bench", "gan", "--data-root", "pets"),
+        ("sweep", "gan", "--data-root", "pets", "--set", "lr=1e-3,1e-4", "--budget", "2steps"),
     ):
         result = ganzoo(*command)
         assert (result.code, result.err.count("\n")) == (2, 1), (command, result.err)

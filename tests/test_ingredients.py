@@ -391,7 +391,11 @@ PAIRS = DataSpec("pairs", (3, 32, 32), 8, source_shape=(1, 32, 32))
         ("aae", {"regularise": ("r2",)}, "--regularise r2: model 'aae' judges latents"),
         ("aae", {"regularise": ("consistency:fake=10",)}, "model 'aae' judges latents"),
         ("aae", {"regularise": ("topk",)}, "model 'aae' has no fakes that the discriminator likes"),
-        ("aae", {"regularise": ("label-smoothing",)}, "model 'aae' does not go down the cross-entropy of what D says"),
+        (
+            "aae",
+            {"regularise": ("label-smoothing",)},
+            "model 'aae' does not say that its loss is a cross-entropy",
+        ),
     ],
 )
 def test_what_could_not_reach_what_a_model_judges_is_refused_where_a_run_begins(model, ingredients, told):

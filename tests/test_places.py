@@ -168,7 +168,9 @@ def test_messages_name_the_option_that_was_given(ganzoo):
     sweep = ("sweep", "tiny", "--dataset", "small-digits", "--set", "lr=1e-3,1e-4")
     for budget in ("0", "0steps", "0epochs"):
         assert f"--budget {budget}: it must be greater than 0" in refused(ganzoo(*sweep, "--budget", budget))
-    assert "--seeds 99999999999: give 1,000 at most, in order" in refused(ganzoo("compare", "tiny", "--seeds", "99999999999"))
+    assert "--seeds 99999999999: give 1,000 at most, in order" in refused(
+        ganzoo("compare", "tiny", "--seeds", "99999999999")
+    )
     said = refused(ganzoo("sweep", "tiny", "--dataset", "small-digits", "--set", "data-options=1", "--budget", "2s"))
     assert "has no such option" in said
     assert "data-options," not in said

@@ -377,6 +377,17 @@ class SavesNoMapping(Tiny):
         return super().generate(self.mapping(z), y)
 
 
+class Scaled(Tiny):
+    """A number that nothing learns is no fault, wherever it stands."""
+
+    def __init__(self, data, options):
+        super().__init__(data, options)
+        self.register_buffer("scale", torch.tensor(2.0))
+
+    def generate(self, z, y, source=None):
+        return super().generate(z * self.scale, y)
+
+
 class ChangesReals(Tiny):
     """Its loss cuts off the real images that the next turn sees."""
 
@@ -1153,6 +1164,10 @@ class Of010(ganzoo.GAN):
 
 def test_a_plugin_written_for_version_0_1_0_passes():
     check_gan(Of010, SMALL, {"n_critic": 3})
+
+
+def test_a_model_whose_samples_are_scaled_by_a_constant_passes():
+    check_gan(Scaled, SMALL)
 
 
 def test_the_line_that_reads_a_value_is_given():

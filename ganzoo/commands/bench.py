@@ -69,6 +69,7 @@ def command(
     ganzoo bench cgan dcgan --batch-size 64,256,1024 --json
     """
     from ganzoo.plugins import registry
+    from ganzoo.preparing import refuse_idle_root
     from ganzoo.settings import resolve
     from ganzoo.speed.bench import measure
 
@@ -78,6 +79,7 @@ def command(
     classes = [plugins.get("models", model) for model in models]
     # All of them first, so that a mistake in the last does not cost the time of the others.
     plans = [resolve(cls, given | {"batch_size": size}, preset) for cls in classes for size in sizes]
+    refuse_idle_root(plans[0], given, plugins)
     width = max(len(_named(plan.model.name, plan.preset)) for plan in plans)
     results: list[Any] = []
     for plan in plans:

@@ -19,8 +19,8 @@ def parse_seeds(text: str, most: int = MOST_SEEDS) -> list[int]:
         seeds = re.fullmatch(r"(\d+)(?:-(\d+))?", part)
         if not seeds:
             raise UsageError(f"--seeds {text}: write 0-15, or 3,7")
-        # Of more digits Python would make no number.
-        low, high = (int(number[:11]) for number in (seeds[1], seeds[2] or seeds[1]))
+        # Of very many digits Python makes no number, and of eleven none is a seed.
+        low, high = (int(number.lstrip("0")[:11] or 0) for number in (seeds[1], seeds[2] or seeds[1]))
         if not low <= high < 2**31 or len(found) + high - low >= most:
             raise UsageError(f"--seeds {text}: give {most:,} at most, in order, each below {2**31:,}")
         found += range(low, high + 1)

@@ -181,7 +181,7 @@ def _train(
     from ganzoo.launch import start
     from ganzoo.marks import marks
     from ganzoo.plugins import registry
-    from ganzoo.preparing import few_steps, prepare
+    from ganzoo.preparing import few_steps, prepare, refuse_idle_root
     from ganzoo.training.progress import Progress
 
     called = marks(name, tags)
@@ -193,6 +193,7 @@ def _train(
     if video and "sample_interval" not in (file or {}):
         chosen.setdefault("sample_interval", FRAME_EVERY)
     plan = resolve(model, chosen | ({"data_options": own} if own else {}), preset, file)
+    refuse_idle_root(plan, chosen, registry())
     check_spread(nproc, plan.settings.device, plan.options.batch_size)
     if dry_run:
         prepared = prepare(plan, registry())

@@ -159,7 +159,7 @@ class Items(torch.utils.data.Dataset[Tensor]):
     def both(self, index: int) -> tuple[Tensor, Any]:
         """An image, and what comes with it, if anything does."""
         item = self.data[index]
-        image, label = (*item, None)[:2] if isinstance(item, tuple | list) else (item, None)
+        image, label = (*item, None, None)[:2] if isinstance(item, tuple | list) else (item, None)
         if isinstance(image, Image.Image):
             array = np.array(image if image.mode in ("L", "RGB") else _eight_bits(image, index))
             image = torch.from_numpy(array.reshape(*array.shape[:2], -1)).permute(2, 0, 1)

@@ -447,18 +447,21 @@ def averaged(case: Case) -> str | None:
             used = (name, method) == ("generator", "generate") or difference(pictures, changed[method])
             if used and not difference(pictures, replaced[method]):
                 return f"{method}() draws the same when self.{name} is another network"
-    kept = {id(value) for name in gan.saved for value in getattr(gan, name).state_dict(keep_vars=True).values()}
-    for name, tensor in gan.state_dict(keep_vars=True).items():
-        if id(tensor) in kept or not isinstance(tensor, Tensor):
+    kept = {id(value) for name in gan.saved for value in getattr(gan, name).parameters()}
+    for name, parameter in gan.named_parameters():
+        if id(parameter) in kept:
             continue
+        learned = parameter.detach().clone()
         with torch.no_grad():
-            tensor.zero_()
+            parameter.zero_()
         if difference(before["generate"], looks(gan)["generate"]):
             return Fault(
                 f"generate() uses self.{name}, and `saved` names nothing that holds it: a run's samples are drawn "
                 "without what it learned",
                 "put it into the generator, or name its module in `saved`",
             )
+        with torch.no_grad():
+            parameter.copy_(learned)
     return None
 
 

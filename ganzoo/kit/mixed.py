@@ -27,6 +27,7 @@ class Host(GAN):
     name = "host"
     paper = "none"
     conditional = "auto"
+    real_entropy = 1.0
 
     def __init__(self, data: DataSpec, options: Any):
         super().__init__(data, options)
@@ -52,11 +53,11 @@ class Mixed(Case):
         gan = super().build()
         data = gan.data if issubclass(self.author, Regulariser) else self.spec
         ingredient: Any = self.author(data, self.own if own is None else own)
+        ingredient.batch_size = BATCH
         if isinstance(ingredient, Regulariser):
             gan.regularisers.append(ingredient)
             ingredient.attach(gan)
         else:
-            ingredient.batch_size = BATCH
             gan.augmentations.append(ingredient)
         return gan
 

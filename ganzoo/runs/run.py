@@ -219,8 +219,9 @@ class Run:
         if not (self.folder / "real.png").exists():
             picture = self.grids.real(trainer)
             save_png(self.folder / "real.png", picture)
-            for logger in self.loggers:
-                logger.image(0, "real", picture)
+            with untouched(trainer.engine.device):
+                for logger in self.loggers:
+                    logger.image(0, "real", picture)
         if self.evaluation is not None:
             self.evaluation.begin()
 

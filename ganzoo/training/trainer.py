@@ -223,7 +223,7 @@ class Trainer:
         graph = move.graph if whole else move.attached
         given, logits = [], []
         for i, part in enumerate(parts):
-            fake, gan.part = look.fakes[i], i
+            fake, gan.clock.part = look.fakes[i], i
             if makes:
                 with self.engine.autocast(), torch.set_grad_enabled(graph):
                     fake = gan.fake(part)
@@ -237,7 +237,7 @@ class Trainer:
             gan.moving, of_real = None, gan.real_logits()
             if of_real is not None:
                 logits.append(of_real)
-        gan.part = 0
+        gan.clock.part = 0
         return given[0] if whole else _means(given), torch.cat(logits) if len(logits) > 1 else next(iter(logits), None)
 
     def alone(self, player: str) -> AbstractContextManager[None]:
