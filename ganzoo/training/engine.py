@@ -244,12 +244,18 @@ def set_random_state(state: dict[str, Any], device: torch.device) -> None:
         torch.mps.set_rng_state(state["mps"])
 
 
-def untouched(device: torch.device) -> AbstractContextManager[None]:
-    """Inside, torch's random numbers are of no concern to training: what is drawn is drawn as if it never was."""
-    kind = {"cuda": "cuda", "mps": "mps"}.get(device.type)
-    if kind is None:
-        return torch.random.fork_rng(devices=[])
-    return torch.random.fork_rng(devices=[device.index or 0], device_type=kind)
+@contextmanager
+def untouched(device: torch.device) -> Iterator[None]:
+    """Inside, others may draw from torch, from which training draws: afterwards it goes on as if they had not.
+
+    Python's numbers and NumPy's go on, so that whoever draws those gets others each time.
+    """
+    before = random_state(device)
+    try:
+        yield
+    finally:
+        of_torch = {name: before[name] for name in ("torch", "cuda", "mps") if name in before}
+        set_random_state(random_state(device) | of_torch, device)
 
 
 @contextmanager
