@@ -20,10 +20,13 @@ map, too.
 Two more are off unless asked for, as R3GAN (Huang et al. 2024) has them: `cutout`, which puts zero in a rectangle of
 half the sides, and `ramp`, with which a given p is reached along half a cosine, whatever D says.
 
-Everything is made of tensors of fixed shapes, p too. So a step can be recorded, and has derivatives of any order.
+Everything is made of tensors of fixed shapes, p too. So a step can be recorded, and has derivatives of any order. On a
+CPU the images that stay where they are, most of them while p is small, are not moved at all.
 """
 
 import math
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -197,10 +200,7 @@ class ADA(Augmentation):
         if o.xfrac:
             shares = self.happening(x, self.p * o.xfrac, draws.normal(x, 2) * DRIFT, 0.0)
             offset = offset - along(linear, pixels(shares, width, height))
-        made = x.shape[1] * len(self.up_y) * len(self.up_x)
-        size = max(1, PIECE // made) if x.device.type == "cpu" else len(x)
-        pieces = zip(x.split(size), linear.split(size), offset.split(size), strict=True)
-        return torch.cat([self.resampled(*piece) for piece in pieces])
+        return self.resampled(x, linear, offset)
 
     def turn(self, x: Tensor, probability: Tensor) -> Tensor:
         """Rotations (N, 2, 2) by any angle."""
@@ -214,15 +214,9 @@ class ADA(Augmentation):
         zero beyond: that shows where p = 1 in the corners of one square image in a hundred, and of one in ten whose
         sides differ.
         """
-        x = separable(x, self.up_y, self.up_x)
-        # Where each is read, in periods: the image is the first half of one, and its centre a quarter on.
         maps = torch.cat([linear, offset[:, :, None]], 2)
-        across, down = maps[:, 0] * 2 / (x.shape[3] - 1), maps[:, 1] * 2 / (x.shape[2] - 1)
-        maps = torch.stack([across, down], 1)[:, None, None]
-        at = maps[..., 0] * half_pixels(len(self.down_x.T), x)[:, None]
-        at = at + (maps[..., 1] * half_pixels(len(self.down_y.T), x)[:, None, None] + (maps[..., 2] + 0.25))
-        grid = (at - at.floor()).mul_(2).sub_(1)
-        return separable(_Read.apply(x, grid), self.down_y, self.down_x)
+        filters = [m.to(x.dtype) for m in (self.up_y, self.up_x, self.down_y, self.down_x)]
+        return _Read.apply(x, maps, *filters)
 
     # Colour
 
@@ -304,11 +298,6 @@ def rotation(angle: Tensor) -> Tensor:
     return torch.cat([cos, -sin, sin, cos], 1).unflatten(1, (2, 2))
 
 
-def half_pixels(count: int, x: Tensor) -> Tensor:
-    """Where they lie, in pixels from the centre of the image, (count,): it begins `BORDER` pixels after the first."""
-    return (torch.arange(count, device=x.device, dtype=x.dtype) + (1 - count / 2)) / 2
-
-
 def pixels(shares: Tensor, width: int, height: int) -> Tensor:
     """Shares of width and height, (N, 2), in pixels."""
     return torch.stack([shares[:, 0] * width, shares[:, 1] * height], 1)
@@ -321,8 +310,8 @@ def along(linear: Tensor, shift: Tensor) -> Tensor:
 
 def separable(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """rows (H', H) @ x (N, C, H, W) @ columns (W', W) transposed: (N, C, H', W')."""
-    x = F.linear(x.transpose(2, 3), rows.to(x.dtype))
-    return F.linear(x.transpose(2, 3), columns.to(x.dtype))
+    x = F.linear(x.transpose(2, 3), rows)
+    return F.linear(x.transpose(2, 3), columns)
 
 
 def upsampling(side: int) -> Tensor:
@@ -358,37 +347,96 @@ def _filter() -> list[float]:
     return [value / sum(SYM6) for value in SYM6]
 
 
-class _Read(torch.autograd.Function):
-    """`F.grid_sample` of x (N, C, H, W), bilinear and zero outside, in which the grid (N, H', W', 2) is constant.
+def places(maps: Tensor, filters: Sequence[Tensor]) -> Tensor:
+    """Where each half pixel of the results is read, (N, H', W', 2) in [-1, 1] as `F.grid_sample` has it.
 
-    Of torch's own, the second derivative is missing in some of its versions. It is linear in x: its gradient spreads
-    what it read, and the gradient of that reads again.
+    In periods first: the image is the first half of one, and its centre a quarter on.
+    """
+    up_y, up_x, down_y, down_x = filters
+    across, down = maps[:, 0] * 2 / (len(up_x) - 1), maps[:, 1] * 2 / (len(up_y) - 1)
+    maps = torch.stack([across, down], 1)[:, None, None]
+    at = maps[..., 0] * half_pixels(down_x)[:, None]
+    at = at + (maps[..., 1] * half_pixels(down_y)[:, None, None] + (maps[..., 2] + 0.25))
+    return (at - at.floor()).mul_(2).sub_(1)
+
+
+def half_pixels(down: Tensor) -> Tensor:
+    """Those that a filter brings back, in pixels from the centre of the image: it begins `BORDER` after the first."""
+    count = down.shape[1]
+    return (torch.arange(count, device=down.device, dtype=down.dtype) + (1 - count / 2)) / 2
+
+
+def read(x: Tensor, maps: Tensor, filters: Sequence[Tensor]) -> Tensor:
+    """Images (N, C, H, W) read at affine `maps` (N, 2, 3): see `ADA.resampled`."""
+    up_y, up_x, down_y, down_x = filters
+    dense = separable(x, up_y, up_x)
+    dense = torch.ops.aten.grid_sampler_2d(dense, places(maps, filters), 0, 0, True)
+    return separable(dense, down_y, down_x)
+
+
+def spread(x: Tensor, maps: Tensor, filters: Sequence[Tensor]) -> Tensor:
+    """The transpose of `read`, which is linear in the images: its gradient."""
+    up_y, up_x, down_y, down_x = filters
+    dense = separable(x, down_y.t(), down_x.t())
+    # Of the image it reads the shape alone, but where a gradient of the grid is asked for.
+    image = x.new_zeros(()).expand(*x.shape[:2], len(up_y), len(up_x))
+    grid = places(maps, filters)
+    dense = torch.ops.aten.grid_sampler_2d_backward(dense, image, grid, 0, 0, True, [True, False])[0]
+    return separable(dense, up_y.t(), up_x.t())
+
+
+def of_those_that_move(work: Callable[..., Tensor], x: Tensor, maps: Tensor, filters: list[Tensor]) -> Tensor:
+    """`read` or `spread` on a CPU: in pieces, and of the images alone whose map is not the identity.
+
+    Of the others both give what they are given.
+    """
+    still = torch.eye(2, 3, dtype=maps.dtype)
+    moving = (maps != still).flatten(1).any(1).nonzero().squeeze(1)
+    done = x.clone()
+    for some in moving.split(max(1, PIECE // (x.shape[1] * len(filters[0]) * len(filters[1])))):
+        if len(some):
+            done[some] = work(x[some], maps[some], filters)
+    return done
+
+
+_operators = torch.library.Library("ganzoo_ada", "DEF")
+for _work in (read, spread):
+    # An operator of its own: how many images move follows from values, and a recording asks for fixed shapes.
+    _operators.define(f"{_work.__name__}(Tensor x, Tensor maps, Tensor[] filters) -> Tensor")
+    _operators.impl(_work.__name__, partial(of_those_that_move, _work), "CPU")
+    _operators.impl(_work.__name__, _work, "CompositeExplicitAutograd")
+
+
+class _Read(torch.autograd.Function):
+    """`read`, in which maps and filters are constant.
+
+    Of torch's own `grid_sample` the second derivative is missing in some versions. All is linear in x: its gradient
+    spreads what it read, and the gradient of that reads again.
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, grid: Tensor) -> Tensor:
-        ctx.save_for_backward(grid)
-        ctx.shape = x.shape
-        return torch.ops.aten.grid_sampler_2d(x, grid, 0, 0, True)
+    def forward(ctx: Any, x: Tensor, maps: Tensor, *filters: Tensor) -> Tensor:
+        ctx.save_for_backward(maps, *filters)
+        moved: Tensor = torch.ops.ganzoo_ada.read(x, maps, filters)
+        return moved
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        return _Spread.apply(grads[0], ctx.saved_tensors[0], ctx.shape), None
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        return _Spread.apply(grads[0], *ctx.saved_tensors), None, None, None, None, None
 
 
 class _Spread(torch.autograd.Function):
-    """The transpose of `_Read`: (N, C, H', W') to an image of `shape`."""
+    """`spread`, likewise."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, grid: Tensor, shape: tuple[int, ...]) -> Tensor:
-        ctx.save_for_backward(grid)
-        # Of the image it reads the shape alone, but where a gradient of the grid is asked for.
-        image = x.new_zeros(()).expand(shape)
-        return torch.ops.aten.grid_sampler_2d_backward(x, image, grid, 0, 0, True, [True, False])[0]
+    def forward(ctx: Any, x: Tensor, maps: Tensor, *filters: Tensor) -> Tensor:
+        ctx.save_for_backward(maps, *filters)
+        spread_out: Tensor = torch.ops.ganzoo_ada.spread(x, maps, filters)
+        return spread_out
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        return _Read.apply(grads[0], ctx.saved_tensors[0]), None, None
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        return _Read.apply(grads[0], *ctx.saved_tensors), None, None, None, None, None
 
 
 @ganzoo.hookimpl

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from ganzoo_plugins.ada import ADA, STRETCH, SYM6, Draws, _Read
+from ganzoo_plugins.ada import ADA, STRETCH, SYM6, Draws, of_those_that_move, read, spread
 from torch import Tensor, nn
 
 from conftest import arrays
@@ -248,14 +248,38 @@ def test_r1_through_it_moves_the_discriminator_as_finite_differences_say():
         assert (values[0] - values[1]) / 2e-5 == pytest.approx(gradient[place].item(), rel=1e-5)
 
 
-def test_reading_equals_torchs_and_spreading_is_its_transpose():
-    x = torch.rand(2, 3, 5, 6, requires_grad=True)
-    grid = torch.rand(2, 4, 7, 2) * 2.4 - 1.2
-    along = torch.rand(2, 3, 4, 7)
-    ours, theirs = _Read.apply(x, grid), F.grid_sample(x, grid, align_corners=True)
-    assert torch.equal(ours, theirs)
-    for mine, plain in zip(torch.autograd.grad(ours, x, along), torch.autograd.grad(theirs, x, along), strict=True):
-        assert torch.equal(mine, plain)
+def moves(made: ADA, still: int) -> tuple[Tensor, list[Tensor]]:
+    """Maps of five images, the first `still` of which stay, and the filters that go with them."""
+    maps = torch.eye(2, 3).repeat(5, 1, 1)
+    maps[still:] += torch.randn(5 - still, 2, 3) * 0.3
+    return maps, [made.up_y, made.up_x, made.down_y, made.down_x]
+
+
+def test_on_a_cpu_only_the_images_that_move_are_computed_and_all_are_as_if_they_were():
+    made, x, seen = ada(shape=(3, 6, 9)), torch.rand(5, 3, 6, 9), []
+    for work in (read, spread):
+        for still in (0, 2, 5):
+            maps, filters = moves(made, still)
+
+            def watched(x, maps, filters, work=work):
+                seen.append(len(x))
+                return work(x, maps, filters)
+
+            some = of_those_that_move(watched, x, maps, filters)
+            torch.testing.assert_close(some, work(x, maps, filters), rtol=0, atol=1e-5)
+            assert torch.equal(some[:still], x[:still])
+    assert seen == [5, 3] * 2
+
+
+def test_spreading_is_the_transpose_of_reading():
+    made = ada(shape=(1, 2, 3))
+    maps, filters = moves(made, 1)
+    pixels = torch.eye(6).view(6, 1, 1, 2, 3)
+    there, back = (
+        torch.stack([work(p.expand(5, -1, -1, -1), maps, filters).flatten(1) for p in pixels], 1)
+        for work in (read, spread)
+    )
+    torch.testing.assert_close(there, back.transpose(1, 2), rtol=0, atol=1e-5)
 
 
 # In training
