@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -714,6 +714,33 @@ def test_a_death_that_a_broken_pipe_told_of_is_not_told_of_again(told):
             handler(signal.SIGCHLD, None)
     finally:
         signal.signal(signal.SIGCHLD, handler)
+
+
+READS = """
+import time
+from multiprocessing import active_children
+from torch.utils.data import DataLoader
+from ganzoo.data.loader import _begin_reading
+
+fetched = iter(DataLoader(range(100), num_workers=1, worker_init_fn=_begin_reading))
+next(fetched)
+print(active_children()[0].pid, flush=True)
+time.sleep(PATIENCE)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")
+def test_readers_die_with_a_process_that_is_killed():
+    """They hold its connections: by themselves they look for it every five seconds only."""
+    script = READS.replace("PATIENCE", str(PATIENCE))
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as main:
+        reader = int(main.stdout.readline())
+        main.kill()
+    died, state = time.monotonic(), Path(f"/proc/{reader}/stat")
+    with suppress(FileNotFoundError, ProcessLookupError):
+        while state.read_text().rpartition(")")[2].split()[0] != "Z":
+            assert time.monotonic() - died < 3
+            time.sleep(0.02)
 
 
 @pytest.mark.parametrize(("engine", "call"), [("eager", 3), ("graph", 18)])  # In training, and in a recording.

@@ -6,6 +6,7 @@ batches. Sources come along: with their counterparts in paired sets, in an order
 that are made of the images are made there too, of the batch.
 """
 
+import ctypes
 import os
 import pickle
 import re
@@ -40,6 +41,8 @@ EXAMPLES_SEED = 20140611
 """Of the draw of images to look at: one for all runs, so that they can be compared."""
 LABELLED_SEED = 20161119
 """Of the choice of images that come with their class, where few do: one for all runs."""
+PR_SET_PDEATHSIG = 1
+"""Of prctl(2): the signal for a process whose parent has died."""
 SOURCES_APART = 2**31
 """Added to the seeds of the order of unpaired sources: the order that images have in an epoch which nobody reaches.
 Not more, since torch's generator on the CPU takes the last 32 bits of a seed alone."""
@@ -261,7 +264,7 @@ class Loader:
                 collate_fn=_as_it_is,
                 pin_memory=self.device.type == "cuda",
                 prefetch_factor=4 if self.workers else None,
-                worker_init_fn=_outlive_signals,
+                worker_init_fn=_begin_reading,
                 # Without its own, it would draw from the generator that the model draws from.
                 generator=torch.Generator(),
             )
@@ -367,11 +370,15 @@ def _as_it_is(value: Any) -> Any:
     return value
 
 
-def _outlive_signals(_worker: int) -> None:
+def _begin_reading(_worker: int) -> None:
     """Let a worker live while the main process saves: Ctrl-C, `timeout` and batch systems signal every process.
 
-    The main process ends its workers itself. Should it fail to, a worker that was told to end does so soon after.
+    The main process ends its workers itself. Should it fail to, a worker that was told to end does so soon after. Where
+    the main process is killed, Linux ends its workers with it: they have what it had open, its connections too, and
+    while these are held the other processes of a run wait for one that is dead.
     """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # What goes wrong with an image travels to the main process; left is that the latter hangs up when it has failed.
     sys.excepthook = lambda *_: None
