@@ -132,12 +132,15 @@ class Registry:
             UsageError: it is no such class, has no name, or that of one that is installed.
         """
         hook = next(hook for hook, kinds in HOOKS.items() if kind in kinds)
+        found = _kind_of(cls, HOOKS[hook])
+        if found is None:
+            raise UsageError(f"{cls.__qualname__} is {_no_subclass(HOOKS[hook])}")
+        if found != kind:
+            raise UsageError(f"{cls.__name__} is not a {NOUNS[kind]}")
         try:
-            if _checked(cls, hook, HOOKS[hook]) != kind:
-                raise GanzooError(f"{cls.__name__} is not a {NOUNS[kind]}")
+            _refuse_faulty(cls, kind)
         except GanzooError as error:
-            told = str(error).removeprefix(f"{hook} was given ").replace(repr(cls), cls.__qualname__)
-            raise UsageError(told.replace(", which is not", " is not")) from None
+            raise UsageError(str(error)) from None
         where = f"{cls.__module__}.{cls.__qualname__}"
         known = self._items[kind].get(cls.name)
         if known is not None and known[0] is cls:
@@ -256,24 +259,40 @@ def is_name(value: Any) -> bool:
 
 def _checked(cls: Any, hook: str, kinds: tuple[str, ...]) -> str:
     """The kind of a class that a hook was given."""
-    bases = {kind: _base(kind) for kind in kinds}
-    found = [kind for kind, base in bases.items() if isinstance(cls, type) and issubclass(cls, base)]
-    if not found:
-        names = " or ".join(f"ganzoo.{base.__name__}" for base in bases.values())
-        raise GanzooError(f"{hook} was given {cls!r}, which is not a subclass of {names}")
+    kind = _kind_of(cls, kinds)
+    if kind is None:
+        raise GanzooError(f"{hook} was given {cls!r}, which is {_no_subclass(kinds)}")
+    _refuse_faulty(cls, kind)
+    return kind
+
+
+def _kind_of(cls: Any, kinds: tuple[str, ...]) -> str | None:
+    """The first of these that a class is of."""
+    return next((kind for kind in kinds if isinstance(cls, type) and issubclass(cls, _base(kind))), None)
+
+
+def _no_subclass(kinds: tuple[str, ...]) -> str:
+    return f"not a subclass of {' or '.join(f'ganzoo.{_base(kind).__name__}' for kind in kinds)}"
+
+
+def _refuse_faulty(cls: Any, kind: str) -> None:
+    """Refuse a class of this kind that would break listings, or the commands of others.
+
+    Raises:
+        GanzooError: what it lacks, or what of it is of the wrong type.
+    """
     name = getattr(cls, "name", None)
     if not is_name(name):
         raise GanzooError(f"{cls.__name__}.name must be lower-case words joined by '-', not {name!r}")
-    about = "paper" if found[0] == "models" else "summary"
+    about = "paper" if kind == "models" else "summary"
     if not isinstance(getattr(cls, about, None), str):
         raise GanzooError(f"{cls.__name__}.{about} must be one line of text, not {getattr(cls, about, None)!r}")
-    if found[0] == "models":
+    if kind == "models":
         _check_options(cls)
-    if found[0] == "datasets":
+    if kind == "datasets":
         _check_dataset(cls)
-    if found[0] in ("augmentations", "regularisers"):
+    if kind in ("augmentations", "regularisers"):
         check_ingredient(cls)
-    return found[0]
 
 
 def _check_options(cls: Any) -> None:

@@ -16,7 +16,7 @@ from ganzoo.errors import GanzooError
 from ganzoo.plugins import registry
 from ganzoo.preparing import prepare
 from ganzoo.settings import resolve
-from ganzoo.speed.bench import Contest, Products, same_network
+from ganzoo.speed.bench import Contest, ProductsOfAStep, same_network
 from ganzoo.speed.yardsticks import Roofline, TutorialProcess, tutorial_loop
 from ganzoo_test_plugins import Tiny
 
@@ -103,7 +103,7 @@ LAZY = {"dataset": "small-digits", "device": "cpu", "engine": "eager", "batch_si
 
 def test_the_products_of_a_mean_step_are_those_of_all_steps_of_a_period():
     trainer = prepare(resolve(Tiny, LAZY), registry().check()).trainer
-    lazy = Products(trainer)
+    lazy = ProductsOfAStep(trainer)
     period = Roofline(lambda: [trainer.advance() for _ in range(4)])
     assert lazy.operations == period.operations / 4
     assert lazy(2, CPU) > 0
@@ -129,7 +129,7 @@ def test_a_bench_that_fails_leaves_no_process_behind(monkeypatch):
         raise MemoryError
 
     monkeypatch.setattr("ganzoo.speed.bench.TutorialProcess", Loop)
-    monkeypatch.setattr(Products, "__call__", full)
+    monkeypatch.setattr(ProductsOfAStep, "__call__", full)
     with pytest.raises(MemoryError):
         Contest(resolve(Tiny, LAZY), registry().check(), 0.01)
     assert made[0]._process.poll() is not None

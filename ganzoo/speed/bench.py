@@ -67,7 +67,7 @@ class Result:
         return asdict(self)
 
 
-class Products:
+class ProductsOfAStep:
     """The matrix products of a mean step: those of each set of turns that are due together, as often as they are."""
 
     def __init__(self, trainer: Trainer):
@@ -97,7 +97,7 @@ class Contest:
         self.trainer = prepare(plan, registry).trainer
         self.device, self.batch = self.trainer.engine.device, plan.options.batch_size
         prepared = time.perf_counter() - begun
-        self.roofline = Products(self.trainer)
+        self.roofline = ProductsOfAStep(self.trainer)
         forget_peak_memory(self.device)
         begun = time.perf_counter()
         self.mode = settle(self.trainer, plan.settings.engine)
