@@ -565,6 +565,24 @@ def test_markdown_keeps_the_spaces_around_commands(run):
     assert " The same command with `--eval` measures them first." in markdown(build([run("a", 4.0), run("b")]))
 
 
+def test_of_runs_that_a_program_handed_something_over_for_no_command_is_told_that_cannot_work(run):
+    data = run("a", settings={"dataset": "given"})
+    made = run("b", settings={"dataset": "given"}, plugin={"package": "(not installed)", "module": "__main__.Mine"})
+    report = build([data, made])
+    (caution,) = [line for line in report.cautions if "not evaluated" in line]
+    calls = f"`ganzoo.evaluate('{data}', dataset=IMAGES)` and `ganzoo.evaluate(ganzoo.load('{made}', model=Mine), "
+    assert caution == f"not evaluated: {data}, {made}. In Python {calls}dataset=IMAGES)` measure them."
+    assert report.to_json()["verdict"]["sentences"][-1].startswith("In Python `ganzoo.evaluate(")
+    runs = [of["runs"][0] for group in report.to_json()["groups"] for of in group["lines"]]
+    assert [r["repeat"] for r in runs] == [None, None]
+    assert "trained on data that a program handed over: no command repeats it" in runs[0]["notes"]
+    shown = page(report, registry()) + markdown(report)
+    assert "a program handed over its data, so no command trains it anew" in shown
+    assert "--eval`" not in shown
+    assert "--eval</code>" not in shown
+    assert "$ ganzoo run" not in shown
+
+
 def small(path: str, **parts) -> None:
     """Change a JSON file of a run."""
     value = json.loads(Path(path).read_text()) | parts

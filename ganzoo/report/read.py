@@ -13,6 +13,7 @@ from ganzoo.fields import validated
 from ganzoo.files import number, read_json
 from ganzoo.marks import marks_of
 from ganzoo.metrics.protocol import asked_of, describe, labels_of
+from ganzoo.plugins import GIVEN, NOT_INSTALLED
 from ganzoo.runs.checkpoint import Checkpoints
 from ganzoo.runs.folder import open_run, read_metrics
 from ganzoo.runs.hub import sibling
@@ -110,6 +111,21 @@ class RunRecord:
         return [str(mapping(f).get("file")) for f in (files if isinstance(files, list) else [self.imported])]
 
     @property
+    def handed_over(self) -> str:
+        """What no command has, since a program handed it over: `data`, or `class`, the model's; else empty."""
+        if mapping(self.info.get("settings")).get("dataset") == GIVEN:
+            return "data"
+        return "class" if self.package == NOT_INSTALLED else ""
+
+    @property
+    def from_python(self) -> str:
+        """What measures a run of something that was handed over, in Python."""
+        folder, made = str(self.folder), str(mapping(self.info.get("plugin")).get("module")).rpartition(".")[2]
+        of_class = f"ganzoo.load({folder!r}, model={made})"
+        what = of_class if self.package == NOT_INSTALLED else repr(folder)
+        return f"ganzoo.evaluate({what}{', dataset=IMAGES' if self.handed_over == 'data' else ''})"
+
+    @property
     def trained_on(self) -> tuple[Any, ...]:
         """Name, shape and number of the training images, as far as `run.json` says them."""
         data = mapping(self.info.get("data"))
@@ -155,8 +171,13 @@ class RunRecord:
         return mapping(self.info.get("machine"))
 
     @property
-    def command(self) -> str:
-        """What repeats the run in a new folder, every option spelt out: defaults may change, presets too."""
+    def command(self) -> str | None:
+        """What repeats the run in a new folder, every option spelt out: defaults may change, presets too.
+
+        None: something of it was handed over by a program.
+        """
+        if self.handed_over:
+            return None
         if self.imported:
             return f"ganzoo import {' '.join(map(argument, self.imported_from))} --out {shlex.quote(str(self.again))}"
         settings, options = mapping(self.info.get("settings")), mapping(self.info.get("options"))
@@ -176,12 +197,12 @@ class RunRecord:
 
     @property
     def measuring(self) -> str | None:
-        """The command that then measures it as this run was measured; None if `ganzoo eval` did not do that."""
+        """The command that then measures it as this run was measured; None if no such command did that."""
         return self.measures(self.again)
 
     def measures(self, folder: Path, *more: str) -> str | None:
         """The command that measures a folder as this run was measured, and by more metrics; None as `measuring`."""
-        if self.result is None or "seed" not in self.result:
+        if self.result is None or "seed" not in self.result or self.handed_over:
             return None
         protocol, asked = self.result["protocol"], asked_of(self.result, mapping(self.info.get("data")).get("name"))
         chosen = {
@@ -294,6 +315,9 @@ def _read_run(folder: Path, checkpoint: str | None) -> RunRecord:
         record.notes.append(f"is being trained at this moment: these are its numbers up to {at}")
     elif record.status.get("status") != "finished":
         record.notes.append(f"training did not finish (status: {record.status.get('status', 'killed')})")
+    if record.handed_over:
+        what = "on data" if record.handed_over == "data" else "with a class"
+        record.notes.append(f"trained {what} that a program handed over: no command repeats it")
     return record
 
 

@@ -212,6 +212,9 @@ def by_modes(group: Group) -> list[str]:
 def way_to_fid(runs: Sequence[RunRecord]) -> str:
     """What measures it where no run has it, or why it cannot be had."""
     runs = [run for run in runs if not run.lacks] or runs
+    if not (repeatable := [run for run in runs if not run.handed_over]):
+        return by_python(runs)
+    runs = repeatable
     if any(run.result is None for run in runs):
         folders = " ".join(argument(run.folder) for run in runs)
         command = f"ganzoo compare {folders} --eval{of_checkpoint(runs[0])}"
@@ -223,6 +226,12 @@ def way_to_fid(runs: Sequence[RunRecord]) -> str:
     usual = f"ganzoo eval {argument(first.folder)} --metrics fid{of_checkpoint(first)}"
     command = first.measures(first.folder, "fid") or usual
     return f"`{command}` measures that of the first, and so on."
+
+
+def by_python(runs: Sequence[RunRecord]) -> str:
+    """What measures runs of something that a program handed over."""
+    calls = in_a_row([f"`{run.from_python}`" for run in runs])
+    return f"In Python {calls} {'measures it' if len(runs) == 1 else 'measure them'}."
 
 
 def of_checkpoint(run: RunRecord) -> str:
@@ -276,7 +285,7 @@ def for_certainty(*lines: Line, begins: str = " For certainty: ") -> str:
     """How to train further seeds of lines; nothing where a run cannot be repeated."""
     runs = [run for line in lines for run in line.runs]
     seeds = [run.seed for run in runs if isinstance(run.seed, int) and not isinstance(run.seed, bool)]
-    if len(seeds) < len(runs) or any(run.imported for run in runs):
+    if len(seeds) < len(runs) or any(run.imported or run.handed_over for run in runs):
         return ""
     fewest = min(len(line.runs) for line in lines)
     many = SEEDS if fewest < SEEDS else 2 * fewest
@@ -314,8 +323,14 @@ def unmeasured(groups: Sequence[Group], failed: Sequence[str] = ()) -> list[str]
     runs = [run for run in runs if not run.lacks]
     if not runs:
         return said
-    names = ", ".join(str(run.folder) for run in runs[:MOST]) + (f" and {len(runs) - MOST} more" * (len(runs) > MOST))
-    return [*said, f"not evaluated: {names}. {EVAL}."]
+    handed_over = [run for run in runs if run.handed_over]
+    for some in ([run for run in runs if not run.handed_over], handed_over):
+        if some:
+            names = ", ".join(str(run.folder) for run in some[:MOST])
+            more = f" and {len(some) - MOST} more" * (len(some) > MOST)
+            way = by_python(some) if some is handed_over else f"{EVAL}."
+            said.append(f"not evaluated: {names}{more}. {way}")
+    return said
 
 
 def cautions(groups: Sequence[Group]) -> list[str]:

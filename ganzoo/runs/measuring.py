@@ -15,7 +15,7 @@ from ganzoo.metrics.evaluation import Evaluator
 from ganzoo.metrics.labels import plot_confusion
 from ganzoo.metrics.protocol import Labels, describe
 from ganzoo.metrics.samples import comes_with, count_of, drawer, drawn_as, generated, given, recogniser
-from ganzoo.plugins import Registry
+from ganzoo.plugins import GIVEN, Registry
 from ganzoo.runs.folder import data_settings, open_run
 from ganzoo.runs.sampler import load
 from ganzoo.sampling import drawing
@@ -52,6 +52,11 @@ def measure_run(
         raise UsageError(
             f"{run} was imported, and does not say which images it was trained on: name those to measure it against "
             "by --dataset, such as --dataset folder --data-root PICTURES"
+        )
+    if not dataset and sampler.data.name == GIVEN and GIVEN not in plugins.names("datasets"):
+        raise UsageError(
+            f"{run} was trained on data that a program handed over: measure it from Python, with dataset= of "
+            "ganzoo.evaluate, or name those to measure it against by --dataset"
         )
     about: dict[str, Any] = {"run": str(run), "model": sampler.gan.name, "step": sampler.step}
     about["asked"] = _asked(dataset, data_root, options)
