@@ -16,7 +16,7 @@ from ganzoo.blame import blame
 from ganzoo.errors import GanzooError, did_you_mean, one_line, plain
 from ganzoo.streams import finish, prepare
 from ganzoo.terminal import colours
-from ganzoo.training.signals import Ended, Stopped, ending
+from ganzoo.training.signals import Stopped, ending, number_of
 
 COMMANDS = {
     "run": ("ganzoo.commands.run", "Train a model."),
@@ -41,8 +41,8 @@ COMMANDS = {
 }
 
 
-TRAINING = ("run", "resume", "compare", "sweep")
-"""Commands that save at a signal."""
+TRAINING = ("run", "resume")
+"""Commands that train in this process, and save at a signal."""
 INTERRUPTED = "stopped by SIGINT; nothing was saved, for training had not begun"
 """What Ctrl-C is told while a run's command is loaded; later `ganzoo.launch` knows what is saved."""
 
@@ -111,7 +111,7 @@ def main() -> None:
         code = _fail(error, plain(error.format_message()) + hint, error.exit_code)
     except (click.Abort, KeyboardInterrupt) as error:
         cause = error.__cause__ if isinstance(error, click.Abort) else error
-        number = cause.number if isinstance(cause, Ended) else signal.SIGINT
+        number = number_of(cause) if isinstance(cause, KeyboardInterrupt) else signal.SIGINT
         said = f"stopped by {signal.Signals(number).name}"
         code = _fail(error, INTERRUPTED if sys.argv[1:2] == ["run"] else said, 128 + number)
     except Stopped as error:
@@ -131,7 +131,7 @@ def main() -> None:
 
 
 def _listening() -> AbstractContextManager[None]:
-    """Has signals end a command that does not train; one of several processes is ended by its launcher."""
+    """Has signals end a command that does not train itself; one of several processes is ended by its launcher."""
     return nullcontext() if {*sys.argv[1:2]} & {*TRAINING} or "WORLD_SIZE" in os.environ else ending()
 
 

@@ -1,6 +1,5 @@
 """From a plan to a trained run: open the directory, train, go on after a stop."""
 
-import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -22,7 +21,7 @@ from ganzoo.training.cores import Cores
 from ganzoo.training.distributed import World, joined, restarted
 from ganzoo.training.engine import untouched
 from ganzoo.training.modes import FAILING, Mode, settle
-from ganzoo.training.signals import Ended, Stop, Stopped, ending, going_on
+from ganzoo.training.signals import Stop, Stopped, ending, going_on, number_of
 from ganzoo.training.trainer import Trainer
 from ganzoo.training.watcher import Enough, Watcher
 
@@ -73,7 +72,7 @@ def interruptible(world: World, run: Run | None = None) -> Iterator[None]:
         with ending() if world.size == 1 else nullcontext():
             yield
     except KeyboardInterrupt as error:
-        number = error.number if isinstance(error, Ended) else signal.SIGINT
+        number = number_of(error)
         saved = "nothing was saved, for training had not begun"
         if run is not None and (run.folder / "run.json").is_file():
             steps = run.checkpoints.steps()

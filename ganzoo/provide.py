@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from itertools import chain, count
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -350,10 +351,24 @@ def further(folders: Sequence[Path], seeds: Sequence[int], plugins: Registry) ->
             there.add((_but_seed(info), seed))
             plan = resolve(model, {"seed": seed}, config=flatten(info, folder / "run.json"))
             place = sibling(folder, f"seed{seed}")
-            place = place.with_name(re.sub(r"-seed\d+-seed", "-seed", place.name))
+            place = _free(place.with_name(re.sub(r"-seed\d+-seed", "-seed", place.name)), plan)
             like = record.result if (folder / "eval.json").is_file() else None
             wanted.append(Wanted(plan, place, {}, like))
     return wanted
+
+
+def _free(place: Path, plan: Plan) -> Path:
+    """A folder for a run: this one, or another of its name where there is some other run in it."""
+    places = chain([place], (place.with_name(f"{place.name}-{n}") for n in count(2)))
+    return next(free for free in places if not (free / "run.json").exists() or _is_of(plan, free))
+
+
+def _is_of(plan: Plan, folder: Path) -> bool:
+    try:
+        same_plan(plan, folder)
+    except GanzooError:
+        return False
+    return True
 
 
 def _seed(info: Mapping[str, Any]) -> Any:

@@ -218,6 +218,8 @@ class Sweep:
         scores = [score for score in map(number, entry["scores"]) if score is not None]
         if not name or name == ".." or Path(name).name != name or len(scores) > len(self.rungs):
             raise ValueError
+        if not (self.home / name / "run.json").is_file():  # It was deleted: the trial is made again.
+            scores = []
         return Trial(options, self.home / name, scores, str(entry["failed"]))
 
     def to_json(self) -> dict[str, Any]:

@@ -344,7 +344,13 @@ def test_further_seeds_of_runs_are_trained_beside_them_and_measured_alike(ganzoo
     (line,) = group["lines"]
     assert [run["seed"] for run in line["runs"]] == [0, 1, 2]
     assert line["values"]["fid"]["n"] == 3
-    mine, other = (json.loads(Path(f"runs/{name}/run.json").read_text()) for name in ("mine", "mine-seed2"))
+    Path("runs/mine-seed2").rename(Path("runs/elsewhere"))
+    assert ganzoo("run", "plain", *TINY[1:], "--steps", 3, "--out", "runs/mine-seed2", "--quiet").code == 0
+    for _ in range(2):  # The name is another run's.
+        assert ganzoo(*arguments).code == 0
+    names = ["elsewhere", "mine", "mine-seed0", "mine-seed2", "mine-seed2-2"]
+    assert sorted(path.name for path in Path("runs").iterdir()) == names
+    mine, other = (json.loads(Path(f"runs/{name}/run.json").read_text()) for name in ("mine", "mine-seed2-2"))
     assert mine["options"] == other["options"]
     same = {**mine["settings"], "seed": 2}
     assert {k: v for k, v in other["settings"].items() if k != "loggers"} == {

@@ -104,6 +104,7 @@ def test_what_trains_on_has_its_newest_checkpoints_on_the_page_when_it_is_opened
 def test_what_the_page_began_with_is_shown_as_that_though_training_has_saved_others(made, run, opened):
     exhibit = showing_run(run, None)
     begun, path = exhibit.playing().draw(3, 4, 2), "/image.png?seed=3&n=4&columns=2"
+    assert exhibit.facts()["sides"][0]["begun"] == "60"
     server = opened(exhibit)
     sampler = showing_run(run, "40").playing().sampler
     (run / "generator.safetensors").write_bytes(
@@ -117,6 +118,9 @@ def test_what_the_page_began_with_is_shown_as_that_though_training_has_saved_oth
     status, body = ask(server, path)
     assert (status, "the weights of step 60 are no longer kept: open the page again" in body.decode()) == (400, True)
     assert b"step 40" in ask(server, "/")[1]
+    # A page that is open still asks for its own, by number.
+    status, body = ask(server, f"{path}&checkpoint=60")
+    assert (status, "has no checkpoint of step 60" in body.decode()) == (400, True)
 
 
 def test_a_run_with_one_set_of_weights_has_no_slider(made, run):
@@ -279,8 +283,9 @@ def test_an_option_moves_the_runs_that_have_it_in_that_form(opened):
     assert moved[1] == usual[1]
     assert [status for status, _ in (*moved, *usual)] == [200] * 4
     assert ask(server, f"/image.png?run=1&sampling={quote(json.dumps({'lr': 1}))}")[0] == 400
-    helps = {o["name"]: o["help"] for o in facts_of([one, other])["sampling"]}
-    assert helps["truncation"] == "Scale of the latents. Of one alone."
+    facts = facts_of([one, other])
+    assert {o["name"]: o.get("only") for o in facts["sampling"]}["truncation"] == "one"
+    assert 'id="only0">of one alone</span>' in render(facts)
 
 
 def test_an_option_of_two_forms_moves_the_first_run_alone(opened):
@@ -291,10 +296,8 @@ def test_an_option_of_two_forms_moves_the_first_run_alone(opened):
     assert ask(server, f"/image.png?n=4&run=1&sampling={sampling}") == (200, inverted[1])
     first = one.playing().draw(0, 4, 4, sampling={"invert": True, "truncation": 1.5})
     assert ask(server, f"/image.png?n=4&sampling={sampling}") == (200, first)
-    helps = {o["name"]: o["help"] for o in facts_of([one, other])["sampling"]}
-    assert helps["truncation"].endswith("Of one alone.")
-    assert helps["glow"] == "Brighter. Of other alone."
-    assert helps["invert"] == "Dark for bright."
+    alone = {o["name"]: o.get("only") for o in facts_of([one, other])["sampling"]}
+    assert (alone["truncation"], alone["glow"], alone["invert"]) == ("one", "other", None)
 
 
 def test_attributes_move_the_run_that_has_them(opened):

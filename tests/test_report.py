@@ -246,6 +246,17 @@ def test_what_is_not_a_finite_number_is_missing(run):
     assert not {"seconds", "epochs", "memory"} & build([folder]).lines[0].values.keys()
 
 
+def test_a_run_that_ended_before_its_budget_is_no_other_seed_of_one_that_did_not(run):
+    folders = [run(name, 4.0 + i, seed=i) for i, name in enumerate("abc")]
+    for folder in folders[1:]:
+        (folder / "status.json").write_text('{"status": "stopped", "step": 1}')
+    report = build(folders)
+    assert [line.name for line in report.lines] == ["tiny", "tiny, ended at step 1"]
+    assert [line.seeds for line in report.lines] == [[0], [1, 2]]
+    assert "training did not finish (status: stopped): its command trains to the whole budget" in report.cautions[0]
+    assert "--seeds" not in " ".join(report.verdict)
+
+
 def test_an_evaluation_of_an_earlier_step_is_told(run):
     folder = run("a", 4.0)
     (folder / "status.json").write_text('{"status": "finished", "step": 900}')

@@ -1,7 +1,10 @@
 """`ganzoo sweep MODEL`: many trials get a little of the budget, the best all of it; nothing is trained twice."""
 
 import json
+import os
 import shlex
+import shutil
+import signal
 import sys
 from pathlib import Path
 
@@ -91,6 +94,44 @@ def test_a_sweep_that_is_stopped_goes_on_where_it_was(ganzoo, trains, monkeypatc
     assert ganzoo(*two).code == 0
     assert [(name[:2], share < 1) for name, share in trains] == [("01", True), ("02", True), ("02", False)]
     assert {json.loads(path.read_text())["protocol"]["n"] for path in Path("s").glob("*/eval.json")} == {100}
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+@pytest.mark.parametrize("during", ["ganzoo.provide.measure", "ganzoo.report.files.page"])
+def test_a_signal_outside_of_training_stops_a_sweep_by_its_name(ganzoo, monkeypatch, number, code, during):
+    two = ("sweep", "tiny", *DATA, "--set", "lr=1e-4,3e-3", "--budget", "9steps", "--out", "s", "--quiet")
+    monkeypatch.setattr(during, lambda *_, **__: os.kill(os.getpid(), number))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # Shells have it ignored in the background.
+    result = ganzoo(*two)
+    signal.signal(signal.SIGINT, before)
+    said = f"stopped by {signal.Signals(number).name}; s is kept: the same command goes on with the sweep\n"
+    assert (result.code, result.out, result.err) == (code, "", said)
+    monkeypatch.undo()
+    assert ganzoo(*two).code == 0
+
+
+def test_a_trial_whose_folder_is_gone_is_made_again(ganzoo, trains):
+    two = ("sweep", "tiny", *DATA, "--set", "lr=1e-4,3e-3", "--budget", "9steps", "--out", "s", "--json")
+    best = json.loads(ganzoo(*two).out)["best"]
+    shutil.rmtree(best["folder"])
+    trains.clear()
+    again = ganzoo(*two)
+    assert (again.code, json.loads(again.out)["best"]) == (0, best)
+    assert [name for name, _ in trains] == [Path(best["folder"]).name] * 2
+
+
+def test_the_record_of_a_sweep_is_passed_over_by_a_comparison(ganzoo, trains):
+    two = ("sweep", "tiny", *DATA, "--set", "lr=1e-4,3e-3", "--budget", "9steps", "--out", "s", "--quiet")
+    assert ganzoo(*two).code == 0
+    result = ganzoo("compare", *sorted(Path("s").glob("[!.]*")), "-o", "r.json")
+    assert result.code == 0
+    assert "s/sweep.json is a sweep's record of itself: passed over" in result.err
+    lines = [line["name"] for group in json.loads(Path("r.json").read_text())["groups"] for line in group["lines"]]
+    assert sorted(lines)[0].endswith(", ended at step 3")  # It was given up, and is no second seed of the other.
+    Path("s/report.html").write_text("mine")
+    refused = ganzoo(*two)
+    assert refused.code == 2
+    assert "s/report.html is there and is no report of ganzoo's: move it away, or choose another --out" in refused.err
 
 
 def test_a_trial_that_failed_at_its_rung_is_not_taken_for_trained(ganzoo, trains):
@@ -215,6 +256,7 @@ def scored(monkeypatch, tmp_path):
         calls.append((run.folder.name, run.share))
         score = scores["of"](run.plan.options, run.share)
         run.folder.mkdir(parents=True, exist_ok=True)
+        (run.folder / "run.json").touch()
         (run.folder / "eval.json").write_text(json.dumps({"metrics": {"fid": score, "recall": score}}))
 
     monkeypatch.setattr("ganzoo.sweep.provide", provide)

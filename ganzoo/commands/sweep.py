@@ -1,6 +1,5 @@
 """`ganzoo sweep MODEL`."""
 
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +74,7 @@ def command(
     from ganzoo.report.read import read_run
     from ganzoo.sweep import Asked, Sweep
     from ganzoo.training.progress import Progress
-    from ganzoo.training.signals import Stopped
+    from ganzoo.training.signals import Stopped, number_of
 
     def say(line: str) -> None:
         if not quiet:
@@ -86,19 +85,18 @@ def command(
         {"data_options": own} if own else {}
     )
     sweep = Sweep(Asked(model, sets, budget, trials, eta, by, seed, given), plugins, out)
-    (target,) = check_targets((), sweep.home / "report.html")
+    (target,) = check_targets((), sweep.home / "report.html", instead="move it away, or choose another --out")
+    kept = f"{sweep.home} is kept: the same command goes on with the sweep"
     try:
         sweep.run(lambda: [] if quiet else [Progress()], say)
+        write(build(sweep.folders, failed=sweep.failed, notes=sweep.notes), target, plugins)
     except Stopped as stopped:
         # Not how the trial would go on: by itself it would train to the whole budget.
-        raise Stopped(
-            stopped.exit_code - 128, f"{sweep.home} is kept: the same command goes on with the sweep"
-        ) from None
-    except KeyboardInterrupt:  # While a trial was measured, say.
-        raise Stopped(signal.SIGINT, f"{sweep.home} is kept: the same command goes on with the sweep") from None
+        raise Stopped(stopped.exit_code - 128, kept) from None
+    except KeyboardInterrupt as error:  # While a trial was measured, say.
+        raise Stopped(number_of(error), kept) from None
     best = sweep.best
     assert best is not None  # Otherwise `run` has told why.
-    write(build(sweep.folders, failed=sweep.failed, notes=sweep.notes), target, plugins)
     again = read_run(best.folder).command
     if as_json:
         found = {"folder": str(best.folder), "options": best.options, by: best.scores[-1], "command": again}

@@ -19,7 +19,7 @@ from ganzoo.data import memory
 from ganzoo.data.archives import Source, size_of
 from ganzoo.data.imagecache import Mapped, kept
 from ganzoo.data.sixteen_bits import check, is_deep, see_through, sixteen, white_is_zero
-from ganzoo.errors import UsageError, one_line
+from ganzoo.errors import UsageError, one_line, plain
 from ganzoo.files import regular
 
 ENDINGS = (
@@ -431,7 +431,8 @@ def _opened(path: Source) -> Iterator[Image.Image]:
     except MemoryError:
         raise
     except Exception as error:  # Decoders raise whatever they please: OSError, SyntaxError, struct.error, ...
-        raise UsageError(f"image {path} cannot be read: {one_line(error)}") from error
+        told = error.strerror or plain(str(error)) if isinstance(error, OSError) else ""
+        raise UsageError(f"image {path} cannot be read: {told or one_line(error)}") from error
 
 
 @cache

@@ -106,7 +106,8 @@ class Exhibit:
 
     def facts(self) -> dict[str, Any]:
         """What the page needs to know, with the checkpoints that there are now."""
-        return {**self._facts, "sides": [{**self._facts["sides"][0], **self._choice()}]}
+        begun = "" if self._begun is None else str(self._begun)
+        return {**self._facts, "sides": [{**self._facts["sides"][0], "begun": begun, **self._choice()}]}
 
     def _choice(self) -> dict[str, Any]:
         """The checkpoints, oldest first: the step to ask for, empty for what it began with, and what that is called.
@@ -162,7 +163,7 @@ def facts_of(shown: Sequence[Exhibit]) -> dict[str, Any]:
 
 def _of_one(control: dict[str, Any], name: str) -> dict[str, Any]:
     """A control that moves one of two runs."""
-    return {**control, "help": f"{control['help']} Of {name} alone.".strip()}
+    return {**control, "only": name}
 
 
 def set_beside(one: Exhibit, other: Exhibit) -> None:

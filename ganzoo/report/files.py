@@ -32,15 +32,19 @@ def write(report: Report, path: Path, plugins: Registry) -> None:
         raise GanzooError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def check_targets(reports: Sequence[Path], default: Path, inputs: Sequence[Path] = ()) -> tuple[Path, ...]:
+def check_targets(
+    reports: Sequence[Path], default: Path, inputs: Sequence[Path] = (), instead: str = "name the file to write by -o"
+) -> tuple[Path, ...]:
     """The files to write, none of which is anything that must be kept; links are followed to what they lead to.
+
+    `instead` is what to do where the default is something else.
 
     Raises:
         UsageError, GanzooError: a name of another kind, a file of a run; or the default is there and is no report; or
             as `ganzoo.files.output`.
     """
     if not reports and default.exists() and not is_report(default):
-        raise UsageError(f"{default} is there and is no report of ganzoo's: name the file to write by -o")
+        raise UsageError(f"{default} is there and is no report of ganzoo's: {instead}")
     for target in reports:
         if target.suffix not in KINDS:
             raise UsageError(f"{target}: end the name in {', '.join(KINDS)}")
@@ -50,11 +54,20 @@ def check_targets(reports: Sequence[Path], default: Path, inputs: Sequence[Path]
     return tuple(output(target, [target.name], inputs) for target in reports) or (default,)
 
 
+def is_sweep(path: Path) -> bool:
+    """Whether a file is what a sweep keeps of itself."""
+    return b'"kind": "ganzoo sweep"' in _head(path)
+
+
 def is_report(path: Path) -> bool:
     """Whether a file is a report that ganzoo wrote, .html or .json, by what it begins with."""
+    head = _head(path)
+    return b'name="generator" content="ganzoo' in head or b'"kind": "ganzoo report"' in head
+
+
+def _head(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
-            head = file.read(4096)
+            return file.read(4096)
     except OSError:
-        return False
-    return b'name="generator" content="ganzoo' in head or b'"kind": "ganzoo report"' in head
+        return b""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ganzoo.errors import UsageError
-from ganzoo.report.files import is_report
+from ganzoo.report.files import is_report, is_sweep
 from ganzoo.runs.hub import local
 
 
@@ -34,7 +34,7 @@ class Named:
 
 
 def sort_out(what: Sequence[str], models: Sequence[str]) -> Named:
-    """Tell runs, folders of runs, benchmark files and models apart; ganzoo's own reports are passed over.
+    """Tell runs, folders of runs, benchmark files and models apart; ganzoo's own reports and records are passed over.
 
     Raises:
         UsageError: an argument is none of these.
@@ -49,6 +49,8 @@ def sort_out(what: Sequence[str], models: Sequence[str]) -> Named:
             _folder(named, name, path, models)
         elif path.is_file() and is_report(path):
             named.notes.append(f"{name} is a report of ganzoo's: passed over")
+        elif path.is_file() and is_sweep(path):
+            named.notes.append(f"{name} is a sweep's record of itself: passed over")
         elif path.suffix == ".json":
             named.benchmarks.append(path)
         elif path.exists() or "/" in name:

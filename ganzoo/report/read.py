@@ -139,7 +139,7 @@ class RunRecord:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Options of run and model that make a line, those at None left out."""
+        """Options of run and model that make a line, those at None left out; and where one ended before its time."""
         settings = mapping(self.info.get("settings"))
         chosen = {key: settings[key] for key in SAME_LINE if settings.get(key) is not None} | self._precision
         # Where all classes are drawn alike, the two ways are one.
@@ -147,7 +147,18 @@ class RunRecord:
         if any(count != counts[0] for count in counts):
             chosen["labels"] = "data"
         added = {k: ", ".join(map(str, v)) if isinstance(v, list) else v for k, v in self._added().items()}
-        return chosen | added | mapping(settings.get("data_options")) | mapping(self.info.get("options"))
+        own = mapping(settings.get("data_options")) | mapping(self.info.get("options"))
+        return chosen | added | own | self._early
+
+    @property
+    def cut_short(self) -> bool:
+        """Whether training ended before its budget did: then its numbers are not of what its options say."""
+        return not self.imported and not self.running and self.status.get("status") != "finished"
+
+    @property
+    def _early(self) -> dict[str, str]:
+        reached = f"at step {self.step}" if isinstance(self.step, int) else "before its first step"
+        return {"ended": reached} if self.cut_short else {}
 
     @property
     def _precision(self) -> dict[str, Any]:
@@ -313,8 +324,9 @@ def _read_run(folder: Path, checkpoint: str | None) -> RunRecord:
     elif record.running:
         at = f"step {record.step:,}" if isinstance(record.step, int) else "its beginning"
         record.notes.append(f"is being trained at this moment: these are its numbers up to {at}")
-    elif record.status.get("status") != "finished":
-        record.notes.append(f"training did not finish (status: {record.status.get('status', 'killed')})")
+    elif record.cut_short:
+        status = record.status.get("status", "killed")
+        record.notes.append(f"training did not finish (status: {status}): its command trains to the whole budget")
     if record.handed_over:
         what = "on data" if record.handed_over == "data" else "with a class"
         record.notes.append(f"trained {what} that a program handed over: no command repeats it")

@@ -285,7 +285,7 @@ def for_certainty(*lines: Line, begins: str = " For certainty: ") -> str:
     """How to train further seeds of lines; nothing where a run cannot be repeated."""
     runs = [run for line in lines for run in line.runs]
     seeds = [run.seed for run in runs if isinstance(run.seed, int) and not isinstance(run.seed, bool)]
-    if len(seeds) < len(runs) or any(run.imported or run.handed_over for run in runs):
+    if len(seeds) < len(runs) or any(run.imported or run.handed_over or run.cut_short for run in runs):
         return ""
     fewest = min(len(line.runs) for line in lines)
     many = SEEDS if fewest < SEEDS else 2 * fewest

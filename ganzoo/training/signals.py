@@ -65,17 +65,21 @@ class Stopped(Exception):
 
 
 class Ended(KeyboardInterrupt):
-    """SIGTERM or SIGHUP came to a command that does not train."""
+    """SIGTERM or SIGHUP came where nothing is trained."""
 
     def __init__(self, number: int):
         super().__init__()
         self.number = number
 
 
+def number_of(error: KeyboardInterrupt) -> int:
+    """The signal that came."""
+    return error.number if isinstance(error, Ended) else signal.SIGINT
+
+
 @contextmanager
 def ending() -> Iterator[None]:
     """Inside, SIGTERM and SIGHUP end the work as Ctrl-C does, by `Ended`: what is half written is removed."""
-
     numbers = [number for number in stopping() if number != signal.SIGINT]
 
     def end(number: int, _frame: FrameType | None) -> None:

@@ -19,7 +19,8 @@ const choices = (e) => (e.id.startsWith("checkpoint") ? facts.sides[e.dataset.si
 function common(extra, side = 0) {
   const query = new URLSearchParams({ seed: $("seed").value || 0, ...extra });
   if (side) query.set("run", side);
-  const from = document.querySelector(`[id^=checkpoint][data-side="${side}"]`), step = from && choices(from)[from.value].step;
+  // Always by number: a run that trains on while the page is open has other weights.
+  const from = document.querySelector(`[id^=checkpoint][data-side="${side}"]`), step = (from && choices(from)[from.value].step) || facts.sides[side].begun;
   if (step) query.set("checkpoint", step);
   if (token) query.set("token", token);
   const values = Object.fromEntries(all("[data-attribute]").map((a) => [a.dataset.attribute, Number(a.value)]));
