@@ -35,6 +35,19 @@ def without_prompt(block: str) -> str:
     return re.sub(r"^\$ ", "", block.replace("```console", "```bash", 1), flags=re.MULTILINE)
 
 
+def on_post_page(output: str, **_: Any) -> str:
+    """A page that says what it is to those who do not see it, where the theme and Markdown leave that out."""
+    output = output.replace('="search" role="dialog"', '="search" role="dialog" aria-label="Search"')
+    # Parts of one list of pages are no places of their own.
+    output = re.sub(r'<nav class="md-nav"( data-md-level="\d")?[^>]*>', r'<nav class="md-nav"\1 role="none">', output)
+    return re.sub(r"<th([^>]*)></th>", r"<td\1></td>", output)  # Markdown has no table without a row of headers.
+
+
+def on_post_template(output_content: str, **_: Any) -> str:
+    """The page of a wrong address, likewise."""
+    return on_post_page(output_content)
+
+
 def on_post_build(config: MkDocsConfig) -> None:
     """Reports of the gallery have a way back; they stand as `ganzoo compare` wrote them, which knows of no site."""
     for page in Path(config.site_dir, "gallery").glob("*.html"):

@@ -8,6 +8,8 @@ import re
 import shutil
 import threading
 from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
@@ -32,6 +34,7 @@ from ganzoo.training.building import build as build_model
 from ganzoo_test_plugins import Truncated
 from test_demo_showing import made as two_runs  # noqa: F401
 from test_report import EVIL, benchmark_file, run, trained  # noqa: F401
+from test_site import site  # noqa: F401
 from test_standing import grids
 from test_translate import Classed, Translate
 
@@ -827,3 +830,41 @@ def test_the_scripts_of_the_page_are_the_ones_that_were_put_in(report):
     html = Path(report.removeprefix("file://")).read_text(encoding="utf-8")
     assert "script-src &#39;sha256-" in html
     assert json.loads(html.partition('id="data">')[2].partition("</script>")[0])["charts"]["fid"]
+
+
+# The site
+
+
+class Silent(SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def address(site):  # noqa: F811
+    """Where the site is served."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Silent, directory=site)) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("name", "width", "scheme"),
+    [("index", 1280, "light"), ("few-images", 390, "dark"), ("models", 1280, "dark"), ("404", 390, "light")],
+)
+def test_the_site_breaks_no_rule_of_axe(open_page, address, axe, name, width, scheme):
+    page = open_page(f"{address}/{name}.html", width, scheme)
+    from playwright.sync_api import expect
+
+    if name == "few-images":  # The button that copies a command is made when it comes into sight.
+        expect(page.locator(".md-code__nav[role=none]").first).to_be_attached()
+    assert axe(page) == []
+
+
+def test_pages_of_the_site_open_from_disk_without_a_search_that_never_comes(open_page, site):  # noqa: F811
+    page = open_page((site / "index.html").as_uri(), 1280)
+    assert page.locator(".md-search").count() == 0
+    assert page.locator(".md-tabs__link").count() > 0
