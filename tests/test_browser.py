@@ -372,7 +372,10 @@ def test_the_demo_draws_what_its_controls_say(open_page, tmp_path, device):
         changed("grid", lambda: page.get_by_label("invert").check())
         changed("grid", lambda: page.get_by_label("gain").fill("0.5"))
         expect(page.locator(".fault")).to_be_empty()
+        page.evaluate("fault('No picture: why.')")
+        expect(page.locator(".fault")).to_be_in_viewport()
         changed("grid", lambda: page.locator("#new").click())
+        expect(page.locator(".fault")).to_be_empty()
         with page.expect_download() as download:
             page.locator("#save").click()
         download.value.save_as(tmp_path / "saved.png")

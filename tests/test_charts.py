@@ -139,11 +139,26 @@ def test_names_at_the_ends_do_not_lie_on_one_another():
     series = [curve(f"line {i}", ([1.0, 2.0], [5.0, 1 + i / 1000]), i) for i in range(60)]
     svg = draw(chart("FID", "seconds", "FID", series), log=False)
     shown = re.findall(
-        r'<g class="curve c\d( extra)?"[^>]*><use [^>]*/><text class="name" x="[\d.]+" y="([\d.]+)"', svg
+        r'<g class="curve c\d( extra)?"[^>]*><path [^>]*/><use [^>]*/><text class="name" x="[\d.]+" y="([\d.]+)"', svg
     )
     heights = sorted(float(y) for extra, y in shown if not extra)
     assert (len(heights), len(shown)) == (FIRST, 60)  # The others show while they are picked in the legend.
     assert min(b - a for a, b in itertools.pairwise(heights)) >= 12
+
+
+def test_a_name_has_the_line_and_the_mark_of_its_curve_and_keeps_its_end():
+    names = [f"stylegan2, augment ada, lr {i}e-4" for i in range(10)]
+    series = [curve(name, ([1.0, 2.0], [5.0, 1 + i]), i) for i, name in enumerate(names)]
+    svg = draw(chart("FID", "seconds", "FID", series), log=False)
+    shown = re.findall(
+        r'<g class="curve (c\d)[^>]*><path class="line sign" d="[^"]*"([^/]*)/><use href="([^"]+)"[^>]*/>'
+        r'<text class="name"[^>]*>([^<]*)<', svg
+    )  # fmt: skip
+    assert [name for *_, name in sorted(shown, key=lambda one: one[3][-4:])] == [
+        f"stylegan2…lr {i}e-4" for i in range(10)
+    ]
+    assert len({tuple(sign) for *sign, _ in shown}) == 10
+    assert {"", ' stroke-dasharray="7 4"'} <= {dashes for _, dashes, *_ in shown}
 
 
 def test_what_cannot_stand_on_a_logarithmic_scale_is_left_out_and_linear_shows_it():

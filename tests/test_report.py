@@ -253,7 +253,7 @@ def test_a_run_that_ended_before_its_budget_is_no_other_seed_of_one_that_did_not
     report = build(folders)
     assert [line.name for line in report.lines] == ["tiny", "tiny, ended at step 1"]
     assert [line.seeds for line in report.lines] == [[0], [1, 2]]
-    assert "training did not finish (status: stopped): its command trains to the whole budget" in report.cautions[0]
+    assert "training did not finish (status: stopped): its command trains to the whole budget" in str(report.cautions)
     assert "--seeds" not in " ".join(report.verdict)
 
 

@@ -71,7 +71,7 @@ def draw(chart: dict[str, Any], log: bool, small: bool = False) -> Markup:
     series = chart["series"]
     top, bottom, left = 22, (LOW if small else HEIGHT) - 40, 54
     names = [_short(s["label"]) for s in series if s["named"]]
-    right = WIDTH - 22 - LETTER * max(map(len, names), default=0)
+    right = WIDTH - 42 - LETTER * max(map(len, names), default=0)
     across = Axis([x for s in series for x in s["points"][0]], left, right, bool(chart["xLog"]))
     values = [y for s in series for y in s["points"][1]]
     values += [y for s in series if s["band"] for ends in s["band"][1:] for y in ends]
@@ -198,7 +198,7 @@ def _band(band: Sequence[Sequence[float]], across: Axis, up: Axis, log: bool) ->
 def _names(
     ends: list[tuple[float, str, int]], series: Sequence[dict[str, Any]], x: float, top: float, bottom: float
 ) -> list[str]:
-    """Names with marks, each as near to its curve's end as the others leave it.
+    """Names with lines and marks as their curves have them, each as near to its curve's end as the others leave it.
 
     Of many, the first stand there; another one's shows at its curve's end while it is picked in the legend.
     """
@@ -216,18 +216,22 @@ def _names(
     placed = [*zip(places, kept, strict=True), *((max(end[0], top), end) for end in extra)]
     for place, (_, name, number) in placed:
         one = series[number]
-        colour, _, mark = style(one["style"])
+        colour, own, mark = style(one["style"])
+        dashes = " ".join(map(str, one["dash"])) if one["dash"] else own
         more = " extra" if number in {end[2] for end in extra} else ""
         told.append(
             f'<g class="curve c{colour}{more}" data-line="{one["line"]}">'
-            f'<use href="#m-{mark}" x="{x:.1f}" y="{place:.1f}"/>'
-            f'<text class="name" x="{x + 8:.1f}" y="{place + 4:.1f}">{escape(_short(name))}</text></g>'
+            f'<path class="line sign" d="M{x - 6:.1f} {place:.1f}h26"{_dashed(dashes)}/>'
+            f'<use href="#m-{mark}" x="{x + 7:.1f}" y="{place:.1f}"/>'
+            f'<text class="name" x="{x + 24:.1f}" y="{place + 4:.1f}">{escape(_short(name))}</text></g>'
         )
     return told
 
 
 def _short(name: str) -> str:
-    return name if len(name) <= LETTERS else f"{name[: LETTERS - 1].rstrip()}…"
+    """With its beginning and its end: names of one family differ in what was added."""
+    half = LETTERS // 2
+    return name if len(name) <= LETTERS else f"{name[:half].rstrip()}…{name[half - LETTERS + 1 :].lstrip()}"
 
 
 def _dashed(dashes: str) -> str:
