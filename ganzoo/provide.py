@@ -148,8 +148,8 @@ def provide_wanted(
     return folders, failed
 
 
-def refuse_unmeasurable(plans: Sequence[Plan], plugins: Registry) -> None:
-    """See, before anything is trained, that what comes of these runs can be measured.
+def refuse_unmeasurable(plans: Sequence[Plan], plugins: Registry, by: str | None = None) -> None:
+    """See, before anything is trained, that what comes of these runs can be measured, by a metric too.
 
     Raises:
         UsageError: it cannot, for one of them.
@@ -166,10 +166,15 @@ def refuse_unmeasurable(plans: Sequence[Plan], plugins: Registry) -> None:
         except GanzooError:  # Training says so, under the run's name.
             continue
         with told("cannot be measured"):
-            Evaluator(
+            measured = Evaluator(
                 plugins, settings.dataset, shape=shape, root=settings.data_root, data_options=settings.data_options,
                 source=settings.source if plan.model.translates else None, without_features=plan.model.translates,
-            )  # fmt: skip
+            ).chosen  # fmt: skip
+        if by in plugins.names("metrics") and by not in measured:
+            raise UsageError(
+                f"--by {by}: runs on '{settings.dataset}' are not measured by it unless that is asked of "
+                f"`ganzoo eval`: choose by another, {', '.join(measured)}"
+            )
 
 
 def provide(

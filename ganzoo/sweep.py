@@ -180,6 +180,8 @@ class Sweep:
             GanzooError: what it says of itself is damaged.
         """
         path = self.home / FILE
+        if self.home.exists() and not self.home.is_dir():
+            raise UsageError(f"{self.home} exists already, and is no folder: choose another --out")
         if not path.exists():
             if (self.home / "run.json").exists():
                 raise UsageError(f"{self.home} is a run, not a folder for those of a sweep: choose another --out")
@@ -248,7 +250,7 @@ class Sweep:
         with Lock(self.home).hold():
             self.trials = self._known()  # Another process may have gone on since they were read.
             if not any(trial.scores for trial in self.trials):
-                refuse_unmeasurable([self.first], self.plugins)
+                refuse_unmeasurable([self.first], self.plugins, self.asked.by)
             for rung in range(len(self.rungs)):
                 self._climb(rung, watchers, say)
         if self.best is None:
@@ -310,7 +312,8 @@ class Sweep:
             provide(wanted, self.plugins, watchers, say, apart=True)
             score = self._score(trial)
         except GanzooError as error:
-            say(f"{trial.folder}: failed: {one_line(error)}")
+            if not isinstance(error, Unmeasured):  # Which is told once, for all of them.
+                say(f"{trial.folder}: failed: {one_line(error)}")
             trial.failed = f"{trial.folder}: {one_line(error)}"
             self.mistaken &= isinstance(error, UsageError)
             if isinstance(error, Unmeasured):  # So it is for all of them.

@@ -3,11 +3,13 @@
 import json
 import struct
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+import ganzoo as zoo
 from conftest import TINY
 from ganzoo.errors import GanzooError
 from ganzoo.plugins import registry
@@ -90,6 +92,35 @@ def test_an_ending_of_another_format_is_refused_and_what_stood_there_stays(ganzo
     result = ganzoo("export", run, "--format", kind, "-o", name)
     said = f"error: {name}: --format {kind} is not what its ending says: end the name in .{kind}\n"
     assert (result.code, result.err, (tmp_path / name).read_text()) == (2, said, "mine")
+
+
+def test_exported_safetensors_are_drawn_from_as_the_run_is(ganzoo, run, tmp_path):
+    assert ganzoo("export", run, "--format", "safetensors", "-o", "e.safetensors").code == 0
+    for what, name in ((run, "a.png"), ("e.safetensors", "b.png")):
+        assert ganzoo("sample", what, "-n", 4, "-o", name).code == 0
+    assert Path("a.png").read_bytes() == Path("b.png").read_bytes()
+    mine, theirs = zoo.load("e.safetensors"), zoo.load(run)
+    assert (mine.step, mine.data) == (theirs.step, theirs.data)
+    Path("other.safetensors").write_bytes(b"x" * 100)
+    told = [
+        (("sample", "e.safetensors", "--checkpoint", "best"), "is an exported file, and has no checkpoints"),
+        (("sample", "other.safetensors"), "is neither a run directory nor a file that `ganzoo export --format"),
+        (("demo", "e.safetensors"), "e.safetensors is a file: a demo is of a run directory"),
+    ]
+    for arguments, line in told:
+        result = ganzoo(*arguments)
+        assert (result.code, line in result.err, result.err.count("\n")) == (2, True, 1), result.err
+
+
+def test_all_parts_of_an_exported_translator_are_read(tmp_path):
+    gan, _ = translating("cyclegan")
+    export(gan, "safetensors", tmp_path / "x.safetensors", registry(), step=7)
+    read = zoo.load(tmp_path / "x.safetensors")
+    assert read.step == 7
+    assert len(gan.saved) > 1
+    for name in gan.saved:
+        for key, value in getattr(gan, name).state_dict().items():
+            assert torch.equal(getattr(read.gan, name).state_dict()[key], value)
 
 
 def test_a_place_that_cannot_be_written_is_told_before_the_export(ganzoo, run, tmp_path, monkeypatch):

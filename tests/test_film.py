@@ -121,14 +121,40 @@ def test_runs_stand_side_by_side_each_with_its_newest_grid(run, tmp_path):
     assert not np.array_equal(right[1], right[2])
 
 
+def test_a_grid_that_is_narrower_than_its_title_stays_in_its_place(run, tmp_path):
+    folders = [shutil.copytree(run, tmp_path / name) for name in "ab"]
+    for i, folder in enumerate(folders):
+        Image.new("RGB", (40, 40), "red").save(folder / "samples" / "00000010.png")
+        for step, old in ((900, 20), (1000, 30)):
+            (folder / "samples" / f"{old:08}.png").unlink()
+            Image.new("RGB", (40, 40), "red").save(folder / "samples" / f"{step:08}.png")
+        info = json.loads((folder / "run.json").read_text())
+        (folder / "run.json").write_text(json.dumps({**info, "name": f"the {i}th"}))
+    kept = [film.kept(folder) for folder in folders]
+    assert [grids.name for grids in kept] == ["the 0th", "the 1th"]
+    places = [np.flatnonzero((frame[-1] == (255, 0, 0)).all(1)).tolist() for frame in film.training(kept, scale=1)]
+    assert len(places[0]) == 80
+    assert places[0] == places[1] == places[2]
+
+
+def test_frames_that_a_kind_of_film_does_not_take_are_refused_before_anything_is_written(tmp_path):
+    for kind, most in film.WIDEST.items():
+        frames = [np.zeros((2, most + 2, 3), np.uint8)]
+        with pytest.raises(UsageError, match=f"pixels are too large for a {kind}, which has {most:,} at most"):
+            film.write_film(tmp_path / f"wide{kind}", frames, 10)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_run_that_has_no_grid_yet_is_black_and_says_so(run, tmp_path, monkeypatch):
     told = []
     real = film._beside
-    monkeypatch.setattr(film, "_beside", lambda grids, titles: told.append(titles) or real(grids, titles))
+    monkeypatch.setattr(film, "_beside", lambda grids, titles, room: told.append(titles) or real(grids, titles, room))
     other = shutil.copytree(run, tmp_path / "other")
     (other / "samples" / "00000010.png").unlink()
     frames = list(film.training([film.kept(run), film.kept(other)], scale=2))
-    assert told[:2] == [["tiny, step 10", "tiny, no grid yet"], ["tiny, step 20", "tiny, step 20"]]
+    names = "tiny (run)", "tiny (other)"  # Of one model.
+    assert told[0] == [f"{names[0]}, step 10", f"{names[1]}, no grid yet"]
+    assert told[1] == [f"{name}, step 20" for name in names]
     first, second = (frame[28:, frame.shape[1] // 2 + 8 :] for frame in frames[:2])
     assert first.max() == 0
     assert second.max() > 100

@@ -110,6 +110,19 @@ def test_a_signal_outside_of_training_stops_a_sweep_by_its_name(ganzoo, monkeypa
     assert ganzoo(*two).code == 0
 
 
+@pytest.mark.parametrize("by", ["cas", "fid"])
+def test_what_runs_are_not_measured_by_is_refused_before_any_is_trained(ganzoo, trains, by):
+    data = ("--dataset", "ring") if by == "fid" else DATA
+    model = "gan" if by == "fid" else "tiny"
+    result = ganzoo("sweep", model, *data, "--set", "lr=1e-4,3e-3", "--budget", "9steps", "--by", by, "--out", "s")
+    assert (result.code, trains) == (2, [])
+    assert result.err.count(f"--by {by}: runs on ") == 1
+    assert "choose by another, " in result.err
+    Path("t").touch()
+    refused = ganzoo("sweep", model, *data, "--set", "lr=1e-4,3e-3", "--budget", "9steps", "--out", "t")
+    assert (refused.code, "t exists already, and is no folder: choose another --out" in refused.err) == (2, True)
+
+
 def test_a_trial_whose_folder_is_gone_is_made_again(ganzoo, trains):
     two = ("sweep", "tiny", *DATA, "--set", "lr=1e-4,3e-3", "--budget", "9steps", "--out", "s", "--json")
     best = json.loads(ganzoo(*two).out)["best"]

@@ -94,7 +94,7 @@ def command(
 
     def say(line: str) -> None:
         if not quiet:
-            click.echo(line, err=True)
+            click.echo(harmless(line), err=True)  # The names of folders are anybody's.
 
     if checkpoint is not None and not (checkpoint in ("best", "last") or checkpoint.isdecimal()):
         raise UsageError(f"--checkpoint {checkpoint}: say best, last or the number of a step")

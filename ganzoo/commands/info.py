@@ -85,9 +85,15 @@ def _model(plugins: Any, model: str, as_json: bool) -> None:
 def _run(folder: Path, as_json: bool) -> None:
     from ganzoo.files import read_json
     from ganzoo.runs.folder import open_run
+    from ganzoo.runs.listed import listed
+    from ganzoo.runs.lock import being_written
 
     info = open_run(folder)
     status = read_json(folder / "status.json") if (folder / "status.json").is_file() else {}
+    if being_written(folder) or not status:  # Then the run has said nothing itself, or has said it earlier.
+        now = listed(folder)
+        status = {"status": now.status, "step": now.step, "seconds": round(now.seconds, 1)}
+        status |= {} if now.left is None else {"seconds_left": round(now.left)}
     keys = (
         "name",
         "tags",

@@ -68,6 +68,7 @@ def command(
     The same command goes on where it was stopped. A trial that fails is named, and the others go on. At the end stand
     a report of all trials, and the command that trains the best one anew.
     """
+    from ganzoo.errors import harmless
     from ganzoo.plugins import registry
     from ganzoo.report.build import build
     from ganzoo.report.files import check_targets, write
@@ -78,7 +79,7 @@ def command(
 
     def say(line: str) -> None:
         if not quiet:
-            click.echo(line, err=True)
+            click.echo(harmless(line), err=True)  # The names of folders are anybody's.
 
     own, plugins = data_given(training), registry().check()
     given = {key: value for key, value in training.items() if value is not None} | (

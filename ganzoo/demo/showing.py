@@ -39,6 +39,8 @@ def player_of(
     Raises:
         UsageError, GanzooError: as `load`, `Player` and `Translating`.
     """
+    if run.is_file():
+        raise UsageError(f"{run} is a file: a demo is of a run directory; `ganzoo sample` draws from exported files")
     sampler = load(run, device, plugins, checkpoint=checkpoint)
     if shared is not None:  # Beside another run, whose options they may be alone.
         sampling = {name: value for name, value in sampling.items() if name in sampling_fields(type(sampler.gan))}

@@ -72,4 +72,5 @@ def _folder(named: Named, name: str, path: Path, models: Sequence[str]) -> None:
     if not inside:
         raise UsageError(f"{name} is not a run directory: it has no run.json")
     named.within += inside
-    named.notes.append(f"{name} is a folder of runs: its {len(inside)} are compared")
+    different = len({folder.resolve() for folder in inside})
+    named.notes.append(f"{name} is a folder of runs: its {different} are compared")

@@ -4,7 +4,7 @@ import io
 import math
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -13,12 +13,15 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ganzoo.errors import GanzooError, UsageError, one_line, plain
 from ganzoo.files import whole
+from ganzoo.marks import marks_of
 from ganzoo.runs.folder import grids_of, open_run
 from ganzoo.terminal import argument
 
 KINDS = (".mp4", ".gif", ".webp")
 MOST_FRAMES = 3_000
 """Of a .gif or a .webp, whose frames are all held until the last."""
+WIDEST = {".mp4": 16_384, ".gif": 65_535, ".webp": 16_383}
+"""Pixels of a side that a kind of film takes."""
 FASTEST = 50
 """Frames in a second of a .gif, which counts hundredths: what stays for one of them is shown ten times slower."""
 LARGEST = 2**25
@@ -42,7 +45,7 @@ def kept(folder: Path) -> Kept:
         GanzooError: the directory is damaged, or a link leads out of it.
     """
     info, found = open_run(folder), grids_of(folder)
-    name = str(info["model"])
+    name = marks_of(info).name or str(info["model"])
     if not found and info.get("imported"):
         raise UsageError(
             f"{folder} was imported, and no training of it was seen: "
@@ -67,6 +70,14 @@ def training(runs: Sequence[Kept], scale: int | None = None) -> Iterator[np.ndar
     tallest = max(grid.shape[0] for grid in shown)
     scale = scale or enlarging(tallest)
     last = [-1] * len(runs)
+    names = [g.name for g in runs]
+    names = [  # Of one model, say.
+        f"{g.name} ({g.files[0].parent.parent.name})" if names.count(g.name) > 1 else g.name for g in runs
+    ]
+    longest = [
+        max(f"{name}, step {g.steps[-1]:,}  ", f"{name}, no grid yet  ", key=len)
+        for name, g in zip(names, runs, strict=True)
+    ]
     size: tuple[int, int] | None = None
     for step in sorted({step for grids in runs for step in grids.steps}):
         for i, grids in enumerate(runs):
@@ -74,10 +85,10 @@ def training(runs: Sequence[Kept], scale: int | None = None) -> Iterator[np.ndar
             if behind < len(grids.steps) and grids.steps[behind] <= step:
                 last[i], shown[i] = behind, _read(grids.files[behind])
         titles = [
-            f"{g.name}, " + ("no grid yet" if at < 0 else f"step {g.steps[at]:,}")
-            for g, at in zip(runs, last, strict=True)
+            f"{name}, " + ("no grid yet" if at < 0 else f"step {g.steps[at]:,}")
+            for name, g, at in zip(names, runs, last, strict=True)
         ]
-        frame = _beside([enlarged(grid, scale) for grid in shown], titles)
+        frame = _beside([enlarged(grid, scale) for grid in shown], titles, longest)
         size = size or (frame.shape[0], frame.shape[1])
         yield fitted(frame, size)
 
@@ -132,14 +143,21 @@ def write_film(target: Path, frames: Iterable[np.ndarray], fps: float, hold: flo
         How many frames were written.
 
     Raises:
-        UsageError: another ending, or PyAV is not there.
+        UsageError: another ending, PyAV is not there, or the frames are larger than a film of that kind has them.
         GanzooError: the disk would not take it.
     """
-    write = _writer(target)
+    write, rest = _writer(target), iter(frames)
+    first = next(rest)
+    longer, most = max(first.shape[:2]), WIDEST[target.suffix.lower()]
+    if longer > most:
+        raise UsageError(
+            f"frames of {first.shape[1]:,} x {first.shape[0]:,} pixels are too large for a {target.suffix}, which has "
+            f"{most:,} at most: choose a smaller --scale, fewer runs or fewer images"
+        )
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with whole(target) as file:
-            return write(file, frames, fps, round(hold * fps), loop)
+            return write(file, chain([first], rest), fps, round(hold * fps), loop)
     except OSError as error:
         raise GanzooError(f"cannot write {target}: {error.strerror or error}") from error
 
@@ -277,12 +295,13 @@ def _read(path: Path) -> np.ndarray:
         raise GanzooError(f"{path} is damaged: {one_line(error)}") from error
 
 
-def _beside(grids: Sequence[np.ndarray], titles: Sequence[str], gap: int = 16) -> np.ndarray:
-    """Grids in a row, each beneath its title."""
+def _beside(grids: Sequence[np.ndarray], titles: Sequence[str], longest: Sequence[str], gap: int = 16) -> np.ndarray:
+    """Grids in a row, each beneath its title; there is room for the `longest`, so that none moves in a film."""
     font = ImageFont.load_default(16)
     top = math.ceil(16 * 1.75)
     widths = [
-        max(grid.shape[1], math.ceil(font.getlength(f"{title}  "))) for grid, title in zip(grids, titles, strict=True)
+        max(grid.shape[1], *(math.ceil(font.getlength(plain(text))) for text in (title, most)))
+        for grid, title, most in zip(grids, titles, longest, strict=True)
     ]
     height = top + max(grid.shape[0] for grid in grids)
     sheet = Image.new("RGB", (sum(widths) + gap * (len(grids) - 1), height))

@@ -1,5 +1,6 @@
 """A trained generator, loaded from its run directory, to draw samples from."""
 
+import json
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -292,7 +293,8 @@ def load(
     """The generator of a run directory, its averaged weights loaded.
 
     Args:
-        run: the folder, or the address of one on the hub, `hf://owner/name`.
+        run: the folder; the address of one on the hub, `hf://owner/name`; or a file that `ganzoo export` wrote as
+            safetensors.
         device: `auto`, `cpu`, `cuda`, `cuda:1` or `mps`.
         plugins: where the model is looked up; default: what is installed.
         model: the model's class, where no package brings it.
@@ -308,14 +310,7 @@ def load(
     if not isinstance(run, str | PathLike):
         raise UsageError(f"a run is named by its folder or address, not by {type(run).__name__}")
     folder = local(run)
-    if not folder.is_dir():
-        raise UsageError(f"{folder} is not a run directory: there is no such folder")
-    if not (folder / "config.json").is_file():
-        raise UsageError(f"{folder} is not a run directory: it has no config.json")
-    contained(folder)
-    config: Any = read_json(folder / "config.json")
-    if not (isinstance(config, dict) and isinstance(config.get("data"), dict)):
-        raise GanzooError(f"{folder / 'config.json'} is damaged: it does not describe a model")
+    config: Any = _config_of_export(folder) if folder.is_file() else _config_of_run(folder)
     known = plugins or registry()
     if model is not None:
         known = known.having("models", model)
@@ -324,7 +319,12 @@ def load(
     options = config.get("options")
     spec = DataSpec.from_json(config["data"])
     chosen = validated(model.Options, as_recorded(model.Options, options if isinstance(options, dict) else {}))
-    step, held = _saved(folder, model) if checkpoint is None else _in_checkpoint(folder, model, str(checkpoint))
+    if folder.is_file():
+        if checkpoint is not None:
+            raise UsageError(f"{folder} is an exported file, and has no checkpoints to choose from")
+        step, held = _exported(folder, model)
+    else:
+        step, held = _saved(folder, model) if checkpoint is None else _in_checkpoint(folder, model, str(checkpoint))
     # A model that takes memory is built once its outline is known to be that of the files.
     outline = refuse_giants(model, spec, chosen)
     if outline is not None:
@@ -347,6 +347,45 @@ class _Tensors(NamedTuple):
     path: Path
     shapes: Mapping[str, tuple[int, ...]]
     read: Callable[[], Mapping[str, Tensor]]
+
+
+def _config_of_run(folder: Path) -> dict[str, Any]:
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is not a run directory: there is no such folder")
+    if not (folder / "config.json").is_file():
+        raise UsageError(f"{folder} is not a run directory: it has no config.json")
+    contained(folder)
+    config: Any = read_json(folder / "config.json")
+    if not (isinstance(config, dict) and isinstance(config.get("data"), dict)):
+        raise GanzooError(f"{folder / 'config.json'} is damaged: it does not describe a model")
+    return config
+
+
+def _config_of_export(path: Path) -> dict[str, Any]:
+    with suppress(GanzooError, KeyError, ValueError):
+        config: Any = json.loads(weights.about(path)["config"])
+        if isinstance(config, dict) and isinstance(config.get("data"), dict):
+            return config
+    raise UsageError(f"{path} is neither a run directory nor a file that `ganzoo export --format safetensors` wrote")
+
+
+def _exported(path: Path, model: type[GAN]) -> tuple[int | None, dict[str, _Tensors]]:
+    """The modules in an exported file: the generator alone, or all that a model that translates keeps."""
+    shapes, step = weights.shapes(path), weights.about(path).get("step", "")
+    if not (model.translates and len(model.saved) > 1):
+        held = {"generator": _Tensors(path, shapes, partial(weights.read, path))}
+    else:
+        held = {name: _Tensors(path, _part(shapes, name), partial(_read_part, path, name)) for name in model.saved}
+    return int(step) if step.isdecimal() else None, held
+
+
+def _read_part(path: Path, name: str) -> dict[str, Tensor]:
+    return _part(weights.read(path), name)
+
+
+def _part(of: Mapping[str, Any], name: str) -> dict[str, Any]:
+    begins = f"{name}."
+    return {key.removeprefix(begins): value for key, value in of.items() if key.startswith(begins)}
 
 
 def _saved(folder: Path, model: type[GAN]) -> tuple[int | None, dict[str, _Tensors]]:
