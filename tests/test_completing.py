@@ -59,6 +59,9 @@ def ask(monkeypatch, capfd):
 @pytest.mark.parametrize(
     ("line", "told"),
     [
+        ("ganzoo run --conf", ["--config"]),
+        ("ganzoo run --steps 5 --epo", ["--epochs"]),
+        ("ganzoo run --epochs 3 cga", ["cgan"]),
         ("ganzoo comp", ["compare"]),
         ("ganzoo run cga", ["cgan"]),
         ("ganzoo run cgan --preset ", ["paper", "tutorial"]),

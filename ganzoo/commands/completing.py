@@ -19,7 +19,7 @@ from ganzoo import __version__
 from ganzoo.errors import GanzooError
 from ganzoo.files import cache_dir, from_json, read_bytes, write_text
 
-FORMAT = 1
+FORMAT = 2
 MOST_BYTES = 2**24
 HELP = {"help_option_names": ["-h", "--help"]}
 WORDS = "ganzoo.words"
@@ -183,6 +183,8 @@ def build(commands: Mapping[str, tuple[str, str]]) -> Tree:
     found["run"]["commands"] = {
         name: outline(name, train_command(model), model.paper, sorted(model.presets)) for name, model in models.items()
     }
+    trained = [set(about["params"]) for about in found["run"]["commands"].values()]
+    found["run"]["before"] = sorted(set.intersection(*trained)) if trained else []  # They may stand before the model.
     names = {kind: {name: _about(plugins.get(kind, name)) for name in plugins.names(kind)} for kind in NOUNS}
     data = {name: options(plugins.get("datasets", name).Options.model_fields) for name in plugins.names("datasets")}
     drawing = {name: options(sampling_fields(model)) for name, model in models.items()}
@@ -258,7 +260,8 @@ class Known(click.Group):
     """A command that has others below it."""
 
     def __init__(self, name: str, tree: Tree, about: Tree):
-        super().__init__(name, short_help=about.get("help", ""), context_settings=HELP)
+        params = [_made(tree, tree["params"][number]) for number in about.get("before", [])]
+        super().__init__(name, params=params, short_help=about.get("help", ""), context_settings=HELP)
         self.tree, self.below = tree, about["commands"]
 
     def list_commands(self, ctx: click.Context) -> list[str]:
