@@ -69,6 +69,7 @@ def test_a_safetensors_file_says_how_to_rebuild_the_model(ganzoo, run):
     facts = json.loads(json.loads(content[8 : 8 + struct.unpack("<Q", content[:8])[0]])["__metadata__"]["ganzoo"])
     assert json.loads(facts["config"])["model"] == "tiny"
     assert facts["step"] == "2"
+    assert [one["meaning"] for one in told["inputs"]] == ["latents, as the model draws them", "class indices, 0 to 9"]
 
 
 def test_the_ending_of_the_file_chooses_the_format(ganzoo, run, tmp_path):

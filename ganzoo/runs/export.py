@@ -162,7 +162,8 @@ def _checked(
 
 def describe(gan: GAN, free: bool = False) -> dict[str, str]:
     """What a file says of itself, as JSON texts: `inputs`, `output`, and the `config` that rebuilds the model."""
-    meanings = {"z": "latents, as the model draws them", "y": "class indices", "source": "pixels in [-1, 1]"}
+    classes = f"class indices, 0 to {len(gan.data.classes) - 1}"
+    meanings = {"z": "latents, as the model draws them", "y": classes, "source": "pixels in [-1, 1]"}
     inputs = []
     for name, value in draw(gan, 2, seed=0).items():
         meaning = meanings[name]
