@@ -1209,8 +1209,14 @@ def test_an_extractor_that_has_learnt_from_other_pictures_than_there_are_now_is_
     told = ganzoo(*measured)
     assert "was trained on other images, labels or classes than these: `ganzoo features train" in told.err
     (tmp_path / "pets" / "c").rename(tmp_path / "pets" / "b")
+    large = tmp_path / "large"  # Images of another size are looked at through the same extractor.
+    write(large, {f"{i}.png": noise(i, (12, 12)) for i in range(6)})
+    of_large = ("eval", "large", *data, "--metrics", "fid", "--n", "6")
+    fits = ganzoo(*of_large)
+    assert (fits.code, "makes it anew" in fits.err) == (0, False)
     write(tmp_path / "pets", {"b/0.png": noise(99, (8, 8))})
     assert "makes it anew" in ganzoo(*measured).err
+    assert "makes it anew" in ganzoo(*of_large).err
 
 
 @pytest.mark.parametrize("name", ["labels.csv", "metadata.jsonl"])

@@ -363,16 +363,16 @@ class Evaluator:
         return found
 
     def _is_stale(self, extractor: FeatureExtractor) -> bool:
-        """Whether an extractor that was trained for these data at this size has learnt from others than they are now.
+        """Whether an extractor that was trained for these data, at any size, has learnt from others than they are now.
 
         Of another one, which somebody named, it is known.
         """
-        reference = self.reference
-        shape = reference.spec.shape
-        if not extractor.trained_on or len(shape) != 3:
+        if not (isinstance(extractor, Trained) and extractor.trained_on and self.reference.data.is_images):
             return False
+        seen, reference = extractor.shape, self.reference
+        shape = (seen.channels, seen.side, seen.side)
         own = trained_file(reference.name, shape, reference.root).stem == extractor.name
-        return own and extractor.trained_on != reference.training_glimpse
+        return own and extractor.trained_on != reference.training_glimpse(shape)
 
     @contextmanager
     def _leaving_out(self, name: str, left_out: dict[str, str]) -> Iterator[None]:

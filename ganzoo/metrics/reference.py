@@ -113,23 +113,24 @@ class Reference:
             raise UsageError("this metric needs a feature extractor: name one with --features")
         return self._extractor
 
-    def _open(self, split: Split) -> ImageSet:
+    def _open(self, split: Split, shape: tuple[int, ...] | None = None) -> ImageSet:
+        shape = shape or self._shape
         asked = DataRequest(split, self.root, options=self.data_options)
         data = open_dataset(self.dataset, asked)
         native = data.spec(self.name).shape
-        if self._shape is not None and len(self._shape) != len(native):
+        if shape is not None and len(shape) != len(native):
             held = {1: "vectors", 3: "images"}
             raise UsageError(
-                f"{held[len(self._shape)]} cannot be compared with '{self.name}', which holds {held[len(native)]}"
+                f"{held[len(shape)]} cannot be compared with '{self.name}', which holds {held[len(native)]}"
             )
-        if not data.is_images and self._shape != native:
-            asked_for = "of which size is not said" if self._shape is None else f"of {self._shape[0]} numbers"
+        if not data.is_images and shape != native:
+            asked_for = "of which size is not said" if shape is None else f"of {shape[0]} numbers"
             raise UsageError(
                 f"vectors {asked_for} cannot be compared with '{self.name}', which holds vectors of {native[0]}"
             )
-        if self._shape is None or self._shape == native:
+        if shape is None or shape == native:
             return data if self.source is None else open_dataset(self.dataset, asked._replace(source=self.source))
-        c, h, w = self._shape
+        c, h, w = shape
         if c not in (1, 3) or (h != w and (h, w) != native[1:]):
             raise UsageError(
                 f"images of {w} x {h} pixels cannot be compared with '{self.name}': its own are {native[2]} x "
@@ -172,10 +173,13 @@ class Reference:
         """Of the test split, as `fingerprint_of`."""
         return fingerprint_of(self.testing, self.spec.shape)
 
-    @cached_property
-    def training_glimpse(self) -> str:
-        """Of the training split, as `glimpse_of`."""
-        return glimpse_of(self.training)
+    def training_glimpse(self, shape: tuple[int, ...]) -> str:
+        """Of the training split at this shape, as `glimpse_of`.
+
+        Raises:
+            UsageError, GanzooError: it cannot be had at that shape.
+        """
+        return glimpse_of(self.training if shape == self.spec.shape else self._open("train", shape))
 
     @cached_property
     def has_test_split(self) -> bool:
