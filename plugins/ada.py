@@ -417,7 +417,8 @@ class _Read(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, maps: Tensor, *filters: Tensor) -> Tensor:
         ctx.save_for_backward(maps, *filters)
-        moved: Tensor = torch.ops.ganzoo_ada.read(x, maps, filters)
+        with exactly(x.device.type):
+            moved: Tensor = torch.ops.ganzoo_ada.read(x, maps, filters)
         return moved
 
     @staticmethod
@@ -431,8 +432,9 @@ class _Spread(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, maps: Tensor, *filters: Tensor) -> Tensor:
         ctx.save_for_backward(maps, *filters)
-        spread_out: Tensor = torch.ops.ganzoo_ada.spread(x, maps, filters)
-        return spread_out
+        with exactly(x.device.type):  # A penalty asks for gradients of images inside the run's half precision.
+            given_back: Tensor = torch.ops.ganzoo_ada.spread(x, maps, filters)
+        return given_back
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:

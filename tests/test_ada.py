@@ -314,6 +314,18 @@ def test_reduced_precision_of_the_networks_is_not_that_of_the_images():
     assert made(x.bfloat16()).dtype == torch.float32
 
 
+def test_a_penalty_inside_reduced_precision_has_the_gradients_of_whole_numbers():
+    made, slopes = steady(ada("xflip", "rotate", "scale", "xfrac", p=1)), []
+    for lowered in (False, True):
+        x = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0)).requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16, enabled=lowered):
+            (slope,) = torch.autograd.grad(made(x).square().sum(), x, create_graph=True)
+            (twice,) = torch.autograd.grad(slope.square().sum(), x)
+        slopes.append((slope.detach(), twice))
+    for plain, lowered in zip(*slopes, strict=True):
+        torch.testing.assert_close(lowered, plain, rtol=1e-5, atol=1e-5)
+
+
 def follow(made: ADA, signs: list[float]) -> list[float]:
     """p after each step, where D says this of its real images."""
     after = []
