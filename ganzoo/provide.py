@@ -106,6 +106,15 @@ def provide_all(
     return provide_wanted(wanted, plugins, watchers, say, apart)
 
 
+METRIC_OF = {
+    **dict.fromkeys(("precision", "recall", "density", "coverage"), "prdc"),
+    **dict.fromkeys(("good_samples", "reverse_kl"), "modes"),
+    "ssim_inner": "ssim",
+    "tags_at_1": "tags",
+}
+"""The metrics that give numbers of other names than their own."""
+
+
 class Wanted(NamedTuple):
     """A run that a comparison needs."""
 
@@ -170,10 +179,11 @@ def refuse_unmeasurable(plans: Sequence[Plan], plugins: Registry, by: str | None
                 plugins, settings.dataset, shape=shape, root=settings.data_root, data_options=settings.data_options,
                 source=settings.source if plan.model.translates else None, without_features=plan.model.translates,
             ).chosen  # fmt: skip
-        if by in plugins.names("metrics") and by not in measured:
+        if (metric := METRIC_OF.get(by or "", by)) in plugins.names("metrics") and metric not in measured:
+            other = next((key for key in ("fid", "modes", "psnr") if key in measured), next(iter(measured)))
             raise UsageError(
-                f"--by {by}: runs on '{settings.dataset}' are not measured by it unless that is asked of "
-                f"`ganzoo eval`: choose by another, {', '.join(measured)}"
+                f"--by {by}: `ganzoo eval` does not measure it of runs on '{settings.dataset}' unless it is asked to: "
+                f"choose by another, such as --by {other}"
             )
 
 

@@ -220,8 +220,8 @@ class Sweep:
         scores = [score for score in map(number, entry["scores"]) if score is not None]
         if not name or name == ".." or Path(name).name != name or len(scores) > len(self.rungs):
             raise ValueError
-        if not (self.home / name / "run.json").is_file():  # It was deleted: the trial is made again.
-            scores = []
+        if len(scores) == len(self.rungs) and not (self.home / name / "run.json").is_file():
+            scores = scores[:-1]  # It may be the best, and was deleted: it is made again.
         return Trial(options, self.home / name, scores, str(entry["failed"]))
 
     def to_json(self) -> dict[str, Any]:
@@ -311,13 +311,12 @@ class Sweep:
             wanted = Wanted(self.plan(trial.options), trial.folder, {}, None, self.rungs[rung], anew=True)
             provide(wanted, self.plugins, watchers, say, apart=True)
             score = self._score(trial)
+        except Unmeasured:  # So it is for all of them.
+            raise
         except GanzooError as error:
-            if not isinstance(error, Unmeasured):  # Which is told once, for all of them.
-                say(f"{trial.folder}: failed: {one_line(error)}")
+            say(f"{trial.folder}: failed: {one_line(error)}")
             trial.failed = f"{trial.folder}: {one_line(error)}"
             self.mistaken &= isinstance(error, UsageError)
-            if isinstance(error, Unmeasured):  # So it is for all of them.
-                raise
         else:
             say(f"{trial.folder}: {self.asked.by} {score:.4g}")
             trial.failed = ""

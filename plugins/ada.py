@@ -392,19 +392,20 @@ def of_those_that_move(work: Callable[..., Tensor], x: Tensor, maps: Tensor, fil
     """
     still = torch.eye(2, 3, dtype=maps.dtype)
     moving = (maps != still).flatten(1).any(1).nonzero().squeeze(1)
-    done = x.clone()
+    done = x.clone(memory_format=torch.contiguous_format)
     for some in moving.split(max(1, PIECE // (x.shape[1] * len(filters[0]) * len(filters[1])))):
         if len(some):
             done[some] = work(x[some], maps[some], filters)
     return done
 
 
-_operators = torch.library.Library("ganzoo_ada", "DEF")
-for _work in (read, spread):
-    # An operator of its own: how many images move follows from values, and a recording asks for fixed shapes.
-    _operators.define(f"{_work.__name__}(Tensor x, Tensor maps, Tensor[] filters) -> Tensor")
-    _operators.impl(_work.__name__, partial(of_those_that_move, _work), "CPU")
-    _operators.impl(_work.__name__, _work, "CompositeExplicitAutograd")
+if not hasattr(torch.ops.ganzoo_ada, "spread"):  # A notebook may load this file once more.
+    _operators = torch.library.Library("ganzoo_ada", "DEF")
+    for _work in (read, spread):
+        # An operator of its own: how many images move follows from values, and a recording asks for fixed shapes.
+        _operators.define(f"{_work.__name__}(Tensor x, Tensor maps, Tensor[] filters) -> Tensor")
+        _operators.impl(_work.__name__, partial(of_those_that_move, _work), "CPU")
+        _operators.impl(_work.__name__, _work, "CompositeExplicitAutograd")
 
 
 class _Read(torch.autograd.Function):

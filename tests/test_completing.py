@@ -60,8 +60,7 @@ def ask(monkeypatch, capfd):
     ("line", "told"),
     [
         ("ganzoo run --conf", ["--config"]),
-        ("ganzoo run --steps 5 --epo", ["--epochs"]),
-        ("ganzoo run --epochs 3 cga", ["cgan"]),
+        ("ganzoo run --config ", ["file,"]),
         ("ganzoo comp", ["compare"]),
         ("ganzoo run cga", ["cgan"]),
         ("ganzoo run cgan --preset ", ["paper", "tutorial"]),

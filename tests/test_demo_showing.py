@@ -285,7 +285,7 @@ def test_an_option_moves_the_runs_that_have_it_in_that_form(opened):
     assert ask(server, f"/image.png?run=1&sampling={quote(json.dumps({'lr': 1}))}")[0] == 400
     facts = facts_of([one, other])
     assert {o["name"]: o.get("only") for o in facts["sampling"]}["truncation"] == "one"
-    assert 'id="only0">of one alone</span>' in render(facts)
+    assert 'id="only0">of one alone</p>' in render(facts)
 
 
 def test_an_option_of_two_forms_moves_the_first_run_alone(opened):

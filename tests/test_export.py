@@ -107,6 +107,7 @@ def test_exported_safetensors_are_drawn_from_as_the_run_is(ganzoo, run, tmp_path
         (("sample", "e.safetensors", "--checkpoint", "best"), "is an exported file, and has no checkpoints"),
         (("sample", "other.safetensors"), "is neither a run directory nor a file that `ganzoo export --format"),
         (("demo", "e.safetensors"), "e.safetensors is a file: a demo is of a run directory"),
+        (("push", "e.safetensors", "me/digits"), "e.safetensors is not a run directory: it is a file"),
     ]
     for arguments, line in told:
         result = ganzoo(*arguments)

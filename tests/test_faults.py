@@ -720,9 +720,10 @@ READS = """
 import time
 from multiprocessing import active_children
 from torch.utils.data import DataLoader
-from ganzoo.data.loader import _begin_reading
+from functools import partial
+from ganzoo.data.loader import _begin_reading, _mortal_parent
 
-fetched = iter(DataLoader(range(100), num_workers=1, worker_init_fn=_begin_reading))
+fetched = iter(DataLoader(range(100), num_workers=1, worker_init_fn=partial(_begin_reading, _mortal_parent())))
 next(fetched)
 print(active_children()[0].pid, flush=True)
 time.sleep(PATIENCE)

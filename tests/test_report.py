@@ -251,7 +251,7 @@ def test_a_run_that_ended_before_its_budget_is_no_other_seed_of_one_that_did_not
     for folder in folders[1:]:
         (folder / "status.json").write_text('{"status": "stopped", "step": 1}')
     report = build(folders)
-    assert [line.name for line in report.lines] == ["tiny", "tiny, ended at step 1"]
+    assert [line.name for line in report.lines] == ["tiny", "tiny, training ended at 50 %"]
     assert [line.seeds for line in report.lines] == [[0], [1, 2]]
     assert "training did not finish (status: stopped): its command trains to the whole budget" in str(report.cautions)
     assert "--seeds" not in " ".join(report.verdict)

@@ -183,8 +183,8 @@ def build(commands: Mapping[str, tuple[str, str]]) -> Tree:
     found["run"]["commands"] = {
         name: outline(name, train_command(model), model.paper, sorted(model.presets)) for name, model in models.items()
     }
-    trained = [set(about["params"]) for about in found["run"]["commands"].values()]
-    found["run"]["before"] = sorted(set.intersection(*trained)) if trained else []  # They may stand before the model.
+    # What `run` takes in place of a model.
+    found["run"]["before"] = [n for n, param in enumerate(params) if "--config" in param.get("opts", ())]
     names = {kind: {name: _about(plugins.get(kind, name)) for name in plugins.names(kind)} for kind in NOUNS}
     data = {name: options(plugins.get("datasets", name).Options.model_fields) for name in plugins.names("datasets")}
     drawing = {name: options(sampling_fields(model)) for name, model in models.items()}

@@ -7,15 +7,18 @@ that are made of the images are made there too, of the batch.
 """
 
 import ctypes
+import multiprocessing
 import os
 import pickle
 import re
 import signal
 import sys
+import threading
 import time
 import warnings
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -264,7 +267,7 @@ class Loader:
                 collate_fn=_as_it_is,
                 pin_memory=self.device.type == "cuda",
                 prefetch_factor=4 if self.workers else None,
-                worker_init_fn=_begin_reading,
+                worker_init_fn=partial(_begin_reading, _mortal_parent() if self.workers else None),
                 # Without its own, it would draw from the generator that the model draws from.
                 generator=torch.Generator(),
             )
@@ -370,15 +373,28 @@ def _as_it_is(value: Any) -> Any:
     return value
 
 
-def _begin_reading(_worker: int) -> None:
+def _mortal_parent() -> int | None:
+    """This process, if those that it starts may die with it.
+
+    Linux means the thread that started them: one that is not the main one may end before. None too where another
+    process starts them.
+    """
+    if sys.platform != "linux" or multiprocessing.get_start_method() == "forkserver":
+        return None
+    return os.getpid() if threading.current_thread() is threading.main_thread() else None
+
+
+def _begin_reading(parent: int | None, _worker: int) -> None:
     """Let a worker live while the main process saves: Ctrl-C, `timeout` and batch systems signal every process.
 
     The main process ends its workers itself. Should it fail to, a worker that was told to end does so soon after. Where
     the main process is killed, Linux ends its workers with it: they have what it had open, its connections too, and
     while these are held the other processes of a run wait for one that is dead.
     """
-    if sys.platform == "linux":
+    if parent is not None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # It has died before that was said.
+            os._exit(0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # What goes wrong with an image travels to the main process; left is that the latter hangs up when it has failed.
     sys.excepthook = lambda *_: None

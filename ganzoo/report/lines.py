@@ -240,13 +240,13 @@ def name_lines(lines: Sequence[Line]) -> None:
         given = {run.name for run in line.runs}
         if len(given) == 1 and (name := given.pop()):
             line.name = f"{name} ({line.model})"
-    for line in lines:  # Where a sentence has them, backticks would make a command.
-        line.name = line.name.replace("`", "'")
     names = [line.name for line in lines]
     for line in lines:
         if names.count(line.name) > 1:
             line.differs["folder"] = line.runs[0].folder.name
             line.name += f" ({line.differs['folder']})"
+    for line in lines:  # Where a sentence has them, backticks would make a command.
+        line.name = line.name.replace("`", "'")
 
 
 def mark_options(lines: Sequence[Line]) -> None:

@@ -123,7 +123,9 @@ class RunRecord:
         folder, made = str(self.folder), str(mapping(self.info.get("plugin")).get("module")).rpartition(".")[2]
         of_class = f"ganzoo.load({folder!r}, model={made})"
         what = of_class if self.package == NOT_INSTALLED else repr(folder)
-        return f"ganzoo.evaluate({what}{', dataset=IMAGES' if self.handed_over == 'data' else ''})"
+        more = [", dataset=IMAGES"] if self.handed_over == "data" else []
+        more += [f", checkpoint={self.checkpoint!r}"] if self.checkpoint else []
+        return f"ganzoo.evaluate({what}{''.join(more)})"
 
     @property
     def trained_on(self) -> tuple[Any, ...]:
@@ -153,12 +155,18 @@ class RunRecord:
     @property
     def cut_short(self) -> bool:
         """Whether training ended before its budget did: then its numbers are not of what its options say."""
+        if (self.checkpoint or "").isdecimal():  # At that step it had trained as far as any other.
+            return False
         return not self.imported and not self.running and self.status.get("status") != "finished"
 
     @property
     def _early(self) -> dict[str, str]:
-        reached = f"at step {self.step}" if isinstance(self.step, int) else "before its first step"
-        return {"ended": reached} if self.cut_short else {}
+        """How far one came that was cut short: seeds that a batch system ended at the same time are one line."""
+        budget = self.info.get("steps"), mapping(self.info.get("settings")).get("max_time")
+        spent = self.step, self.status.get("seconds")
+        pairs = [(number(done), number(whole)) for done, whole in zip(spent, budget, strict=True)]
+        shares = [done / whole for done, whole in pairs if done and whole]
+        return {"training ended": f"at {100 * max(shares, default=0):.0f} %"} if self.cut_short else {}
 
     @property
     def _precision(self) -> dict[str, Any]:
@@ -326,7 +334,8 @@ def _read_run(folder: Path, checkpoint: str | None) -> RunRecord:
         record.notes.append(f"is being trained at this moment: these are its numbers up to {at}")
     elif record.cut_short:
         status = record.status.get("status", "killed")
-        record.notes.append(f"training did not finish (status: {status}): its command trains to the whole budget")
+        command = "" if record.handed_over else ": its command trains to the whole budget"
+        record.notes.append(f"training did not finish (status: {status}){command}")
     if record.handed_over:
         what = "on data" if record.handed_over == "data" else "with a class"
         record.notes.append(f"trained {what} that a program handed over: no command repeats it")

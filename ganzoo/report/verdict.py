@@ -212,9 +212,9 @@ def by_modes(group: Group) -> list[str]:
 def way_to_fid(runs: Sequence[RunRecord]) -> str:
     """What measures it where no run has it, or why it cannot be had."""
     runs = [run for run in runs if not run.lacks] or runs
-    if not (repeatable := [run for run in runs if not run.handed_over]):
+    if all(run.handed_over and run.result is None for run in runs):
         return by_python(runs)
-    runs = repeatable
+    runs = [run for run in runs if not run.handed_over] or runs
     if any(run.result is None for run in runs):
         folders = " ".join(argument(run.folder) for run in runs)
         command = f"ganzoo compare {folders} --eval{of_checkpoint(runs[0])}"
@@ -222,7 +222,8 @@ def way_to_fid(runs: Sequence[RunRecord]) -> str:
     for run in runs:
         if reason := why_no_fid(run.result or {}):
             return f"It could not be measured of {run.folder}: {reason}."
-    first = runs[0]
+    if (first := runs[0]).handed_over:
+        return by_python(runs)
     usual = f"ganzoo eval {argument(first.folder)} --metrics fid{of_checkpoint(first)}"
     command = first.measures(first.folder, "fid") or usual
     return f"`{command}` measures that of the first, and so on."

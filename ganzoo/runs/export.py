@@ -21,7 +21,7 @@ from ganzoo.fields import validated
 from ganzoo.files import whole
 from ganzoo.gan import GAN
 from ganzoo.plugins import Registry
-from ganzoo.runs.sampler import Sampler
+from ganzoo.runs.sampler import Sampler, exported_parts
 from ganzoo.runs.weights import KEY, apart, told
 from ganzoo.training.building import build
 from ganzoo.training.draws import own_draws
@@ -234,9 +234,10 @@ def _safetensors(gan: GAN, facts: dict[str, str], free: bool) -> bytes:
 
 def _drawing(gan: GAN) -> nn.Module:
     """What a model draws with: its generator; where it translates and has more, everything that a run keeps."""
-    if not gan.translates or len(gan.saved) == 1:
+    parts = exported_parts(type(gan))
+    if parts == ("generator",):
         return gan.generator
-    return nn.ModuleDict({name: getattr(gan, name) for name in gan.saved})
+    return nn.ModuleDict({name: getattr(gan, name) for name in parts})
 
 
 def _load_safetensors(content: bytes, plugins: Registry) -> Loaded:

@@ -70,9 +70,11 @@ def training(runs: Sequence[Kept], scale: int | None = None) -> Iterator[np.ndar
     tallest = max(grid.shape[0] for grid in shown)
     scale = scale or enlarging(tallest)
     last = [-1] * len(runs)
-    names = [g.name for g in runs]
+    names, folders = [g.name for g in runs], [g.files[0].parent.parent.resolve() for g in runs]
+    told_apart = len({folder.name for folder in folders}) == len(folders)
     names = [  # Of one model, say.
-        f"{g.name} ({g.files[0].parent.parent.name})" if names.count(g.name) > 1 else g.name for g in runs
+        f"{name} ({folder.name if told_apart else folder})" if names.count(name) > 1 else name
+        for name, folder in zip(names, folders, strict=True)
     ]
     longest = [
         max(f"{name}, step {g.steps[-1]:,}  ", f"{name}, no grid yet  ", key=len)
@@ -171,7 +173,7 @@ def film(kind: str, frames: Iterable[np.ndarray], fps: float) -> bytes:
         fps: frames in a second.
 
     Raises:
-        UsageError: as `write_film`.
+        UsageError: another kind, or PyAV is not there.
     """
     buffer = io.BytesIO()
     _writer(Path(f"film{kind}"))(buffer, frames, fps, 0, True)

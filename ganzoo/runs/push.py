@@ -63,6 +63,8 @@ def push(folder: Path, to: str, private: bool = False, message: str | None = Non
     api = client()
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
+    if folder.is_file():
+        raise UsageError(f"{folder} is not a run directory: it is a file")
     sampler = load(folder, "cpu")
     gan = sampler.gan  # What others could not load is not pushed.
     files = {name: _shared_json(folder / name) for name in JSON}

@@ -5,7 +5,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
+from functools import cache, partial
 from operator import index
 from os import PathLike
 from pathlib import Path
@@ -371,16 +371,22 @@ def _config_of_export(path: Path) -> dict[str, Any]:
 
 def _exported(path: Path, model: type[GAN]) -> tuple[int | None, dict[str, _Tensors]]:
     """The modules in an exported file: the generator alone, or all that a model that translates keeps."""
-    shapes, step = weights.shapes(path), weights.about(path).get("step", "")
-    if not (model.translates and len(model.saved) > 1):
-        held = {"generator": _Tensors(path, shapes, partial(weights.read, path))}
+    shapes, step, read = weights.shapes(path), weights.about(path).get("step", ""), cache(partial(weights.read, path))
+    parts = exported_parts(model)
+    if parts == ("generator",):
+        held = {"generator": _Tensors(path, shapes, read)}
     else:
-        held = {name: _Tensors(path, _part(shapes, name), partial(_read_part, path, name)) for name in model.saved}
+        held = {name: _Tensors(path, _part(shapes, name), partial(_read_part, read, name)) for name in parts}
     return int(step) if step.isdecimal() else None, held
 
 
-def _read_part(path: Path, name: str) -> dict[str, Tensor]:
-    return _part(weights.read(path), name)
+def exported_parts(model: type[GAN]) -> tuple[str, ...]:
+    """What an exported file holds: a generator, or all that a model keeps which translates."""
+    return tuple(model.saved) if model.translates else ("generator",)
+
+
+def _read_part(read: Callable[[], Mapping[str, Tensor]], name: str) -> dict[str, Tensor]:
+    return _part(read(), name)
 
 
 def _part(of: Mapping[str, Any], name: str) -> dict[str, Any]:
