@@ -157,7 +157,8 @@ class RunRecord:
         """Whether training ended before its budget did: then its numbers are not of what its options say."""
         if (self.checkpoint or "").isdecimal():  # At that step it had trained as far as any other.
             return False
-        return not self.imported and not self.running and self.status.get("status") != "finished"
+        # One that failed has nothing to show, and is missed among the others of its line.
+        return not self.imported and not self.running and self.status.get("status") not in ("finished", "failed")
 
     @property
     def _early(self) -> dict[str, str]:
@@ -332,7 +333,7 @@ def _read_run(folder: Path, checkpoint: str | None) -> RunRecord:
     elif record.running:
         at = f"step {record.step:,}" if isinstance(record.step, int) else "its beginning"
         record.notes.append(f"is being trained at this moment: these are its numbers up to {at}")
-    elif record.cut_short:
+    elif record.status.get("status") != "finished":
         status = record.status.get("status", "killed")
         command = "" if record.handed_over else ": its command trains to the whole budget"
         record.notes.append(f"training did not finish (status: {status}){command}")
