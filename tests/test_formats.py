@@ -1219,6 +1219,15 @@ def test_an_extractor_that_has_learnt_from_other_pictures_than_there_are_now_is_
     assert "makes it anew" in ganzoo(*of_large).err
 
 
+def test_of_pictures_without_classes_it_is_not_advised_to_train_an_extractor(ganzoo, tmp_path, monkeypatch):
+    monkeypatch.setenv("GANZOO_CACHE", str(tmp_path / "cache"))
+    write(tmp_path / "flat", {f"{i}.png": noise(i, (8, 8)) for i in range(6)})
+    result = ganzoo("eval", "flat", "--dataset", "folder", "--data-root", "flat", "--metrics", "fid", "-n", 6)
+    assert result.code == 2
+    assert "it has no classes to train one by: name one with --features (" in result.err
+    assert "features train" not in result.err
+
+
 @pytest.mark.parametrize("name", ["labels.csv", "metadata.jsonl"])
 def test_a_table_of_very_many_columns_is_refused_before_it_takes_memory(tmp_path, name):
     columns = [f"c{i}" for i in range(1001)]

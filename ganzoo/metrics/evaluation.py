@@ -86,6 +86,14 @@ def choose_extractor(
     )
 
 
+def _none_without_classes(dataset: str, registry: Registry) -> str:
+    names = ", ".join(registry.names("features"))
+    return (
+        f"no feature extractor is known for '{dataset}', and it has no classes to train one by: name one with "
+        f"--features ({names})"
+    )
+
+
 class Evaluator:
     """A reference, an extractor and a choice of metrics: measures any number of image sets alike."""
 
@@ -160,7 +168,13 @@ class Evaluator:
                 extractor = choose_extractor(registry, dataset, features, weights, root, shape, data_options)
             except UsageError as error:
                 if not self._may_lack:
-                    raise
+                    untrainable = (
+                        features is None
+                        and not Reference(
+                            kind(), None, split, shape, root, data_options=data_options, source=source
+                        ).data.classes
+                    )
+                    raise UsageError(_none_without_classes(dataset, registry)) if untrainable else error from None
                 self.unseen = str(error)
                 self.chosen = {key: metric for key, metric in self.chosen.items() if not metric.features}
         if extractor is not None and not isinstance(getattr(extractor, "sha256", None), str):
@@ -169,10 +183,7 @@ class Evaluator:
         device = self._statistics_device
         self.reference = Reference(kind(), self.extractor, split, shape, root, device, data_options, source)
         if self.unseen and not self.reference.data.classes:
-            self.unseen = (
-                f"no feature extractor is known for '{dataset}', and it has no classes to train one by: name one with "
-                f"--features ({', '.join(registry.names('features'))})"
-            )
+            self.unseen = _none_without_classes(dataset, registry)
 
     @property
     def _statistics_device(self) -> torch.device:
