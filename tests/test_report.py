@@ -253,6 +253,9 @@ def test_a_run_that_ended_before_its_budget_is_no_other_seed_of_one_that_did_not
     report = build(folders)
     assert [line.name for line in report.lines] == ["tiny", "tiny, training ended at 50 %"]
     assert [line.seeds for line in report.lines] == [[0], [1, 2]]
+    killed = run("d", 4.0, settings={"max_time": 100.0}, steps=None, curve=[(10, 9.0), (25, 4.0)])
+    (killed / "status.json").unlink()
+    assert build([killed]).lines[0].options["training ended"] == "at 25 %"
     assert "training did not finish (status: stopped): its command trains to the whole budget" in str(report.cautions)
     assert "--seeds" not in " ".join(report.verdict)
 

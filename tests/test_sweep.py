@@ -100,14 +100,19 @@ def test_a_sweep_that_is_stopped_goes_on_where_it_was(ganzoo, trains, monkeypatc
 @pytest.mark.parametrize("during", ["ganzoo.provide.measure", "ganzoo.report.files.page"])
 def test_a_signal_outside_of_training_stops_a_sweep_by_its_name(ganzoo, monkeypatch, number, code, during):
     two = ("sweep", "tiny", *DATA, "--set", "lr=1e-4,3e-3", "--budget", "9steps", "--out", "s", "--quiet")
-    monkeypatch.setattr(during, lambda *_, **__: os.kill(os.getpid(), number))
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # Shells have it ignored in the background.
-    result = ganzoo(*two)
-    signal.signal(signal.SIGINT, before)
+    try:
+        with monkeypatch.context() as patched:
+            patched.setattr(during, lambda *_, **__: os.kill(os.getpid(), number))
+            result = ganzoo(*two)
+    finally:
+        signal.signal(signal.SIGINT, before)
     said = f"stopped by {signal.Signals(number).name}; s is kept: the same command goes on with the sweep\n"
     assert (result.code, result.out, result.err) == (code, "", said)
-    monkeypatch.undo()
+    kept = json.loads(Path("s/sweep.json").read_text())["trials"]
     assert ganzoo(*two).code == 0
+    there = json.loads(Path("s/sweep.json").read_text())["trials"]
+    assert [trial["folder"] for trial in there][: len(kept)] == [trial["folder"] for trial in kept]
 
 
 @pytest.mark.parametrize("by", ["cas", "fid"])

@@ -164,10 +164,11 @@ class RunRecord:
     def _early(self) -> dict[str, str]:
         """How far one came that was cut short: seeds that a batch system ended at the same time are one line."""
         budget = self.info.get("steps"), mapping(self.info.get("settings")).get("max_time")
-        spent = self.step, self.status.get("seconds")
+        spent = self.step, self.status.get("seconds", self.log[-1].get("seconds") if self.log else None)
         pairs = [(number(done), number(whole)) for done, whole in zip(spent, budget, strict=True)]
         shares = [done / whole for done, whole in pairs if done and whole]
-        return {"training ended": f"at {100 * max(shares, default=0):.0f} %"} if self.cut_short else {}
+        reached = f"at {100 * max(shares):.0f} %" if shares else f"at step {self.step}"
+        return {"training ended": reached} if self.cut_short else {}
 
     @property
     def _precision(self) -> dict[str, Any]:
