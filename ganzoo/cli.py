@@ -93,7 +93,7 @@ def main() -> None:
     """
     prepare()
     asked = os.environ.get("_GANZOO_COMPLETE", "")
-    if asked.endswith("_complete"):
+    if asked.endswith(("_complete", "_source")):
         sys.exit(import_module("ganzoo.commands.completing").complete(COMMANDS, asked))
     try:
         _refuse_nowhere()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -109,6 +110,18 @@ def process(line: str, **environment: str) -> subprocess.CompletedProcess:
     return subprocess.run(
         [sys.executable, "-c", ASK], env=os.environ | asked | environment, capture_output=True, text=True, check=True
     )
+
+
+def test_fish_is_given_commas_as_they_are():
+    """Click's own script for fish ends words at their first comma: `--metrics fid,k` became `fid`."""
+    script = process("", _GANZOO_COMPLETE="fish_source")
+    assert script.stdout.count('string split --max 1 ","') == 1
+    assert "torch" not in script.stderr.split()
+    if fish := shutil.which("fish"):
+        ask = [fish, "--no-config", "-c", f"{script.stdout}\ncomplete -C 'ganzoo eval RUN --metrics fid,k'"]
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        told = subprocess.run(ask, env=os.environ | {"PATH": path}, capture_output=True, text=True, check=True).stdout
+        assert told.startswith("fid,kid\tkernel distance of features, unbiased: ")
 
 
 def test_the_cache_is_made_in_silence_and_then_nothing_heavy_is_imported(cache, tmp_path):

@@ -587,6 +587,31 @@ def test_what_an_extractor_says_is_looked_at(made, told):
         looking(extractor)(torch.zeros(2, 1, 8, 8, dtype=torch.uint8))
 
 
+@pytest.mark.parametrize(
+    ("members", "told"),
+    [
+        ({}, "does not state num_features: int is meant"),
+        ({"num_features": 5}, "does not state sha256: str is meant"),
+        ({"num_features": "five", "sha256": "0"}, "states num_features 'five': int is meant"),
+    ],
+)
+def test_an_extractor_that_lacks_a_member_is_named_and_no_metric_blamed(members, told):
+    from ganzoo.metrics.evaluation import choose_extractor
+    from ganzoo.plugins import Registry
+
+    kind = type("Bare", (FeatureExtractor,), {"name": "bare", "summary": "says little", **members})
+    with pytest.raises(GanzooError, match=re.escape(f"feature extractor 'bare' {told}")):
+        choose_extractor(Registry().having("features", kind), "mnist", "bare")
+
+
+def test_an_extractor_without_its_methods_says_which():
+    images = torch.zeros(2, 1, 8, 8, dtype=torch.uint8)
+    with pytest.raises(GanzooError, match="feature extractor 'odd' does not state extract"):
+        looking(Odd())(images)
+    with pytest.raises(GanzooError, match="feature extractor 'odd' does not state resizing"):
+        Odd().resizing(8, 8)
+
+
 def test_an_extractor_that_changes_images_in_place_is_refused():
     extractor = Odd()
     extractor.extract = lambda images: (images.zero_().flatten(1)[:, :FEATURES].float(), None)

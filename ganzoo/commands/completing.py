@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-from click.shell_completion import CompletionItem, shell_complete
+from click.shell_completion import CompletionItem, FishComplete, add_completion_class, shell_complete
 
 from ganzoo import __version__
 from ganzoo.errors import GanzooError
@@ -47,8 +47,20 @@ Tree = dict[str, Any]
 `names` of each kind with what each is, and the options that come with a data set (`data`) or a model (`drawing`)."""
 
 
+@add_completion_class
+class Fish(FishComplete):
+    """Click's script for fish ends each word, and what is told of it, at their first comma."""
+
+    source_template = FishComplete.source_template.replace('string split ","', 'string split --max 1 ","')
+
+
 def complete(commands: Mapping[str, tuple[str, str]], instruction: str) -> int:
-    """Answer a shell that asks what may follow; `commands` are the modules and one-line helps of all commands."""
+    """Answer a shell that asks what may follow; `commands` are the modules and one-line helps of all commands.
+
+    And, as it starts (`fish_source`), by which script it asks, for which nothing needs to be known.
+    """
+    if instruction.endswith("_source"):
+        return shell_complete(click.Command("ganzoo"), {}, "ganzoo", "_GANZOO_COMPLETE", instruction)
     tree = read()
     if tree is None:
         tree = {"params": [], "names": {}, "data": {}, "drawing": {}, "commands": _outlines(commands)}

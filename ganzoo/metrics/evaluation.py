@@ -72,8 +72,7 @@ def choose_extractor(
             )
         name = made[0] if made else dataset
     if name in known:
-        made_here: FeatureExtractor = registry.get("features", name)(weights)
-        return made_here
+        return _stated(registry.get("features", name)(weights))
     if weights is not None:
         raise UsageError("--inception-weights is for --features inception")
     if Path(name).suffix == ".safetensors":
@@ -84,6 +83,15 @@ def choose_extractor(
         f"no feature extractor is named '{name}': {did_you_mean(name, known)}, or give a .safetensors file, "
         f"or train one with `{training_command(dataset, shape, root, data_options)}`"
     )
+
+
+def _stated(extractor: FeatureExtractor) -> FeatureExtractor:
+    """One that a plugin brings, which says of itself what every metric asks."""
+    for member, kind in {"num_features": int, "sha256": str}.items():
+        if not isinstance(given := getattr(extractor, member, None), kind):
+            said = f"does not state {member}" if given is None else f"states {member} {given!r:.40}"
+            raise GanzooError(f"feature extractor '{extractor.name}' {said}: {kind.__name__} is meant")
+    return extractor
 
 
 def _none_without_classes(dataset: str, registry: Registry) -> str:

@@ -6,7 +6,7 @@ from typing import ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
-from ganzoo.errors import UsageError
+from ganzoo.errors import GanzooError, UsageError
 
 MOST = 10_000
 """Images of each side that go into metrics which compare all pairs; FID takes any number."""
@@ -61,11 +61,11 @@ class FeatureExtractor(nn.Module):
 
     def resizing(self, height: int, width: int) -> str:
         """How images of this size are brought to the network's: `none`, or from what to what, and by which filter."""
-        raise NotImplementedError
+        raise GanzooError(f"feature extractor '{self.name}' does not state resizing")
 
     def extract(self, images: Tensor) -> Features:
         """Look at uint8 images (N, C, H, W) on the CPU, C 1 or 3; the answer is on the extractor's device."""
-        raise NotImplementedError
+        raise GanzooError(f"feature extractor '{self.name}' does not state extract")
 
     def maps(self, x: Tensor) -> Tensor:
         """Feature maps (N, K, h, w) of images (N, C, H, W) in [-1, 1], C 1 or 3, with gradients: for content terms.
