@@ -427,6 +427,18 @@ def test_a_file_of_another_length_than_was_told_is_refused(ganzoo, there):
     assert "config.json did not arrive as the hub describes it" in refused(ganzoo, there)
 
 
+def test_a_hub_that_sends_more_than_it_told_is_stopped_before_the_disk_is_full(ganzoo, there):
+    import inspect
+
+    import huggingface_hub
+
+    if "tqdm_class" not in inspect.signature(huggingface_hub.hf_hub_download).parameters:
+        pytest.skip("this version of huggingface_hub tells nothing of how far it is")
+    there.endless = {"generator.safetensors"}
+    assert "generator.safetensors did not arrive as the hub describes it" in refused(ganzoo, there)
+    assert 0 < there.went_on < 100 * 2**20
+
+
 def test_weights_that_are_cut_short_are_one_line(ganzoo, there):
     data = there.files["me/digits"]["generator.safetensors"]
     there.files["me/digits"]["generator.safetensors"] = data[: len(data) // 2]

@@ -5,6 +5,7 @@ then read as any run directory.
 """
 
 import errno
+import inspect
 import json
 import os
 import re
@@ -182,11 +183,17 @@ def download(address: Address, commit: str, sizes: Mapping[str, int], folder: Pa
         for name, size in sizes.items():
             with told(address), _told_of_silence(address):
                 huggingface_hub.hf_hub_download(
-                    address.repo, name, revision=commit, local_dir=part, endpoint=_endpoint(), library_name="ganzoo"
+                    address.repo,
+                    name,
+                    revision=commit,
+                    local_dir=part,
+                    endpoint=_endpoint(),
+                    library_name="ganzoo",
+                    **_bounded(address, name, size),
                 )
             path = part / name
             if path.is_symlink() or not path.is_file() or path.stat().st_size != size:
-                raise GanzooError(f"{address}: {name} did not arrive as the hub describes it")
+                raise _unlike(address, name)
         shutil.rmtree(part / ".cache", ignore_errors=True)  # What the client keeps for itself.
         part.chmod(0o755)
         part.rename(folder)
@@ -195,6 +202,28 @@ def download(address: Address, commit: str, sizes: Mapping[str, int], folder: Pa
             raise
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def _unlike(address: Address, name: str) -> GanzooError:
+    return GanzooError(f"{address}: {name} did not arrive as the hub describes it")
+
+
+def _bounded(address: Address, name: str, size: int) -> dict[str, Any]:
+    """Has the client end a download of more than `size` bytes, before a disk is full of it."""
+    import huggingface_hub
+    from huggingface_hub.utils import tqdm
+
+    class Bounded(tqdm):  # By which the client counts all that comes.
+        arrived = 0.0
+
+        def update(self, n: float | None = 1) -> bool | None:
+            self.arrived += n or 0
+            if self.arrived > size:
+                raise _unlike(address, name)
+            return super().update(n)
+
+    takes = inspect.signature(huggingface_hub.hf_hub_download).parameters
+    return {"tqdm_class": Bounded} if "tqdm_class" in takes else {}  # Which 1.0 does not have.
 
 
 # The client

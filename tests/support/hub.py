@@ -5,7 +5,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from urllib.parse import unquote, urlparse
@@ -19,6 +19,8 @@ class Hub:
         self.private: dict[str, bool] = {}
         self.refuses: int | None = None
         self.told_sizes: dict[str, int] = {}
+        self.endless: set[str] = set()
+        self.went_on = 0
         """Sizes that are told instead of the right ones."""
         self.also_named: list[str] = []
         """Names that every repository is said to hold too."""
@@ -89,10 +91,22 @@ def served(hub: Hub) -> Iterator[Hub]:
         def file(self, repo: str, commit: str, name: str) -> None:
             if repo not in hub.files or name not in hub.files[repo] or commit != hub.commit(repo):
                 return self.missing("Entry")
+            if name in hub.endless and self.command == "GET":
+                return self.go_on()
             data = hub.sent.get(name, hub.files[repo][name])
             etag = f'"{hashlib.sha1(data).hexdigest()}"'
             self.answer(200, data=data, ETag=etag, X_Repo_Commit=commit)
             return None
+
+        def go_on(self) -> None:
+            """Far more than was told, without a word of how much."""
+            self.send_response(200)
+            self.send_header("Connection", "close")
+            self.end_headers()
+            with suppress(OSError):
+                for _ in range(2**8):
+                    self.wfile.write(bytes(2**20))
+                    hub.went_on += 2**20
 
         def do_POST(self) -> None:
             path, body = unquote(urlparse(self.path).path), self.body()
