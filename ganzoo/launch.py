@@ -245,7 +245,9 @@ def _train(run: Run, prepared: Prepared, registry: Registry, watchers: Sequence[
     try:
         if not run.world.rank:
             with untouched(trainer.engine.device):
-                run.loggers = [registry.get("loggers", name)(run.folder, trainer.step) for name in settings.loggers]
+                run.loggers = [
+                    registry.get("loggers", name)(run.folder, trainer.step) for name in dict.fromkeys(settings.loggers)
+                ]
             run.watchers = list(watchers)
         run.evaluation, run.grids.held_out = prepared.evaluation, prepared.held_out
         run.overfitting = Overfitting(lambda: held_out(settings, registry, trainer.gan))

@@ -19,6 +19,8 @@ from ganzoo.loggers import about, ended, kept_id
 
 LONGEST, AT_ONCE = 500, 100
 """Characters of a parameter and parameters in a request, beyond which servers refuse them."""
+PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3", "MLFLOW_HTTP_REQUEST_TIMEOUT": "15"}
+"""With a server that does not answer, unless the user says otherwise; its own is several minutes long and silent."""
 ENDS = {"finished": "FINISHED", "stopped": "KILLED"}
 
 
@@ -43,8 +45,15 @@ class MLflow(ganzoo.Logger):
     def __init__(self, folder: Path, step: int):
         self.check()
         self.folder, self.place = folder, (folder / "mlflow").absolute()
-        self.place.mkdir(exist_ok=True)
         uri = os.environ.get("MLFLOW_TRACKING_URI")
+        if not uri and (odd := set("?#%") & set(str(self.place))):
+            raise GanzooError(
+                f"MLflow's database cannot lie in {self.place}: such addresses have no {' and no '.join(sorted(odd))} "
+                "in them; choose another --out, or name a server by MLFLOW_TRACKING_URI"
+            )
+        for name, value in PATIENCE.items():
+            os.environ.setdefault(name, value)
+        self.place.mkdir(exist_ok=True)
         try:
             with quiet():
                 self._open(uri)
@@ -68,11 +77,13 @@ class MLflow(ganzoo.Logger):
             kept = own.as_uri() if own else None
             experiment = found.experiment_id if found else client.create_experiment(name, artifact_location=kept)
             run = client.create_run(experiment, run_name=told.name)
-            write_text(self.place / "id.txt", run.info.run_id)
             params = [_param(name, value) for name, value in told.config.items()]
             for i in range(0, len(params), AT_ONCE):
                 client.log_batch(run.info.run_id, params=params[i : i + AT_ONCE])
-            client.log_batch(run.info.run_id, tags=[RunTag(tag, "") for tag in told.tags])
+            # What of a tag is lost in its name stands in its value.
+            tags = {name: "" if name == tag else tag for tag in told.tags if (name := plain_name(tag) or "tag")}
+            client.log_batch(run.info.run_id, tags=[RunTag(name, tag) for name, tag in tags.items()])
+            write_text(self.place / "id.txt", run.info.run_id)
         if own and not run.info.artifact_uri.startswith(own.as_uri() + "/"):
             raise GanzooError(
                 f"MLflow's store in {self.place} keeps pictures elsewhere, for it was moved: remove {self.place}, and "

@@ -211,6 +211,36 @@ def test_an_mlflow_store_that_writes_elsewhere_is_refused(mlflow, tmp_path):
         MLflow(tmp_path, 0)
 
 
+def test_mlflow_takes_tags_in_any_script_and_a_logger_that_is_named_twice_logs_once(ganzoo, mlflow):
+    assert ganzoo(*RUN, "--tag", "été", "--tag", "small", "--loggers", "mlflow,mlflow").code == 0
+    (run,) = next(iter(mlflow.stores.values()))["runs"].values()
+    assert run.tags == ["t", "small"]
+    steps = [metric.step for metric in run.history if metric.key == "loss/generator"]
+    assert len(steps) == len(set(steps)) > 0
+
+
+def test_an_mlflow_run_is_known_again_once_all_was_told_of_it(mlflow, tmp_path, monkeypatch):
+    client = sys.modules["mlflow.tracking"].MlflowClient
+
+    def refuse(*_, **__):
+        raise ValueError("a parameter is refused")
+
+    with monkeypatch.context() as patched, pytest.raises(GanzooError, match="MLflow cannot begin"):
+        patched.setattr(client, "log_batch", refuse)
+        MLflow(tmp_path, 0)
+    assert not (tmp_path / "mlflow" / "id.txt").exists()
+    MLflow(tmp_path, 0)
+    assert (tmp_path / "mlflow" / "id.txt").exists()
+
+
+@pytest.mark.parametrize("name", ["a?b", "50%", "run#2"])
+def test_a_folder_that_no_address_of_a_database_can_name_is_refused(mlflow, tmp_path, name):
+    (tmp_path / name).mkdir()
+    with pytest.raises(GanzooError, match=r"MLflow's database cannot lie in .*: such addresses have no [?#%] in them"):
+        MLflow(tmp_path / name, 0)
+    assert not list((tmp_path / name).iterdir())
+
+
 def test_an_mlflow_server_that_is_down_is_one_line(ganzoo, mlflow, monkeypatch):
     def down(tracking_uri):
         raise ConnectionError("connection refused")

@@ -30,7 +30,7 @@ CLOSING = 5.0
 """How long a process that ends because of an error waits for the first to close the run."""
 CLOSING_SECONDS = 600
 """How long processes that were told to end may save and close before they are killed, where torch lets us say so."""
-KEPT = "the last checkpoint is kept: `ganzoo resume` goes on from there"
+KEPT = "what it saved is kept: `ganzoo resume` goes on from its last checkpoint, where it has one"
 """What is left of the work of processes of which one ends, in words."""
 AGREE_SECONDS = 0.5
 """Between agreements on time and signals, about."""
