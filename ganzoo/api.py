@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 CHANGES = (
     *BUDGET, "device", "precision", "deterministic", "engine", "workers", "sync_batchnorm", "sample_interval",
-    "checkpoint_interval",
+    "checkpoint_interval", "loggers",
 )  # fmt: skip
 """What may change when a run goes on."""
 FEWEST = 2
@@ -220,7 +220,8 @@ def resume(
         value_range: as `train` takes it.
         progress: whether progress is shown on stderr.
         **changes: a larger budget (`epochs`, `steps`, `max_time`), or one of `device`, `precision`,
-            `deterministic`, `engine`, `workers`, `sync_batchnorm`, `sample_interval` and `checkpoint_interval`.
+            `deterministic`, `engine`, `workers`, `sync_batchnorm`, `sample_interval`, `checkpoint_interval` and
+            `loggers`.
 
     Raises:
         UsageError, GanzooError, KeyboardInterrupt, Stopped: as `train`.

@@ -97,11 +97,12 @@ class MLflow(ganzoo.Logger):
         """The step up to which each name is told already: MLflow would keep a number that is told again twice."""
 
     def _known(self, run_id: str | None) -> Any:
-        """The MLflow run of an earlier session; None where there was none, or in another store."""
+        """The MLflow run of an earlier session; None where there was none, in another store, or it was deleted."""
         from mlflow.exceptions import MlflowException
 
         try:
-            return None if run_id is None else self.client.get_run(run_id)
+            run = None if run_id is None else self.client.get_run(run_id)
+            return run if run is not None and run.info.lifecycle_stage == "active" else None
         except MlflowException as error:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
@@ -124,7 +125,7 @@ class MLflow(ganzoo.Logger):
 
 def plain_name(name: str) -> str:
     """A name in the characters that MLflow takes: `score/D(G(z)) after` is `score/D_G_z after`."""
-    return re.sub(r"[^\w\-. /]+", "_", name, flags=re.ASCII).replace("_ ", " ").strip("_")
+    return re.sub(r"[^\w\-. /]+", "_", name).replace("_ ", " ").strip("_")
 
 
 def _param(name: str, value: Any) -> Any:

@@ -42,9 +42,9 @@ from torch import Tensor, nn
 import ganzoo
 from ganzoo import losses
 from ganzoo.errors import UsageError
-from ganzoo.fields import Beta1, Beta2, LatentDim, LearningRate, Width
+from ganzoo.fields import Beta1, Beta2, Hold, LatentDim, LearningRate, Width
 from ganzoo.nets import Condition, Projection, channels, pyramid, vector
-from ganzoo.optim import Adam, Rule, Schedule, cosine
+from ganzoo.optim import Adam, Rule, Schedule, cosine, linear_decay
 from ganzoo.styles import low_pass
 
 SLOPE = 0.2
@@ -280,7 +280,7 @@ def recipe(size: int, widths: Sequence[int], batch: int, **more: Any) -> dict[st
     """What the published configurations share, and what is one's own."""
     return {
         "image_size": size, "batch_size": batch, "widths": tuple(widths), "blocks": 2, "latent_dim": 64, "mirror": True,
-        "lr": 2e-4, "lr_end": 5e-5, "b2": 0.9, "b2_end": 0.99,
+        "lr": 2e-4, "lr_hold": 1.0, "lr_end": 5e-5, "b2": 0.9, "b2_end": 0.99,
     } | more  # fmt: skip
 
 
@@ -326,6 +326,7 @@ class R3GAN(ganzoo.GAN):
         """The paper's recipe without its schedules, narrow, and at a rate for runs of minutes."""
 
         lr: LearningRate = 2e-3
+        lr_hold: Hold = 0.5
         b1: Beta1 = 0.0
         b2: Beta2 = 0.99
         latent_dim: LatentDim = 64
@@ -434,7 +435,8 @@ class R3GAN(ganzoo.GAN):
 
     def optimizer(self, player: str) -> Rule:
         o = self.options
-        return Adam(self.following(o.lr, o.lr_end), o.b1, self.following(o.b2, o.b2_end))
+        rate = linear_decay(o.lr, begin=o.lr_hold) if o.decay_kimg is None else self.following(o.lr, o.lr_end)
+        return Adam(rate, o.b1, self.following(o.b2, o.b2_end))
 
     def average_decay(self) -> Schedule | None:
         o = self.options

@@ -51,9 +51,9 @@ from torch import Tensor, nn
 import ganzoo
 from ganzoo import losses
 from ganzoo.errors import UsageError, plain
-from ganzoo.fields import BatchSize, Beta1, Beta2, LatentDim, LearningRate
+from ganzoo.fields import BatchSize, Beta1, Beta2, Hold, LatentDim, LearningRate
 from ganzoo.gan import Network
-from ganzoo.optim import Adam, Rule
+from ganzoo.optim import Adam, Rule, linear_decay
 from ganzoo.precision import exactly
 from ganzoo.styles import (
     CLAMP,
@@ -235,7 +235,7 @@ class StyleGAN2(StyleBased):
         # What two cores can train at 32 x 32 in minutes: docs/recipes.md has the search.
         "small": {
             "image_size": 32, "batch_size": 16, "channel_base": 512, "channel_max": 64, "latent_dim": 64, "depth": 2,
-            "lr": 0.01, "gamma": 0.3, "mixing": 0.0, "path": 0.0,
+            "lr": 0.01, "lr_hold": 0.5, "gamma": 0.3, "mixing": 0.0, "path": 0.0,
         },
         # CIFAR-10 of Karras et al. 2020 (ADA): the paper's FID is 2.42 with classes, after 100 million images.
         "cifar": {
@@ -255,6 +255,7 @@ class StyleGAN2(StyleBased):
 
         batch_size: BatchSize = 32
         lr: LearningRate = Field(2.5e-3, description="Learning rate, before it is scaled for the lazy terms.")
+        lr_hold: Hold = 1.0
         b1: Beta1 = 0.0
         b2: Beta2 = 0.99
         latent_dim: LatentDim = 128
@@ -337,7 +338,7 @@ class StyleGAN2(StyleBased):
         o = self.options
         every = o.path_every if player == "generator" else o.r1_every
         share = every / (every + 1)
-        return Adam(o.lr * share, o.b1**share, o.b2**share)
+        return Adam(linear_decay(o.lr * share, begin=o.lr_hold), o.b1**share, o.b2**share)
 
     def mixed(self, z: Tensor, y: Tensor | None) -> Tensor:
         """ws (N, layers, w), from some random layer on those of other latents, in most batches."""

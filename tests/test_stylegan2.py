@@ -152,6 +152,18 @@ def test_lazy_phases_are_due_when_they_are_and_rates_are_scaled_for_them():
     assert [turn.name for turn in build(path=0.0, gamma=0.0).turns()] == ["generator", "discriminator"]
 
 
+def test_rates_stay_as_published_unless_told_to_fall():
+    from ganzoo.optim import Progress
+
+    def rates(**options: object) -> list[float]:
+        rule = build(**options).optimizer("discriminator")
+        return [rule.settings(Progress(0, 0.0, share))["lr"] for share in (0.0, 0.5, 0.75, 1.0)]
+
+    share = 16 / 17
+    assert rates(lr=2.5e-3) == [2.5e-3 * share] * 4
+    assert rates(lr=2.5e-3, lr_hold=0.5) == pytest.approx([2.5e-3 * share, 2.5e-3 * share, 1.25e-3 * share, 0])
+
+
 def test_gamma_follows_the_size_of_images_and_batches_unless_given():
     assert build((3, 16, 16), batch_size=4).gamma == pytest.approx(0.0002 * 256 / 4)
     assert build(gamma=3.0).gamma == 3.0

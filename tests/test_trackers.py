@@ -78,7 +78,8 @@ def mlflow(monkeypatch):
         def create_run(self, experiment, run_name):
             number = f"{len(self.store['runs']) + 1:032x}"
             place = self.store["experiments"][experiment].place
-            info = SimpleNamespace(run_id=number, artifact_uri=f"{place}/{number}/artifacts", run_name=run_name)
+            where = f"{place}/{number}/artifacts"
+            info = SimpleNamespace(run_id=number, artifact_uri=where, run_name=run_name, lifecycle_stage="active")
             run = SimpleNamespace(
                 info=info, data=SimpleNamespace(metrics={}), params={}, tags=[], history=[], images={}
             )
@@ -203,6 +204,23 @@ def test_mlflow_begins_a_run_of_its_own_in_another_store(mlflow, tmp_path, monke
     assert mlflow.stores["http://one.test"]["experiments"]["ganzoo"].place is None  # The server's choice.
 
 
+def test_an_mlflow_run_that_was_deleted_is_begun_anew(mlflow, tmp_path):
+    MLflow(tmp_path, 0).close()
+    runs = next(iter(mlflow.stores.values()))["runs"]
+    next(iter(runs.values())).info.lifecycle_stage = "deleted"
+    MLflow(tmp_path, 0).close()
+    assert len(runs) == 2
+
+
+def test_a_run_goes_on_where_its_loggers_are_not(ganzoo, mlflow, tmp_path, monkeypatch):
+    assert ganzoo(*RUN, "--loggers", "mlflow").code == 0
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    again = ("resume", "r", "--steps", 7, "--quiet")
+    assert "the logger 'mlflow' needs the package mlflow" in ganzoo(*again).err
+    assert ganzoo(*again, "--loggers", "none").code == 0
+    assert json.loads((tmp_path / "r" / "run.json").read_text())["settings"]["loggers"] == []
+
+
 def test_an_mlflow_store_that_writes_elsewhere_is_refused(mlflow, tmp_path):
     MLflow(tmp_path, 0).close()
     (run,) = next(iter(mlflow.stores.values()))["runs"].values()
@@ -212,9 +230,9 @@ def test_an_mlflow_store_that_writes_elsewhere_is_refused(mlflow, tmp_path):
 
 
 def test_mlflow_takes_tags_in_any_script_and_a_logger_that_is_named_twice_logs_once(ganzoo, mlflow):
-    assert ganzoo(*RUN, "--tag", "été", "--tag", "small", "--loggers", "mlflow,mlflow").code == 0
+    assert ganzoo(*RUN, "--tag", "v=2!", "--tag", "été", "--tag", "small", "--loggers", "mlflow,mlflow").code == 0
     (run,) = next(iter(mlflow.stores.values()))["runs"].values()
-    assert run.tags == ["t", "small"]
+    assert run.tags == ["v_2", "été", "small"]
     steps = [metric.step for metric in run.history if metric.key == "loss/generator"]
     assert len(steps) == len(set(steps)) > 0
 
@@ -225,9 +243,10 @@ def test_an_mlflow_run_is_known_again_once_all_was_told_of_it(mlflow, tmp_path, 
     def refuse(*_, **__):
         raise ValueError("a parameter is refused")
 
-    with monkeypatch.context() as patched, pytest.raises(GanzooError, match="MLflow cannot begin"):
+    with monkeypatch.context() as patched:
         patched.setattr(client, "log_batch", refuse)
-        MLflow(tmp_path, 0)
+        with pytest.raises(GanzooError, match="MLflow cannot begin"):
+            MLflow(tmp_path, 0)
     assert not (tmp_path / "mlflow" / "id.txt").exists()
     MLflow(tmp_path, 0)
     assert (tmp_path / "mlflow" / "id.txt").exists()

@@ -5,7 +5,17 @@ from typing import Any
 
 import click
 
-from ganzoo.commands.options import Duration, Explained, Number, OwnRun, check_spread, json_option, nproc_option, spread
+from ganzoo.commands.options import (
+    Duration,
+    Explained,
+    Names,
+    Number,
+    OwnRun,
+    check_spread,
+    json_option,
+    nproc_option,
+    spread,
+)
 
 
 @click.command(name="resume", cls=Explained, context_settings={"help_option_names": ["-h", "--help"]})
@@ -25,6 +35,7 @@ from ganzoo.commands.options import Duration, Explained, Number, OwnRun, check_s
 @click.option("--sync-batchnorm/--no-sync-batchnorm", default=None, help="BatchNorm over the global batch, or not.")
 @click.option("--sample-interval", type=click.IntRange(min=1), help="Steps between sample grids.")
 @click.option("--checkpoint-interval", type=click.IntRange(min=1), help="Steps between checkpoints.")
+@click.option("--loggers", type=Names(), help="Other loggers, where their packages or servers are not here; or none.")
 @nproc_option(click.option)
 @click.option("--quiet", is_flag=True, help="No progress.")
 @json_option
