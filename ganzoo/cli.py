@@ -113,7 +113,9 @@ def main() -> None:
         cause = error.__cause__ if isinstance(error, click.Abort) else error
         number = number_of(cause) if isinstance(cause, KeyboardInterrupt) else signal.SIGINT
         said = f"stopped by {signal.Signals(number).name}"
-        code = _fail(error, INTERRUPTED if sys.argv[1:2] == ["run"] else said, 128 + number)
+        code = 128 + number
+        if os.environ.get("RANK", "0") == "0" or "WORLD_SIZE" not in os.environ:  # Of several processes the first.
+            _fail(error, INTERRUPTED if sys.argv[1:2] == ["run"] else said, code)
     except Stopped as error:
         click.echo(plain(str(error)), err=True)
         code = error.exit_code

@@ -21,6 +21,8 @@ LONGEST, AT_ONCE = 500, 100
 """Characters of a parameter and parameters in a request, beyond which servers refuse them."""
 PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3", "MLFLOW_HTTP_REQUEST_TIMEOUT": "15"}
 """With a server that does not answer, unless the user says otherwise; its own is several minutes long and silent."""
+LONGEST_REASON = 300
+"""Characters of what MLflow says of a fault."""
 ENDS = {"finished": "FINISHED", "stopped": "KILLED"}
 
 
@@ -46,8 +48,8 @@ class MLflow(ganzoo.Logger):
         self.check()
         self.folder, self.place = folder, (folder / "mlflow").absolute()
         uri = os.environ.get("MLFLOW_TRACKING_URI")
-        if not uri and (odd := set("?#%") & set(str(self.place))):
-            raise GanzooError(
+        if not uri and (odd := set("?%") & set(str(self.place))):
+            raise UsageError(
                 f"MLflow's database cannot lie in {self.place}: such addresses have no {' and no '.join(sorted(odd))} "
                 "in them; choose another --out, or name a server by MLFLOW_TRACKING_URI"
             )
@@ -61,7 +63,9 @@ class MLflow(ganzoo.Logger):
             raise
         except Exception as error:  # Of whatever kind its versions, and databases, raise.
             where = uri or f"in {self.place}"
-            raise GanzooError(f"MLflow cannot begin {where}: {one_line(error)[:300]}") from error
+            why = one_line(error)  # What it comes of stands at its end.
+            why = why if len(why) <= LONGEST_REASON else f"{why[:100]} ... {why[100 - LONGEST_REASON :]}"
+            raise GanzooError(f"MLflow cannot begin {where}: {why}") from error
 
     def _open(self, uri: str | None) -> None:
         from mlflow.entities import RunTag
@@ -74,6 +78,11 @@ class MLflow(ganzoo.Logger):
         if run is None:
             name = os.environ.get("MLFLOW_EXPERIMENT_NAME", "ganzoo")
             found = client.get_experiment_by_name(name)
+            if found and found.lifecycle_stage != "active":
+                raise GanzooError(
+                    f"MLflow's experiment '{name}' was deleted: `mlflow experiments restore -x {found.experiment_id}` "
+                    "brings it back; or name another by MLFLOW_EXPERIMENT_NAME"
+                )
             kept = own.as_uri() if own else None
             experiment = found.experiment_id if found else client.create_experiment(name, artifact_location=kept)
             run = client.create_run(experiment, run_name=told.name)
@@ -81,7 +90,10 @@ class MLflow(ganzoo.Logger):
             for i in range(0, len(params), AT_ONCE):
                 client.log_batch(run.info.run_id, params=params[i : i + AT_ONCE])
             # What of a tag is lost in its name stands in its value.
-            tags = {name: "" if name == tag else tag for tag in told.tags if (name := plain_name(tag) or "tag")}
+            tags: dict[str, str] = {}
+            for tag in told.tags:
+                name = plain_name(tag) or "tag"
+                tags[name] = f"{tags[name]}, {tag}" if name in tags else tag
             client.log_batch(run.info.run_id, tags=[RunTag(name, tag) for name, tag in tags.items()])
             write_text(self.place / "id.txt", run.info.run_id)
         if own and not run.info.artifact_uri.startswith(own.as_uri() + "/"):

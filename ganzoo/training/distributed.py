@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch import distributed as dist
 
 from ganzoo.errors import GanzooError, UsageError, one_line
+from ganzoo.training.signals import HANGUP, Stopped
 
 T = TypeVar("T")
 
@@ -295,10 +296,25 @@ def _meet(kept: str) -> tuple[World, Any]:
         world.silence = silence
         # The launcher's store outlives a restart, and with it what the dead said of themselves.
         store = dist.PrefixStore(f"ganzoo/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}/{size}", store)
+        store.set(f"come/{rank}", "")
+        _all_come(store, size, silence)
         dist.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=timedelta(seconds=silence))
     except (RuntimeError, ValueError) as error:
         raise GanzooError(f"the processes of this run cannot meet: {one_line(error)[:200]}") from error
     return world, store
+
+
+def _all_come(store: Any, size: int, seconds: float) -> None:
+    """Wait for all processes in Python, where a signal is heard: gloo would wait for a dead one, deaf, to the end.
+
+    Raises:
+        RuntimeError: they did not come.
+    """
+    late = time.monotonic() + seconds
+    while not store.check([f"come/{rank}" for rank in range(size)]):
+        if time.monotonic() > late:
+            raise RuntimeError(f"not all {size} have come within {seconds:g} seconds")
+        time.sleep(0.02)
 
 
 def launch(count: int, arguments: Sequence[str], kept: str = KEPT) -> int:
@@ -306,6 +322,7 @@ def launch(count: int, arguments: Sequence[str], kept: str = KEPT) -> int:
 
     Raises:
         GanzooError: a process was killed.
+        Stopped: one was told to end before it trained.
     """
     import logging
 
@@ -327,6 +344,8 @@ def launch(count: int, arguments: Sequence[str], kept: str = KEPT) -> int:
         return 128 + int(error.sigval)
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
+        if -failure.exitcode in (signal.SIGINT, signal.SIGTERM, HANGUP):  # It listens once it trains.
+            raise Stopped(-failure.exitcode, "nothing was saved, for training had not begun") from None
         if failure.exitcode < 0:
             name = signal.Signals(-failure.exitcode).name
             raise GanzooError(f"process {rank} of {count} was killed by {name}; {kept}") from None
