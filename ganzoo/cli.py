@@ -14,7 +14,7 @@ import click
 from ganzoo import __version__
 from ganzoo.blame import blame
 from ganzoo.errors import GanzooError, did_you_mean, one_line, plain
-from ganzoo.streams import finish, prepare
+from ganzoo.streams import finish, prepare, results_alone
 from ganzoo.terminal import colours
 from ganzoo.training.signals import Stopped, ending, number_of
 
@@ -98,7 +98,8 @@ def main() -> None:
     try:
         _refuse_nowhere()
         with _listening():
-            code = cli.main(prog_name="ganzoo", standalone_mode=False, color=colours())
+            with results_alone() if "--json" in sys.argv[1:] else nullcontext():
+                code = cli.main(prog_name="ganzoo", standalone_mode=False, color=colours())
             finish()
     except click.exceptions.Exit as error:
         code = error.exit_code

@@ -185,6 +185,8 @@ class Registry:
         for plugin in self.plugins:
             if plugin.broken and plugin.name == name:
                 raise UsageError(f"plugin '{name}' is broken: {plugin.broken}")
+        if other := next((k for k in NOUNS if name in self._items[k]), None):
+            raise UsageError(f"'{name}' is a {NOUNS[other]}, not a {NOUNS[kind]}: see `ganzoo list {other}`")
         broken = ", ".join(plugin.name for plugin in self.plugins if plugin.broken)
         hint = f" (broken plugins: {broken}; see `ganzoo list plugins`)" if broken else ""
         raise UsageError(f"no {NOUNS[kind]} is named '{name}': {did_you_mean(name, self.names(kind))}{hint}")
@@ -287,6 +289,8 @@ def _refuse_faulty(cls: Any, kind: str) -> None:
     about = "paper" if kind == "models" else "summary"
     if not isinstance(getattr(cls, about, None), str):
         raise GanzooError(f"{cls.__name__}.{about} must be one line of text, not {getattr(cls, about, None)!r}")
+    if lacks := sorted(getattr(cls, "__abstractmethods__", ())):
+        raise GanzooError(f"{cls.__name__} does not state {', '.join(lacks)}")
     if kind == "models":
         _check_options(cls)
     if kind == "datasets":

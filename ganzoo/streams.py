@@ -5,6 +5,8 @@ import errno
 import io
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from typing import IO
 
 from ganzoo.errors import GanzooError
@@ -73,6 +75,26 @@ def prepare() -> None:
         sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: PTH123, SIM115  It stays open.
     sys.stdout = _prepared(sys.stdout, needed=True)
     sys.stderr = _prepared(sys.stderr, needed=False)
+
+
+_results: list[IO[str]] = []
+"""The standard output, while it is for results alone."""
+
+
+@contextmanager
+def results_alone() -> Iterator[None]:
+    """Inside, what plugins print as they work goes where messages go: programs read the standard output."""
+    _results.append(sys.stdout)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        _results.pop()
+
+
+def for_results() -> IO[str]:
+    """Where a result is written, whatever the standard output is now."""
+    return _results[-1] if _results else sys.stdout
 
 
 def finish() -> None:

@@ -668,6 +668,11 @@ def test_one_hook_takes_metrics_and_extractors_and_nothing_else():
     class Mine(Metric):
         name, summary = "mine", "nothing"
 
+        def update(self, batch): ...
+
+        def compute(self):
+            return {"mine": 0.0}
+
     class Eye(FeatureExtractor):
         name, summary = "eye", "nothing"
 

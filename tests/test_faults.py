@@ -534,6 +534,14 @@ def test_what_a_metric_gives_is_looked_at(ganzoo, whole, monkeypatch, made, told
         zoo.evaluate(whole, n=20, metrics=["accuracy", "is"])
 
 
+def test_a_metric_by_itself_gives_no_number_of_another_metrics_name(ganzoo, whole, monkeypatch):
+    from ganzoo.plugins import registry
+
+    monkeypatch.setattr(registry().get("metrics", "is"), "compute", lambda self: {"fid": 1.0})
+    line = one_line(ganzoo("eval", whole, "--n", 20, "--metrics", "is"))
+    assert line == "error: metric 'is': compute() gives 'fid', which another metric gives: name it otherwise"
+
+
 @pytest.mark.parametrize(
     ("method", "made", "told"),
     [

@@ -159,6 +159,11 @@ BROKEN = {
         "@ganzoo.hookimpl\ndef register_datasets(register): register(D)",
         "D.summary must be one line of text, not None",
     ),
+    "halfway": (
+        "import ganzoo\nclass L(ganzoo.Logger): name, summary = 'l', 'half'\n"
+        "@ganzoo.hookimpl\ndef register_loggers(register): register(L)",
+        "L does not state image, scalars",
+    ),
     "optionless": (
         MODEL.format(name="mine").replace("paper =", "Options = dict; paper ="),
         "Model.Options must be a subclass of ganzoo.Options, not <class 'dict'>",
@@ -250,6 +255,13 @@ def test_an_unknown_name_gets_the_nearest_one(site):
         registry.get("models", "mygan")
     with pytest.raises(UsageError, match=r"^no data set is named 'mygan': none is installed$"):
         registry.get("datasets", "mygan")
+
+
+def test_a_name_of_another_kind_is_told_as_that():
+    from ganzoo.plugins import registry
+
+    with pytest.raises(UsageError, match="'fid' is a metric, not a model: see `ganzoo list metrics`"):
+        registry().get("models", "fid")
 
 
 def test_an_unknown_name_points_at_broken_plugins(site):

@@ -291,6 +291,18 @@ def test_a_launcher_that_starts_a_run_anew_finds_its_folder(ganzoo, tmp_path, mo
     assert len(list((tmp_path / "runs").iterdir())) == 2
 
 
+def test_what_a_model_prints_is_no_part_of_the_json(ganzoo, monkeypatch):
+    from ganzoo.plugins import registry
+
+    model = registry().get("models", "tiny")
+    real = model.generator_loss
+    monkeypatch.setattr(model, "generator_loss", lambda self, *given: print("in the step") or real(self, *given))
+    data = ("--dataset", "small-digits", "--batch-size", 32, "--loggers", "none")
+    result = ganzoo("run", "tiny", *data, "--steps", 2, "--engine", "eager", "--out", "r", "--json")
+    assert json.loads(result.out)["step"] == 2
+    assert "in the step" in result.err
+
+
 def test_a_run_json_repeats_the_run(ganzoo, tmp_path):
     ganzoo("run", *TINY, "--steps", 20, "--out", "first", "--lr", "0.001", "--seed", 3)
     assert ganzoo("run", "--config", "first/run.json", "--out", "second").code == 0

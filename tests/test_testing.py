@@ -143,6 +143,13 @@ class UnexplainedSampling(Tiny):
         truncation: float = 1.0
 
 
+class OutOfBounds(Tiny):
+    """A default of an option of drawing that the option does not take."""
+
+    class Sampling(ganzoo.Sampling):
+        truncation: float = Field(2.0, ge=0, le=1, description="psi")
+
+
 class UnknownPreset(Tiny):
     """A preset with an option that is not there."""
 
@@ -228,6 +235,30 @@ class TooBright(Tiny):
 
     def generate(self, z, y):
         return 3 * super().generate(z, y)
+
+
+class Unbounded(Tiny):
+    """Samples near 0 while the weights are as they begin, and of any range later."""
+
+    def generate(self, z, y):
+        return 0.05 * self.generator.layers[0].weight.norm() * super().generate(z, y)
+
+
+class DrawnTogether(Tiny):
+    """Samples that are told apart from those beside them, where they are drawn too."""
+
+    batch_statistics = True
+
+    def generate(self, z, y):
+        x = super().generate(z, y)
+        return (x - x.mean(0)) / 2
+
+
+class ChangesLatents(Tiny):
+    """Draws from latents that it has changed in place."""
+
+    def generate(self, z, y):
+        return super().generate(z.mul_(0.7), y)
 
 
 class Flat(Tiny):
@@ -324,6 +355,14 @@ class Unseeded(Tiny):
         chance = torch.Generator()
         chance.manual_seed(int.from_bytes(os.urandom(7), "big"))
         nn.init.normal_(self.generator.layers[0].weight, generator=chance)
+
+
+class Reseeded(Tiny):
+    """Starts from one seed, whatever the run's is."""
+
+    def __init__(self, data, options):
+        torch.manual_seed(0)
+        super().__init__(data, options)
 
 
 class Forgetful(Tiny):
@@ -748,6 +787,7 @@ class NoPictures(Tiny):
 BREAKERS = {
     Unexplained: ("explained", "option 'width' has no description"),
     UnexplainedSampling: ("explained", "option 'truncation' of Sampling has no description"),
+    OutOfBounds: ("explained", "a default of Sampling is none that its option takes: --truncation"),
     UnknownPreset: ("explained", "no option 'width'"),
     Undocumented: ("explained", "class Undocumented has no docstring"),
     OwnSteps: ("names", "OwnSteps.Options.steps has the name of an option of every run"),
@@ -760,6 +800,8 @@ BREAKERS = {
     Shared: ("builds", "belongs to the discriminator and to the generator"),
     Frozen: ("builds", "layers.0.bias of the generator has requires_grad False"),
     TooBright: ("samples", "beyond -1 to 1"),
+    Unbounded: ("samples", "with weights as training may make them, samples run from"),
+    DrawnTogether: ("samples", "in evaluation mode a sample depends on those that are drawn beside it"),
     Flat: ("samples", "float32 (8, 64), not float (8, 1, 8, 8)"),
     Cut: ("samples", "carry no gradient"),
     Unlabelled: ("samples", "fakes have no conditions, and real samples have some"),
@@ -773,6 +815,7 @@ BREAKERS = {
     Backward: ("turns", "discriminator_loss computes gradients itself"),
     Unused: ("gradients", "spare.weight and 1 more of the generator gets no gradient"),
     Unseeded: ("seed", "two models built from one seed differ in generator.layers.0.weight"),
+    Reseeded: ("seed", "two models built from two seeds have the same weights, so that --seed decides nothing"),
     Forgetful: ("state", "the next steps differ in generator."),
     Counts: ("resume", "some steps after a resume, "),
     CountsInItsState: ("recorded", "self.count changes from step to step in Python"),
@@ -827,6 +870,10 @@ def test_a_model_that_breaks_one_rule_is_told_which_and_no_other(cls: type[ganzo
     assert [name for name in found if name != "recorded" or rule == "recorded"] == [rule], found
     assert reason in found[rule]
     assert "\n" not in found[rule]
+
+
+def test_latents_that_are_changed_in_place_are_told_as_such():
+    assert broken(ChangesLatents)["samples"].startswith("generate() changes z in place")
 
 
 def test_every_rule_has_a_model_that_breaks_it():
@@ -1087,6 +1134,22 @@ class Joined(nn.Module):
 def test_vectors_are_checked_too_and_may_have_any_range():
     verdicts = {v.rule: v.status for v in check_gan(OfPoints, DataSpec("points", (2,), 24))}
     assert {verdicts[rule] for rule in ("samples", "turns", "halves", "recorded")} == {"passed"}
+
+
+class OfPointsAlone(OfPoints):
+    """Refuses images."""
+
+    name = "of-points-alone"
+
+    def __init__(self, data, options):
+        if data.is_images:
+            raise UsageError("this model is for points in the plane")
+        super().__init__(data, options)
+
+
+def test_a_model_that_is_for_points_alone_is_checked_on_points():
+    verdicts = {v.rule: v.status for v in check_gan(OfPointsAlone)}
+    assert {verdicts[rule] for rule in ("builds", "samples", "turns")} == {"passed"}
 
 
 # Turns

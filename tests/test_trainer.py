@@ -110,6 +110,17 @@ def test_no_watched_value_hides_what_the_log_says_of_its_lines(digits, name):
         make(digits, Hiding).advance()
 
 
+@pytest.mark.parametrize("name", ["generator_loss", "generator/adversarial"])
+def test_no_watched_value_hides_a_loss(digits, name):
+    class Hiding(Tiny):
+        def generator_loss(self, real, fake):
+            self.watch(name, fake.x)
+            return super().generator_loss(real, fake)
+
+    with pytest.raises(GanzooError, match=rf"watch\('{name}', ...\) would hide the loss of that name: rename it"):
+        make(digits, Hiding).advance()
+
+
 def test_every_critic_step_sees_a_batch_of_its_own(digits):
     trainer = make(digits, n_critic=3)
     seen = []

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 import click
 
 from ganzoo.errors import GanzooError, UsageError, plain
+from ganzoo.streams import for_results
 from ganzoo.terminal import argument, limits_in_words
 
 if TYPE_CHECKING:
@@ -369,8 +370,8 @@ def _type(info: "FieldInfo") -> tuple[Any, bool]:
 
 
 def echo_json(value: Any) -> None:
-    """Print a result as JSON."""
-    click.echo(json.dumps(value, indent=2, default=str))
+    """Print a result as JSON, on the standard output."""
+    click.echo(json.dumps(value, indent=2, default=str), file=for_results())
 
 
 checkpoint_option = click.option(

@@ -44,6 +44,11 @@ from ganzoo.training.tape import on_tape
 from ganzoo.training.trainer import Trainer
 from ganzoo.training.turns import Schedule
 
+GROWN = 20
+"""Times as large as they began weights make images of any range, where those from N(0, 0.02) make images near 0."""
+ALONE = 1e-3
+"""Of a range of 2, what a sample may differ by from itself beside others."""
+
 
 class Fault(str):
     """A complaint with advice of its own, where that of its rule would say more than this fault needs."""
@@ -91,6 +96,14 @@ def explained(case: Case) -> str | None:
                 f"option of drawing '{option}' has no default, with which training would draw",
                 "give the field a default",
             )
+    drawing = {name: field.get_default(call_default_factory=True) for name, field in sampling_fields(cls).items()}
+    try:
+        validated(cls.Sampling, drawing)
+    except UsageError as error:
+        return Fault(
+            f"a default of Sampling is none that its option takes: {error}",
+            "let the default keep the option's own bounds",
+        )
     for preset in cls.presets:
         resolve(cls, {}, preset)
     return None
@@ -202,11 +215,8 @@ def samples(case: Case) -> str | None:
         return complaint
     gan.eval()
     with torch.no_grad():
-        for k in (n, 1):
-            some = slice(k)
-            drawn = gan.generated(fake.z[some], _part(fake.y, some), _part(real.source, some))
-            if complaint := _not_samples(drawn, k, case):
-                return complaint
+        if complaint := _drawn(gan, fake, real.source, case):
+            return complaint
         if gan.translates or not case.spec.is_images:  # Grids are of examples, or of points.
             return None
         z, y, columns = gan.showcase()
@@ -217,6 +227,41 @@ def samples(case: Case) -> str | None:
             "return latents, conditions and a number of columns, 1 or more, from showcase()",
         )
     return _not_samples(shown, len(z), case)
+
+
+def _drawn(gan: GAN, fake: Batch, source: Tensor | None, case: Case) -> str | None:
+    """What is wrong with samples of the latents of `fake` in evaluation mode, now and with weights far from where they
+    begin, which are so small that hardly any image leaves its range."""
+    n = len(fake.x)
+
+    def drawn(k: int, seed: int) -> Tensor:
+        some = slice(k)
+        seed_everything(seed)
+        return gan.generated(z[some], _part(fake.y, some), _part(source, some))
+
+    assert fake.z is not None
+    z = fake.z.clone()
+    all_of_them, first = drawn(n, 0), drawn(1, 0)
+    if not torch.equal(z, fake.z):
+        return Fault(
+            "generate() changes z in place, and others draw from it too", "write z * 0.7 for z.mul_(0.7), and so on"
+        )
+    for k, x in ((n, all_of_them), (1, first)):
+        if complaint := _not_samples(x, k, case):
+            return complaint
+    draws_by_chance = difference({"x": all_of_them}, {"x": drawn(n, 1)})
+    if not draws_by_chance and (first - all_of_them[:1]).abs().max() > ALONE:
+        return Fault(
+            "in evaluation mode a sample depends on those that are drawn beside it",
+            "use nothing of the batch there, as BatchNorm does: `sample -n 1` and `-n 16` begin with the same image",
+        )
+    for parameter in gan.generator.parameters():
+        parameter.mul_(GROWN)
+    if complaint := _not_in_range(drawn(n, 0).nan_to_num(), "samples", case.spec.is_images):
+        return Fault(
+            f"with weights as training may make them, {complaint}", "end with tanh, or clamp where evaluation draws"
+        )
+    return None
 
 
 def pictures(case: Case) -> str | None:
@@ -377,6 +422,11 @@ def seeded(case: Case) -> str | None:
     one, two = case.gan(), case.gan()
     if name := difference(weights(one), weights(two)):
         return f"two models built from one seed differ in {name}"
+    if not difference(weights(one), weights(case.gan(seed=1))):
+        return Fault(
+            "two models built from two seeds have the same weights, so that --seed decides nothing",
+            "leave the seed of random numbers alone: no torch.manual_seed in a model",
+        )
     after = []
     for gan in (one, two):
         seed_everything(1)

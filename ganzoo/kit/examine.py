@@ -30,10 +30,13 @@ SPECS = (
 )
 """What a model is checked on unless told otherwise; it may refuse the last two with a `UsageError`.
 
-Where it refuses 28 x 28 pixels, it is checked on images of 32 x 32, as `OTHER_SIDE` says.
+Where it refuses 28 x 28 pixels, it is checked on images of other sizes, `OTHER_SIDES`; where it refuses images, on
+`POINTS`.
 """
-OTHER_SIDE = 32
-"""Pixels: a power of two."""
+OTHER_SIDES = (32, 64)
+"""Pixels: powers of two."""
+POINTS = DataSpec("points", (2,), IMAGES)
+"""Data of a model that is for points in the plane alone."""
 TRANSLATED = (
     DataSpec("pairs", (1, 28, 28), IMAGES, CLASSES, source_shape=(1, 28, 28)),
     DataSpec("colouring", (3, 32, 32), IMAGES, CLASSES, source_shape=(1, 32, 32)),
@@ -109,7 +112,9 @@ def examine(
     """
     if not (isinstance(cls, type) and issubclass(cls, GAN)):
         raise TypeError(f"check_gan needs a subclass of ganzoo.GAN, not {cls!r}")
-    usual = TRANSLATED if cls.translates and not cls.own_sources else SPECS
+    usual: Sequence[DataSpec] = TRANSLATED if cls.translates and not cls.own_sources else SPECS
+    if data is None and not any(_takes(cls, spec, options) for spec in usual) and _takes(cls, POINTS, options):
+        usual = (POINTS,)
     specs = usual if data is None else (data,) if isinstance(data, DataSpec) else tuple(data)
 
     def case(spec: DataSpec) -> Case:
@@ -122,21 +127,33 @@ def examine(
     return found
 
 
+def _takes(cls: type[GAN], spec: DataSpec, options: Mapping[str, Any] | None) -> bool:
+    """Whether a model does not refuse such data, of a size that is tried."""
+    try:
+        _builds(_taken(Case(cls, spec, options or {})))
+    except UsageError:
+        return False
+    return True
+
+
 def _taken(case: Case) -> Case:
     """The case, or one of the same data in another size where the model takes that alone."""
     with suppress(UsageError):
         _builds(case)
         return case
+    if not case.spec.is_images:
+        return case
     (c, *size), source = case.spec.shape, case.spec.source_shape
-    sources = None
-    if source is not None:  # In the same proportion.
-        h, w = (OTHER_SIDE * side // whole for side, whole in zip(source[1:], size, strict=True))
-        sources = (source[0], h, w)
-    other = replace(case.spec, shape=(c, OTHER_SIDE, OTHER_SIDE), source_shape=sources)
-    resized = Case(case.cls, other, case.options.model_dump())
-    with suppress(UsageError):
-        _builds(resized)
-        return resized
+    for other in OTHER_SIDES:
+        sources = None
+        if source is not None:  # In the same proportion.
+            h, w = (other * side // whole for side, whole in zip(source[1:], size, strict=True))
+            sources = (source[0], h, w)
+        spec = replace(case.spec, shape=(c, other, other), source_shape=sources)
+        resized = Case(case.cls, spec, case.options.model_dump())
+        with suppress(UsageError):
+            _builds(resized)
+            return resized
     return case  # It refuses such data, whatever their size.
 
 

@@ -155,6 +155,7 @@ class Evaluator:
     ) -> None:  # fmt: skip
         self.chosen: dict[str, type[Metric]] = {}
         vectors = shape is not None and len(shape) == 1
+        self.known = set(registry.names("metrics"))
         for name in metrics if metrics is not None else registry.names("metrics"):
             metric = registry.get("metrics", name)
             if metrics is not None and vectors and not metric.of_vectors:
@@ -320,7 +321,7 @@ class Evaluator:
                 own_randomness(setting.seed, self.device),
                 torch.enable_grad(),
             ):
-                numbers |= _told(metric, numbers)
+                numbers |= _told(metric, numbers.keys() | (self.known - {metric.name}))
                 if setting.intervals:
                     around |= _around(metric)
                 settings[metric.name] = _settings(metric)
@@ -410,8 +411,8 @@ def _versions(batch: Measured) -> list[int]:
     return [part._version for part in batch if isinstance(part, torch.Tensor) and not part.is_inference()]
 
 
-def _told(metric: Metric, there: Mapping[str, float]) -> dict[str, float]:
-    """What a metric comes to, beside the numbers of others.
+def _told(metric: Metric, there: Collection[str]) -> dict[str, float]:
+    """What a metric comes to, by other names than those that are `there`.
 
     Raises:
         GanzooError: that is no numbers by name, one is not finite, or has the name of another's.

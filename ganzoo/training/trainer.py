@@ -273,7 +273,10 @@ class Trainer:
             raise GanzooError(f"{model}: no term of turn '{turn}' depends on a parameter of the {player}")
         (loss if parts == 1 else loss / parts).backward(inputs=self.parameters[player])
         named = {f"{turn}/{name}": value for name, value in terms.items()} if len(terms) > 1 else {}
-        return {f"{turn}_loss": loss, **named, **self.gan.watched()}
+        told, watched = {f"{turn}_loss": loss, **named}, self.gan.watched()
+        for name in told.keys() & watched.keys():
+            raise GanzooError(f"{model}: watch('{name}', ...) would hide the loss of that name: rename it")
+        return told | watched
 
     def follow(self, player: str, settings: Settings) -> None:
         """Move a player down its gradients, taken together over the processes."""
