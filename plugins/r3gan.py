@@ -280,7 +280,7 @@ def recipe(size: int, widths: Sequence[int], batch: int, **more: Any) -> dict[st
     """What the published configurations share, and what is one's own."""
     return {
         "image_size": size, "batch_size": batch, "widths": tuple(widths), "blocks": 2, "latent_dim": 64, "mirror": True,
-        "lr": 2e-4, "lr_hold": 1.0, "lr_end": 5e-5, "b2": 0.9, "b2_end": 0.99,
+        "lr": 2e-4, "lr_end": 5e-5, "b2": 0.9, "b2_end": 0.99,
     } | more  # fmt: skip
 
 
@@ -326,7 +326,7 @@ class R3GAN(ganzoo.GAN):
         """The paper's recipe without its schedules, narrow, and at a rate for runs of minutes."""
 
         lr: LearningRate = 2e-3
-        lr_hold: Hold = 0.5
+        lr_hold: Hold = 1.0
         b1: Beta1 = 0.0
         b2: Beta2 = 0.99
         latent_dim: LatentDim = 64

@@ -96,6 +96,10 @@ def test_one_plugin_may_bring_several_kinds(site):
             name = "log"
             summary = "nothing"
 
+            def scalars(self, step, values): ...
+
+            def image(self, step, name, picture): ...
+
         @ganzoo.hookimpl
         def register_loggers(register):
             register(Log)

@@ -193,17 +193,17 @@ def test_gamma_follows_the_clock():
 
 
 def test_without_decay_kimg_nothing_moves():
-    gan = build(ema_kimg=5.0, lr_hold=1.0)
+    gan = build(ema_kimg=5.0)
     assert gan.optimizer("generator") == Adam(2e-3, 0.0, 0.99)
     assert (gan.average_decay(), gan.gamma()) == (None, 1.0)
 
 
-def test_without_decay_kimg_the_rate_falls_over_the_last_half_of_a_run_and_with_it_by_it_alone():
+def test_without_decay_kimg_the_rate_falls_where_lr_hold_says_so_and_with_it_by_it_alone():
     def rate(fraction: float, **options: object) -> float:
         return build(**options).optimizer("generator").settings(now(0)._replace(fraction=fraction))["lr"]
 
-    assert [rate(share) for share in (0.0, 0.5, 0.75, 1.0)] == pytest.approx([2e-3, 2e-3, 1e-3, 0.0])
-    assert rate(0.75, decay_kimg=8.0, lr_end=1e-3) == 2e-3
+    assert [rate(share, lr_hold=0.5) for share in (0.0, 0.5, 0.75, 1.0)] == pytest.approx([2e-3, 2e-3, 1e-3, 0.0])
+    assert rate(0.75, lr_hold=0.5, decay_kimg=8.0, lr_end=1e-3) == 2e-3
 
 
 def test_a_trainer_follows_the_schedules():
