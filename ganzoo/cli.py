@@ -98,7 +98,7 @@ def main() -> None:
     try:
         _refuse_nowhere()
         with _listening():
-            with results_alone() if "--json" in sys.argv[1:] else nullcontext():
+            with results_alone() if _wants_json(sys.argv[1:]) else nullcontext():
                 code = cli.main(prog_name="ganzoo", standalone_mode=False, color=colours())
             finish()
     except click.exceptions.Exit as error:
@@ -136,6 +136,11 @@ def main() -> None:
 def _listening() -> AbstractContextManager[None]:
     """Has signals end a command that does not train itself; one of several processes is ended by its launcher."""
     return nullcontext() if {*sys.argv[1:2]} & {*TRAINING} or "WORLD_SIZE" in os.environ else ending()
+
+
+def _wants_json(arguments: list[str]) -> bool:
+    """Whether a command is to print its result as JSON; help is printed as it is."""
+    return "--json" in arguments and not {"-h", "--help"} & {*arguments}
 
 
 def _refuse_nowhere() -> None:

@@ -186,7 +186,8 @@ class Registry:
             if plugin.broken and plugin.name == name:
                 raise UsageError(f"plugin '{name}' is broken: {plugin.broken}")
         if other := next((k for k in NOUNS if name in self._items[k]), None):
-            raise UsageError(f"'{name}' is a {NOUNS[other]}, not a {NOUNS[kind]}: see `ganzoo list {other}`")
+            one, wanted = (f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}" for noun in (NOUNS[other], NOUNS[kind]))
+            raise UsageError(f"'{name}' is {one}, not {wanted}: see `ganzoo list {other}`")
         broken = ", ".join(plugin.name for plugin in self.plugins if plugin.broken)
         hint = f" (broken plugins: {broken}; see `ganzoo list plugins`)" if broken else ""
         raise UsageError(f"no {NOUNS[kind]} is named '{name}': {did_you_mean(name, self.names(kind))}{hint}")

@@ -20,7 +20,7 @@ from ganzoo.loggers import about, ended, kept_id
 LONGEST, AT_ONCE = 500, 100
 """Characters of a parameter and parameters in a request, beyond which servers refuse them."""
 PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3", "MLFLOW_HTTP_REQUEST_TIMEOUT": "15"}
-"""With a server that does not answer, unless the user says otherwise; its own is several minutes long and silent."""
+"""With a server that does not answer as a run begins; MLflow's own is several minutes long and silent."""
 LONGEST_REASON = 300
 """Characters of what MLflow says of a fault."""
 ENDS = {"finished": "FINISHED", "stopped": "KILLED"}
@@ -48,16 +48,14 @@ class MLflow(ganzoo.Logger):
         self.check()
         self.folder, self.place = folder, (folder / "mlflow").absolute()
         uri = os.environ.get("MLFLOW_TRACKING_URI")
-        if not uri and (odd := set("?%") & set(str(self.place))):
+        if not uri and (odd := re.search(r"\?|%[0-9A-Fa-f]{2}", str(self.place))):
             raise UsageError(
-                f"MLflow's database cannot lie in {self.place}: such addresses have no {' and no '.join(sorted(odd))} "
-                "in them; choose another --out, or name a server by MLFLOW_TRACKING_URI"
+                f"MLflow's database cannot lie in {self.place}: in such an address {odd[0]} stands for something else; "
+                "choose another --out, or name a server by MLFLOW_TRACKING_URI"
             )
-        for name, value in PATIENCE.items():
-            os.environ.setdefault(name, value)
         self.place.mkdir(exist_ok=True)
         try:
-            with quiet():
+            with quiet(), less_patient():
                 self._open(uri)
         except GanzooError:
             raise
@@ -144,6 +142,18 @@ def _param(name: str, value: Any) -> Any:
     from mlflow.entities import Param
 
     return Param(name, str(value)[:LONGEST])
+
+
+@contextmanager
+def less_patient() -> Iterator[None]:
+    """Inside, MLflow gives up after seconds where nobody answers, unless the user says otherwise."""
+    added = PATIENCE.keys() - os.environ.keys()
+    os.environ.update({name: PATIENCE[name] for name in added})
+    try:
+        yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)
 
 
 @contextmanager

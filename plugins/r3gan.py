@@ -378,6 +378,8 @@ class R3GAN(ganzoo.GAN):
             self.discriminator = PublishedDiscriminator(self.data, stages[::-1], in_d)
 
     def refuse_idle(self) -> None:
+        if self.options.decay_kimg is not None and self.options.lr_hold < 1:
+            raise UsageError("--lr-hold: with --decay-kimg the rate goes to --lr-end; leave out one of the two")
         for name in ("cardinality", "embedding"):
             if getattr(self.options, name) is not None and self.options.widths is None:
                 raise UsageError(

@@ -217,6 +217,17 @@ def test_a_killed_process_is_replaced_by_the_launcher_and_nothing_differs(whole,
     assert_equal(state(whole), state(tmp_path / "r"))
 
 
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_signal_to_a_process_that_does_not_train_yet_ends_all_with_its_code(tmp_path, rank):
+    process = start("run", *TINY, "--steps", 100_000, "--quiet", "--nproc", 2, "--out", "r", cwd=tmp_path)
+    wait_for(lambda: len(children(process)) == 2 and all(map(rank_of, children(process))), process)
+    os.kill(child(process, rank), signal.SIGTERM)
+    _, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 143, err
+    assert "stopped by SIGTERM" in err
+    assert "Traceback" not in err
+
+
 def children(launcher: subprocess.Popen) -> list[int]:
     return list(map(int, Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()))
 

@@ -61,6 +61,14 @@ def test_options_reach_the_model():
     check_gan(CGAN, SMALL, {"network": "paper", "optimizer": "sgd", "lr": 0.1})
 
 
+def test_the_callers_random_numbers_go_on_where_data_is_chosen_for_a_model():
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    examine(OfPointsAlone)
+    assert torch.equal(torch.rand(3), expected)
+
+
 def test_the_callers_random_numbers_go_on_as_if_nothing_had_been_drawn():
     states = [torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()]
     examine(Tiny, SMALL)
@@ -815,7 +823,7 @@ BREAKERS = {
     Backward: ("turns", "discriminator_loss computes gradients itself"),
     Unused: ("gradients", "spare.weight and 1 more of the generator gets no gradient"),
     Unseeded: ("seed", "two models built from one seed differ in generator.layers.0.weight"),
-    Reseeded: ("seed", "two models built from two seeds have the same weights, so that --seed decides nothing"),
+    Reseeded: ("seed", "__init__ sets the seed of torch's random numbers, so that --seed decides nothing"),
     Forgetful: ("state", "the next steps differ in generator."),
     Counts: ("resume", "some steps after a resume, "),
     CountsInItsState: ("recorded", "self.count changes from step to step in Python"),
@@ -870,6 +878,33 @@ def test_a_model_that_breaks_one_rule_is_told_which_and_no_other(cls: type[ganzo
     assert [name for name in found if name != "recorded" or rule == "recorded"] == [rule], found
     assert reason in found[rule]
     assert "\n" not in found[rule]
+
+
+class OfLargeImages(Tiny):
+    """Refuses all sizes that are tried, and vectors by mistake."""
+
+    def __init__(self, data, options):
+        _, height, _ = data.shape
+        if height < 256:
+            raise UsageError(f"images of 256 pixels and more, not {height}")
+        super().__init__(data, options)
+
+
+def test_a_model_that_takes_no_size_that_is_tried_is_told_its_own_reason():
+    assert "images of 256 pixels and more, not 28" in broken(OfLargeImages, None)["builds"]
+
+
+class ByADistribution(Tiny):
+    """Draws from a distribution that has no such parameters as weights far from their start give."""
+
+    def generate(self, z, y):
+        x = super().generate(z, y)
+        scale = torch.where(self.generator.layers[0].weight.abs().max() > 5, torch.nan, 1.0)
+        return torch.distributions.Normal(x, scale).mean
+
+
+def test_weights_far_from_their_start_break_no_other_rule_than_that_of_range():
+    assert "samples" not in broken(ByADistribution)
 
 
 def test_latents_that_are_changed_in_place_are_told_as_such():

@@ -266,10 +266,22 @@ def test_an_mlflow_run_is_known_again_once_all_was_told_of_it(mlflow, tmp_path, 
     assert (tmp_path / "mlflow" / "id.txt").exists()
 
 
-@pytest.mark.parametrize("name", ["a?b", "50%"])
+def test_mlflow_has_its_own_patience_once_a_run_has_begun(mlflow, tmp_path, monkeypatch):
+    monkeypatch.delenv("MLFLOW_HTTP_REQUEST_TIMEOUT", raising=False)
+    seen = []
+    client = sys.modules["mlflow.tracking"].MlflowClient
+    real = client.create_run
+    ask = lambda *given, **named: seen.append(os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"]) or real(*given, **named)  # noqa: E731
+    monkeypatch.setattr(client, "create_run", ask)
+    MLflow(tmp_path, 0)
+    assert seen == ["15"]
+    assert "MLFLOW_HTTP_REQUEST_TIMEOUT" not in os.environ
+
+
+@pytest.mark.parametrize("name", ["a?b", "a%41"])
 def test_a_folder_that_no_address_of_a_database_can_name_is_refused(mlflow, tmp_path, name):
     (tmp_path / name).mkdir()
-    with pytest.raises(UsageError, match=r"MLflow's database cannot lie in .*: such addresses have no [?%] in them"):
+    with pytest.raises(UsageError, match=r"MLflow's database cannot lie in .*: in such an address .* stands for"):
         MLflow(tmp_path / name, 0)
     assert not list((tmp_path / name).iterdir())
 

@@ -113,8 +113,10 @@ def examine(
     if not (isinstance(cls, type) and issubclass(cls, GAN)):
         raise TypeError(f"check_gan needs a subclass of ganzoo.GAN, not {cls!r}")
     usual: Sequence[DataSpec] = TRANSLATED if cls.translates and not cls.own_sources else SPECS
-    if data is None and not any(_takes(cls, spec, options) for spec in usual) and _takes(cls, POINTS, options):
-        usual = (POINTS,)
+    if data is None:
+        with own_randomness(0, torch.device("cpu")):
+            if not any(_takes(cls, spec, options) for spec in usual) and _is_for_points(cls, options):
+                usual = (POINTS,)
     specs = usual if data is None else (data,) if isinstance(data, DataSpec) else tuple(data)
 
     def case(spec: DataSpec) -> Case:
@@ -132,6 +134,15 @@ def _takes(cls: type[GAN], spec: DataSpec, options: Mapping[str, Any] | None) ->
     try:
         _builds(_taken(Case(cls, spec, options or {})))
     except UsageError:
+        return False
+    return True
+
+
+def _is_for_points(cls: type[GAN], options: Mapping[str, Any] | None) -> bool:
+    """Whether a model can be made for them: of one that fails, the reason why it takes no image is to be told."""
+    try:
+        Case(cls, POINTS, options or {}).gan()
+    except (Exception, SystemExit):
         return False
     return True
 

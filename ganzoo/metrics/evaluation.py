@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from numbers import Integral
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -87,10 +88,10 @@ def choose_extractor(
 
 def _stated(extractor: FeatureExtractor) -> FeatureExtractor:
     """One that a plugin brings, which says of itself what every metric asks."""
-    for member, kind in {"num_features": int, "sha256": str}.items():
+    for member, kind, word in (("num_features", Integral, "int"), ("sha256", str, "str")):
         if not isinstance(given := getattr(extractor, member, None), kind):
             said = f"does not state {member}" if given is None else f"states {member} {given!r:.40}"
-            raise GanzooError(f"feature extractor '{extractor.name}' {said}: {kind.__name__} is meant")
+            raise GanzooError(f"feature extractor '{extractor.name}' {said}: {word} is meant")
     return extractor
 
 

@@ -209,7 +209,10 @@ def _unlike(address: Address, name: str) -> GanzooError:
 
 
 def _bounded(address: Address, name: str, size: int) -> dict[str, Any]:
-    """Has the client end a download of more than `size` bytes, before a disk is full of it."""
+    """Has the client end a download of far more than `size` bytes, before a disk is full of it.
+
+    What comes over the network, and what comes again after a fault, may be somewhat more than the file.
+    """
     import huggingface_hub
     from huggingface_hub.utils import tqdm
 
@@ -218,7 +221,7 @@ def _bounded(address: Address, name: str, size: int) -> dict[str, Any]:
 
         def update(self, n: float | None = 1) -> bool | None:
             self.arrived += n or 0
-            if self.arrived > size:
+            if self.arrived > 2 * size + 2**20:
                 raise _unlike(address, name)
             return super().update(n)
 

@@ -322,7 +322,7 @@ def launch(count: int, arguments: Sequence[str], kept: str = KEPT) -> int:
 
     Raises:
         GanzooError: a process was killed.
-        Stopped: one was told to end before it trained.
+        Stopped: one was told to end where it does not train.
     """
     import logging
 
@@ -344,8 +344,8 @@ def launch(count: int, arguments: Sequence[str], kept: str = KEPT) -> int:
         return 128 + int(error.sigval)
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
-        if -failure.exitcode in (signal.SIGINT, signal.SIGTERM, HANGUP):  # It listens once it trains.
-            raise Stopped(-failure.exitcode, "nothing was saved, for training had not begun") from None
+        if -failure.exitcode in (signal.SIGINT, signal.SIGTERM, HANGUP):  # It listens while it trains.
+            raise Stopped(-failure.exitcode, kept) from None
         if failure.exitcode < 0:
             name = signal.Signals(-failure.exitcode).name
             raise GanzooError(f"process {rank} of {count} was killed by {name}; {kept}") from None

@@ -19,9 +19,11 @@ class Hub:
         self.private: dict[str, bool] = {}
         self.refuses: int | None = None
         self.told_sizes: dict[str, int] = {}
-        self.endless: set[str] = set()
-        self.went_on = 0
         """Sizes that are told instead of the right ones."""
+        self.endless: set[str] = set()
+        """Files of which more is sent than was told, and more."""
+        self.went_on = 0
+        """Bytes of such files that were sent."""
         self.also_named: list[str] = []
         """Names that every repository is said to hold too."""
         self.sent: dict[str, bytes] = {}
