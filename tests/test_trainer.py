@@ -99,25 +99,18 @@ def test_scores_are_logged_as_the_tutorials_log_them(digits):
     assert {"discriminator_loss", "generator_loss", "generator/adversarial", "generator/extra"} <= set(values)
 
 
-@pytest.mark.parametrize("name", ["step", "epoch", "seconds"])
-def test_no_watched_value_hides_what_the_log_says_of_its_lines(digits, name):
+LOGS_OWN = {name: f"the log's own '{name}'" for name in ("step", "epoch", "seconds")}
+LOSSES = dict.fromkeys(("generator_loss", "generator/adversarial"), "the loss of that name")
+
+
+@pytest.mark.parametrize(("name", "hidden"), (LOGS_OWN | LOSSES).items())
+def test_no_watched_value_hides_a_loss_or_what_the_log_says_of_its_lines(digits, name, hidden):
     class Hiding(Tiny):
         def generator_loss(self, real, fake):
             self.watch(name, fake.x)
             return super().generator_loss(real, fake)
 
-    with pytest.raises(GanzooError, match=rf"watch\('{name}', ...\) would hide the log's own '{name}': rename it"):
-        make(digits, Hiding).advance()
-
-
-@pytest.mark.parametrize("name", ["generator_loss", "generator/adversarial"])
-def test_no_watched_value_hides_a_loss(digits, name):
-    class Hiding(Tiny):
-        def generator_loss(self, real, fake):
-            self.watch(name, fake.x)
-            return super().generator_loss(real, fake)
-
-    with pytest.raises(GanzooError, match=rf"watch\('{name}', ...\) would hide the loss of that name: rename it"):
+    with pytest.raises(GanzooError, match=rf"watch\('{name}', ...\) would hide {hidden}: rename it"):
         make(digits, Hiding).advance()
 
 

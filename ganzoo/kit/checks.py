@@ -45,7 +45,7 @@ from ganzoo.training.trainer import Trainer
 from ganzoo.training.turns import Schedule
 
 GROWN = 20
-"""Times as large as they began weights make images of any range, where those from N(0, 0.02) make images near 0."""
+"""By which a generator's first weights are multiplied: those from N(0, 0.02) make images near 0, whatever it ends in."""
 ALONE = 1e-3
 """Of a range of 2, what a sample may differ by from itself beside others."""
 
