@@ -45,7 +45,7 @@ from ganzoo.training.trainer import Trainer
 from ganzoo.training.turns import Schedule
 
 GROWN = 20
-"""By which a generator's first weights are multiplied: those from N(0, 0.02) make images near 0, whatever it ends in."""
+"""What first weights are multiplied by: those from N(0, 0.02) make images near 0, whatever the generator ends in."""
 ALONE = 1e-3
 """Of a range of 2, what a sample may differ by from itself beside others."""
 
