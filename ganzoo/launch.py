@@ -10,9 +10,9 @@ from ganzoo.data import death_of_reader
 from ganzoo.errors import GanzooError, UsageError, one_line, warn
 from ganzoo.files import read_json, write_json
 from ganzoo.marks import Marks
-from ganzoo.plugins import Registry
-from ganzoo.preparing import Prepared, beginning, config_of, few_steps, held_out, prepare, session
-from ganzoo.runs.folder import default_folder, default_folders, model_of, open_run, refuse_absent_data
+from ganzoo.plugins import NOUNS, Registry
+from ganzoo.preparing import Prepared, beginning, config_of, few_steps, held_out, packages, prepare, session
+from ganzoo.runs.folder import default_folder, default_folders, model_of, open_run, refuse_absent
 from ganzoo.runs.overfitting import Overfitting
 from ganzoo.runs.run import Run
 from ganzoo.settings import BUDGET, Plan, flatten, resolve
@@ -54,7 +54,7 @@ def start(
             with run.lock():
                 if known:
                     _restore(run, prepared.trainer, warn)
-                    world.on_first(lambda: _record(folder, prepared, {}))
+                    world.on_first(lambda: _record(folder, prepared, {}, registry))
                 _train(run, prepared, registry, watchers)
     return run
 
@@ -111,7 +111,7 @@ def _restore(run: Run, trainer: Trainer, say: Callable[[str], None]) -> None:
         raise GanzooError(f"cannot write in {run.folder}: {error.strerror or error}") from error
 
 
-def _record(folder: Path, prepared: Prepared, changes: Mapping[str, Any]) -> None:
+def _record(folder: Path, prepared: Prepared, changes: Mapping[str, Any], registry: Registry) -> None:
     """Bring `run.json` up to date: another session begins, and perhaps with another budget.
 
     Raises:
@@ -121,6 +121,7 @@ def _record(folder: Path, prepared: Prepared, changes: Mapping[str, Any]) -> Non
     if changes:
         settings = prepared.plan.settings.model_dump(mode="json")
         info |= {"settings": settings, "steps": trainer.steps}
+        info["packages"] = packages(prepared.plan.settings, registry)
     if trainer.fraction < 1:
         before = info.get("sessions")
         info["sessions"] = [*(before if isinstance(before, list) else []), session(prepared, trainer.step)]
@@ -152,7 +153,7 @@ def resume(
                 f"{argument(folder)}` begins one with its weights"
             )
         model = model_of(folder, info, registry)
-        refuse_absent_data(folder, info, registry)
+        refuse_absent(folder, info, registry, NOUNS.keys() - (changes or {}).keys())
         plan = resolve(model, changes or {}, config=flatten(info, folder / "run.json"))
         run = Run(folder, plan.settings.sample_interval, plan.settings.checkpoint_interval, world)
         with interruptible(world, run), run.lock():
@@ -168,7 +169,7 @@ def resume(
                 raise UsageError(f"{folder} is at step {trainer.step} already, beyond the new budget: {trainer.steps}")
             if trainer.fraction >= 1 and not world.rank:
                 say(f"{folder} is finished at step {trainer.step}: a larger --epochs, --steps or --max-time goes on")
-            world.on_first(lambda: _record(folder, prepared, changes or {}))
+            world.on_first(lambda: _record(folder, prepared, changes or {}, registry))
             _train(run, prepared, registry, watchers)
     return run
 

@@ -21,7 +21,7 @@ from ganzoo.fields import validated
 from ganzoo.gan import GAN
 from ganzoo.ingredients import Regulariser, added, parse
 from ganzoo.nets import has_batch_statistics
-from ganzoo.plugins import NOUNS, Registry
+from ganzoo.plugins import BUILT_IN, NOT_INSTALLED, NOUNS, Registry
 from ganzoo.runs.transfer import begin_with, freeze, frozen_layers, refuse_unknown, tell, weights_of
 from ganzoo.settings import ORIGIN, Plan, Settings
 from ganzoo.training.building import build, check_networks, forewarning, refuse_giants
@@ -37,6 +37,22 @@ if TYPE_CHECKING:
 
 OFTEN = 10
 """Times that an image is shown in an epoch, from which on it is said: it will be learnt by heart."""
+
+
+def packages(settings: Settings, registry: Registry) -> list[dict[str, str]]:
+    """What comes with other packages of what the settings name: each its kind, its name, and where it is from."""
+    chosen = {
+        "datasets": [settings.dataset],
+        "augmentations": [parse(text)[0] for text in settings.augment],
+        "regularisers": [parse(text)[0] for text in settings.regularise],
+        "loggers": settings.loggers,
+    }
+    found = ((kind, name, registry.provider(kind, name)) for kind, names in chosen.items() for name in names)
+    return [
+        {"kind": kind, "name": name, "package": plugin.package, "version": plugin.version}
+        for kind, name, plugin in found
+        if plugin.package not in (BUILT_IN, NOT_INSTALLED)
+    ]
 
 
 @dataclass
@@ -61,6 +77,7 @@ class Prepared:
             "model": plan.model.name,
             "paper": plan.model.paper,
             "plugin": {"package": plugin.package, "version": plugin.version, "module": plugin.module},
+            "packages": packages(plan.settings, registry),
             "preset": plan.preset,
             "settings": plan.settings.model_dump(mode="json"),
             "options": plan.options.model_dump(mode="json"),

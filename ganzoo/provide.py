@@ -21,7 +21,7 @@ from ganzoo.metrics.protocol import Labels, asked_of, comparable, labels_of
 from ganzoo.plugins import Registry
 from ganzoo.preparing import load_data, refuse_idle_root, refuse_sources
 from ganzoo.report.read import RunRecord, mapping, number, read_run, step_at
-from ganzoo.runs.folder import model_of, open_run, refuse_absent_data
+from ganzoo.runs.folder import model_of, open_run, refuse_absent
 from ganzoo.runs.hub import sibling
 from ganzoo.runs.measuring import measure_run, refuse_side, result_name, write_result
 from ganzoo.runs.sampler import step_of
@@ -358,7 +358,7 @@ def further(folders: Sequence[Path], seeds: Sequence[int], plugins: Registry) ->
         if info.get("imported"):
             raise UsageError(f"--seeds: {folder} was imported, and cannot be trained with another seed")
         model = model_of(folder, info, plugins)
-        refuse_absent_data(folder, info, plugins)
+        refuse_absent(folder, info, plugins)
         record = read_run(folder)
         for seed in dict.fromkeys(seeds):
             if (_but_seed(info), seed) in there:

@@ -617,3 +617,26 @@ def test_a_folder_that_is_taken_is_told_before_data_are_read(ganzoo, tmp_path, m
     result = ganzoo("run", *TINY, "--steps", 1, "--out", "r")
     assert result.code == 2
     assert result.err == "error: r exists already: choose another --out\n"
+
+
+def test_a_missing_package_of_data_or_loggers_is_named(ganzoo, tmp_path):
+    run = tmp_path / "run"
+    ganzoo("run", *TINY, "--steps", "2", "--out", run)
+    info = json.loads((run / "run.json").read_text())
+    [entry] = info["packages"]
+    assert (entry["kind"], entry["name"]) == ("datasets", "small-digits") and entry["package"] != "ganzoo"
+
+    def without(kind: str, name: str, **settings: object) -> None:
+        gone = {"kind": kind, "name": name, "package": "zoo-of-pets", "version": "1"}
+        changed = info | {"packages": [gone, "neither"], "settings": info["settings"] | settings}
+        (run / "run.json").write_text(json.dumps(changed))
+
+    without("datasets", "pets", dataset="pets")
+    for command in ("resume", "eval"):
+        refused = ganzoo(command, run)
+        assert refused.code == 2 and refused.err.count("\n") == 1
+        assert "was trained with data set 'pets' of the package 'zoo-of-pets', which is not installed" in refused.err
+    without("loggers", "diary", loggers=["diary"])
+    assert "with logger 'diary' of the package 'zoo-of-pets'" in ganzoo("resume", run).err
+    assert ganzoo("resume", run, "--loggers", "none").code == 0
+    assert json.loads((run / "run.json").read_text())["packages"] == [entry]

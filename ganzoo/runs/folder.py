@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from ganzoo.errors import GanzooError, UsageError, plain
 from ganzoo.files import contained, from_json, read_json, regular
 from ganzoo.gan import GAN
-from ganzoo.plugins import GIVEN, NOT_INSTALLED, Registry
+from ganzoo.plugins import GIVEN, NOT_INSTALLED, NOUNS, Registry
 
 LONGEST_LINE, MOST_LINES, LONGEST_LOG = 2**16, 2_000_000, 2**28
 """Bytes of a line, number of lines, and bytes of `metrics.jsonl` beyond which nothing is read."""
@@ -86,11 +86,11 @@ def model_of(folder: Path, info: Mapping[str, Any], registry: Registry) -> type[
     return registry.get("models", name)
 
 
-def refuse_absent_data(folder: Path, info: Mapping[str, Any], registry: Registry) -> None:
-    """Say of a run whose data a program handed over that it must be handed over again.
+def refuse_absent(folder: Path, info: Mapping[str, Any], registry: Registry, kinds: Collection[str] = NOUNS) -> None:
+    """Say of a run which package is not installed that it takes something of, of these kinds: data, loggers, ...
 
     Raises:
-        UsageError: it was not.
+        UsageError: one is not, or its data were handed over by a program, and are not now.
     """
     settings = info.get("settings")
     if isinstance(settings, dict) and settings.get("dataset") == GIVEN and GIVEN not in registry.names("datasets"):
@@ -98,6 +98,17 @@ def refuse_absent_data(folder: Path, info: Mapping[str, Any], registry: Registry
             f"{folder} was trained on data that a program handed over: do so again from Python, as dataset= of "
             "ganzoo.resume"
         )
+    others = info.get("packages")
+    for entry in others if isinstance(others, list) else ():
+        if not isinstance(entry, dict):
+            continue
+        kind, name, package = (plain(str(entry.get(key))) for key in ("kind", "name", "package"))
+        installed = any(plugin.package == package for plugin in registry.plugins)
+        if kind in NOUNS and kind in kinds and name not in registry.names(kind) and not installed:
+            raise UsageError(
+                f"{folder} was trained with {NOUNS[kind]} '{name}' of the package '{package}', which is not installed "
+                "here: whether to trust and install it is for you to say"
+            )
 
 
 def read_metrics(folder: Path) -> Sequence[dict[str, Any]]:

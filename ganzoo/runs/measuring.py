@@ -16,7 +16,7 @@ from ganzoo.metrics.labels import plot_confusion
 from ganzoo.metrics.protocol import Labels, describe
 from ganzoo.metrics.samples import comes_with, count_of, drawer, drawn_as, generated, given, recogniser
 from ganzoo.plugins import GIVEN, Registry
-from ganzoo.runs.folder import data_settings, open_run
+from ganzoo.runs.folder import data_settings, open_run, refuse_absent
 from ganzoo.runs.sampler import load
 from ganzoo.sampling import drawing
 from ganzoo.training.distributed import ALONE, World
@@ -58,6 +58,8 @@ def measure_run(
             f"{run} was trained on data that a program handed over: measure it from Python, with dataset= of "
             "ganzoo.evaluate, or name those to measure it against by --dataset"
         )
+    if not dataset:
+        refuse_absent(run, info, plugins, ("datasets",))
     about: dict[str, Any] = {"run": str(run), "model": sampler.gan.name, "step": sampler.step}
     about["asked"] = _asked(dataset, data_root, options)
     name = dataset or sampler.data.name
