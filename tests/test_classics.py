@@ -12,6 +12,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from ganzoo_plugins import ebgan, improved_gan, ragan, softmax_gan
+from ganzoo_plugins.feature_matching import FeatureMatching
 from torch import Tensor, nn
 
 from ganzoo import losses
@@ -603,6 +604,22 @@ def test_improved_gans_generator_goes_down_what_was_chosen(generator: str, expec
     found = gan.generator_loss(real, fake)
     assert len(found) == expected
     assert generator == "both" or set(found) == {generator}
+
+
+def test_features_of_any_model_are_matched_before_the_last_layer():
+    regulariser = FeatureMatching(None, FeatureMatching.Options(weight=2.0))
+    gan = made("improved-gan", kernels=0)
+    real = batch(gan, 4)
+    fake = gan.fake(real)
+    term = regulariser.terms(gan, real, fake)["feature-matching"]
+    torch.testing.assert_close(term, 2 * gan.generator_loss(real, fake)["matching"])
+    gan = made("sngan").eval()  # Spectral norms stay as they are.
+    real = batch(gan, 4)
+    fake = gan.fake(real)
+    term = regulariser.terms(gan, real, fake)["feature-matching"]
+    wanted, found = (gan.discriminator.features(side.x) for side in (real, fake))
+    torch.testing.assert_close(term, 2 * losses.feature_matching(wanted, found))
+    assert not any(layer._forward_pre_hooks for layer in gan.discriminator.modules())
 
 
 def test_smoothed_labels_are_a_term_beside_the_cross_entropy():

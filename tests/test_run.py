@@ -624,7 +624,8 @@ def test_a_missing_package_of_data_or_loggers_is_named(ganzoo, tmp_path):
     ganzoo("run", *TINY, "--steps", "2", "--out", run)
     info = json.loads((run / "run.json").read_text())
     [entry] = info["packages"]
-    assert (entry["kind"], entry["name"]) == ("datasets", "small-digits") and entry["package"] != "ganzoo"
+    assert (entry["kind"], entry["name"]) == ("datasets", "small-digits")
+    assert entry["package"] != "ganzoo"
 
     def without(kind: str, name: str, **settings: object) -> None:
         gone = {"kind": kind, "name": name, "package": "zoo-of-pets", "version": "1"}
@@ -634,7 +635,8 @@ def test_a_missing_package_of_data_or_loggers_is_named(ganzoo, tmp_path):
     without("datasets", "pets", dataset="pets")
     for command in ("resume", "eval"):
         refused = ganzoo(command, run)
-        assert refused.code == 2 and refused.err.count("\n") == 1
+        assert refused.code == 2
+        assert refused.err.count("\n") == 1
         assert "was trained with data set 'pets' of the package 'zoo-of-pets', which is not installed" in refused.err
     without("loggers", "diary", loggers=["diary"])
     assert "with logger 'diary' of the package 'zoo-of-pets'" in ganzoo("resume", run).err
