@@ -17,7 +17,7 @@ from types import FrameType
 from typing import Any
 
 from ganzoo.blame import blame
-from ganzoo.errors import GanzooError, UsageError, one_line
+from ganzoo.errors import GanzooError, UsageError, aside, one_line
 from ganzoo.settings import Plan
 from ganzoo.streams import prepare
 from ganzoo.training.signals import HANGUP, Stopped, handled, stopping
@@ -139,7 +139,7 @@ def train(plan: Plan, folder: Path, begun: bool, progress: bool, share: float = 
 
     def say(line: str) -> None:
         if progress:
-            print(line, file=sys.stderr, flush=True)
+            aside(line)
 
     watchers: list[Watcher] = [Progress()] if progress else []
     watchers += [Until(share)] if share < 1 else []

@@ -2,7 +2,6 @@
 
 import inspect
 import signal
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from operator import index
@@ -17,7 +16,7 @@ from torch import Tensor
 from ganzoo.blame import blamed
 from ganzoo.data import Dataset
 from ganzoo.data.given import dataset_of
-from ganzoo.errors import GanzooError, UsageError, did_you_mean, warn
+from ganzoo.errors import GanzooError, UsageError, aside, did_you_mean, plain, warn
 from ganzoo.files import read_json
 from ganzoo.gan import GAN
 from ganzoo.launch import resume as resume_run
@@ -27,7 +26,7 @@ from ganzoo.plugins import GIVEN, NOT_INSTALLED, Registry, registry
 from ganzoo.precision import as_usual
 from ganzoo.preparing import refuse_idle_root
 from ganzoo.runs.folder import open_run, read_metrics
-from ganzoo.runs.hub import beside, is_address, local
+from ganzoo.runs.hub import is_address, local
 from ganzoo.runs.sampler import Drawing, Sampler
 from ganzoo.runs.sampler import load as load_sampler
 from ganzoo.settings import BUDGET, read_config, resolve
@@ -64,7 +63,7 @@ class TrainedRun(Drawing):
             UsageError: it is not a run directory.
             GanzooError: it is damaged.
         """
-        self.folder = Path(folder)
+        self.folder = local(folder)
         self.plugins = plugins or registry().check()
         self._device = device
         self._sampler: Sampler | None = None
@@ -227,6 +226,11 @@ def resume(
         UsageError, GanzooError, KeyboardInterrupt, Stopped: as `train`.
     """
     plugins = run.plugins if isinstance(run, TrainedRun) else registry().check()
+    if isinstance(run, str) and is_address(run):
+        raise UsageError(
+            f"{plain(run)} is on the hub, where no checkpoint is to go on from: train(..., init_from=...) begins a run "
+            "with its weights"
+        )
     folder = _folder(run)
     named: dict[str, str | None] = {}
     if model is not None:
@@ -299,7 +303,7 @@ def evaluate(
         GanzooError: the work failed.
     """
     from ganzoo.metrics.images import read_images
-    from ganzoo.runs.measuring import measure_images, measure_run, result_name, write_result
+    from ganzoo.runs.measuring import keep_result, measure_images, measure_run, write_result
     from ganzoo.training.engine import choose_device
 
     plugins, folder = registry().check(), None
@@ -336,7 +340,8 @@ def evaluate(
         if labels not in (None, "reference", "uniform"):
             raise UsageError(f"labels must be 'reference' or 'uniform', not {labels!r}")
         evaluator, result = measure_run(folder, plugins, dataset, root, n, seed, options, labels, sampling, checkpoint)
-        target = target or beside(folder, result_name(checkpoint))
+        keep_result(folder, checkpoint, target, result, evaluator)
+        return result
     elif checkpoint is not None:
         raise UsageError("checkpoint is for a run: these images are drawn already")
     elif sampling:
@@ -477,7 +482,7 @@ def compare(
 
     def say(line: str) -> None:
         if progress:
-            print(line, file=sys.stderr, flush=True)
+            aside(line)
 
     for note in named.notes:
         say(f"note: {note}")
@@ -572,7 +577,7 @@ def _folder(run: Any) -> Path:
         return run.folder
     if not isinstance(run, str | PathLike):
         raise UsageError(f"a run is its folder, or what `train` gave, not {type(run).__name__}")
-    return Path(run)
+    return local(run) if isinstance(run, str) else Path(run)
 
 
 def _path(name: str, value: Any) -> Path | None:

@@ -25,9 +25,22 @@ class Unsteady(NotRecorded):
     """A step is not the same every time."""
 
 
+def aside(line: str) -> None:
+    """A line on stderr, beside what a program is about; none where nobody can read it, as in a service."""
+    stream = sys.stderr
+    if stream is not None and not getattr(stream, "closed", False):
+        print(line, file=stream, flush=True)
+
+
+def watched() -> bool:
+    """Whether stderr is a terminal, where what moves can be shown."""
+    stream = sys.stderr
+    return stream is not None and not getattr(stream, "closed", False) and stream.isatty()
+
+
 def warn(line: str) -> None:
     """Say something that nobody asked for."""
-    print(f"note: {plain(line)}", file=sys.stderr, flush=True)
+    aside(f"note: {plain(line)}")
 
 
 _told: set[str] = set()

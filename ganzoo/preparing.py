@@ -22,6 +22,7 @@ from ganzoo.gan import GAN
 from ganzoo.ingredients import Regulariser, added, parse
 from ganzoo.nets import has_batch_statistics
 from ganzoo.plugins import BUILT_IN, NOT_INSTALLED, NOUNS, Registry
+from ganzoo.runs.folder import FORMAT
 from ganzoo.runs.transfer import begin_with, freeze, frozen_layers, refuse_unknown, tell, weights_of
 from ganzoo.settings import ORIGIN, Plan, Settings
 from ganzoo.training.building import build, check_networks, forewarning, refuse_giants
@@ -73,7 +74,7 @@ class Prepared:
         plan, trainer = self.plan, self.trainer
         plugin = registry.provider("models", plan.model.name)
         return {
-            "format": 1,
+            "format": FORMAT,
             "model": plan.model.name,
             "paper": plan.model.paper,
             "plugin": {"package": plugin.package, "version": plugin.version, "module": plugin.module},
@@ -400,7 +401,7 @@ def config_of(prepared: Prepared) -> dict[str, Any]:
     """`config.json`: what it takes to rebuild the generator around its weights."""
     plan = prepared.plan
     return {
-        "format": 1,
+        "format": FORMAT,
         "model": plan.model.name,
         "options": plan.options.model_dump(mode="json"),
         "data": prepared.spec.to_json(),

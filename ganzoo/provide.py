@@ -23,7 +23,7 @@ from ganzoo.preparing import load_data, refuse_idle_root, refuse_sources
 from ganzoo.report.read import RunRecord, mapping, number, read_run, step_at
 from ganzoo.runs.folder import model_of, open_run, refuse_absent
 from ganzoo.runs.hub import sibling
-from ganzoo.runs.measuring import measure_run, refuse_side, result_name, write_result
+from ganzoo.runs.measuring import measure_run, place_of_result, refuse_side, result_of, write_result
 from ganzoo.runs.sampler import step_of
 from ganzoo.sampling import choose_sampling, dumped, sampling_fields
 from ganzoo.settings import BEFORE, BUDGET, Plan, Settings, flatten, resolve
@@ -261,7 +261,7 @@ def measure(
     Raises:
         GanzooError: it cannot be measured, or written.
     """
-    check_place(folder / result_name(checkpoint))
+    check_place(place_of_result(folder, checkpoint))
     options: dict[str, Any] = {"metrics": None, "device": choose_device(device)}
     dataset, root, n, seed = None, None, None, 0
     labels: Labels | None = None
@@ -280,7 +280,7 @@ def measure(
             known = sampling_fields(own)
             drawn = {name: v for name, v in (protocol.get("sampling") or {}).items() if name in known}
         evaluator, result = measure_run(folder, plugins, dataset, root, n, seed, options, labels, drawn, checkpoint)
-    write_result(folder / result_name(checkpoint), result, evaluator)
+    write_result(place_of_result(folder, checkpoint), result, evaluator)
 
 
 def measure_all(
@@ -333,7 +333,7 @@ def may_stand_beside(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
 
 def _is_fresh(record: RunRecord) -> bool:
     """Whether the run was evaluated, with the generator that is there."""
-    if not (record.folder / result_name(record.checkpoint)).is_file() or record.result is None:
+    if not result_of(record.folder, record.checkpoint).is_file() or record.result is None:
         return False
     try:
         there = step_of(record.folder) if record.checkpoint is None else step_at(record.folder, record.checkpoint)
@@ -367,7 +367,7 @@ def further(folders: Sequence[Path], seeds: Sequence[int], plugins: Registry) ->
             plan = resolve(model, {"seed": seed}, config=flatten(info, folder / "run.json"))
             place = sibling(folder, f"seed{seed}")
             place = _free(place.with_name(re.sub(r"-seed\d+-seed", "-seed", place.name)), plan)
-            like = record.result if (folder / "eval.json").is_file() else None
+            like = record.result if result_of(folder).is_file() else None
             wanted.append(Wanted(plan, place, {}, like))
     return wanted
 
@@ -441,7 +441,7 @@ def measured(folder: Path, plan: Plan, sampling: Mapping[str, str], like: dict[s
     Where it is to be `like` another result, whether it may be compared with that.
     """
     try:
-        result = read_json(folder / "eval.json")
+        result = read_json(result_of(folder))
     except GanzooError:
         return False
     protocol = result.get("protocol") if isinstance(result, dict) else None

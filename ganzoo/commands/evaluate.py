@@ -90,8 +90,7 @@ def command(
     from ganzoo.metrics.images import read_images
     from ganzoo.plugins import registry
     from ganzoo.runs.folder import open_run
-    from ganzoo.runs.hub import beside
-    from ganzoo.runs.measuring import measure_images, measure_run, result_name, write_result
+    from ganzoo.runs.measuring import keep_result, measure_images, measure_run, write_result
     from ganzoo.training.distributed import joined
     from ganzoo.training.engine import choose_device
 
@@ -103,6 +102,7 @@ def command(
     elif not what.exists():
         read_images(what)  # It says so.
     spread(nproc, KEPT)
+    run: Path | None = None
     plugins = registry().check()
     with joined(KEPT) as world:
         options: dict[str, Any] = {
@@ -113,7 +113,7 @@ def command(
             evaluator, result = measure_run(
                 what, plugins, dataset, data_root, n, seed, options, labels, sampling, checkpoint, world
             )
-            out = out or beside(what, result_name(checkpoint))
+            run = what
         else:
             if labels is not None:
                 raise UsageError(f"--labels is for a run: the images in {what} have the labels they have")
@@ -126,11 +126,13 @@ def command(
         if world.rank:
             return
         fault = None
-        if out is not None:  # First, since whoever reads may hang up; a place that cannot be written costs no numbers.
-            try:
+        try:  # First, since whoever reads may hang up; a place that cannot be written costs no numbers.
+            if run is not None:
+                out = keep_result(run, checkpoint, out, result, evaluator)
+            elif out is not None:
                 write_result(out, result, evaluator)
-            except GanzooError as error:
-                fault = error
+        except GanzooError as error:
+            fault = error
         if as_json:
             echo_json(result)
         else:

@@ -2,7 +2,6 @@
 
 import hashlib
 import shutil
-import sys
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ganzoo.data.archives import Source, stamp_of
-from ganzoo.errors import GanzooError, UsageError
+from ganzoo.errors import GanzooError, UsageError, aside
 from ganzoo.files import cache_dir, whole
 
 FORMAT = 5
@@ -92,10 +91,7 @@ def kept(
     if not _complete(path, shape):
         reason = _write(path, shape, decode)
         if reason:
-            print(
-                f"the images are decoded anew in every epoch, for {path.parent} cannot keep them: {reason}",
-                file=sys.stderr,
-            )
+            aside(f"the images are decoded anew in every epoch, for {path.parent} cannot keep them: {reason}")
             return None
     return Mapped(path, shape)
 

@@ -19,7 +19,7 @@ from ganzoo.data import memory
 from ganzoo.data.archives import Source, size_of
 from ganzoo.data.imagecache import Mapped, kept
 from ganzoo.data.sixteen_bits import check, is_deep, see_through, sixteen, white_is_zero
-from ganzoo.errors import UsageError, one_line, plain
+from ganzoo.errors import UsageError, one_line, plain, watched
 from ganzoo.files import regular
 
 ENDINGS = (
@@ -108,7 +108,7 @@ class ImageFiles(torch.utils.data.Dataset[Tensor]):
         """
         from tqdm import tqdm
 
-        bar = tqdm(desc=what, total=len(self), unit=" images", leave=False, disable=None, delay=2)
+        bar = tqdm(desc=what, total=len(self), unit=" images", leave=False, disable=not watched(), delay=2)
         with _strict(), bar, ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
             for first in range(0, len(self), AHEAD):
                 images = pool.map(self._decode, range(first, min(first + AHEAD, len(self))))

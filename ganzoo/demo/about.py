@@ -7,7 +7,7 @@ from ganzoo.files import number, read_json
 from ganzoo.gan import GAN
 from ganzoo.metrics.protocol import describe
 from ganzoo.runs.folder import read_metrics
-from ganzoo.runs.measuring import result_name
+from ganzoo.runs.measuring import result_of
 
 
 class About(NamedTuple):
@@ -54,7 +54,7 @@ def about(run: Path, step: int | None, checkpoint: str | int | None = None) -> A
     Raises:
         GanzooError: a file of the run is damaged.
     """
-    path = run / result_name(checkpoint)
+    path = result_of(run, checkpoint)
     result: Any = read_json(path) if path.is_file() else {}
     if isinstance(result, dict) and result.get("step") == step:
         fid = _fid(result.get("metrics"))

@@ -25,7 +25,7 @@ from ganzoo.demo.player import Player
 from ganzoo.demo.reading import Until
 from ganzoo.demo.showing import Exhibit, facts_of
 from ganzoo.demo.translating import MOST_BYTES, Translating
-from ganzoo.errors import GanzooError, UsageError, one_line
+from ganzoo.errors import GanzooError, UsageError, one_line, warn
 
 PICTURES = {Player: ("/image.png", "/mix.png", "/walk.gif"), Translating: ("/source.png", "/made.png", "/target.png")}
 """What each kind of demo draws."""
@@ -179,7 +179,7 @@ class Server(ThreadingHTTPServer):
         """A page that went away is not worth a word."""
         error = sys.exception()
         if error is not None and not isinstance(error, OSError):
-            print(f"note: {one_line(error)}", file=sys.stderr, flush=True)
+            warn(one_line(error))
 
 
 class Handler(BaseHTTPRequestHandler):

@@ -16,9 +16,9 @@ from ganzoo.metrics.protocol import asked_of, describe, labels_of
 from ganzoo.plugins import GIVEN, NOT_INSTALLED
 from ganzoo.runs.checkpoint import Checkpoints
 from ganzoo.runs.folder import open_run, read_metrics
-from ganzoo.runs.hub import sibling
+from ganzoo.runs.hub import sibling, spoken
 from ganzoo.runs.lock import being_written
-from ganzoo.runs.measuring import result_name
+from ganzoo.runs.measuring import result_of
 from ganzoo.settings import BEFORE, Settings
 from ganzoo.terminal import argument
 
@@ -245,7 +245,7 @@ class RunRecord:
                 words.append(f"--{flag}" if value else f"--no-{flag}")
             elif value is not None:
                 words += [f"--{flag}", str(value)]
-        return f"ganzoo eval {argument(folder)} {shlex.join(words)}"
+        return f"ganzoo eval {argument(spoken(folder))} {shlex.join(words)}"
 
     @property
     def again(self) -> Path:
@@ -317,7 +317,7 @@ def read_run(folder: Path, checkpoint: str | None = None) -> RunRecord:
 def _read_run(folder: Path, checkpoint: str | None) -> RunRecord:
     info = clean(open_run(folder))
     status = clean(read_json(folder / "status.json")) if (folder / "status.json").is_file() else {}
-    log, path = list(read_metrics(folder)), folder / result_name(checkpoint)
+    log, path = list(read_metrics(folder)), result_of(folder, checkpoint)
     record = RunRecord(folder, info, mapping(status), log, None, running=being_written(folder), checkpoint=checkpoint)
     if path.is_file():
         record.result = checked(clean(read_json(path)), path)

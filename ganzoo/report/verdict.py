@@ -11,6 +11,7 @@ from ganzoo.report.groups import Group
 from ganzoo.report.lines import CLEAR, MEASURES, Difference, Line, Measure, Value, rank, ranked_by
 from ganzoo.report.read import RunRecord, clean, listed, mapping
 from ganzoo.report.show import few_seeds, show, shown_number, telling
+from ganzoo.runs.hub import spoken
 from ganzoo.terminal import argument
 
 MOST = 6
@@ -216,7 +217,7 @@ def way_to_fid(runs: Sequence[RunRecord]) -> str:
         return by_python(runs)
     runs = [run for run in runs if not run.handed_over] or runs
     if any(run.result is None for run in runs):
-        folders = " ".join(argument(run.folder) for run in runs)
+        folders = " ".join(argument(spoken(run.folder)) for run in runs)
         command = f"ganzoo compare {folders} --eval{of_checkpoint(runs[0])}"
         return f"`{command}` measures them." if len(runs) <= MOST else f"{EVAL}."
     for run in runs:
@@ -224,7 +225,7 @@ def way_to_fid(runs: Sequence[RunRecord]) -> str:
             return f"It could not be measured of {run.folder}: {reason}."
     if (first := runs[0]).handed_over:
         return by_python(runs)
-    usual = f"ganzoo eval {argument(first.folder)} --metrics fid{of_checkpoint(first)}"
+    usual = f"ganzoo eval {argument(spoken(first.folder))} --metrics fid{of_checkpoint(first)}"
     command = first.measures(first.folder, "fid") or usual
     return f"`{command}` measures that of the first, and so on."
 
@@ -291,7 +292,7 @@ def for_certainty(*lines: Line, begins: str = " For certainty: ") -> str:
     fewest = min(len(line.runs) for line in lines)
     many = SEEDS if fewest < SEEDS else 2 * fewest
     first = max(0, min(*seeds, LARGEST_SEED + 1 - many))
-    folders = " ".join(argument(line.runs[0].folder) for line in lines[:MOST])
+    folders = " ".join(argument(spoken(line.runs[0].folder)) for line in lines[:MOST])
     said = f"ganzoo compare {folders} --seeds {first}-{first + many - 1}"
     said += f" --eval{of_checkpoint(lines[0].runs[0])}" if lines[0].runs[0].checkpoint else ""
     return f"{begins}`{said}`" + ("." if begins.startswith(" ") else "")

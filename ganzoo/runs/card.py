@@ -3,16 +3,24 @@
 import json
 import re
 from collections.abc import Mapping
+from pathlib import PurePath
 from typing import Any
 
 from ganzoo.errors import GanzooError, plain
+from ganzoo.fields import validated
 from ganzoo.gan import GAN
 from ganzoo.metrics.protocol import describe
 from ganzoo.plugins import registry
-from ganzoo.settings import BUDGET
+from ganzoo.settings import BUDGET, Settings
 
 SHOWN = 60
 """Options that are listed, at most."""
+
+SETTINGS = (
+    *BUDGET, "seed", "limit", "image_size", "channels", "source", "labels", "balance", "mirror", "jitter", "augment",
+    "regularise", "init_from", "freeze_discriminator", "precision", "accumulate", "clip_gradients", "sync_batchnorm",
+)  # fmt: skip
+"""Of a run's settings those that its weights depend on; they are listed where they are not the usual ones."""
 
 
 def card(repo: str, gan: GAN, files: Mapping[str, bytes], step: int | None = None) -> str:
@@ -66,7 +74,8 @@ def _use(address: str, gan: GAN) -> str:
         f"# The model comes with another package: {_text(plugin.package)}\n" if plugin and not plugin.built_in else ""
     )
     call = "translate(images)" if gan.translates else "sample(64)"
-    commands = [f"ganzoo sample {address}{start}", f"ganzoo eval {address}", f"ganzoo demo {address}"]
+    commands = [f"ganzoo sample {address}{start}", f"ganzoo eval {address}"]
+    commands += [f"ganzoo demo {address}"] if gan.data.is_images else []
     return (
         f"```console\n{also}$ pip install 'ganzoo[hub]'\n" + "".join(f"$ {line}\n" for line in commands) + "```\n\n"
         f'```python\nimport ganzoo\n\nimages = ganzoo.load("{address}").{call}\n```\n\n'
@@ -97,8 +106,13 @@ def _training(info: Mapping[str, Any], step: int | None) -> str:
     versions = info.get("versions")
     version = versions.get("ganzoo") if isinstance(versions, dict) else None
     made += [f"ganzoo {_text(version)}"] if version else []
-    known = [*BUDGET, "seed", "augment", "regularise", "image_size", "channels", "mirror", "source"]
-    chosen = {key: settings[key] for key in known if settings.get(key) not in (None, False, [], ())} | options
+    usual = validated(Settings, {}).model_dump(mode="json")
+    chosen = {k: v for k, v in settings.items() if k in SETTINGS and (k == "seed" or v != usual[k])}
+    if isinstance(own := settings.get("data_options"), dict):
+        chosen |= own
+    if isinstance(begun := chosen.get("init_from"), str):
+        chosen["init_from"] = PurePath(begun).name
+    chosen |= options
     rows = [f"| {_code(key)} | {_text(value)} |" for key, value in list(chosen.items())[:SHOWN] if value is not None]
     return f"{', '.join(made)}.\n\n| option | value |\n| --- | --- |\n" + "\n".join(rows)
 

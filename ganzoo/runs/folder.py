@@ -15,6 +15,9 @@ from ganzoo.plugins import GIVEN, NOT_INSTALLED, NOUNS, Registry
 LONGEST_LINE, MOST_LINES, LONGEST_LOG = 2**16, 2_000_000, 2**28
 """Bytes of a line, number of lines, and bytes of `metrics.jsonl` beyond which nothing is read."""
 
+FORMAT = 1
+"""Of `run.json` and `config.json`."""
+
 
 def open_run(folder: Path) -> dict[str, Any]:
     """The contents of `run.json`.
@@ -31,7 +34,18 @@ def open_run(folder: Path) -> dict[str, Any]:
     info = read_json(folder / "run.json")
     if not isinstance(info, dict) or not isinstance(info.get("model"), str):
         raise GanzooError(f"{folder / 'run.json'} is damaged: it names no model")
+    refuse_later(folder / "run.json", info)
     return info | {"model": plain(info["model"])}
+
+
+def refuse_later(path: Path, said: Mapping[str, Any]) -> None:
+    """Refuse a `run.json` or `config.json` of a later ganzoo, whose fields may mean something else.
+
+    Raises:
+        GanzooError: it is one.
+    """
+    if isinstance(made := said.get("format"), int) and made > FORMAT:
+        raise GanzooError(f"{path} is of format {made}, and this ganzoo knows {FORMAT}: a later version reads it")
 
 
 class DataSettings(NamedTuple):

@@ -10,7 +10,6 @@ import json
 import os
 import re
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,8 +17,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from threading import Timer
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
-from ganzoo.errors import GanzooError, UsageError, note_once, one_line, plain
+from ganzoo.errors import GanzooError, UsageError, note_once, one_line, plain, watched
 from ganzoo.files import cache_dir, memory, write_text
 
 SCHEME = "hf://"
@@ -86,6 +86,18 @@ def beside(run: Path, name: str) -> Path:
     return Path(f"{fetched(run)}-{name}") if fetched(run) else run / name
 
 
+def measured_in(run: Path, name: str) -> Path:
+    """Where `name` with a run's numbers is kept: in its folder; of a fetched one, that stays as it came, beside it."""
+    return run.with_name(f"{run.name}-{name}") if fetched(run) else run / name
+
+
+def spoken(run: Path) -> str:
+    """A run as commands name it: by its folder; one that was fetched by its address."""
+    name = fetched(run)
+    owner = run.parent.name.partition("--")[0]
+    return f"{SCHEME}{owner}/{name}@{run.name}" if name else str(run)
+
+
 def sibling(run: Path, ending: str) -> Path:
     """A folder for another training of a run: beside its own, NAME-ENDING; of one from the hub, here."""
     name = fetched(run)
@@ -110,7 +122,7 @@ def fetch(address: Address) -> Path:
     home = _home() / address.repo.replace("/", "--")
     if address.revision and COMMIT.fullmatch(address.revision) and (home / address.revision).is_dir():
         return home / address.revision
-    newest = home / f"{(address.revision or 'main').replace('/', '--')}.ref"
+    newest = home / f"{quote(address.revision or 'main', safe='')}.ref"
     api = client()
     try:
         with told(address):
@@ -120,6 +132,8 @@ def fetch(address: Address) -> Path:
         if COMMIT.fullmatch(commit) and (home / commit).is_dir():
             note_once(f"{error}; taken as it was fetched before")
             return home / commit
+        if offline():
+            raise GanzooError(f"{address} was not fetched before, and HF_HUB_OFFLINE has none asked now") from error
         raise
     if not COMMIT.fullmatch(str(info.sha)):
         raise GanzooError(f"{address}: the hub names no commit")
@@ -260,7 +274,7 @@ def client() -> Any:
     except ImportError:
         raise UsageError("runs on the hub need the package huggingface_hub: pip install 'ganzoo[hub]'") from None
     utils.logging.set_verbosity_error()  # What it tries again, it would tell line by line.
-    if not sys.stderr.isatty() and not os.environ.get("HF_HUB_DISABLE_PROGRESS_BARS"):
+    if not watched() and not os.environ.get("HF_HUB_DISABLE_PROGRESS_BARS"):
         utils.disable_progress_bars()
     return huggingface_hub.HfApi(endpoint=_endpoint(), library_name="ganzoo")
 
@@ -321,8 +335,17 @@ def told(address: Address) -> Iterator[None]:
         if isinstance(_causes(error)[-1], NO_HUB):
             where = _endpoint() or "not set"
             raise Unreachable(f"{address}: what answers is no hub (HF_ENDPOINT is {where})") from error
+        if offline():
+            raise Unreachable(f"{address}: the hub is not asked, as HF_HUB_OFFLINE says") from error
         why = f"it answers {status}" if status else one_line(_causes(error)[-1])[:200]
         raise Unreachable(f"{address}: the hub cannot be reached ({why})") from error
+
+
+def offline() -> bool:
+    """Whether the user has forbidden to ask the hub, as the client reads it."""
+    from huggingface_hub import constants
+
+    return bool(constants.HF_HUB_OFFLINE)
 
 
 def _causes(error: BaseException) -> Sequence[BaseException]:

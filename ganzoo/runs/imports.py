@@ -14,6 +14,7 @@ from ganzoo.files import digest, whole, write_json
 from ganzoo.gan import GAN, Imported, Network
 from ganzoo.plugins import Registry
 from ganzoo.runs import weights
+from ganzoo.runs.folder import FORMAT
 from ganzoo.runs.snapshots import networks_in
 from ganzoo.training.building import build, refuse_giants
 
@@ -66,7 +67,7 @@ def import_snapshot(paths: Sequence[Path], out: Path, plugins: Registry) -> tupl
     for name, tensors in told.averaged.items():
         gan.get_submodule(name).load_state_dict(dict(tensors))
     config = {
-        "format": 1,
+        "format": FORMAT,
         "model": model.name,
         "options": told.options.model_dump(mode="json"),
         "data": told.data.to_json(),

@@ -1,6 +1,7 @@
 """A run's generator, or images that anybody made, measured, and the result written."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from ganzoo.metrics.protocol import Labels, describe
 from ganzoo.metrics.samples import comes_with, count_of, drawer, drawn_as, generated, given, recogniser
 from ganzoo.plugins import GIVEN, Registry
 from ganzoo.runs.folder import data_settings, open_run, refuse_absent
+from ganzoo.runs.hub import beside, fetched, measured_in
 from ganzoo.runs.sampler import load
 from ganzoo.sampling import drawing
 from ganzoo.training.distributed import ALONE, World
@@ -159,6 +161,33 @@ def measure_images(
 def result_name(checkpoint: str | int | None) -> str:
     """The file in a run directory for a checkpoint's numbers: `eval.json`, where none was named."""
     return "eval.json" if checkpoint is None else f"eval-{checkpoint}.json"
+
+
+def place_of_result(run: Path, checkpoint: str | int | None = None) -> Path:
+    """Where a run's numbers are written that are measured here."""
+    return measured_in(run, result_name(checkpoint))
+
+
+def result_of(run: Path, checkpoint: str | int | None = None) -> Path:
+    """The file with a run's numbers: measured here, or as they came with it."""
+    here = place_of_result(run, checkpoint)
+    return here if here.is_file() else run / result_name(checkpoint)
+
+
+def keep_result(
+    run: Path, checkpoint: str | int | None, out: Path | None, result: dict[str, Any], evaluator: Evaluator
+) -> Path:
+    """Write a run's numbers to `out`, by default to where its user looks; and of a fetched run for comparisons, too.
+
+    Raises:
+        GanzooError: the place cannot be written.
+    """
+    if fetched(run):
+        with suppress(GanzooError):  # A cache that cannot be written costs no numbers.
+            write_result(place_of_result(run, checkpoint), result, evaluator)
+    out = out or beside(run, result_name(checkpoint))
+    write_result(out, result, evaluator)
+    return out
 
 
 def write_result(path: Path, result: dict[str, Any], evaluator: Evaluator) -> None:

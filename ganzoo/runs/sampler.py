@@ -24,7 +24,7 @@ from ganzoo.plugins import Registry, registry
 from ganzoo.precision import as_usual
 from ganzoo.runs import weights
 from ganzoo.runs.checkpoint import Checkpoints
-from ganzoo.runs.folder import model_of, open_run
+from ganzoo.runs.folder import model_of, open_run, refuse_later
 from ganzoo.runs.hub import local
 from ganzoo.runs.parts import in_parts
 from ganzoo.runs.sources import as_sources
@@ -358,6 +358,7 @@ def _config_of_run(folder: Path) -> dict[str, Any]:
     config: Any = read_json(folder / "config.json")
     if not (isinstance(config, dict) and isinstance(config.get("data"), dict)):
         raise GanzooError(f"{folder / 'config.json'} is damaged: it does not describe a model")
+    refuse_later(folder / "config.json", config)
     return config
 
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from ganzoo.errors import aside, watched
 from ganzoo.training.trainer import Trainer
 from ganzoo.training.watcher import Watcher
 
@@ -39,7 +40,7 @@ class Progress(Watcher):
         self._trainer = trainer
         self._begun = time.monotonic(), trainer.images()
         self._due = self._begun[0] + FIRST_SECONDS
-        if not sys.stderr.isatty():
+        if not watched():
             return
         from tqdm import tqdm
 
@@ -93,11 +94,11 @@ class Progress(Watcher):
         if self._bar is not None:
             self._bar.write(text, file=sys.stderr)
         else:
-            print(text, file=sys.stderr, flush=True)
+            aside(text)
 
     def _show(self) -> None:
         self._due = time.monotonic() + LINE_SECONDS
-        print(self._last, file=sys.stderr, flush=True)
+        aside(self._last)
         self._last = ""
 
     def _left(self, elapsed: float) -> str:
