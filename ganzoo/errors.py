@@ -17,6 +17,10 @@ class UsageError(GanzooError):
     exit_code = 2
 
 
+class Foreign(UsageError):
+    """Networks of a file are not those of a model's own program, which it has nothing else to say of."""
+
+
 class NotRecorded(GanzooError):
     """Steps cannot be recorded; the message says why."""
 

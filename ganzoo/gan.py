@@ -123,6 +123,8 @@ class Network(NamedTuple):
     """What its program keeps in it, by name; of this, numbers, strings and containers alone mean anything."""
     tensors: dict[str, Tensor]
     """Parameters and buffers, by the names that a `state_dict` has."""
+    layers: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+    """What the modules within it keep: the numbers and strings of each by name, by the module's name."""
 
 
 class Imported(NamedTuple):
@@ -174,6 +176,9 @@ class GAN(nn.Module):
     real_entropy: float = 0.0
     """What -E[log D(x)] is multiplied by in the discriminator's loss, where this is a cross-entropy: 1, or 0.5 in a
     mean over both sides, say. 0: it has no such term, and what smooths it is refused."""
+    by_logits: bool = True
+    """Whether the generator goes by the logits of its samples. False: by features of them alone, say, and what weighs
+    logits is refused."""
     judges: int = 1
     """Discriminators that answer together: so many tensors of logits come first in the tuple that `judge` returns. What
     regularises one of them regularises each; scores are those of the first."""

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ganzoo import losses
 from ganzoo.data import Batch, DataSpec
-from ganzoo.errors import UsageError, plain, warn
+from ganzoo.errors import Foreign, UsageError, plain, warn
 from ganzoo.fields import validated
 from ganzoo.gan import GAN, Imported, Network, Turn
 from ganzoo.nets import vector
@@ -46,11 +46,8 @@ class Arithmetic:
 
     half: bool | None = None
     """In the run's half precision, where it has one, or in float32; None: as the run does, all layers alike."""
-
-    @property
-    def bound(self) -> float | None:
-        """What the outputs of convolutions are held within."""
-        return None if self.half is None else CLAMP
+    bound: float | None = None
+    """What the outputs of convolutions are held within."""
 
     def around(self, x: Tensor) -> AbstractContextManager[Any]:
         """The context for a block on the device of `x`."""
@@ -72,9 +69,12 @@ class Arithmetic:
 AS_THE_RUN = Arithmetic()
 
 
-def by_layer(side: int, largest: int, highest: int | None) -> Arithmetic:
-    """Of the block of a resolution, where the `highest` so many compute in half precision: never that at 4 x 4."""
-    return AS_THE_RUN if highest is None else Arithmetic(side >= max(2 * largest >> highest, 8))
+def by_layer(side: int, largest: int, highest: int | None, bound: float | None = None) -> Arithmetic:
+    """Of the block of a resolution, where the `highest` so many compute in half precision: never that at 4 x 4.
+
+    They hold what they compute within `CLAMP`; where precision does not go by layer, within `bound`.
+    """
+    return Arithmetic(bound=bound) if highest is None else Arithmetic(side >= max(2 * largest >> highest, 8), CLAMP)
 
 
 def sides_to(side: int) -> list[int]:
@@ -100,6 +100,11 @@ def activated(x: Tensor, bias: Tensor, gain: float = math.sqrt(2), bound: float 
     Channels are the second dimension.
     """
     x = F.leaky_relu(x + bias.view(-1, *[1] * (x.dim() - 2)), 0.2) * gain
+    return within(x, bound)
+
+
+def within(x: Tensor, bound: float | None) -> Tensor:
+    """At most `bound`, either way; None: as it is."""
     return x if bound is None else x.clamp(-bound, bound)
 
 
@@ -275,16 +280,19 @@ class Epilogue(nn.Module):
 class Discriminator(nn.Module):
     """Images and y to logits (N, 1)."""
 
-    def __init__(self, data: DataSpec, widths: Mapping[int, int], group: int, residual: bool, half: int | None = None):
+    def __init__(
+        self, data: DataSpec, widths: Mapping[int, int], group: int, residual: bool, half: int | None = None,
+        bound: float | None = None,
+    ):  # fmt: skip
         super().__init__()
         colours, side, _ = data.shape
         self.sides, self.size = sides_to(side)[:0:-1], widths[4]
         for s in self.sides:
-            arithmetic = by_layer(s, side, half)
+            arithmetic = by_layer(s, side, half, bound)
             self.add_module(
                 f"b{s}", CriticBlock(colours * (s == side), widths[s], widths[s // 2], residual, arithmetic)
             )
-        arithmetic = by_layer(4, side, half)
+        arithmetic = by_layer(4, side, half, bound)
         self.conditional = data.conditional
         if data.conditional:
             self.mapping = MappingNetwork(0, data.condition_size, self.size, CRITIC_DEPTH, None, arithmetic)
@@ -328,14 +336,45 @@ def told_by(network: Network) -> dict[str, Any]:
     """The arguments by name that a published network was made with, those of its synthesis network among them, and
     those of its mapping network, and of a discriminator's parts, under `mapping NAME`, `block NAME`, `epilogue NAME`.
 
+    What its layers say of themselves stands in place of what was not given by name, for defaults differ between
+    programs: `bound`, what outputs of convolutions are held within, and `half`, how many resolutions are in half
+    precision.
+
     Of one that is neither a number nor a text the kind alone: a container in a stranger's file has no end when shown.
     """
-    given = _plain(network.attributes.get("_init_kwargs"))
+    given = _given(network)
     # A program of 2020 has these apart.
     every = {**given, **_plain(given.get("synthesis_kwargs"))}
     for part in ("mapping", "block", "epilogue"):
         every |= {f"{part} {name}": value for name, value in _plain(given.get(f"{part}_kwargs")).items()}
-    return {k: v if isinstance(v, int | float | str | None) else type(v).__name__ for k, v in every.items()}
+    told = {k: v if isinstance(v, int | float | str | None) else type(v).__name__ for k, v in every.items()}
+    bounds = {
+        kept["conv_clamp"] for name, kept in network.layers.items() if "conv_clamp" in kept and _own(name) != "skip"
+    }
+    blocks = [kept["use_fp16"] for name, kept in network.layers.items() if "use_fp16" in kept]
+    told["bound"] = bounds.pop() if len(bounds) == 1 else told.get("conv_clamp") if not bounds else "several bounds"
+    told["half"] = sum(half is True for half in blocks) if blocks else told.get("num_fp16_res", 0)
+    return told
+
+
+def _own(name: str) -> str:
+    """A module's name in the one around it."""
+    return name.rpartition(".")[2]
+
+
+def _given(network: Network) -> dict[str, Any]:
+    """What a published network was made with, by name. Raises UsageError for what was given by position."""
+    if network.attributes.get("_init_args"):
+        raise UsageError("its networks were made with arguments by position: which they were, it does not say")
+    return _plain(network.attributes.get("_init_kwargs"))
+
+
+def _oddly_active(network: Network) -> Iterator[str]:
+    """Layers whose activation is another than the published one."""
+    for name, kept in network.layers.items():
+        usual = "linear" if _own(name) in ("affine", "embed", "skip", "out") else "lrelu"
+        if (theirs := kept.get("activation", usual)) != usual:
+            yield f"activation {theirs} in {name}"
 
 
 USUAL: Mapping[str, Any] = {"activation": "lrelu", "mapping activation": "lrelu", "mapping lr_multiplier": 0.01}
@@ -374,7 +413,7 @@ def spec_of(generator: Network) -> tuple[DataSpec, int, int]:
 
 def group_of(critic: Network | None) -> int:
     """The group of a published discriminator's minibatch deviation: 4 unless it says otherwise; None: the batch."""
-    given = _plain(critic.attributes.get("_init_kwargs")) if critic is not None else {}
+    given = _given(critic) if critic is not None else {}
     group = _plain(given.get("epilogue_kwargs")).get("mbstd_group_size", 4)
     if group is None:
         return WHOLE_BATCH
@@ -387,29 +426,32 @@ def _plain(value: Any) -> dict[str, Any]:
     return items if isinstance(items, dict) else {}
 
 
-def trained(networks: Mapping[str, Network], state: Callable[[Mapping[str, Tensor]], State]) -> dict[str, State]:
+def trained(
+    networks: Mapping[str, Network], bound: float | None, state: Callable[[Mapping[str, Tensor]], State]
+) -> dict[str, State]:
     """What a snapshot's G and D, where they are there, were when training ended, by the names of the players here.
 
-    One that is of a configuration which there is not here is left out, and a line says why.
+    `bound` is what the averaged generator holds outputs of convolutions within. One that is of a configuration which
+    there is not here is left out, and a line says why.
     """
     found: dict[str, State] = {}
     for theirs, ours in (("G", "generator"), ("D", "discriminator")):
         if theirs in networks:
             try:
                 if theirs == "D":
-                    _refuse_unlike(networks[theirs])
+                    _refuse_unlike(networks[theirs], bound)
                 found[ours] = state(networks[theirs].tensors)
             except UsageError as error:
                 warn(f"the {ours} as it was in training is left out: {error}")
     return found
 
 
-def _refuse_unlike(critic: Network) -> None:
+def _refuse_unlike(critic: Network, bound: float | None) -> None:
     """Raises UsageError where a published discriminator computes otherwise than the one here."""
     told = told_by(critic)
-    unlike = list(unusual(told, OF_CRITICS))
-    if told.get("conv_clamp") not in (None, CLAMP):
-        unlike.append(f"conv_clamp {told['conv_clamp']}")
+    unlike = [*unusual(told, OF_CRITICS), *_oddly_active(critic)]
+    if told["bound"] != bound:
+        unlike.append(f"it holds activations within {told['bound']}, and G_ema within {bound}")
     if unlike:
         raise UsageError(f"it is of a configuration that there is not here: {plain(', '.join(unlike))[:200]}")
     refuse_other_filters(critic.tensors)
@@ -474,14 +516,21 @@ class StyleBased(GAN):
             UsageError: there is no averaged generator, or it is none that this model can be.
         """
         if "G_ema" not in networks:
-            raise UsageError("there is no averaged generator G_ema in it")
+            kind = UsageError if any(network.kind for network in networks.values()) else Foreign
+            raise kind("there is no averaged generator G_ema in it")
         theirs, critic = networks["G_ema"], networks.get("D")
         state = cls.from_published(theirs.tensors)
-        own = cls.options_of(state, told_by(theirs), critic)
+        told = told_by(theirs)
+        own = cls.options_of(state, told, critic)
+        if told["bound"] not in (None, CLAMP):
+            at = plain(str(told["bound"]))[:40]
+            raise UsageError(f"G_ema holds activations within {at}: there is {CLAMP} here, or none")
+        if odd := next(_oddly_active(theirs), None):
+            raise UsageError(f"G_ema is of a configuration that there is not here: {plain(odd)[:200]}")
         spec, z, w = spec_of(theirs)
         depth = sum(n.startswith("mapping.fc") and n.endswith(".weight") for n in state)
         options = {"latent_dim": z, "style_dim": w, "depth": depth, "group": group_of(critic), **own}
-        players = trained(networks, cls.from_published)
+        players = trained(networks, told["bound"], cls.from_published)
         return Imported(spec, validated(cls.Options, options), {"generator": state}, players)
 
     @staticmethod

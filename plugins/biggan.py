@@ -42,7 +42,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 import ganzoo
 from ganzoo import losses
-from ganzoo.errors import UsageError
+from ganzoo.errors import Foreign, UsageError
 from ganzoo.fields import (
     BatchSize,
     Beta1,
@@ -398,7 +398,7 @@ class BigGAN(ganzoo.GAN):
         generators = {name: state for name, state in states.items() if "output_layer.2.weight" in state}
         critics = {name: state for name, state in states.items() if "embed.weight" in state}
         if not (generators or critics):
-            raise UsageError("its networks are no state dicts of the program ajbrock/BigGAN-PyTorch")
+            raise Foreign("its networks are no state dicts of the program ajbrock/BigGAN-PyTorch")
         averaged = [name for name in generators if "ema" in name.lower()] or list(generators)
         trained = [name for name in generators if name not in averaged]
         if not averaged:

@@ -87,6 +87,7 @@ class ImprovedGAN(ganzoo.GAN):
         super().__init__(data, options)
         self.generator = ConvGenerator(self.data, options.latent_dim, options.width)
         self.discriminator = Discriminator(self.data, options.width, options.kernels)
+        self.by_logits = options.generator != "matching"
 
     def discriminator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:
         (on_real, _), (on_fake, _) = self.discriminate(real, fake)

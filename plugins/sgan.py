@@ -91,6 +91,7 @@ class SGAN(ganzoo.GAN):
             )
         self.generator = ConvGenerator(self.data.without_labels(), options.latent_dim, options.width)
         self.discriminator = Classifier(self.data, classes, options.width, options.noise, options.hidden_noise)
+        self.by_logits = options.generator == "adversarial"
         self.seen = Known(self.data.shape, max(min(options.known, MOST), options.batch_size))
 
     def discriminator_loss(self, real: ganzoo.Batch, fake: ganzoo.Batch) -> dict[str, Tensor]:

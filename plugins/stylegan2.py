@@ -50,13 +50,12 @@ from torch import Tensor, nn
 
 import ganzoo
 from ganzoo import losses
-from ganzoo.errors import UsageError, plain
+from ganzoo.errors import Foreign, UsageError, plain
 from ganzoo.fields import BatchSize, Beta1, Beta2, Hold, LatentDim, LearningRate
 from ganzoo.gan import Network
 from ganzoo.optim import Adam, Rule, linear_decay
 from ganzoo.precision import exactly
 from ganzoo.styles import (
-    CLAMP,
     Arithmetic,
     Dense,
     Discriminator,
@@ -311,16 +310,16 @@ class StyleGAN2(StyleBased):
 
     @classmethod
     def options_of(cls, state: Mapping[str, Tensor], told: Mapping[str, Any], critic: Network | None) -> dict[str, Any]:
-        if not {"synthesis.b4.const", "mapping.fc0.weight"} <= state.keys() or "synthesis.b8.skip.weight" in state:
+        if not {"synthesis.b4.const", "mapping.fc0.weight"} <= state.keys():
+            raise Foreign("G_ema is no StyleGAN2 generator")
+        if "synthesis.b8.skip.weight" in state:
             raise UsageError("G_ema is no StyleGAN2 generator with skips, which alone can be imported")
         if unlike := list(unusual(told)):
             raise UsageError(f"G_ema is of a configuration that there is not here: {plain(', '.join(unlike))[:200]}")
-        bound, half = told.get("conv_clamp"), told.get("num_fp16_res", 0)
-        if bound not in (None, CLAMP):
-            raise UsageError(f"G_ema holds activations within {plain(str(bound))[:40]}: there is {CLAMP} here, or none")
+        half = told["half"]
         return {
             # By it all layers hold their activations; in float32 they compute as without.
-            "half_resolutions": None if bound is None else min(max(half, 1), 8) if type(half) is int else 1,
+            "half_resolutions": None if told["bound"] is None else min(max(half, 1), 8) if type(half) is int else 1,
             "channel_base": told.get("channel_base", 32768),
             "channel_max": told.get("channel_max", 512),
             "residual": critic is None or any("skip" in name for name in critic.tensors),

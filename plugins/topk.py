@@ -25,7 +25,9 @@ class TopK(ganzoo.Regulariser):
         until: float = Field(0.5, gt=0, le=1, description="Share of the run after which k no longer falls.")
 
     def unfit(self, gan: ganzoo.GAN) -> str | None:
-        return "has no fakes that the discriminator likes: it judges latents" if gan.judged == "latents" else None
+        if gan.judged == "latents":
+            return "has no fakes that the discriminator likes: it judges latents"
+        return None if gan.by_logits else "has a generator that does not go by what D says of its samples, as it is set"
 
     def heed(self, gan: ganzoo.GAN, logits: Tensor, batch: ganzoo.Batch) -> Tensor:
         """The logits of fakes, whose gradients are those of the mean over the best k: (N, 1)."""

@@ -23,6 +23,7 @@ from ganzoo.runs.imports import NETWORKS, import_snapshot
 from ganzoo.runs.pickled import Made, Unsafe, _network, _storages, networks, streamed, tensor, unpickled
 from ganzoo.runs.sampler import load
 from ganzoo.runs.snapshots import networks_in
+from ganzoo.training.building import build
 from ganzoo_test_plugins import Plain
 
 SNAPSHOT = Path(__file__).parent / "data" / "stylegan2_16px.pkl"
@@ -104,9 +105,15 @@ def test_a_stylegan3_snapshot_of_another_configuration_is_one_line(tmp_path, mon
 
 
 def lying(found, **said):
-    """The averaged generator with other arguments than those it was made with."""
+    """The averaged generator with other arguments than those it was made with, which its layers say nothing of."""
     given = {**found["G_ema"].attributes["_init_kwargs"], **said}
-    return found["G_ema"]._replace(attributes={**found["G_ema"].attributes, "_init_kwargs": given})
+    return found["G_ema"]._replace(attributes={**found["G_ema"].attributes, "_init_kwargs": given}, layers={})
+
+
+def layered(network, **kept):
+    """The network with other values in those of its layers that have such."""
+    changed = {name: {k: kept.get(k, v) for k, v in own.items()} for name, own in network.layers.items()}
+    return network._replace(layers=changed)
 
 
 @pytest.mark.parametrize(
@@ -139,6 +146,51 @@ def test_activations_of_a_snapshot_are_held_as_it_says():
     for bound, half, expected in ((None, 4, None), (256, 0, 1), (256, 4, 4)):
         told = {"conv_clamp": bound, "num_fp16_res": half}
         assert model.from_snapshot({"G_ema": lying(found, **told)}).options.half_resolutions == expected
+
+
+def test_what_layers_keep_counts_for_more_than_arguments_that_were_not_given():
+    found = networks_in([SNAPSHOT])  # Whose program holds activations by default, and says so in its layers alone.
+    model = registry().get("models", "stylegan2")
+    assert "conv_clamp" not in found["G_ema"].attributes["_init_kwargs"]
+    told = model.from_snapshot(found)
+    assert told.options.half_resolutions == 1
+    assert told.networks.keys() == {"generator", "discriminator"}
+    free = {name: layered(network, conv_clamp=None) for name, network in found.items()}
+    assert model.from_snapshot(free).options.half_resolutions is None
+    half = {name: layered(network, use_fp16=True) for name, network in found.items()}
+    assert model.from_snapshot(half).options.half_resolutions == 3
+    with pytest.raises(UsageError, match=r"activation relu in synthesis\.b4\.conv1"):
+        model.from_snapshot(found | {"G_ema": layered(found["G_ema"], activation="relu")})
+
+
+def test_a_discriminator_that_holds_activations_otherwise_is_left_out(capsys):
+    found = networks_in([SNAPSHOT])
+    told = registry().get("models", "stylegan2").from_snapshot(found | {"D": layered(found["D"], conv_clamp=None)})
+    assert told.networks.keys() == {"generator"}
+    assert "it holds activations within None, and G_ema within 256" in capsys.readouterr().err
+
+
+def test_a_stylegan3_generator_holds_activations_as_its_snapshot_does():
+    found = networks_in([SNAPSHOT.with_name("stylegan3_16px_t.pkl")])
+    model = registry().get("models", "stylegan3")
+    assert model.from_snapshot(found).options.clamp
+    free = {name: layered(network, conv_clamp=None) for name, network in found.items()}
+    assert not model.from_snapshot(free).options.clamp
+    for told, largest in ((found, 64.0), (free, 1e3)):  # Of the image, a quarter of what the last layer makes.
+        made = model.from_snapshot(told)
+        gan = build(model, made.data, made.options)
+        gan.generator.load_state_dict(dict(made.averaged["generator"]))
+        with torch.no_grad():
+            list(gan.generator.synthesis.children())[-1].bias.fill_(1e4)
+            image = gan.generator(torch.zeros(1, gan.options.latent_dim), torch.zeros(1, dtype=torch.int64))
+        assert image.max() == largest if largest == 64 else image.min() > largest
+
+
+def test_arguments_given_by_position_are_told():
+    found = networks_in([SNAPSHOT])
+    attributes = {**found["G_ema"].attributes, "_init_args": (32, 4)}
+    with pytest.raises(UsageError, match="made with arguments by position"):
+        registry().get("models", "stylegan2").from_snapshot({"G_ema": found["G_ema"]._replace(attributes=attributes)})
 
 
 def loaded(run: Path) -> torch.nn.Module:
@@ -211,13 +263,13 @@ def test_weights_that_are_not_finite_are_told(tmp_path, monkeypatch, capsys):
         ({"mapping_kwargs": {"lr_multiplier": 0.1}}, "mapping lr_multiplier 0.1"),
         ({"block_kwargs": {"activation": "relu"}}, "block activation relu"),
         ({"epilogue_kwargs": {"activation": "relu"}}, "epilogue activation relu"),
-        ({"conv_clamp": 64}, "conv_clamp 64"),
+        ({"conv_clamp": 64}, "it holds activations within 64, and G_ema within 256"),
     ],
 )
 def test_a_discriminator_that_computes_otherwise_is_left_out(capsys, said, fault):
     found = networks_in([SNAPSHOT])
     given = {**found["D"].attributes["_init_kwargs"], **said}
-    found["D"] = found["D"]._replace(attributes={**found["D"].attributes, "_init_kwargs": given})
+    found["D"] = found["D"]._replace(attributes={**found["D"].attributes, "_init_kwargs": given}, layers={})
     assert set(registry().get("models", "stylegan2").from_snapshot(found).networks) == {"generator"}
     told = capsys.readouterr().err
     assert told.startswith("note: the discriminator as it was in training is left out: it is of a configuration")

@@ -317,6 +317,14 @@ class Moves(Small):
         return super().terms(gan, real, fake)
 
 
+class Halves(Small):
+    """Changes the images that the losses after it are given, too."""
+
+    def terms(self, gan, real, fake):
+        real.x.mul_(0.5)
+        return super().terms(gan, real, fake)
+
+
 class Narrows(ganzoo.Regulariser):
     """Gives one number for all logits."""
 
@@ -355,6 +363,7 @@ REGULARISERS = {
     NotADict: ("terms", "terms returns Tensor, not a dict"),
     PerSample: ("terms", "term 'small' is (8, 1), not a 0-dimensional float tensor"),
     Detaching: ("terms", "no term depends on a parameter of the discriminator"),
+    Halves: ("terms", "terms changes real.x in place"),
     Moves: ("terms", "of the discriminator changes in terms"),
     Narrows: ("terms", "heed makes () of logits (8, 1)"),
     Sums: ("mean", "where every sample is there twice"),

@@ -281,6 +281,14 @@ def test_topk_gives_the_gradient_of_the_mean_over_the_best_fakes(digits):
     assert gradient.count_nonzero() == 10
 
 
+@pytest.mark.parametrize("model", [("sgan",), ("improved-gan", "--generator", "matching")])
+def test_topk_is_refused_where_the_generator_does_not_go_by_logits(ganzoo, model):
+    refused = ganzoo("run", *model, "--regularise", "topk", "--dry-run")
+    assert refused.code == 2
+    assert "has a generator that does not go by what D says of its samples" in refused.err
+    assert ganzoo("run", model[0], "--generator", "adversarial", "--regularise", "topk", "--dry-run").code == 0
+
+
 def test_what_a_discriminator_says_by_name_is_so_with_regularisers_too(digits):
     class Verdict(NamedTuple):
         logits: torch.Tensor

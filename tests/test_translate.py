@@ -279,7 +279,7 @@ def test_classes_are_those_that_are_named_in_turn_or_those_of_the_test_split(gan
         ("t --from broken -o out", "image broken/b.png is broken, or not an image"),
         ("t --from broken/b.png -o out.png", "image broken/b.png is broken, or not an image"),
         ("t --from twice -o out", "a.jpg and a.png would both become a.png: rename one"),
-        ("t --from in -o out --label 3", "trained without classes: it takes no label"),
+        ("t --from in -o out --label 3", "draws without classes: it takes no label"),
     ],
 )
 def test_what_cannot_be_is_one_line_and_nothing_is_written(ganzoo, runs, tmp_path, arguments, message):

@@ -157,7 +157,7 @@ def _refuse_pairs(
     """Options that mean nothing together."""
     for given, name in ((walk, "--walk"), (seeds is not None, "--seeds"), (scale is not None, "--scale")):
         if given and start is not None:
-            raise UsageError(f"{name} is for models that draw from latents: leave it out beside --from")
+            raise UsageError(f"{name} is for drawing without sources: leave it out beside --from")
     if seconds is not None and not walk:
         raise UsageError("--seconds is how long a walk takes: add --walk, or leave it out")
     if seed is not None and seeds is not None:

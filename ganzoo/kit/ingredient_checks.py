@@ -172,7 +172,11 @@ def terms(case: Mixed) -> str | None:
     real, fake = case.batches(gan)
     with _moving(gan, ingredient.player):
         before = {name: weights(module) for name, module in gan.players().items()}
+        seen = [batch.x.detach().clone() for batch in (real, fake)]
         found = ingredient.terms(gan, real, fake)
+        for batch, x, name in zip((real, fake), seen, ("real", "fake"), strict=True):
+            if not torch.equal(batch.x, x):
+                return f"terms changes {name}.x in place, which the losses after it are given too"
         if not isinstance(found, dict):
             return f"terms returns {type(found).__name__}, not a dict of named terms"
         for name, term in found.items():

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from ganzoo import __version__
-from ganzoo.errors import GanzooError, UsageError, one_line, plain, warn
+from ganzoo.errors import Foreign, GanzooError, UsageError, one_line, plain, warn
 from ganzoo.files import digest, whole, write_json
 from ganzoo.gan import GAN, Imported, Network
 from ganzoo.plugins import Registry
@@ -128,17 +128,21 @@ def _recognised(what: str, found: Mapping[str, Network], plugins: Registry) -> t
         UsageError: none does; each that takes networks of other programs says why.
     """
     reasons: dict[str, str] = {}
+    foreign: dict[str, str] = {}
     for name in plugins.names("models"):
         model: type[GAN] = plugins.get("models", name)
         if "from_snapshot" not in {key for cls in model.__mro__ if cls is not GAN for key in vars(cls)}:
             continue
         try:
             return model, model.from_snapshot(found)
+        except Foreign as error:
+            foreign[name] = str(error)
         except GanzooError as error:
             reasons[name] = str(error)
         except Exception as error:  # The file may hold anything.
             reasons[name] = one_line(error)[:200]
-    if len(reasons) == 1:
+    reasons = reasons or foreign
+    if len(set(reasons.values())) == 1:
         raise UsageError(f"{what}: {next(iter(reasons.values()))}")
     told = "; ".join(f"{name}: {reason}" for name, reason in reasons.items()) or "none takes networks of other programs"
     raise UsageError(f"{what} is of no model that is installed: {told}")

@@ -186,8 +186,11 @@ def _network(made: Made, most: int) -> Network:
     if not isinstance(kind, str):
         raise ValueError("a network's class has no name")
     tensors: dict[str, Tensor] = {}
+    layers: dict[str, dict[str, Any]] = {}
     storage, named = _storages(), 0
     for prefix, inner in _modules(state, "", 0, [0]):
+        kept = {k: v for k, v in inner.items() if isinstance(v, bool | int | float | str | None)}
+        layers[prefix.removesuffix(".")] = kept
         for name, value in chain(inner["_parameters"].items(), inner["_buffers"].items()):
             named += 1
             if named > MOST_MODULES or len(prefix) + len(str(name)) > LONGEST:
@@ -197,7 +200,7 @@ def _network(made: Made, most: int) -> Network:
                 most -= found.nbytes
             if most < 0:
                 raise Unsafe("its tensors are more than the file could hold")
-    return Network(kind, state, tensors)
+    return Network(kind, state, tensors, layers)
 
 
 def _state(made: Any) -> dict[str, Any]:

@@ -149,7 +149,7 @@ class Sampler(Drawing):
             raise UsageError(f"the number of samples must be at least 1, not {n}")
         if not (self.gan.conditional and self.data.classes):
             if labels is not None:
-                raise UsageError(f"model '{self.gan.name}' was trained without classes: it takes no label")
+                raise UsageError(f"model '{self.gan.name}' draws without classes: it takes no label")
             return None
         chosen = [self.class_index(c) for c in labels] if labels is not None else list(range(len(self.data.classes)))
         if not chosen:
