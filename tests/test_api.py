@@ -366,6 +366,7 @@ def test_a_class_that_no_package_brings_is_trained_sampled_and_resumed_with_it(g
         (ImageSet(DIGITS.images, DIGITS.labels, DIGITS.classes), None),
         ((DIGITS.images, DIGITS.labels), None),
         ((DIGITS.images.squeeze(1), DIGITS.labels), None),
+        ((DIGITS.images, DIGITS.labels.tolist()), None),
         ((DIGITS.images / 255, DIGITS.labels), (0, 1)),
         ((DIGITS.images / 127.5 - 1, DIGITS.labels), (-1, 1)),
         (torch.utils.data.TensorDataset(DIGITS.images, DIGITS.labels), None),
@@ -453,6 +454,11 @@ X = torch.zeros(40, 1, 8, 8)
         (X.byte()[:0], None, "it has no images"),
         (torch.zeros(40, 2), (0, 1), "vectors are taken as they are: leave out value_range"),
         ([3, 4], None, "item 0 of the data is no image"),
+        (torch.zeros(40, 2).int(), None, r"vectors \(N, D\) must be floats, not int32"),
+        (X.byte().to_sparse(), None, "the data is a sparse tensor: bring a dense one"),
+        (X.byte().to("meta"), None, "the data is a meta tensor"),
+        (np.ma.masked_array(X.numpy(), mask=True), None, "the data is a masked array"),
+        ((X.byte(), ["a"] * 40), None, "labels must be whole numbers, one for each image, not <U1"),
     ],
 )
 def test_data_that_does_not_fit_is_refused_in_one_line(data, value_range, message):

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 import ganzoo as zoo
+from ganzoo.data import DataSpec
 from ganzoo.files import read_json
 from ganzoo.runs import hub as client
 from hub import Hub, served
@@ -148,6 +149,42 @@ def test_a_run_on_the_hub_is_pushed_elsewhere_and_not_resumed(ganzoo, there):
     line = only_line(ganzoo("resume", "hf://me/digits"), 2)
     assert "hf://me/digits is on the hub, where no checkpoint is to go on from" in line
     assert "--init-from hf://me/digits" in line
+
+
+def test_an_address_stands_for_a_run_in_python_too(there):
+    assert zoo.push("hf://me/digits", "me/copy") == "hf://me/copy"
+    assert zoo.TrainedRun("hf://me/digits").folder == client.local("hf://me/digits")
+    with pytest.raises(zoo.UsageError, match="is on the hub, where no checkpoint is to go on from"):
+        zoo.resume("hf://me/digits")
+
+
+def test_a_fetched_run_is_compared_by_what_was_measured_here_and_stays_as_it_came(ganzoo, there, tmp_path):
+    del there.files["me/digits"]["eval.json"]
+    came = client.local("hf://me/digits")
+    files = sorted(path.name for path in came.iterdir())
+    lacking = ganzoo("compare", "hf://me/digits", "-o", tmp_path / "before.html")
+    assert f"`ganzoo compare hf://me/digits@{came.name} --eval` measures them" in lacking.out
+    assert ganzoo("eval", "hf://me/digits", "--n", 50, "--metrics", "fid").code == 0
+    assert (tmp_path / "digits-eval.json").is_file()
+    report = ganzoo("compare", "hf://me/digits", "-o", tmp_path / "after.html", "--json")
+    measured = read_json(tmp_path / "digits-eval.json")["metrics"]["fid"]
+    assert f'"fid": {measured}' in report.out
+    assert sorted(path.name for path in came.iterdir()) == files
+
+
+def test_a_run_of_a_later_ganzoo_is_refused(ganzoo, there):
+    for name in ("run.json", "config.json"):
+        written = there.files["me/digits"][name]
+        there.files["me/digits"][name] = json.dumps(json.loads(written) | {"format": 2}).encode()
+        line = only_line(ganzoo("sample", "hf://me/digits"), 1)
+        assert f"{name} is of format 2, and this ganzoo knows 1: a later version reads it" in line
+        there.files["me/digits"][name] = written
+
+
+def test_what_the_user_forbids_to_ask_is_no_hub_that_is_down(ganzoo, there, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    line = only_line(ganzoo("sample", "hf://me/digits"), 1)
+    assert line == "error: hf://me/digits was not fetched before, and HF_HUB_OFFLINE has none asked now\n"
 
 
 def test_a_demo_plays_a_run_from_the_hub(there):
@@ -289,6 +326,22 @@ def test_the_card_shows_grid_numbers_commands_and_whose_the_data_are(there, trai
     assert 'ganzoo.load("hf://me/digits").sample(64)' in text
     assert "The model comes with another package: ganzoo-test-plugins" in text
     assert "`small-digits`: whose they are, and under which licence, is to be said here." in text
+
+
+def test_the_card_says_what_the_run_saw_and_no_command_that_cannot_run(trained):
+    from ganzoo.runs.card import card
+
+    info = read_json(trained / "run.json")
+    info["settings"] |= {"limit": 400, "jitter": 2, "init_from": "/home/me/runs/before"}
+    gan = zoo.load(trained).gan
+    written = card("me/digits", gan, {"run.json": json.dumps(info).encode()})
+    for row in ("| `seed` | 0 |", "| `limit` | 400 |", "| `jitter` | 2 |", "| `init_from` | before |"):
+        assert row in written
+    for idle in ("`mirror`", "`balance`", "/home/me"):
+        assert idle not in written
+    assert "ganzoo demo hf://me/digits" in written
+    gan.data = DataSpec("ring", (2,), 100)
+    assert "ganzoo demo" not in card("me/digits", gan, {"run.json": json.dumps(info).encode()})
 
 
 def test_the_card_has_no_numbers_of_other_weights_and_says_how_far_they_were_trained(there, trained, capsys):

@@ -1,11 +1,13 @@
 """What is shown while training."""
 
+import io
 import re
 from types import SimpleNamespace
 
 import pytest
 import torch
 
+from ganzoo import resume, train
 from ganzoo.settings import duration
 from ganzoo.training.meter import Meter
 from ganzoo.training.progress import Progress, describe
@@ -158,3 +160,13 @@ def test_durations_are_read(text, seconds):
 def test_what_is_no_duration_is_refused(text):
     with pytest.raises(ValueError, match="90s, 2m or 1h30m"):
         duration(text)
+
+
+@pytest.mark.parametrize("stream", [None, "closed"])
+def test_a_program_without_a_console_trains(monkeypatch, tmp_path, stream):
+    if stream == "closed":
+        stream = io.StringIO()
+        stream.close()
+    monkeypatch.setattr("sys.stderr", stream)
+    run = train("tiny", dataset="small-digits", batch_size=32, steps=2, loggers=(), out=tmp_path / "run")
+    assert resume(run, steps=3).folder == run.folder

@@ -69,6 +69,8 @@ def _image_set(data: Any, value_range: tuple[float, float] | None) -> ImageSet:
             return ImageSet(**{**vars(data), "images": pixels(data.images, value_range)})
         return data
     labels = None
+    if isinstance(data, tuple) and len(data) == 2 and isinstance(data[1], list):
+        data = data[0], np.asarray(data[1])
     if (
         isinstance(data, tuple | list)
         and len(data) == 2
@@ -76,7 +78,10 @@ def _image_set(data: Any, value_range: tuple[float, float] | None) -> ImageSet:
     ):
         data, labels = data[0], _whole_numbers(data[1])
     data = _tensor(data)
-    if isinstance(data, Tensor) and data.dim() == 2 and data.is_floating_point():
+    if isinstance(data, Tensor) and data.dim() == 2:
+        if not data.is_floating_point():
+            kind = str(data.dtype).removeprefix("torch.")
+            raise UsageError(f"vectors (N, D) must be floats, not {kind}: convert them, or bring images (N, H, W)")
         if value_range is not None:
             raise UsageError("vectors are taken as they are: leave out value_range, which is for images")
         return ImageSet(data.detach().float(), labels, _names(labels))
@@ -92,6 +97,10 @@ def _image_set(data: Any, value_range: tuple[float, float] | None) -> ImageSet:
 
 def _tensor(data: Any) -> Any:
     """NumPy's arrays as tensors, several pictures with their channels in front; everything else as it is."""
+    if isinstance(data, Tensor) and (data.layout != torch.strided or data.is_meta):
+        raise UsageError(f"the data is a {'meta' if data.is_meta else 'sparse'} tensor: bring a dense one, with values")
+    if isinstance(data, np.ma.MaskedArray):
+        raise UsageError("the data is a masked array: bring a plain one, with masked places filled")
     if not isinstance(data, np.ndarray):
         return data
     # Others may hold a read-only array too, which torch would warn of.
