@@ -277,6 +277,6 @@ def _next(folder: Path) -> list[str]:
 
     info, run = open_run(folder), argument(folder)
     translates = model_of(folder, info, registry()).translates
-    pictures = not translates and len(info["data"]["shape"]) == 3  # Which alone a page of sliders can show.
+    pictures = len(info["data"]["shape"]) == 3  # Which alone a page can show.
     sample = f"ganzoo sample {run}{' --from test' if translates else ''}"
     return [sample, f"ganzoo eval {run}", *([f"ganzoo demo {run}"] if pictures else [])]
