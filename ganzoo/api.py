@@ -16,7 +16,7 @@ from torch import Tensor
 from ganzoo.blame import blamed
 from ganzoo.data import Dataset
 from ganzoo.data.given import dataset_of
-from ganzoo.errors import GanzooError, UsageError, aside, did_you_mean, plain, warn
+from ganzoo.errors import GanzooError, UsageError, aside, did_you_mean, warn
 from ganzoo.files import read_json
 from ganzoo.gan import GAN
 from ganzoo.launch import resume as resume_run
@@ -226,11 +226,6 @@ def resume(
         UsageError, GanzooError, KeyboardInterrupt, Stopped: as `train`.
     """
     plugins = run.plugins if isinstance(run, TrainedRun) else registry().check()
-    if isinstance(run, str) and is_address(run):
-        raise UsageError(
-            f"{plain(run)} is on the hub, where no checkpoint is to go on from: train(..., init_from=...) begins a run "
-            "with its weights"
-        )
     folder = _folder(run)
     named: dict[str, str | None] = {}
     if model is not None:

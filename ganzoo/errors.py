@@ -39,7 +39,7 @@ def aside(line: str) -> None:
 def watched() -> bool:
     """Whether stderr is a terminal, where what moves can be shown."""
     stream = sys.stderr
-    return stream is not None and not getattr(stream, "closed", False) and stream.isatty()
+    return not getattr(stream, "closed", False) and hasattr(stream, "isatty") and stream.isatty()
 
 
 def warn(line: str) -> None:

@@ -413,7 +413,7 @@ def spec_of(generator: Network) -> tuple[DataSpec, int, int]:
 
 def group_of(critic: Network | None) -> int:
     """The group of a published discriminator's minibatch deviation: 4 unless it says otherwise; None: the batch."""
-    given = _given(critic) if critic is not None else {}
+    given = _plain(critic.attributes.get("_init_kwargs")) if critic is not None else {}
     group = _plain(given.get("epilogue_kwargs")).get("mbstd_group_size", 4)
     if group is None:
         return WHOLE_BATCH

@@ -5,7 +5,6 @@ import io
 import math
 import socket
 import struct
-import sys
 import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
@@ -17,7 +16,7 @@ import torch
 
 import ganzoo
 from ganzoo.data import Attribute
-from ganzoo.errors import GanzooError, one_line
+from ganzoo.errors import GanzooError, one_line, watched
 from ganzoo.files import cache_dir
 
 
@@ -207,7 +206,7 @@ def _downloading() -> Iterator[None]:
     try:
         with ExitStack() as stack:
             stack.enter_context(redirect_stdout(io.StringIO()))
-            if not sys.stderr.isatty():
+            if not watched():
                 stack.enter_context(redirect_stderr(io.StringIO()))
             yield
     finally:

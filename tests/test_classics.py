@@ -12,12 +12,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 from ganzoo_plugins import ebgan, improved_gan, ragan, softmax_gan
-from ganzoo_plugins.feature_matching import FeatureMatching
+from ganzoo_plugins.feature_matching import FeatureMatching, last, passed
 from torch import Tensor, nn
 
 from ganzoo import losses
 from ganzoo.data import Batch, DataSpec, ImageSet, Loader
-from ganzoo.errors import UsageError
+from ganzoo.errors import GanzooError, UsageError
 from ganzoo.gan import GAN
 from ganzoo.metrics.labels import Clustering, Recognition, matched
 from ganzoo.metrics.samples import recogniser
@@ -26,6 +26,7 @@ from ganzoo.optim import RMSprop
 from ganzoo.scales import at_sizes, larger, packed, smaller, unpacked
 from ganzoo.settings import Settings
 from ganzoo.testing import check_gan
+from ganzoo.training.building import build as build_model
 from ganzoo.training.trainer import Trainer
 from test_modes import assert_go_on_alike, recorded
 from test_precision import HALF
@@ -619,7 +620,37 @@ def test_features_of_any_model_are_matched_before_the_last_layer():
     term = regulariser.terms(gan, real, fake)["feature-matching"]
     wanted, found = (gan.discriminator.features(side.x) for side in (real, fake))
     torch.testing.assert_close(term, 2 * losses.feature_matching(wanted, found))
-    assert not any(layer._forward_pre_hooks for layer in gan.discriminator.modules())
+    assert not any(layer._forward_hooks for layer in gan.discriminator.modules())
+
+
+@pytest.mark.parametrize(
+    ("name", "heads"),
+    [
+        ("fastgan", ["head.3", "small_head"]),
+        ("munit", ["scales.0.4", "scales.1.4", "scales.2.4"]),
+        ("stylegan2", ["b4.out"]),
+        ("sngan", ["head.psi"]),
+    ],
+)
+def test_features_are_matched_before_each_layer_that_judges_the_samples(name, heads):
+    kind = model(name)
+    data = DataSpec("x", (3, 32, 32), 16, ("a", "b"), source_shape=(3, 32, 32) if kind.translates else None)
+    gan = build_model(kind, data, kind.Options())
+    real = Batch(torch.randn(8, 3, 32, 32), torch.arange(8) % 2 if gan.conditional else None)
+    real = real._replace(source=torch.randn(8, 3, 32, 32)) if kind.translates else real
+    fake = gan.fake(real)
+    names = {module: name for name, module in gan.discriminator.named_modules()}
+    assert [names[layer] for layer in last(passed(gan, fake), fake.x)] == heads
+    FeatureMatching(None, FeatureMatching.Options()).terms(gan, real, fake)["feature-matching"].backward()
+    assert any(p.grad is not None for p in gan.generator.parameters())
+
+
+def test_features_that_no_layer_is_seen_to_make_are_told():
+    gan = made("bgan")
+    gan.discriminator.forward = lambda x, y=None: x.flatten(1)[:, :1]
+    real = batch(gan, 4)
+    with pytest.raises(GanzooError, match="finds no layer of the discriminator that works on fakes"):
+        FeatureMatching(None, FeatureMatching.Options()).terms(gan, real, gan.fake(real))
 
 
 def test_smoothed_labels_are_a_term_beside_the_cross_entropy():

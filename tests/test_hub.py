@@ -154,8 +154,9 @@ def test_a_run_on_the_hub_is_pushed_elsewhere_and_not_resumed(ganzoo, there):
 def test_an_address_stands_for_a_run_in_python_too(there):
     assert zoo.push("hf://me/digits", "me/copy") == "hf://me/copy"
     assert zoo.TrainedRun("hf://me/digits").folder == client.local("hf://me/digits")
-    with pytest.raises(zoo.UsageError, match="is on the hub, where no checkpoint is to go on from"):
-        zoo.resume("hf://me/digits")
+    for run in ("hf://me/digits", zoo.TrainedRun("hf://me/digits"), client.local("hf://me/digits")):
+        with pytest.raises(zoo.UsageError, match="is on the hub, where no checkpoint is to go on from"):
+            zoo.resume(run)
 
 
 def test_a_fetched_run_is_compared_by_what_was_measured_here_and_stays_as_it_came(ganzoo, there, tmp_path):
@@ -168,6 +169,8 @@ def test_a_fetched_run_is_compared_by_what_was_measured_here_and_stays_as_it_cam
     assert (tmp_path / "digits-eval.json").is_file()
     report = ganzoo("compare", "hf://me/digits", "-o", tmp_path / "after.html", "--json")
     measured = read_json(tmp_path / "digits-eval.json")["metrics"]["fid"]
+    aside = ("eval", "hf://me/digits", "--n", 60, "--metrics", "fid", "-o", tmp_path / "aside.json")
+    assert ganzoo(*aside).code == 0
     assert f'"fid": {measured}' in report.out
     assert sorted(path.name for path in came.iterdir()) == files
 

@@ -70,7 +70,9 @@ def _image_set(data: Any, value_range: tuple[float, float] | None) -> ImageSet:
         return data
     labels = None
     if isinstance(data, tuple) and len(data) == 2 and isinstance(data[1], list):
-        data = data[0], np.asarray(data[1])
+        images, listed = data
+        if isinstance(images, Tensor | np.ndarray) and images.ndim > 1 and len(images) == len(listed):
+            data = images, np.asarray(listed)
     if (
         isinstance(data, tuple | list)
         and len(data) == 2

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
-from pathlib import PurePath
+from pathlib import Path
 from typing import Any
 
 from ganzoo.errors import GanzooError, plain
@@ -11,6 +11,7 @@ from ganzoo.fields import validated
 from ganzoo.gan import GAN
 from ganzoo.metrics.protocol import describe
 from ganzoo.plugins import registry
+from ganzoo.runs.hub import fetched, spoken
 from ganzoo.settings import BUDGET, Settings
 
 SHOWN = 60
@@ -107,11 +108,11 @@ def _training(info: Mapping[str, Any], step: int | None) -> str:
     version = versions.get("ganzoo") if isinstance(versions, dict) else None
     made += [f"ganzoo {_text(version)}"] if version else []
     usual = validated(Settings, {}).model_dump(mode="json")
-    chosen = {k: v for k, v in settings.items() if k in SETTINGS and (k == "seed" or v != usual[k])}
-    if isinstance(own := settings.get("data_options"), dict):
-        chosen |= own
+    own = settings.get("data_options")
+    chosen = {**own} if isinstance(own, dict) else {}
+    chosen |= {k: v for k, v in settings.items() if k in SETTINGS and (k == "seed" or v != usual[k])}
     if isinstance(begun := chosen.get("init_from"), str):
-        chosen["init_from"] = PurePath(begun).name
+        chosen["init_from"] = spoken(Path(begun)) if fetched(Path(begun)) else Path(begun).name
     chosen |= options
     rows = [f"| {_code(key)} | {_text(value)} |" for key, value in list(chosen.items())[:SHOWN] if value is not None]
     return f"{', '.join(made)}.\n\n| option | value |\n| --- | --- |\n" + "\n".join(rows)

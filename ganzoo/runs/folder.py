@@ -44,8 +44,9 @@ def refuse_later(path: Path, said: Mapping[str, Any]) -> None:
     Raises:
         GanzooError: it is one.
     """
-    if isinstance(made := said.get("format"), int) and made > FORMAT:
-        raise GanzooError(f"{path} is of format {made}, and this ganzoo knows {FORMAT}: a later version reads it")
+    if (made := said.get("format", FORMAT)) != FORMAT:
+        told = plain(str(made))[:40]
+        raise GanzooError(f"{path} is of format {told}, and this ganzoo knows {FORMAT}: a later version reads it")
 
 
 class DataSettings(NamedTuple):
@@ -114,9 +115,11 @@ def refuse_absent(folder: Path, info: Mapping[str, Any], registry: Registry, kin
         )
     others = info.get("packages")
     for entry in others if isinstance(others, list) else ():
-        if not isinstance(entry, dict):
+        found = [entry.get(key) for key in ("kind", "name", "package")] if isinstance(entry, dict) else []
+        words = [plain(word)[:100] for word in found if isinstance(word, str)]
+        if len(words) < 3:
             continue
-        kind, name, package = (plain(str(entry.get(key))) for key in ("kind", "name", "package"))
+        kind, name, package = words
         installed = any(plugin.package == package for plugin in registry.plugins)
         if kind in NOUNS and kind in kinds and name not in registry.names(kind) and not installed:
             raise UsageError(

@@ -141,7 +141,8 @@ def _recognised(what: str, found: Mapping[str, Network], plugins: Registry) -> t
             reasons[name] = str(error)
         except Exception as error:  # The file may hold anything.
             reasons[name] = one_line(error)[:200]
-    reasons = reasons or foreign
+    if not any(plugins.provider("models", name).built_in for name in reasons):
+        reasons |= foreign  # Models of other packages do not tell the two apart.
     if len(set(reasons.values())) == 1:
         raise UsageError(f"{what}: {next(iter(reasons.values()))}")
     told = "; ".join(f"{name}: {reason}" for name, reason in reasons.items()) or "none takes networks of other programs"

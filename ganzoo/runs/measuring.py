@@ -182,7 +182,7 @@ def keep_result(
     Raises:
         GanzooError: the place cannot be written.
     """
-    if fetched(run):
+    if fetched(run) and out is None:
         with suppress(GanzooError):  # A cache that cannot be written costs no numbers.
             write_result(place_of_result(run, checkpoint), result, evaluator)
     out = out or beside(run, result_name(checkpoint))

@@ -189,7 +189,7 @@ def _network(made: Made, most: int) -> Network:
     layers: dict[str, dict[str, Any]] = {}
     storage, named = _storages(), 0
     for prefix, inner in _modules(state, "", 0, [0]):
-        kept = {k: v for k, v in inner.items() if isinstance(v, bool | int | float | str | None)}
+        kept = {k: v for k, v in inner.items() if isinstance(v, float | str | None) or _small(v)}
         layers[prefix.removesuffix(".")] = kept
         for name, value in chain(inner["_parameters"].items(), inner["_buffers"].items()):
             named += 1
@@ -201,6 +201,11 @@ def _network(made: Made, most: int) -> Network:
             if most < 0:
                 raise Unsafe("its tensors are more than the file could hold")
     return Network(kind, state, tensors, layers)
+
+
+def _small(value: Any) -> bool:
+    """Whether it is a whole number of a size that one can be shown."""
+    return isinstance(value, int) and value.bit_length() <= 64
 
 
 def _state(made: Any) -> dict[str, Any]:
