@@ -133,3 +133,8 @@ def _weighs(layer: nn.Module) -> bool:
     """Whether it is linear or convolutional: torch's, also reparametrised, or a model's own with such weights."""
     own = any(weight.dim() > 1 for weight in layer.parameters(recurse=False))
     return own or isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d)
+
+
+@ganzoo.hookimpl
+def register_regularisers(register):
+    register(FeatureMatching)

@@ -6,8 +6,8 @@ features f of real ones,
     D minimises  -E[log D(x)] - E[log(1 - D(G(z)))],    G minimises  |E[f(x)] - E[f(G(z))]|^2
 
 and minibatch discrimination (3.2), by which D sees how close the samples of a batch are to each other. Others are
-regularisers, which this file brings for any model: `--regularise feature-matching` (3.1 as one more term),
-`label-smoothing` (3.4), `historical` and `historical-generator` (3.3).
+regularisers for any model: `--regularise label-smoothing` (3.4), `historical` and `historical-generator` (3.3) of this
+file, and `feature-matching` (3.1 as one more term).
 
 G maps z (N, latent_dim) to (N, C, H, W) in [-1, 1] and is that of DCGAN, D maps (N, C, H, W) to logits (N, 1) and
 features (N, F).
@@ -16,7 +16,6 @@ features (N, F).
 from typing import Literal
 
 import torch
-from ganzoo_plugins.feature_matching import FeatureMatching
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -169,5 +168,5 @@ def register_models(register):
 
 @ganzoo.hookimpl
 def register_regularisers(register):
-    for regulariser in (FeatureMatching, LabelSmoothing, Historical, HistoricalGenerator):
+    for regulariser in (LabelSmoothing, Historical, HistoricalGenerator):
         register(regulariser)
