@@ -13,7 +13,7 @@ from ganzoo.marks import Marks
 from ganzoo.plugins import NOUNS, Registry
 from ganzoo.preparing import Prepared, beginning, config_of, few_steps, held_out, packages, prepare, session
 from ganzoo.runs.folder import default_folder, default_folders, model_of, open_run, refuse_absent
-from ganzoo.runs.hub import fetched, spoken
+from ganzoo.runs.hub import fetched, nothing_to_resume, spoken
 from ganzoo.runs.overfitting import Overfitting
 from ganzoo.runs.run import Run
 from ganzoo.settings import BUDGET, Plan, flatten, resolve
@@ -148,10 +148,7 @@ def resume(
     """
     with joined() as world:
         if fetched(folder):
-            raise UsageError(
-                f"{spoken(folder)} is on the hub, where no checkpoint is to go on from: `ganzoo run MODEL --init-from "
-                f"{argument(spoken(folder))}` begins a run with its weights"
-            )
+            raise nothing_to_resume(spoken(folder))
         info = world.on_first(lambda: open_run(folder))
         if info.get("imported"):
             raise UsageError(

@@ -55,20 +55,18 @@ from ganzoo.fields import BatchSize, Beta1, Beta2, Hold, LatentDim, LearningRate
 from ganzoo.gan import Network
 from ganzoo.optim import Adam, Rule, linear_decay
 from ganzoo.precision import exactly
+from ganzoo.style_based import StyleBased, refuse_other_filters, unusual
 from ganzoo.styles import (
     Arithmetic,
     Dense,
     Discriminator,
     MappingNetwork,
-    StyleBased,
     activated,
     by_layer,
     filtered,
     low_pass,
-    refuse_other_filters,
     refuse_other_sizes,
     sides_to,
-    unusual,
     widths,
 )
 

@@ -54,16 +54,14 @@ from ganzoo.fields import BatchSize, Beta1, Beta2, LatentDim, LearningRate, Lear
 from ganzoo.gan import Network
 from ganzoo.optim import Adam, Rule
 from ganzoo.precision import exactly
+from ganzoo.style_based import USUAL, StyleBased, unusual
 from ganzoo.styles import (
     CLAMP,
-    USUAL,
     Dense,
     Discriminator,
     MappingNetwork,
-    StyleBased,
     normalised,
     refuse_other_sizes,
-    unusual,
     widths,
     within,
 )

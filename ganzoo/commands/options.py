@@ -11,7 +11,7 @@ import click
 
 from ganzoo.errors import GanzooError, UsageError, plain
 from ganzoo.streams import for_results
-from ganzoo.terminal import argument, limits_in_words
+from ganzoo.terminal import limits_in_words
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -261,10 +261,9 @@ class OwnRun(Place):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if isinstance(value, str) and value.startswith("hf://"):
-            raise UsageError(
-                f"{plain(value)} is on the hub, where no checkpoint is to go on from: `ganzoo run MODEL --init-from "
-                f"{argument(plain(value))}` begins a run with its weights"
-            )
+            from ganzoo.runs.hub import nothing_to_resume
+
+            raise nothing_to_resume(value)
         return super().convert(value, param, ctx)
 
 

@@ -21,6 +21,7 @@ from urllib.parse import quote
 
 from ganzoo.errors import GanzooError, UsageError, note_once, one_line, plain, watched
 from ganzoo.files import cache_dir, memory, write_text
+from ganzoo.terminal import argument
 
 SCHEME = "hf://"
 NAME = re.compile(r"[\w.-]{1,96}", re.ASCII)
@@ -96,6 +97,15 @@ def spoken(run: Path) -> str:
     name = fetched(run)
     owner = run.parent.name.partition("--")[0]
     return f"{SCHEME}{owner}/{name}@{run.name}" if name else str(run)
+
+
+def nothing_to_resume(address: str) -> UsageError:
+    """Of a run on the hub, which `ganzoo resume` cannot go on with."""
+    name = plain(address)
+    return UsageError(
+        f"{name} is on the hub, where no checkpoint is to go on from: `ganzoo run MODEL --init-from {argument(name)}` "
+        "begins a run with its weights"
+    )
 
 
 def sibling(run: Path, ending: str) -> Path:
